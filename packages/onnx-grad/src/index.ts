@@ -1,1 +1,18 @@
+/** onnx-grad: differentiable programs on ONNX Runtime. */
+export * from './dims.js';
+export * from './dump.js';
+export { type EmitOptions, emit, type Program } from './emit.js';
+export * from './grad.js';
+export {
+  type Constant,
+  type Dtype,
+  type ExternalData,
+  Graph,
+  type Node,
+  type TensorType,
+  type Value,
+} from './graph.js';
+export * from './ops/index.js';
+export * from './session.js';
+
 export const VERSION = '0.1.0';

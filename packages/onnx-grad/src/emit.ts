@@ -1,0 +1,279 @@
+/**
+ * Graph to ONNX protobuf. Only nodes that an output needs are emitted. They are listed backwards: ONNX Runtime sorts
+ * them itself, starting at the last leaf, and this order lets weight gradients run as soon as they can, so that
+ * activations are freed early (measured; without it peak memory nearly doubles).
+ */
+import onnxProto from 'onnx-proto';
+import { type Dim, factors, type Shape } from './dims.js';
+import type { Constant, Dtype, ExternalData, Graph, Node, Value } from './graph.js';
+
+const { onnx } = onnxProto;
+type NodeProto = onnxProto.onnx.INodeProto;
+type AttributeProto = onnxProto.onnx.IAttributeProto;
+type TensorProto = onnxProto.onnx.ITensorProto;
+
+const OPSET = 20;
+/** The protobuf's own enumeration stops before what newer formats added, so the numbers are spelled out. */
+const DATA_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
+const EXTERNAL_LOCATION = 1;
+
+export type AttributeValue = number | string | readonly number[];
+
+export interface NodeOptions {
+  /** `com.microsoft` for ONNX Runtime's fused operators; the default is the ONNX domain. */
+  domain?: 'com.microsoft';
+  /** Integers unless listed in `floats`. */
+  attributes?: Record<string, AttributeValue>;
+  /** Float attributes, which the protobuf tells apart from integers. */
+  floats?: Record<string, number>;
+  /** Number of outputs or their names; one fresh name by default. */
+  outputs?: number | readonly string[];
+}
+
+/** What an operator emits through: ONNX nodes, constants and run-time sizes. */
+export class EmitContext {
+  readonly nodes: NodeProto[] = [];
+  readonly initializers: TensorProto[] = [];
+  readonly #graph: Graph;
+  readonly #names = new Map<Value, string>();
+  readonly #dimensions = new Map<string, string>();
+  readonly #integers = new Map<string, string>();
+  #fresh = 0;
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+  }
+
+  /** The ONNX name of a value. */
+  name(value: Value): string {
+    const known = this.#names.get(value);
+    if (known !== undefined) return known;
+    const name = value.name ?? `v${value.id}`;
+    this.#names.set(value, name);
+    return name;
+  }
+
+  /** Emits one ONNX node and returns the names of its outputs. */
+  node(type: string, inputs: readonly string[], options: NodeOptions = {}): string[] {
+    const outputs =
+      typeof options.outputs === 'object'
+        ? [...options.outputs]
+        : Array.from({ length: options.outputs ?? 1 }, () => `t${this.#fresh++}`);
+    const attribute: AttributeProto[] = [];
+    for (const [name, value] of Object.entries(options.attributes ?? {})) {
+      if (typeof value === 'string') attribute.push({ name, type: 3, s: Buffer.from(value) });
+      else if (typeof value === 'number') attribute.push({ name, type: 2, i: value });
+      else attribute.push({ name, type: 7, ints: [...value] });
+    }
+    for (const [name, f] of Object.entries(options.floats ?? {})) attribute.push({ name, type: 1, f });
+    this.nodes.push({
+      opType: type,
+      name: `n${this.nodes.length}`,
+      domain: options.domain ?? '',
+      input: [...inputs],
+      output: outputs,
+      attribute,
+    });
+    return outputs;
+  }
+
+  /** The usual case: one ONNX node for one node of the graph. */
+  simple(node: Node<unknown>, type: string, options: Omit<NodeOptions, 'outputs'> = {}): void {
+    this.node(
+      type,
+      node.inputs.map((input) => this.name(input)),
+      { ...options, outputs: node.outputs.map((output) => this.name(output)) },
+    );
+  }
+
+  /** Emits a single node and returns its only output. */
+  one(type: string, inputs: readonly string[], options: NodeOptions = {}): string {
+    const [output] = this.node(type, inputs, options);
+    if (output === undefined) throw new Error('internal: node without output');
+    return output;
+  }
+
+  /** An int64 vector constant. */
+  integers(values: readonly number[]): string {
+    const key = values.join(',');
+    const known = this.#integers.get(key);
+    if (known !== undefined) return known;
+    const name = `i${this.#fresh++}`;
+    this.initializer(name, {
+      dtype: 'int64',
+      shape: [values.length],
+      data: BigInt64Array.from(values, (value) => BigInt(value)),
+    });
+    this.#integers.set(key, name);
+    return name;
+  }
+
+  /** The run-time value of a dimension as an int64 vector of one element. */
+  dimension(dim: Dim): string {
+    const { coefficient, symbols } = factors(dim);
+    if (symbols.length === 0) return this.integers([coefficient]);
+    const key = String(dim);
+    const known = this.#dimensions.get(key);
+    if (known !== undefined) return known;
+    let name = this.#symbol(symbols[0] as string);
+    for (const symbol of symbols.slice(1)) name = this.one('Mul', [name, this.#symbol(symbol)]);
+    if (coefficient !== 1) name = this.one('Mul', [name, this.integers([coefficient])]);
+    this.#dimensions.set(key, name);
+    return name;
+  }
+
+  /** A shape as an int64 vector known at run time. */
+  shape(shape: Shape): string {
+    if (shape.every((dim) => typeof dim === 'number')) return this.integers(shape as number[]);
+    return this.one(
+      'Concat',
+      shape.map((dim) => this.dimension(dim)),
+      { attributes: { axis: 0 } },
+    );
+  }
+
+  /** The shape operand of a Reshape from `from` to `to`: constants wherever 0 (copy) and -1 (infer) suffice. */
+  reshapeTarget(from: Shape, to: Shape): string {
+    const template = to.map((dim, i) => (typeof dim === 'number' ? dim : dim === from[i] ? 0 : -1));
+    if (template.filter((dim) => dim === -1).length <= 1 && !to.includes(0)) return this.integers(template);
+    return this.shape(to);
+  }
+
+  initializer(name: string, constant: Constant): void {
+    this.initializers.push({
+      name,
+      dataType: DATA_TYPE[constant.dtype],
+      dims: [...constant.shape],
+      rawData: new Uint8Array(constant.data.buffer, constant.data.byteOffset, constant.data.byteLength),
+    });
+  }
+
+  external(name: string, shape: readonly number[], data: ExternalData): void {
+    const stored = data.storage === 'float32' ? name : `${name}.stored`;
+    this.initializers.push({
+      name: stored,
+      dataType: DATA_TYPE[data.storage],
+      dims: [...shape],
+      dataLocation: EXTERNAL_LOCATION,
+      externalData: [
+        { key: 'location', value: data.location },
+        { key: 'offset', value: String(data.offset) },
+        { key: 'length', value: String(data.length) },
+      ],
+    });
+    if (stored !== name)
+      this.node('Cast', [stored], { attributes: { to: DATA_TYPE.float32 }, outputs: [name] });
+  }
+
+  #symbol(symbol: string): string {
+    const known = this.#dimensions.get(symbol);
+    if (known !== undefined) return known;
+    for (const input of this.#graph.inputs) {
+      const axis = input.shape.indexOf(symbol);
+      if (axis < 0) continue;
+      const name = this.one('Shape', [this.name(input)], { attributes: { start: axis, end: axis + 1 } });
+      this.#dimensions.set(symbol, name);
+      return name;
+    }
+    throw new Error(`emit: the symbol ${symbol} is no dimension of any input`);
+  }
+}
+
+/** The ONNX data type of a dtype, for `Cast`. */
+export const onnxDataType = (dtype: Dtype): number => DATA_TYPE[dtype];
+
+/** The nodes that the outputs need, in building order. */
+export function liveNodes(graph: Graph): Node[] {
+  const live = new Set<Node>();
+  const stack = [...graph.outputs.values()];
+  for (let value = stack.pop(); value !== undefined; value = stack.pop()) {
+    if (value.node === undefined || live.has(value.node)) continue;
+    live.add(value.node);
+    stack.push(...value.node.inputs);
+  }
+  return graph.nodes.filter((node) => live.has(node));
+}
+
+/** A compiled program: its ONNX bytes and what it takes and gives. */
+export interface Program {
+  readonly bytes: Uint8Array;
+  readonly inputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
+  readonly outputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
+  /** Names of int64/float32 outputs in order; the first is an opaque sequence where `inPlace` was asked for. */
+  readonly inPlace: boolean;
+}
+
+export interface EmitOptions {
+  /**
+   * Adds a first output of sequence type, which makes the 1.30 binding skip its copies of preallocated outputs
+   * (`session.ts`, `runInPlace`). Default false.
+   */
+  inPlace?: boolean;
+}
+
+/** The name of the sequence output of an in-place program. */
+export const SEQUENCE_OUTPUT = 'in_place_sequence';
+
+/** Emits a graph as an ONNX model. Inputs that no output needs are dropped from the signature. */
+export function emit(graph: Graph, options: EmitOptions = {}): Program {
+  const inPlace = options.inPlace ?? false;
+  const context = new EmitContext(graph);
+  const nodes = liveNodes(graph);
+  const used = new Set<Value>([...nodes.flatMap((node) => node.inputs), ...graph.outputs.values()]);
+  for (const [value, constant] of graph.constants) {
+    if (used.has(value)) context.initializer(context.name(value), constant);
+  }
+  for (const [value, data] of graph.externals) {
+    if (used.has(value)) context.external(context.name(value), value.shape as number[], data);
+  }
+  for (const node of nodes) node.operator.emit(context, node);
+  for (const [name, value] of graph.outputs) {
+    context.node('Identity', [context.name(value)], { outputs: [name] });
+  }
+
+  const valueInfo = (name: string, dtype: Dtype, shape: Shape) => ({
+    name,
+    type: {
+      tensorType: {
+        elemType: DATA_TYPE[dtype],
+        shape: {
+          dim: shape.map((dim) => (typeof dim === 'number' ? { dimValue: dim } : { dimParam: dim })),
+        },
+      },
+    },
+  });
+  const outputInfo = [...graph.outputs].map(([name, value]) => valueInfo(name, value.dtype, value.shape));
+  if (inPlace) {
+    const element = context.one('Constant', [], { attributes: { value_ints: [0] } });
+    context.node('SequenceConstruct', [element], { outputs: [SEQUENCE_OUTPUT] });
+  }
+  // A symbol that several emitted sizes need must be produced by an input that is really fed.
+  const mentioned = new Set(context.nodes.flatMap((node) => node.input ?? []));
+  const inputs = graph.inputs.filter((input) => mentioned.has(context.name(input)));
+  const sequenceInfo = {
+    name: SEQUENCE_OUTPUT,
+    type: { sequenceType: { elemType: { tensorType: { elemType: DATA_TYPE.int64 } } } },
+  };
+  const model = onnx.ModelProto.create({
+    irVersion: 9,
+    opsetImport: [
+      { domain: '', version: OPSET },
+      { domain: 'com.microsoft', version: 1 },
+    ],
+    producerName: 'onnx-grad',
+    graph: {
+      name: 'program',
+      node: context.nodes.reverse(),
+      initializer: context.initializers,
+      input: inputs.map((input) => valueInfo(context.name(input), input.dtype, input.shape)),
+      output: inPlace ? [sequenceInfo, ...outputInfo] : outputInfo,
+    },
+  });
+  const describe = (value: Value) => ({ dtype: value.dtype, shape: value.shape });
+  return {
+    bytes: onnx.ModelProto.encode(model).finish(),
+    inputs: new Map(inputs.map((input) => [context.name(input), describe(input)])),
+    outputs: new Map([...graph.outputs].map(([name, value]) => [name, describe(value)])),
+    inPlace,
+  };
+}

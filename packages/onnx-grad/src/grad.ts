@@ -1,0 +1,103 @@
+/**
+ * Reverse-mode differentiation: appends to a graph the nodes that compute the gradients of a scalar. Nothing is
+ * computed for values that do not lead to a requested one (frozen weights cost no backward work).
+ */
+import { formatShape } from './dims.js';
+import type { Graph, Node, Segment, Value } from './graph.js';
+import { add, barrier } from './ops/elementwise.js';
+import { gemm, gemmOperator } from './ops/matmul.js';
+import { zeros } from './ops/shape.js';
+
+/** The values that depend on one of `sources`. */
+function dependents(graph: Graph, sources: readonly Value[]): Set<Value> {
+  const result = new Set(sources);
+  for (const node of graph.nodes) {
+    if (node.operator.vjp !== undefined && node.inputs.some((input) => result.has(input))) {
+      for (const output of node.outputs) result.add(output);
+    }
+  }
+  return result;
+}
+
+/**
+ * Adds up what reaches one value. A plain matrix product takes the sum so far as its additive operand, which costs
+ * nothing in the kernel, where a separate addition would pass over memory once more.
+ */
+function accumulate(contributions: readonly Value[]): Value | undefined {
+  const products: Value[] = [];
+  let total: Value | undefined;
+  for (const value of contributions) {
+    const node = value.node;
+    if (node?.operator === (gemmOperator as Node['operator']) && node.inputs.length === 2)
+      products.push(value);
+    else total = total === undefined ? value : add(total, value);
+  }
+  for (const value of products) {
+    const node = value.node as Node<{ transA: boolean; transB: boolean }>;
+    const [a, b] = node.inputs as [Value, Value];
+    total = total === undefined ? value : gemm(a, b, { ...node.attributes, c: total });
+  }
+  return total;
+}
+
+/** Recomputes a checkpointed segment behind barriers; maps its values to their fresh twins. */
+function recompute(graph: Graph, segment: Segment, after: Value): Map<Value, Value> {
+  const twins = new Map<Value, Value>();
+  for (const input of segment.inputs) twins.set(input, barrier(input, after));
+  for (const node of segment.nodes) {
+    const inputs = node.inputs.map((input) => twins.get(input) ?? input);
+    graph.apply(node.operator, inputs, node.attributes).forEach((output, i) => {
+      twins.set(node.outputs[i] as Value, output);
+    });
+  }
+  return twins;
+}
+
+/**
+ * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order. A source that the loss does not
+ * depend on gets zeros. Errors: RangeError when the loss is no scalar.
+ */
+export function gradients(loss: Value, sources: readonly Value[]): Value[] {
+  const { graph } = loss;
+  if (loss.shape.length !== 0 || loss.dtype !== 'float32') {
+    throw new RangeError(
+      `gradients: expected a float32 scalar, found ${loss.dtype} ${formatShape(loss.shape)}`,
+    );
+  }
+  const reached = dependents(graph, sources);
+  const contributions = new Map<Value, Value[]>([[loss, [graph.scalar(1)]]]);
+  const recomputed = new Map<Segment, Map<Value, Value>>();
+  const forward = graph.nodes.slice();
+
+  for (const node of forward.reverse()) {
+    const { vjp } = node.operator;
+    if (vjp === undefined || !node.outputs.some((output) => contributions.has(output))) continue;
+    const needed = node.inputs.map((input) => reached.has(input));
+    if (!needed.includes(true)) continue;
+    const outgoing = node.outputs.map((output) => accumulate(contributions.get(output) ?? []));
+    for (const [i, output] of node.outputs.entries()) {
+      const gradient = outgoing[i];
+      if (gradient !== undefined && sources.includes(output)) contributions.set(output, [gradient]);
+      else contributions.delete(output);
+    }
+    let actual = node;
+    if (node.segment !== undefined) {
+      const after = outgoing.find((gradient) => gradient !== undefined) as Value;
+      const twins = recomputed.get(node.segment) ?? recompute(graph, node.segment, after);
+      recomputed.set(node.segment, twins);
+      actual = {
+        ...node,
+        inputs: node.inputs.map((input) => twins.get(input) ?? input),
+        outputs: node.outputs.map((output) => twins.get(output) ?? output),
+      };
+    }
+    vjp(actual, outgoing, needed).forEach((gradient, i) => {
+      const input = node.inputs[i] as Value;
+      if (gradient === undefined || !needed[i]) return;
+      const known = contributions.get(input);
+      if (known === undefined) contributions.set(input, [gradient]);
+      else known.push(gradient);
+    });
+  }
+  return sources.map((source) => accumulate(contributions.get(source) ?? []) ?? zeros(graph, source.shape));
+}

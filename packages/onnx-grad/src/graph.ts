@@ -1,0 +1,178 @@
+/**
+ * Programs as graphs: values with a type, made by nodes, in the order they were built (which is a topological order).
+ * A graph knows nothing of ONNX: each operator brings its own emission (`emit.ts`) and its own vector-Jacobian product
+ * (`grad.ts`).
+ */
+import { formatShape, type Shape } from './dims.js';
+import type { EmitContext } from './emit.js';
+
+export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
+
+export interface TensorType {
+  readonly dtype: Dtype;
+  readonly shape: Shape;
+}
+
+/** A tensor in a program: an input, a constant, or an output of a node. */
+export interface Value extends TensorType {
+  readonly id: number;
+  readonly graph: Graph;
+  /** The name of an input or constant; for outputs of nodes `undefined`. */
+  readonly name: string | undefined;
+  readonly node: Node | undefined;
+}
+
+/** A small tensor stored in the program itself. */
+export interface Constant extends TensorType {
+  readonly shape: readonly number[];
+  readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
+}
+
+/** A large read-only tensor that ONNX Runtime maps from a file (a checkpoint), never copied through JavaScript. */
+export interface ExternalData {
+  /** Path as the session's external-data folder resolves it. */
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+  /** How the bytes are stored; half formats are cast to float32 in the graph. */
+  readonly storage: 'float32' | 'float16' | 'bfloat16';
+}
+
+/**
+ * One operator: shape rule, ONNX emission, vector-Jacobian product. `A` are its attributes. An operator without `vjp`
+ * stops the gradient (comparisons, index arithmetic).
+ */
+export interface Operator<A = unknown> {
+  readonly name: string;
+  infer(inputs: readonly Value[], attributes: A): TensorType[];
+  emit(context: EmitContext, node: Node<A>): void;
+  /**
+   * Gradients with respect to the inputs, given those of the outputs (`undefined`: not used by the loss). `needed[i]`
+   * tells which inputs lead to a requested gradient; others may be left `undefined`.
+   */
+  vjp?(
+    node: Node<A>,
+    gradients: readonly (Value | undefined)[],
+    needed: readonly boolean[],
+  ): (Value | undefined)[];
+}
+
+export interface Node<A = unknown> {
+  readonly id: number;
+  readonly operator: Operator<A>;
+  readonly inputs: readonly Value[];
+  readonly attributes: A;
+  readonly outputs: readonly Value[];
+  readonly segment: Segment | undefined;
+}
+
+/** Nodes whose results are recomputed in the backward pass instead of kept (activation checkpointing). */
+export interface Segment {
+  readonly inputs: readonly Value[];
+  readonly nodes: Node[];
+}
+
+/** A program under construction. Operators (`add`, `matmul`, ...) append to the graph of their arguments. */
+export class Graph {
+  readonly nodes: Node[] = [];
+  readonly inputs: Value[] = [];
+  readonly constants = new Map<Value, Constant>();
+  readonly externals = new Map<Value, ExternalData>();
+  readonly outputs = new Map<string, Value>();
+  #nextId = 0;
+  #segment: Segment | undefined;
+  readonly #names = new Set<string>();
+
+  /** A tensor that the caller feeds at every run. */
+  input(name: string, dtype: Dtype, shape: Shape): Value {
+    this.#claim(name);
+    const value = this.#value({ dtype, shape }, name, undefined);
+    this.inputs.push(value);
+    return value;
+  }
+
+  /** A tensor stored in the program: scalars, small tables. */
+  constant(constant: Constant): Value {
+    const size = constant.shape.reduce((a, b) => a * b, 1);
+    if (size !== constant.data.length) {
+      throw new RangeError(
+        `constant: expected ${size} elements for ${formatShape(constant.shape)}, found ${constant.data.length}`,
+      );
+    }
+    const value = this.#value(constant, `constant_${this.#nextId}`, undefined);
+    this.constants.set(value, constant);
+    return value;
+  }
+
+  /** A float32 scalar constant. */
+  scalar(value: number): Value {
+    return this.constant({ dtype: 'float32', shape: [], data: Float32Array.of(value) });
+  }
+
+  /** A tensor in a file. It counts as frozen: it can not be differentiated with respect to. */
+  external(name: string, shape: readonly number[], data: ExternalData): Value {
+    this.#claim(name);
+    const value = this.#value({ dtype: 'float32', shape }, name, undefined);
+    this.externals.set(value, data);
+    return value;
+  }
+
+  /** Names a result of the program. */
+  output(name: string, value: Value): void {
+    this.#claim(name);
+    this.outputs.set(name, value);
+  }
+
+  /** Appends a node; operators call this. */
+  apply<A>(operator: Operator<A>, inputs: readonly Value[], attributes: A): readonly Value[] {
+    for (const input of inputs) {
+      if (input.graph !== this) throw new Error(`${operator.name}: an argument belongs to another graph`);
+    }
+    const types = operator.infer(inputs, attributes);
+    const outputs: Value[] = [];
+    const node: Node<A> = {
+      id: this.nodes.length,
+      operator,
+      inputs,
+      attributes,
+      outputs,
+      segment: this.#segment,
+    };
+    // Attributes are opaque to everything but the operator itself, so the list may forget their type.
+    const stored = node as unknown as Node;
+    for (const type of types) outputs.push(this.#value(type, undefined, stored));
+    this.nodes.push(stored);
+    this.#segment?.nodes.push(stored);
+    return outputs;
+  }
+
+  /**
+   * Runs `build` so that what it computes from `inputs` is computed again in the backward pass instead of kept:
+   * less memory for about one more forward pass. Segments do not nest.
+   */
+  checkpoint<T>(inputs: readonly Value[], build: () => T): T {
+    if (this.#segment !== undefined) throw new Error('checkpoint: segments do not nest');
+    this.#segment = { inputs, nodes: [] };
+    try {
+      return build();
+    } finally {
+      this.#segment = undefined;
+    }
+  }
+
+  #claim(name: string): void {
+    if (this.#names.has(name)) throw new Error(`graph: the name ${name} is taken`);
+    this.#names.add(name);
+  }
+
+  #value(type: TensorType, name: string | undefined, node: Node | undefined): Value {
+    return { id: this.#nextId++, graph: this, dtype: type.dtype, shape: type.shape, name, node };
+  }
+}
+
+/** The first output of a node with one operator output. */
+export function single(outputs: readonly Value[]): Value {
+  const value = outputs[0];
+  if (value === undefined) throw new Error('internal: operator without output');
+  return value;
+}

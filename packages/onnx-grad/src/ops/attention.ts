@@ -1,0 +1,136 @@
+/**
+ * Attention over one batch of sequences, differentiable, and rotary position embedding. Several query heads may share
+ * one key/value head (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): they are folded into rows, so
+ * that keys and values are never repeated.
+ */
+import { type Dim, formatShape, product } from '../dims.js';
+import { type Operator, single, type Value } from '../graph.js';
+import { mul, neg, sub } from './elementwise.js';
+import { matmul } from './matmul.js';
+import { sum } from './reduce.js';
+import { reshape, transpose } from './shape.js';
+
+interface AttentionAttributes {
+  scale: number;
+}
+
+/**
+ * Inputs: q [batch, kv, groups, queries, head], k and v [batch, kv, keys, head], bias [batch | 1, 1, 1, queries, keys].
+ * Outputs: the result like q, and the probabilities.
+ */
+const attentionOperator: Operator<AttentionAttributes> = {
+  name: 'attention',
+  infer(inputs) {
+    const [q, k, v, bias] = inputs as [Value, Value, Value, Value];
+    if (q.shape.length !== 5 || k.shape.length !== 4 || bias.shape.length !== 5 || v.shape.length !== 4) {
+      throw new RangeError(
+        `attention: expected ranks 5, 4, 4, 5, found ${[q, k, v, bias].map((x) => formatShape(x.shape)).join(', ')}`,
+      );
+    }
+    const probabilities = [...q.shape.slice(0, 4), k.shape[2] as Dim];
+    return [
+      { dtype: 'float32', shape: q.shape },
+      { dtype: 'float32', shape: probabilities },
+    ];
+  },
+  emit(context, node) {
+    const [q, k, v, bias] = node.inputs as [Value, Value, Value, Value];
+    const [result, probabilities] = node.outputs as [Value, Value];
+    const folded = context.one('Reshape', [context.name(q), context.reshapeTarget(q.shape, foldedShape(q))]);
+    const scores = context.one('FusedMatMul', [folded, context.name(k)], {
+      domain: 'com.microsoft',
+      attributes: { transA: 0, transB: 1 },
+      floats: { alpha: node.attributes.scale },
+    });
+    const grouped = context.one('Reshape', [
+      scores,
+      context.reshapeTarget(foldedShape(probabilities), probabilities.shape),
+    ]);
+    const biased = context.one('Add', [grouped, context.name(bias)]);
+    context.node('Softmax', [biased], {
+      attributes: { axis: -1 },
+      outputs: [context.name(probabilities)],
+    });
+    const rows = context.one('Reshape', [
+      context.name(probabilities),
+      context.reshapeTarget(probabilities.shape, foldedShape(probabilities)),
+    ]);
+    const product = context.one('MatMul', [rows, context.name(v)]);
+    context.node('Reshape', [product, context.reshapeTarget(foldedShape(q), q.shape)], {
+      outputs: [context.name(result)],
+    });
+  },
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const [q, k, v] = node.inputs as [Value, Value, Value];
+    const [result, probabilities] = node.outputs as [Value, Value];
+    const alpha = node.attributes.scale;
+    const rows = reshape(probabilities, foldedShape(probabilities));
+    const dResult = reshape(gradient, foldedShape(q));
+    // rowsum(dP * P) equals rowsum(dO * O), which is head/keys times cheaper (Dao et al. 2022, arXiv 2205.14135).
+    const delta = reshape(sum(mul(gradient, result), [-1], true), [...foldedShape(q).slice(0, 3), 1]);
+    const dScores = mul(rows, sub(matmul(dResult, v, { transB: true }), delta));
+    return [
+      needed[0] ? reshape(matmul(dScores, k, { alpha }), q.shape) : undefined,
+      needed[1] ? matmul(dScores, reshape(q, foldedShape(q)), { transA: true, alpha }) : undefined,
+      needed[2] ? matmul(rows, dResult, { transA: true }) : undefined,
+    ];
+  },
+};
+
+/** [batch, kv, groups, queries, x] -> [batch, kv, groups * queries, x]. */
+const foldedShape = ({ shape }: Value): Dim[] => [
+  shape[0] as Dim,
+  shape[1] as Dim,
+  product(shape[2] as Dim, shape[3] as Dim),
+  shape[4] as Dim,
+];
+
+export interface AttentionOptions {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Factor on the scores. Default 1 / sqrt(headDim). */
+  scale?: number;
+}
+
+/**
+ * Softmax attention: q [batch, length, heads * headDim], k and v [batch, length, kvHeads * headDim], an additive bias
+ * [batch | 1, 1, 1, length, length] (0 where a key may be seen, very negative elsewhere); result shaped like q.
+ */
+export function attention(q: Value, k: Value, v: Value, bias: Value, options: AttentionOptions): Value {
+  const { heads, kvHeads, headDim } = options;
+  const [batch, length] = q.shape as [Dim, Dim];
+  const groups = heads / kvHeads;
+  if (!Number.isInteger(groups)) {
+    throw new RangeError(`attention: expected heads (${heads}) to be a multiple of kvHeads (${kvHeads})`);
+  }
+  const split = (x: Value) => transpose(reshape(x, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
+  const queries = transpose(reshape(q, [batch, length, kvHeads, groups, headDim]), [0, 2, 3, 1, 4]);
+  const scale = options.scale ?? 1 / Math.sqrt(headDim);
+  const result = single(q.graph.apply(attentionOperator, [queries, split(k), split(v), bias], { scale }));
+  return reshape(transpose(result, [0, 3, 1, 2, 4]), q.shape);
+}
+
+const rotaryOperator: Operator<{ heads: number }> = {
+  name: 'rotary',
+  infer: (inputs) => [{ dtype: 'float32', shape: (inputs[0] as Value).shape }],
+  emit: (context, node) =>
+    context.simple(node, 'RotaryEmbedding', {
+      domain: 'com.microsoft',
+      attributes: { interleaved: 0, num_heads: 0, rotary_embedding_dim: 0 },
+    }),
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    const [, positions, cos, sin] = node.inputs as [Value, Value, Value, Value];
+    // A rotation is undone by the opposite angle.
+    return [rotary(gradient, positions, cos, neg(sin), node.attributes.heads)];
+  },
+};
+
+/**
+ * Rotary position embedding in the rotate-half layout (Su et al. 2021, arXiv 2104.09864): x [batch, length, heads *
+ * headDim], int64 positions [batch, length], cosines and sines [positions, headDim / 2].
+ */
+export const rotary = (x: Value, positions: Value, cos: Value, sin: Value, heads: number): Value =>
+  single(x.graph.apply(rotaryOperator, [x, positions, cos, sin], { heads }));

@@ -1,0 +1,185 @@
+/**
+ * Elementwise arithmetic with NumPy broadcasting. Gradients of broadcast arguments are summed back to their shape.
+ */
+import { broadcast } from '../dims.js';
+import { type Operator, single, type Value } from '../graph.js';
+import { sumTo } from './reduce.js';
+
+type Partial = (inputs: readonly Value[], output: Value, gradient: Value) => Value;
+
+function numeric(name: string, inputs: readonly Value[]): void {
+  const dtype = inputs[0]?.dtype;
+  if (inputs.some((input) => input.dtype !== dtype)) {
+    throw new TypeError(`${name}: expected equal dtypes, found ${inputs.map((i) => i.dtype).join(', ')}`);
+  }
+}
+
+/** A binary operator from its ONNX name and its two partial derivatives. */
+function binary(name: string, onnx: string, partials: readonly [Partial, Partial]) {
+  const operator: Operator<null> = {
+    name,
+    infer(inputs) {
+      numeric(name, inputs);
+      const [a, b] = inputs as [Value, Value];
+      return [{ dtype: a.dtype, shape: broadcast(name, a.shape, b.shape) }];
+    },
+    emit: (context, node) => context.simple(node, onnx),
+    vjp: (node, [gradient], needed) =>
+      node.inputs.map((input, i) => {
+        if (gradient === undefined || !needed[i]) return undefined;
+        const partial = partials[i as 0 | 1](node.inputs, single(node.outputs), gradient);
+        return sumTo(partial, input.shape);
+      }),
+  };
+  return (a: Value, b: Value): Value => single(a.graph.apply(operator, [a, b], null));
+}
+
+/** A unary operator from its ONNX name and its derivative. */
+function unary(
+  name: string,
+  onnx: string,
+  partial: (input: Value, output: Value, gradient: Value) => Value,
+  options: { domain?: 'com.microsoft'; floats?: Record<string, number> } = {},
+) {
+  const operator: Operator<null> = {
+    name,
+    infer: (inputs) => [{ dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape }],
+    emit: (context, node) => context.simple(node, onnx, options),
+    vjp: (node, [gradient]) => [gradient && partial(node.inputs[0] as Value, single(node.outputs), gradient)],
+  };
+  return (x: Value): Value => single(x.graph.apply(operator, [x], null));
+}
+
+/** A comparison: bool result, no gradient. */
+function comparison(name: string, onnx: string) {
+  const operator: Operator<null> = {
+    name,
+    infer(inputs) {
+      numeric(name, inputs);
+      const [a, b] = inputs as [Value, Value];
+      return [{ dtype: 'bool', shape: broadcast(name, a.shape, b.shape) }];
+    },
+    emit: (context, node) => context.simple(node, onnx),
+  };
+  return (a: Value, b: Value): Value => single(a.graph.apply(operator, [a, b], null));
+}
+
+/** `a + b`. */
+export const add = binary('add', 'Add', [(_, __, g) => g, (_, __, g) => g]);
+/** `a - b`. */
+export const sub = binary('sub', 'Sub', [(_, __, g) => g, (_, __, g) => neg(g)]);
+/** `a * b`. */
+export const mul = binary('mul', 'Mul', [
+  ([, b], _, g) => mul(g, b as Value),
+  ([a], _, g) => mul(g, a as Value),
+]);
+/** `a / b`. */
+export const div = binary('div', 'Div', [
+  ([, b], _, g) => div(g, b as Value),
+  ([, b], quotient, g) => neg(div(mul(g, quotient), b as Value)),
+]);
+/** Elementwise minimum; where both are equal the gradient goes to `a`. */
+export const minimum = binary('minimum', 'Min', [
+  ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g, g.graph.scalar(0)),
+  ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g.graph.scalar(0), g),
+]);
+/** Elementwise maximum; where both are equal the gradient goes to `a`. */
+export const maximum = binary('maximum', 'Max', [
+  ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g, g.graph.scalar(0)),
+  ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g.graph.scalar(0), g),
+]);
+
+/** `-x`. */
+export const neg = unary('neg', 'Neg', (_, __, g) => neg(g));
+/** `e^x`. */
+export const exp = unary('exp', 'Exp', (_, y, g) => mul(g, y));
+/** Natural logarithm. */
+export const log = unary('log', 'Log', (x, _, g) => div(g, x));
+/** Square root. */
+export const sqrt = unary('sqrt', 'Sqrt', (_, y, g) => div(mul(g, g.graph.scalar(0.5)), y));
+/** Logistic function. */
+export const sigmoid = unary('sigmoid', 'Sigmoid', (_, y, g) => mul(g, mul(y, sub(g.graph.scalar(1), y))));
+/** Hyperbolic tangent. */
+export const tanh = unary('tanh', 'Tanh', (_, y, g) => mul(g, sub(g.graph.scalar(1), mul(y, y))));
+/** `max(x, 0)`; the gradient at 0 is 0. */
+export const relu = unary('relu', 'Relu', (x, _, g) =>
+  where(greater(x, g.graph.scalar(0)), g, g.graph.scalar(0)),
+);
+/** `x * sigmoid(x)`, by ONNX Runtime's fused QuickGelu with alpha 1. Derivative: s + y (1 - s). */
+export const silu = unary(
+  'silu',
+  'QuickGelu',
+  (x, y, g) => {
+    const s = sigmoid(x);
+    return mul(g, add(s, mul(y, sub(g.graph.scalar(1), s))));
+  },
+  { domain: 'com.microsoft', floats: { alpha: 1 } },
+);
+
+/** `a > b`. */
+export const greater = comparison('greater', 'Greater');
+/** `a <= b`. */
+export const lessOrEqual = comparison('lessOrEqual', 'LessOrEqual');
+/** `a == b`. */
+export const equal = comparison('equal', 'Equal');
+
+const whereOperator: Operator<null> = {
+  name: 'where',
+  infer(inputs) {
+    const [condition, a, b] = inputs as [Value, Value, Value];
+    if (condition.dtype !== 'bool')
+      throw new TypeError(`where: expected a bool condition, found ${condition.dtype}`);
+    numeric('where', [a, b]);
+    return [
+      { dtype: a.dtype, shape: broadcast('where', condition.shape, broadcast('where', a.shape, b.shape)) },
+    ];
+  },
+  emit: (context, node) => context.simple(node, 'Where'),
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const [condition, a, b] = node.inputs as [Value, Value, Value];
+    const zero = gradient.graph.scalar(0);
+    return [
+      undefined,
+      needed[1] ? sumTo(where(condition, gradient, zero), a.shape) : undefined,
+      needed[2] ? sumTo(where(condition, zero, gradient), b.shape) : undefined,
+    ];
+  },
+};
+
+/** `condition ? a : b`, elementwise. */
+export const where = (condition: Value, a: Value, b: Value): Value =>
+  single(condition.graph.apply(whereOperator, [condition, a, b], null));
+
+/** `x` limited to [low, high]; no gradient outside. */
+export const clip = (x: Value, low: number, high: number): Value =>
+  minimum(maximum(x, x.graph.scalar(low)), x.graph.scalar(high));
+
+const stopOperator: Operator<null> = {
+  name: 'stopGradient',
+  infer: (inputs) => [{ dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape }],
+  emit: (context, node) => context.simple(node, 'Identity'),
+};
+
+/** The same value, through which no gradient flows. */
+export const stopGradient = (x: Value): Value => single(x.graph.apply(stopOperator, [x], null));
+
+const barrierOperator: Operator<null> = {
+  name: 'barrier',
+  infer(inputs) {
+    const [x] = inputs as [Value, Value];
+    return [{ dtype: x.dtype, shape: x.shape }];
+  },
+  emit(context, node) {
+    const [x, after] = node.inputs as [Value, Value];
+    // A Reshape to x's own shape, computed from `after` as well: ONNX Runtime can not start it before `after` is there.
+    const own = context.one('Shape', [context.name(x)]);
+    const other = context.one('Shape', [context.name(after)], { attributes: { start: 0, end: 0 } });
+    const shape = context.one('Concat', [own, other], { attributes: { axis: 0 } });
+    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(single(node.outputs))] });
+  },
+};
+
+/** `x`, not to be computed with before `after` exists: what keeps recomputation in the backward pass late. */
+export const barrier = (x: Value, after: Value): Value =>
+  single(x.graph.apply(barrierOperator, [x, after], null));

@@ -1,0 +1,94 @@
+/**
+ * Reading rows or elements by index, and the scatter that is its adjoint. `ScatterElements` with addition, never
+ * `ScatterND`: the latter races on duplicate indices in the CPU build and silently loses gradients (measured).
+ */
+import { formatShape, product } from '../dims.js';
+import { type Operator, single, type Value } from '../graph.js';
+import { expand } from './reduce.js';
+import { reshape, zeros } from './shape.js';
+
+const zerosLike = (x: Value): Value => zeros(x.graph, x.shape);
+
+const gatherRowsOperator: Operator<null> = {
+  name: 'gatherRows',
+  infer(inputs) {
+    const [table, indices] = inputs as [Value, Value];
+    if (table.shape.length !== 2 || indices.dtype !== 'int64') {
+      throw new TypeError(
+        `gatherRows: expected a matrix and int64 indices, found ${formatShape(table.shape)} and ${indices.dtype}`,
+      );
+    }
+    return [{ dtype: table.dtype, shape: [...indices.shape, table.shape[1] ?? 0] }];
+  },
+  emit: (context, node) => context.simple(node, 'Gather', { attributes: { axis: 0 } }),
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    const [table, indices] = node.inputs as [Value, Value];
+    const width = table.shape[1] ?? 0;
+    const rows = product(...indices.shape);
+    const flat = reshape(gradient, [rows, width]);
+    const index = expand(reshape(indices, [rows, 1]), flat.shape);
+    return [scatterAdd(zerosLike(table), index, flat, 0)];
+  },
+};
+
+/** Rows of a matrix: table [n, d], int64 indices [...] -> [..., d]. */
+export const gatherRows = (table: Value, indices: Value): Value =>
+  single(table.graph.apply(gatherRowsOperator, [table, indices], null));
+
+const gatherElementsOperator: Operator<null> = {
+  name: 'gatherElements',
+  infer(inputs) {
+    const [x, indices] = inputs as [Value, Value];
+    if (indices.dtype !== 'int64' || indices.shape.length !== x.shape.length) {
+      throw new TypeError('gatherElements: expected int64 indices of the same rank');
+    }
+    return [{ dtype: x.dtype, shape: indices.shape }];
+  },
+  emit: (context, node) => context.simple(node, 'GatherElements', { attributes: { axis: -1 } }),
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    const [x, indices] = node.inputs as [Value, Value];
+    return [scatterAdd(zerosLike(x), indices, gradient, -1)];
+  },
+};
+
+/** Along the last axis: out[..., j] = x[..., indices[..., j]]. */
+export const gatherElements = (x: Value, indices: Value): Value =>
+  single(x.graph.apply(gatherElementsOperator, [x, indices], null));
+
+const scatterAddOperator: Operator<{ axis: number }> = {
+  name: 'scatterAdd',
+  infer(inputs) {
+    const [x] = inputs as [Value];
+    return [{ dtype: x.dtype, shape: x.shape }];
+  },
+  emit(context, node) {
+    const [x, indices, updates] = node.inputs as [Value, Value, Value];
+    context.node(
+      'ScatterElements',
+      [x, indices, updates].map((value) => context.name(value)),
+      {
+        attributes: { axis: node.attributes.axis, reduction: 'add' },
+        outputs: [context.name(single(node.outputs))],
+      },
+    );
+  },
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const { axis } = node.attributes;
+    const indices = node.inputs[1] as Value;
+    if (needed[2] && axis !== -1 && axis !== gradient.shape.length - 1) {
+      throw new Error('scatterAdd: the gradient of updates exists along the last axis only');
+    }
+    return [
+      needed[0] ? gradient : undefined,
+      undefined,
+      needed[2] ? gatherElements(gradient, indices) : undefined,
+    ];
+  },
+};
+
+/** `x` with `updates` added at `indices` (same rank) along `axis`; duplicates add up. */
+export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
+  single(x.graph.apply(scatterAddOperator, [x, indices, updates], { axis }));

@@ -1,0 +1,130 @@
+/** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches (attention). */
+import { type Dim, formatShape, type Shape, sameShape } from '../dims.js';
+import { type Operator, single, type Value } from '../graph.js';
+import { sumTo } from './reduce.js';
+
+export interface GemmOptions {
+  transA?: boolean;
+  transB?: boolean;
+  /** Added to the product; broadcast to its shape ([n], [1, n] or [m, n]). */
+  c?: Value;
+}
+
+interface GemmAttributes {
+  transA: boolean;
+  transB: boolean;
+}
+
+const flipped = (shape: Shape, transposed: boolean): [Dim, Dim] =>
+  transposed ? [shape[1] as Dim, shape[0] as Dim] : [shape[0] as Dim, shape[1] as Dim];
+
+export const gemmOperator: Operator<GemmAttributes> = {
+  name: 'gemm',
+  infer(inputs, { transA, transB }) {
+    const [a, b] = inputs as [Value, Value];
+    if (a.shape.length !== 2 || b.shape.length !== 2) {
+      throw new RangeError(
+        `gemm: expected matrices, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
+      );
+    }
+    const [m, k] = flipped(a.shape, transA);
+    const [k2, n] = flipped(b.shape, transB);
+    if (k !== k2) {
+      throw new RangeError(`gemm: inner sizes of ${formatShape(a.shape)} and ${formatShape(b.shape)} differ`);
+    }
+    return [{ dtype: 'float32', shape: [m, n] }];
+  },
+  emit: (context, node) =>
+    context.simple(node, 'Gemm', {
+      attributes: { transA: node.attributes.transA ? 1 : 0, transB: node.attributes.transB ? 1 : 0 },
+    }),
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const { transA, transB } = node.attributes;
+    const [a, b, c] = node.inputs as [Value, Value, Value | undefined];
+    const da = () =>
+      transA ? gemm(b, gradient, { transA: transB, transB: true }) : gemm(gradient, b, { transB: !transB });
+    const db = () =>
+      transB ? gemm(gradient, a, { transA: true, transB: transA }) : gemm(a, gradient, { transA: !transA });
+    return [
+      needed[0] ? da() : undefined,
+      needed[1] ? db() : undefined,
+      c !== undefined && needed[2] ? sumTo(gradient, c.shape) : undefined,
+    ];
+  },
+};
+
+/** `A B + C` for matrices, each optionally transposed. */
+export function gemm(a: Value, b: Value, options: GemmOptions = {}): Value {
+  const inputs = options.c === undefined ? [a, b] : [a, b, options.c];
+  const attributes = { transA: options.transA ?? false, transB: options.transB ?? false };
+  return single(a.graph.apply(gemmOperator, inputs, attributes));
+}
+
+/** A linear layer in checkpoint layout: x [rows, in], weight [out, in], bias [out] -> [rows, out]. */
+export const linear = (x: Value, weight: Value, bias?: Value): Value =>
+  gemm(x, weight, { transB: true, ...(bias && { c: bias }) });
+
+interface MatmulAttributes {
+  transA: boolean;
+  transB: boolean;
+  alpha: number;
+}
+
+const matmulOperator: Operator<MatmulAttributes> = {
+  name: 'matmul',
+  infer(inputs, { transA, transB }) {
+    const [a, b] = inputs as [Value, Value];
+    const batch = a.shape.slice(0, -2);
+    if (a.shape.length < 2 || !sameShape(batch, b.shape.slice(0, -2))) {
+      throw new RangeError(
+        `matmul: expected equal batch dimensions, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
+      );
+    }
+    const [m, k] = flipped(a.shape.slice(-2), transA);
+    const [k2, n] = flipped(b.shape.slice(-2), transB);
+    if (k !== k2) {
+      throw new RangeError(
+        `matmul: inner sizes of ${formatShape(a.shape)} and ${formatShape(b.shape)} differ`,
+      );
+    }
+    return [{ dtype: 'float32', shape: [...batch, m, n] }];
+  },
+  emit: (context, node) =>
+    context.simple(node, 'FusedMatMul', {
+      domain: 'com.microsoft',
+      attributes: { transA: node.attributes.transA ? 1 : 0, transB: node.attributes.transB ? 1 : 0 },
+      floats: { alpha: node.attributes.alpha },
+    }),
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const { transA, transB, alpha } = node.attributes;
+    const [a, b] = node.inputs as [Value, Value];
+    const da = () =>
+      transA
+        ? matmul(b, gradient, { transA: transB, transB: true, alpha })
+        : matmul(gradient, b, { transB: !transB, alpha });
+    const db = () =>
+      transB
+        ? matmul(gradient, a, { transA: true, transB: transA, alpha })
+        : matmul(a, gradient, { transA: !transA, alpha });
+    return [needed[0] ? da() : undefined, needed[1] ? db() : undefined];
+  },
+};
+
+export interface MatmulOptions {
+  transA?: boolean;
+  transB?: boolean;
+  /** Factor on the product. Default 1. */
+  alpha?: number;
+}
+
+/** `alpha A B` over the last two axes; all leading (batch) axes must be equal. */
+export const matmul = (a: Value, b: Value, options: MatmulOptions = {}): Value =>
+  single(
+    a.graph.apply(matmulOperator, [a, b], {
+      transA: options.transA ?? false,
+      transB: options.transB ?? false,
+      alpha: options.alpha ?? 1,
+    }),
+  );

@@ -1,0 +1,189 @@
+/** Operators that move, cut or join data without arithmetic, and run-time sizes. */
+import { type Dim, formatShape, normalizeAxis, product, type Shape, sameShape } from '../dims.js';
+import { onnxDataType } from '../emit.js';
+import { type Dtype, type Graph, type Operator, single, type Value } from '../graph.js';
+
+const reshapeOperator: Operator<{ shape: Shape }> = {
+  name: 'reshape',
+  infer(inputs, { shape }) {
+    const x = inputs[0] as Value;
+    if (product(...x.shape) !== product(...shape)) {
+      throw new RangeError(
+        `reshape: ${formatShape(x.shape)} and ${formatShape(shape)} hold different numbers`,
+      );
+    }
+    return [{ dtype: x.dtype, shape }];
+  },
+  emit(context, node) {
+    const x = node.inputs[0] as Value;
+    const target = context.reshapeTarget(x.shape, node.attributes.shape);
+    context.node('Reshape', [context.name(x), target], { outputs: [context.name(single(node.outputs))] });
+  },
+  vjp: (node, [gradient]) => [gradient && reshape(gradient, (node.inputs[0] as Value).shape)],
+};
+
+/** The same numbers in another shape (row-major). */
+export function reshape(x: Value, shape: Shape): Value {
+  if (sameShape(x.shape, shape)) return x;
+  return single(x.graph.apply(reshapeOperator, [x], { shape }));
+}
+
+const transposeOperator: Operator<{ order: readonly number[] }> = {
+  name: 'transpose',
+  infer(inputs, { order }) {
+    const x = inputs[0] as Value;
+    const sorted = [...order].sort((a, b) => a - b);
+    if (order.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {
+      throw new RangeError(`transpose: [${order.join(', ')}] is no order of ${x.shape.length} axes`);
+    }
+    return [{ dtype: x.dtype, shape: order.map((axis) => x.shape[axis] as Dim) }];
+  },
+  emit: (context, node) => context.simple(node, 'Transpose', { attributes: { perm: node.attributes.order } }),
+  vjp: (node, [gradient]) => {
+    const inverse = node.attributes.order.map((_, axis) => node.attributes.order.indexOf(axis));
+    return [gradient && transpose(gradient, inverse)];
+  },
+};
+
+/** Reorders axes: axis `i` of the result is axis `order[i]` of `x`. */
+export const transpose = (x: Value, order: readonly number[]): Value =>
+  single(x.graph.apply(transposeOperator, [x], { order }));
+
+interface SliceAttributes {
+  axis: number;
+  start: number;
+  end: number;
+}
+
+const sliceOperator: Operator<SliceAttributes> = {
+  name: 'slice',
+  infer(inputs, { axis, start, end }) {
+    const x = inputs[0] as Value;
+    const size = x.shape[axis];
+    if (start < 0 || end <= start || (typeof size === 'number' && end > size)) {
+      throw new RangeError(`slice: expected 0 <= start < end <= ${size}, found [${start}, ${end})`);
+    }
+    return [{ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? end - start : dim)) }];
+  },
+  emit(context, node) {
+    const { axis, start, end } = node.attributes;
+    const operands = [[start], [end], [axis]].map((values) => context.integers(values));
+    context.node('Slice', [context.name(node.inputs[0] as Value), ...operands], {
+      outputs: [context.name(single(node.outputs))],
+    });
+  },
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [undefined];
+    const x = node.inputs[0] as Value;
+    const { axis, start, end } = node.attributes;
+    const size = x.shape[axis] as Dim;
+    const padding = (length: Dim) =>
+      zeros(
+        x.graph,
+        x.shape.map((dim, i) => (i === axis ? length : dim)),
+      );
+    if (typeof size !== 'number') throw new Error('slice: gradients need a fixed size along the axis');
+    const parts = [gradient];
+    if (start > 0) parts.unshift(padding(start));
+    if (end < size) parts.push(padding(size - end));
+    return [parts.length === 1 ? gradient : concat(parts, axis)];
+  },
+};
+
+/** Elements [start, end) along one axis. */
+export const slice = (x: Value, axis: number, start: number, end: number): Value =>
+  single(
+    x.graph.apply(sliceOperator, [x], { axis: normalizeAxis('slice', axis, x.shape.length), start, end }),
+  );
+
+const concatOperator: Operator<{ axis: number; size: Dim }> = {
+  name: 'concat',
+  infer(inputs, { axis, size }) {
+    const first = inputs[0] as Value;
+    for (const input of inputs) {
+      const fits = input.shape.length === first.shape.length && input.dtype === first.dtype;
+      if (!fits || input.shape.some((dim, i) => i !== axis && dim !== first.shape[i])) {
+        throw new RangeError(
+          `concat: ${formatShape(input.shape)} does not join ${formatShape(first.shape)} along axis ${axis}`,
+        );
+      }
+    }
+    return [{ dtype: first.dtype, shape: first.shape.map((dim, i) => (i === axis ? size : dim)) }];
+  },
+  emit: (context, node) => context.simple(node, 'Concat', { attributes: { axis: node.attributes.axis } }),
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    let start = 0;
+    return node.inputs.map((input, i) => {
+      const length = input.shape[node.attributes.axis];
+      if (typeof length !== 'number') throw new Error('concat: gradients need fixed sizes along the axis');
+      start += length;
+      return needed[i] ? slice(gradient, node.attributes.axis, start - length, start) : undefined;
+    });
+  },
+};
+
+/** Joins values along one axis; a symbolic size along it must be given as `size`. */
+export function concat(values: readonly Value[], axis: number, size?: Dim): Value {
+  const first = values[0];
+  if (first === undefined) throw new RangeError('concat: expected at least one value, found none');
+  const normalized = normalizeAxis('concat', axis, first.shape.length);
+  const lengths = values.map((value) => value.shape[normalized] as Dim);
+  const total =
+    size ?? lengths.reduce((a: Dim, b: Dim) => (typeof a === 'number' && typeof b === 'number' ? a + b : ''));
+  if (total === '') throw new RangeError('concat: the size along a symbolic axis must be given');
+  return single(first.graph.apply(concatOperator, values, { axis: normalized, size: total }));
+}
+
+const castOperator: Operator<{ to: Dtype }> = {
+  name: 'cast',
+  infer: (inputs, { to }) => [{ dtype: to, shape: (inputs[0] as Value).shape }],
+  emit: (context, node) =>
+    context.simple(node, 'Cast', { attributes: { to: onnxDataType(node.attributes.to) } }),
+};
+
+/** Converts between dtypes; no gradient. */
+export const cast = (x: Value, to: Dtype): Value => single(x.graph.apply(castOperator, [x], { to }));
+
+const dimensionOperator: Operator<{ dim: Dim }> = {
+  name: 'dimension',
+  infer: () => [{ dtype: 'float32', shape: [] }],
+  emit(context, node) {
+    const size = context.one('Cast', [context.dimension(node.attributes.dim)], {
+      attributes: { to: onnxDataType('float32') },
+    });
+    context.node('Squeeze', [size], { outputs: [context.name(single(node.outputs))] });
+  },
+};
+
+/** The size of a dimension as a float32 scalar, known at run time. */
+export const dimension = (graph: Graph, dim: Dim): Value =>
+  typeof dim === 'number' ? graph.scalar(dim) : single(graph.apply(dimensionOperator, [], { dim }));
+
+const iotaOperator: Operator<{ dim: Dim }> = {
+  name: 'iota',
+  infer: (_, { dim }) => [{ dtype: 'int64', shape: [dim] }],
+  emit(context, node) {
+    const limit = context.one('Squeeze', [context.dimension(node.attributes.dim)]);
+    const bounds = [0, 1].map((value) => context.one('Squeeze', [context.integers([value])]));
+    context.node('Range', [bounds[0] as string, limit, bounds[1] as string], {
+      outputs: [context.name(single(node.outputs))],
+    });
+  },
+};
+
+/** 0, 1, ..., dim - 1 as int64. */
+export const iota = (graph: Graph, dim: Dim): Value => single(graph.apply(iotaOperator, [], { dim }));
+
+const zerosOperator: Operator<{ shape: Shape }> = {
+  name: 'zeros',
+  infer: (_, { shape }) => [{ dtype: 'float32', shape }],
+  emit(context, node) {
+    context.node('ConstantOfShape', [context.shape(node.attributes.shape)], {
+      outputs: [context.name(single(node.outputs))],
+    });
+  },
+};
+
+/** A float32 tensor of zeros. */
+export const zeros = (graph: Graph, shape: Shape): Value => single(graph.apply(zerosOperator, [], { shape }));

@@ -1,0 +1,85 @@
+/** Softmax over the last axis, its logarithm, and cross-entropy of labelled rows. */
+import { formatShape } from '../dims.js';
+import { type Operator, single, type Value } from '../graph.js';
+import { exp, mul, neg, sub } from './elementwise.js';
+import { scatterAdd } from './gather.js';
+import { sum } from './reduce.js';
+import { reshape } from './shape.js';
+
+const sameType: Operator<null>['infer'] = (inputs) => [
+  { dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape },
+];
+
+const softmaxOperator: Operator<null> = {
+  name: 'softmax',
+  infer: sameType,
+  emit: (context, node) => context.simple(node, 'Softmax', { attributes: { axis: -1 } }),
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    const y = single(node.outputs);
+    return [mul(y, sub(gradient, sum(mul(gradient, y), [-1], true)))];
+  },
+};
+
+/** Softmax over the last axis. */
+export const softmax = (x: Value): Value => single(x.graph.apply(softmaxOperator, [x], null));
+
+const logSoftmaxOperator: Operator<null> = {
+  name: 'logSoftmax',
+  infer: sameType,
+  emit: (context, node) => context.simple(node, 'LogSoftmax', { attributes: { axis: -1 } }),
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    return [sub(gradient, mul(exp(single(node.outputs)), sum(gradient, [-1], true)))];
+  },
+};
+
+/** Logarithm of the softmax over the last axis. */
+export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOperator, [x], null));
+
+/**
+ * Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) - log(max(p)), where
+ * max(p) >= 1 / classes: neither tiny probabilities nor ones near 1 give infinities or NaN.
+ */
+const crossEntropyOperator: Operator<null> = {
+  name: 'crossEntropy',
+  infer(inputs) {
+    const [logits, targets] = inputs as [Value, Value];
+    if (logits.shape.length !== 2 || targets.dtype !== 'int64' || targets.shape[0] !== logits.shape[0]) {
+      throw new RangeError(
+        `crossEntropy: expected logits [rows, classes] and int64 targets [rows], found ${formatShape(
+          logits.shape,
+        )} and ${targets.dtype} ${formatShape(targets.shape)}`,
+      );
+    }
+    return [
+      { dtype: 'float32', shape: targets.shape },
+      { dtype: 'float32', shape: logits.shape },
+    ];
+  },
+  emit(context, node) {
+    const [logits, targets] = node.inputs.map((input) => context.name(input)) as [string, string];
+    const [loss, probabilities] = node.outputs.map((output) => context.name(output)) as [string, string];
+    const last = context.integers([-1]);
+    context.node('Softmax', [logits], { attributes: { axis: -1 }, outputs: [probabilities] });
+    const flat = { attributes: { keepdims: 1 } };
+    const highest = context.one('ReduceMax', [logits, last], flat);
+    const logHighest = context.one('Log', [context.one('ReduceMax', [probabilities, last], flat)]);
+    const logSumExp = context.one('Sub', [highest, logHighest]);
+    const column = context.one('Unsqueeze', [targets, last]);
+    const chosen = context.one('GatherElements', [logits, column], { attributes: { axis: -1 } });
+    context.node('Squeeze', [context.one('Sub', [logSumExp, chosen]), last], { outputs: [loss] });
+  },
+  vjp(node, [gradient]) {
+    if (gradient === undefined) return [];
+    const [logits, targets] = node.inputs as [Value, Value];
+    const rows = logits.shape[0] ?? 0;
+    const column = reshape(gradient, [rows, 1]);
+    const probabilities = node.outputs[1] as Value;
+    return [scatterAdd(mul(probabilities, column), reshape(targets, [rows, 1]), neg(column), -1)];
+  },
+};
+
+/** -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. */
+export const crossEntropy = (logits: Value, targets: Value): Value =>
+  single(logits.graph.apply(crossEntropyOperator, [logits, targets], null));
