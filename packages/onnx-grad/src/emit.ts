@@ -175,7 +175,17 @@ export class EmitContext {
       this.#dimensions.set(symbol, name);
       return name;
     }
-    throw new Error(`emit: the symbol ${symbol} is no dimension of any input`);
+    // A size that arises inside the program (a joined axis): taken from the first value that has it.
+    for (const node of this.#graph.nodes) {
+      for (const output of node.outputs) {
+        const axis = output.shape.indexOf(symbol);
+        if (axis < 0) continue;
+        const name = this.one('Shape', [this.name(output)], { attributes: { start: axis, end: axis + 1 } });
+        this.#dimensions.set(symbol, name);
+        return name;
+      }
+    }
+    throw new Error(`emit: the symbol ${symbol} is no dimension of any value`);
   }
 }
 

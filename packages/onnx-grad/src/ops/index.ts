@@ -1,4 +1,5 @@
 export * from './attention.js';
+export * from './cache.js';
 export * from './elementwise.js';
 export * from './gather.js';
 export * from './matmul.js';

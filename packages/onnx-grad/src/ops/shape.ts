@@ -111,15 +111,14 @@ const concatOperator: Operator<{ axis: number; size: Dim }> = {
     return [{ dtype: first.dtype, shape: first.shape.map((dim, i) => (i === axis ? size : dim)) }];
   },
   emit: (context, node) => context.simple(node, 'Concat', { attributes: { axis: node.attributes.axis } }),
-  vjp(node, [gradient], needed) {
+  vjp(node, [gradient]) {
     if (gradient === undefined) return [];
-    let start = 0;
-    return node.inputs.map((input, i) => {
-      const length = input.shape[node.attributes.axis];
-      if (typeof length !== 'number') throw new Error('concat: gradients need fixed sizes along the axis');
-      start += length;
-      return needed[i] ? slice(gradient, node.attributes.axis, start - length, start) : undefined;
-    });
+    const { axis } = node.attributes;
+    return split(
+      gradient,
+      axis,
+      node.inputs.map((input) => input.shape[axis] as Dim),
+    );
   },
 };
 
@@ -134,6 +133,33 @@ export function concat(values: readonly Value[], axis: number, size?: Dim): Valu
   if (total === '') throw new RangeError('concat: the size along a symbolic axis must be given');
   return single(first.graph.apply(concatOperator, values, { axis: normalized, size: total }));
 }
+
+const splitOperator: Operator<{ axis: number; sizes: readonly Dim[] }> = {
+  name: 'split',
+  infer(inputs, { axis, sizes }) {
+    const x = inputs[0] as Value;
+    return sizes.map((size) => ({
+      dtype: x.dtype,
+      shape: x.shape.map((dim, i) => (i === axis ? size : dim)),
+    }));
+  },
+  emit(context, node) {
+    const sizes = context.shape(node.attributes.sizes);
+    context.node('Split', [context.name(node.inputs[0] as Value), sizes], {
+      attributes: { axis: node.attributes.axis },
+      outputs: node.outputs.map((output) => context.name(output)),
+    });
+  },
+  vjp(node, gradients) {
+    const { axis } = node.attributes;
+    const parts = node.outputs.map((output, i) => gradients[i] ?? zeros(output.graph, output.shape));
+    return [concat(parts, axis, (node.inputs[0] as Value).shape[axis] as Dim)];
+  },
+};
+
+/** Cuts `x` along one axis into parts of the given sizes, which add up to its size there. */
+export const split = (x: Value, axis: number, sizes: readonly Dim[]): readonly Value[] =>
+  x.graph.apply(splitOperator, [x], { axis: normalizeAxis('split', axis, x.shape.length), sizes });
 
 const castOperator: Operator<{ to: Dtype }> = {
   name: 'cast',

@@ -1,0 +1,71 @@
+/** The decoder over a key/value cache: one program for prompts (empty cache) and for single new tokens. */
+import {
+  argMax,
+  cachedAttention,
+  emit,
+  Graph,
+  gatherRows,
+  mul,
+  type Program,
+  rotary,
+  softmax,
+} from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { decoder, logits, parameterInputs, ropeInputs } from '../model/index.js';
+
+export const pastName = (kind: 'keys' | 'values', layer: number) => `past_${kind}_${layer}`;
+export const presentName = (kind: 'keys' | 'values', layer: number) => `present_${kind}_${layer}`;
+
+/**
+ * Feeds: `ids` [batch, length], `last_index` and `total` (see `cachedAttention`), `rows` int64 [batch]: the flat
+ * position of each row's last real token, `inverse_temperature` [], the caches, `positions` where the kernel can not
+ * rotate. Outputs: `hidden` [batch, hidden], `probabilities` [batch, vocabulary] at the temperature, `best` [batch], and
+ * the caches.
+ */
+export function generationProgram(config: ModelConfig, inPlace: boolean): Program {
+  const graph = new Graph();
+  const ids = graph.input('ids', 'int64', ['batch', 'length']);
+  const rows = graph.input('rows', 'int64', ['batch']);
+  const lastIndex = graph.input('last_index', 'int32', ['batch']);
+  const total = graph.input('total', 'int32', []);
+  const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
+  const positions = graph.input('positions', 'int64', ['batch', 'length']);
+  const parameters = parameterInputs(graph, config);
+  const { cos, sin } = ropeInputs(graph, config);
+  const { heads, kvHeads, headDim } = config;
+  const rotate = headDim % 16 === 0;
+  const cache = ['batch', kvHeads, 'capacity', headDim];
+
+  const hidden = decoder({
+    config,
+    parameters,
+    ids,
+    attend: (layer, q, k, v) => {
+      const turn = (x: typeof q, count: number) => (rotate ? x : rotary(x, positions, cos, sin, count));
+      const past = (kind: 'keys' | 'values') => graph.input(pastName(kind, layer), 'float32', cache);
+      const attended = cachedAttention(
+        {
+          q: turn(q, heads),
+          k: turn(k, kvHeads),
+          v,
+          pastKeys: past('keys'),
+          pastValues: past('values'),
+          lastIndex,
+          total,
+          cos,
+          sin,
+        },
+        { heads, kvHeads, rotate },
+      );
+      graph.output(presentName('keys', layer), attended.keys);
+      graph.output(presentName('values', layer), attended.values);
+      return attended.result;
+    },
+  });
+  const last = gatherRows(hidden, rows);
+  const scores = logits(config, parameters, last);
+  graph.output('hidden', last);
+  graph.output('best', argMax(scores));
+  graph.output('probabilities', softmax(mul(scores, inverseTemperature)));
+  return emit(graph, { inPlace });
+}

@@ -1,0 +1,99 @@
+/**
+ * The decoder (Llama, Qwen2, Qwen3) as one graph definition. Training, embedding and generation differ only in how they
+ * attend (`Attend`): over a whole batch of sequences, or over a key/value cache.
+ */
+import {
+  add,
+  type Graph,
+  gatherRows,
+  linear,
+  mul,
+  product,
+  reshape,
+  rmsNorm,
+  silu,
+  type Value,
+} from 'onnx-grad';
+import { type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+
+/** The parameters of a model as values of a graph, by their Hugging Face names. */
+export type ParameterValues = ReadonlyMap<string, Value>;
+
+/** Declares a model's parameters as graph inputs, each name preceded by `prefix`. */
+export function parameterInputs(graph: Graph, config: ModelConfig, prefix = ''): ParameterValues {
+  const values = new Map<string, Value>();
+  for (const [name, shape] of parameterShapes(config)) {
+    values.set(name, graph.input(prefix + name, 'float32', shape));
+  }
+  return values;
+}
+
+/**
+ * Attention of one layer: q [batch, length, heads * headDim], k and v [batch, length, kvHeads * headDim], before rotary
+ * embedding; result like q.
+ */
+export type Attend = (layer: number, q: Value, k: Value, v: Value) => Value;
+
+export interface DecoderInputs {
+  config: ModelConfig;
+  parameters: ParameterValues;
+  /** int64 [batch, length]. */
+  ids: Value;
+  attend: Attend;
+  /** Recompute each layer in the backward pass instead of keeping its activations. Default false. */
+  checkpoint?: boolean;
+}
+
+/** Looks parameters up; a missing one is a programming error, since checkpoints are validated when loaded. */
+function lookup(parameters: ParameterValues, name: string): Value {
+  const value = parameters.get(name);
+  if (value === undefined) throw new Error(`internal: the decoder has no parameter ${name}`);
+  return value;
+}
+
+/** Hidden states after the final norm, [batch * length, hidden]. */
+export function decoder({ config, parameters, ids, attend, checkpoint = false }: DecoderInputs): Value {
+  const [batch = 1, length = 1] = ids.shape;
+  const rows = product(batch, length);
+  const parameter = (name: string) => lookup(parameters, name);
+  const project = (x: Value, name: string) =>
+    linear(x, parameter(`${name}.weight`), parameters.get(`${name}.bias`));
+
+  const block = (x: Value, layer: number): Value => {
+    const at = `model.layers.${layer}`;
+    const norm = (y: Value, name: string) => rmsNorm(y, parameter(`${at}.${name}.weight`), config.rmsNormEps);
+    const heads = (y: Value, name: string, count: number): Value => {
+      const projected = project(y, `${at}.self_attn.${name}_proj`);
+      const width = count * config.headDim;
+      if (!config.qkNorm || name === 'v') return reshape(projected, [batch, length, width]);
+      // Qwen3 normalises each head of q and k by itself.
+      const perHead = reshape(projected, [product(rows, count), config.headDim]);
+      return reshape(norm(perHead, `self_attn.${name}_norm`), [batch, length, width]);
+    };
+    const normed = norm(x, 'input_layernorm');
+    const attended = attend(
+      layer,
+      heads(normed, 'q', config.heads),
+      heads(normed, 'k', config.kvHeads),
+      heads(normed, 'v', config.kvHeads),
+    );
+    const flat = reshape(attended, [rows, config.heads * config.headDim]);
+    const middle = add(x, project(flat, `${at}.self_attn.o_proj`));
+    const fed = norm(middle, 'post_attention_layernorm');
+    const gated = mul(silu(project(fed, `${at}.mlp.gate_proj`)), project(fed, `${at}.mlp.up_proj`));
+    return add(middle, project(gated, `${at}.mlp.down_proj`));
+  };
+
+  let x = reshape(gatherRows(parameter('model.embed_tokens.weight'), ids), [rows, config.hiddenSize]);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const input = x;
+    x = checkpoint ? x.graph.checkpoint([input], () => block(input, layer)) : block(input, layer);
+  }
+  return rmsNorm(x, parameter('model.norm.weight'), config.rmsNormEps);
+}
+
+/** The head: hidden states [rows, hidden] -> logits [rows, vocabulary]. */
+export function logits(config: ModelConfig, parameters: ParameterValues, hidden: Value): Value {
+  const weight = config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
+  return linear(hidden, lookup(parameters, weight));
+}

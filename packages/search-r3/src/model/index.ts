@@ -1,0 +1,3 @@
+export * from './decoder.js';
+export * from './rope.js';
+export * from './sequence.js';
