@@ -40,8 +40,11 @@ export class EmitContext {
   readonly #integers = new Map<string, string>();
   #fresh = 0;
 
-  constructor(graph: Graph) {
+  readonly #live: readonly Node[];
+
+  constructor(graph: Graph, live: readonly Node[]) {
     this.#graph = graph;
+    this.#live = live;
   }
 
   /** The ONNX name of a value. */
@@ -176,7 +179,7 @@ export class EmitContext {
       return name;
     }
     // A size that arises inside the program (a joined axis): taken from the first value that has it.
-    for (const node of this.#graph.nodes) {
+    for (const node of this.#live) {
       for (const output of node.outputs) {
         const axis = output.shape.indexOf(symbol);
         if (axis < 0) continue;
@@ -227,8 +230,8 @@ export const SEQUENCE_OUTPUT = 'in_place_sequence';
 /** Emits a graph as an ONNX model. Inputs that no output needs are dropped from the signature. */
 export function emit(graph: Graph, options: EmitOptions = {}): Program {
   const inPlace = options.inPlace ?? false;
-  const context = new EmitContext(graph);
   const nodes = liveNodes(graph);
+  const context = new EmitContext(graph, nodes);
   const used = new Set<Value>([...nodes.flatMap((node) => node.inputs), ...graph.outputs.values()]);
   for (const [value, constant] of graph.constants) {
     if (used.has(value)) context.initializer(context.name(value), constant);

@@ -114,11 +114,8 @@ const concatOperator: Operator<{ axis: number; size: Dim }> = {
   vjp(node, [gradient]) {
     if (gradient === undefined) return [];
     const { axis } = node.attributes;
-    return split(
-      gradient,
-      axis,
-      node.inputs.map((input) => input.shape[axis] as Dim),
-    );
+    const sizes = node.inputs.map((input) => input.shape[axis] as Dim);
+    return [...split(gradient, axis, sizes)];
   },
 };
 
