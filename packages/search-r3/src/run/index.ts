@@ -1,2 +1,13 @@
+export { type Checkpoint, listCheckpoints } from './checkpoints.js';
+export * from './closest.js';
 export * from './errors.js';
+export * from './events.js';
+export * from './files.js';
+export { acquireLock, type Lock } from './lock.js';
+export * from './progress.js';
 export * from './random.js';
+export * from './record-log.js';
+export * from './run-folder.js';
+export * from './state-file.js';
+export * from './stop.js';
+export * from './validate.js';

@@ -1,0 +1,195 @@
+/**
+ * Files and folders that appear whole or not at all: written under a temporary name in the same folder, flushed to
+ * the disk, then renamed. What a killed process left behind is recognised by its name and removed by the next one.
+ */
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { InputError } from './errors.js';
+import { isAlive, parseTemporaryName, temporaryPath } from './temporary.js';
+
+/** Flushes a folder's list of names, so that a rename in it survives a power failure. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return; // Folders cannot be opened there.
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await syncTree(path);
+    else if (entry.isFile()) {
+      const handle = await open(path, 'r+');
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    }
+  }
+  await syncFolder(folder);
+}
+
+/**
+ * Writes a file that appears whole or not at all, replacing one that is there; missing folders are made.
+ * `data` may be a function that writes to the open file itself, for contents too large to hold at once.
+ */
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array | ((file: FileHandle) => Promise<void>),
+): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = temporaryPath(path);
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      if (typeof data === 'function') await data(file);
+      else await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Writes `value` as indented JSON, whole or not at all. */
+export function writeJsonAtomic(path: string, value: unknown): Promise<void> {
+  return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+export interface PublishOptions {
+  /** Replace a folder that is there. Default false: that is an InputError. An empty folder never stands in the way. */
+  replace?: boolean;
+}
+
+/**
+ * Makes the folder `path`, whole or not at all: `fill` writes into a temporary folder beside it, which is flushed and
+ * renamed when `fill` returns and removed when it throws. A replaced folder stays until the new one is complete.
+ */
+export async function publishFolder(
+  path: string,
+  fill: (temporary: string) => Promise<void>,
+  options: PublishOptions = {},
+): Promise<void> {
+  const parent = dirname(path);
+  await mkdir(parent, { recursive: true });
+  await cleanTemporaries(parent, basename(path));
+  const occupied = await isOccupied(path);
+  if (occupied && options.replace !== true) {
+    throw new InputError({ source: path, expected: 'no such folder yet, or an empty one', found: occupied });
+  }
+  const temporary = temporaryPath(path);
+  try {
+    await mkdir(temporary);
+    await fill(temporary);
+    await syncTree(temporary);
+    if (occupied) {
+      const old = temporaryPath(path, 'old');
+      await rename(path, old);
+      try {
+        await rename(temporary, path);
+      } catch (error) {
+        await rename(old, path);
+        throw error;
+      }
+      await syncFolder(parent);
+      await rm(old, { recursive: true, force: true });
+    } else {
+      await rename(temporary, path);
+    }
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+  await syncFolder(parent);
+}
+
+/** Removes a folder so that at no moment half of it is there under its name. */
+export async function removeFolder(path: string): Promise<void> {
+  // As `.tmp`: if the removal is cut short, the next clean-up finishes it.
+  const temporary = temporaryPath(path);
+  await rename(path, temporary);
+  await rm(temporary, { recursive: true, force: true });
+}
+
+/** What stands at `path` in words, or false where there is nothing or an empty folder. */
+async function isOccupied(path: string): Promise<string | false> {
+  try {
+    if (!(await stat(path)).isDirectory()) return 'a file';
+  } catch {
+    return false;
+  }
+  return (await readdir(path)).length > 0 ? 'a folder that is not empty' : false;
+}
+
+/**
+ * Removes what killed processes left half-written in `folder` (for the one target `name`, if given), and puts back a
+ * folder whose replacement was cut short between the two renames. Returns the names it dealt with.
+ */
+export async function cleanTemporaries(folder: string, name?: string): Promise<string[]> {
+  const cleaned: string[] = [];
+  for (const entry of await readdir(folder)) {
+    const parts = parseTemporaryName(entry);
+    if (parts === undefined || (name !== undefined && parts.name !== name)) continue;
+    const path = join(folder, entry);
+    if (!(await isAbandoned(path, parts.pid))) continue;
+    const target = join(folder, parts.name);
+    if (parts.kind === 'old' && (await stat(target).catch(() => undefined)) === undefined) {
+      await rename(path, target);
+    } else {
+      await rm(path, { recursive: true, force: true });
+    }
+    cleaned.push(entry);
+  }
+  return cleaned.sort();
+}
+
+/** In containers a restarted process often gets the same id, so its own id counts only for what is younger than it. */
+async function isAbandoned(path: string, pid: number): Promise<boolean> {
+  if (pid !== process.pid) return !isAlive(pid);
+  const started = Date.now() - process.uptime() * 1000;
+  const found = await stat(path).catch(() => undefined);
+  return found !== undefined && found.mtimeMs < started - 1000;
+}
+
+/** Reads a text file from outside. @throws InputError naming it where it is missing or cannot be read. */
+export async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
+  }
+}
+
+/** Reads a JSON file from outside. @throws InputError naming the file, and the place where it is not JSON. */
+export async function readJson(path: string): Promise<unknown> {
+  const text = await readText(path);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const found = text.trim() === '' ? 'an empty file' : (error as SyntaxError).message;
+    throw new InputError({ source: path, expected: 'valid JSON', found });
+  }
+}
+
+/** A failed read in words; rethrows what is not a system error. */
+export function describeReadFailure(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === undefined) throw error;
+  const known: Record<string, string> = {
+    ENOENT: 'nothing there',
+    EISDIR: 'a folder',
+    ENOTDIR: 'a file where its folder should be',
+    EACCES: 'no permission to read it',
+  };
+  return known[code] ?? code;
+}

@@ -1,0 +1,123 @@
+/**
+ * A lock file against two processes writing one folder. It names its holder, so the lock of a killed process is
+ * recognised and taken over.
+ */
+import { randomUUID } from 'node:crypto';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { InputError } from './errors.js';
+import { isAlive, temporaryPath } from './temporary.js';
+
+interface Holder {
+  pid: number;
+  host: string;
+  /** When the process started, in the kernel's count; null where the system does not say. */
+  started: string | null;
+  token: string;
+}
+
+const held = new Set<string>();
+
+export interface Lock {
+  /** Gives the lock back; safe to call twice. */
+  release(): Promise<void>;
+}
+
+/** Takes the lock file `path`. @throws InputError while another living process (or this one) holds it. */
+export async function acquireLock(path: string): Promise<Lock> {
+  const token = randomUUID();
+  const mine: Holder = {
+    pid: process.pid,
+    host: hostname(),
+    started: await processStart(process.pid),
+    token,
+  };
+  const prepared = temporaryPath(path);
+  await writeFile(prepared, JSON.stringify(mine), { flag: 'wx' });
+  held.add(token);
+  try {
+    // A link appears with its contents, and fails where the name is taken.
+    while (!(await tryLink(prepared, path))) {
+      const holder = await readHolder(path);
+      if (holder !== undefined && (await holdsStill(holder))) throw busy(path, holder);
+      await removeStale(path, holder);
+    }
+  } catch (error) {
+    held.delete(token);
+    throw error;
+  } finally {
+    await rm(prepared, { force: true });
+  }
+  return {
+    release: async () => {
+      if (!held.delete(token)) return;
+      if ((await readHolder(path))?.token === token) await rm(path, { force: true });
+    },
+  };
+}
+
+async function tryLink(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** The holder a lock file names; undefined where the file is gone or makes no sense. */
+async function readHolder(path: string): Promise<Holder | undefined> {
+  try {
+    const value = JSON.parse(await readFile(path, 'utf8')) as Partial<Holder>;
+    const { pid, host, token, started } = value;
+    if (typeof pid !== 'number' || typeof host !== 'string' || typeof token !== 'string') return undefined;
+    return { pid, host, token, started: typeof started === 'string' ? started : null };
+  } catch {
+    return undefined;
+  }
+}
+
+async function holdsStill(holder: Holder): Promise<boolean> {
+  if (holder.host !== hostname()) return true; // Cannot be seen from here.
+  if (holder.pid === process.pid) return held.has(holder.token);
+  if (!isAlive(holder.pid)) return false;
+  // Ids are given again, in containers soon: the same id with another start is another process.
+  const started = await processStart(holder.pid);
+  return started === null || holder.started === null || started === holder.started;
+}
+
+/** Field 22 of /proc/<pid>/stat (proc(5)): clock ticks from boot to the start of the process; null elsewhere. */
+async function processStart(pid: number): Promise<string | null> {
+  try {
+    const text = await readFile(`/proc/${pid}/stat`, 'utf8');
+    // Field 2, the command in brackets, may hold spaces: count from its end, which is before field 3.
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Removes a stale lock, but not one that another process took in the meantime. */
+async function removeStale(path: string, stale: Holder | undefined): Promise<void> {
+  const aside = temporaryPath(path);
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  const removed = await readHolder(aside);
+  if (removed !== undefined && removed.token !== stale?.token) await tryLink(aside, path);
+  await rm(aside, { force: true });
+}
+
+function busy(path: string, holder: Holder): InputError {
+  const elsewhere = holder.host === hostname() ? '' : ` on ${holder.host}`;
+  return new InputError({
+    source: path,
+    expected: 'no other process at work in this folder',
+    found: `process ${holder.pid}${elsewhere}`,
+    remedy: 'Wait for it or stop it; if it does not run any more, remove the lock file.',
+  });
+}

@@ -1,0 +1,154 @@
+/**
+ * Append-only logs of a run, one JSON object per line, ordered by step. Opened again at a step, a log is cut back to
+ * exactly what it held when that step was done, so a resumed run writes the same file as one that was not stopped.
+ */
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { z } from 'zod';
+import { InputError } from './errors.js';
+import { describeReadFailure } from './files.js';
+
+interface StepRecord {
+  step: number;
+}
+
+/** A log open for appending. Lines are whole once `flush` has returned. */
+export class RecordLog<T extends StepRecord> {
+  readonly path: string;
+  readonly #file: FileHandle;
+  /** Appends queue up here, so that lines stay whole and in order without the caller waiting. */
+  #tail: Promise<void> = Promise.resolve();
+  /** Records up to this step are settled. */
+  #sealed: number;
+  #last: number;
+
+  private constructor(path: string, file: FileHandle, sealed: number) {
+    this.path = path;
+    this.#file = file;
+    this.#sealed = sealed;
+    this.#last = sealed;
+  }
+
+  /**
+   * Opens the log, cut back to the records of steps up to `afterStep`; a last line cut short by a kill is dropped.
+   * @throws InputError for a broken line before the last.
+   */
+  static async open<T extends StepRecord>(
+    path: string,
+    schema: z.ZodType<T>,
+    afterStep: number,
+  ): Promise<RecordLog<T>> {
+    const file = await open(path, 'a+');
+    try {
+      let end = 0;
+      for await (const line of readLines(path, schema)) {
+        if (line.record.step > afterStep) break;
+        end = line.end;
+      }
+      await file.truncate(end);
+      await file.sync();
+      return new RecordLog<T>(path, file, afterStep);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Appends one record; numbers that are not finite become null. Resolves when the line is with the operating system.
+   * Steps never go back, and nothing is added to a step after its checkpoint: a resumed run would not have it.
+   */
+  append(record: T): Promise<void> {
+    if (record.step <= this.#sealed || record.step < this.#last) {
+      const limit = `step ${Math.max(this.#sealed + 1, this.#last)} or later`;
+      throw new RangeError(
+        `internal: ${this.path}: expected a record of ${limit}, found step ${record.step}`,
+      );
+    }
+    this.#last = record.step;
+    const line = `${JSON.stringify(record)}\n`;
+    this.#tail = this.#tail.then(() => this.#file.appendFile(line));
+    return this.#tail;
+  }
+
+  /** Flushes, and refuses further records of `step` and earlier ones. */
+  async seal(step: number): Promise<void> {
+    await this.flush();
+    this.#sealed = step;
+  }
+
+  /** Resolves when every appended line is on the disk. */
+  async flush(): Promise<void> {
+    await this.#tail;
+    await this.#file.sync();
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#tail;
+    } finally {
+      await this.#file.close();
+    }
+  }
+}
+
+/** The records of a log, in order; a last line cut short by a kill is left out. @throws InputError for a broken line. */
+export async function* readRecords<T extends StepRecord>(
+  path: string,
+  schema: z.ZodType<T>,
+): AsyncGenerator<T> {
+  for await (const line of readLines(path, schema)) yield line.record;
+}
+
+interface Line<T> {
+  record: T;
+  /** Bytes from the start of the file to the end of this line. */
+  end: number;
+}
+
+async function* readLines<T>(path: string, schema: z.ZodType<T>): AsyncGenerator<Line<T>> {
+  let rest: Buffer = Buffer.alloc(0);
+  let offset = 0;
+  let number = 0;
+  let broken: InputError | undefined;
+  try {
+    for await (const chunk of createReadStream(path)) {
+      rest = Buffer.concat([rest, chunk as Buffer]);
+      let start = 0;
+      for (let newline = rest.indexOf(10); newline !== -1; newline = rest.indexOf(10, start)) {
+        if (broken !== undefined) throw broken;
+        number++;
+        const text = rest.toString('utf8', start, newline);
+        start = newline + 1;
+        const record = parseRecord(text, schema);
+        if (record !== undefined) yield { record, end: offset + start };
+        // After a power failure the last line may be garbage with a line end: an error only if another line follows.
+        else broken = brokenLine(path, number, text);
+      }
+      offset += start;
+      rest = rest.subarray(start);
+    }
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
+  }
+}
+
+function parseRecord<T>(text: string, schema: z.ZodType<T>): T | undefined {
+  try {
+    const result = schema.safeParse(JSON.parse(text));
+    return result.success ? result.data : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function brokenLine(path: string, number: number, text: string): InputError {
+  const found = text.length > 60 ? `${text.slice(0, 60)}...` : text;
+  return new InputError({
+    source: path,
+    field: `line ${number}`,
+    expected: 'a record of this log as JSON',
+    found: JSON.stringify(found),
+  });
+}

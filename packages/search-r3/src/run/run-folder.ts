@@ -1,0 +1,237 @@
+/**
+ * The folder of one run: `config.yaml` (resolved), `events.jsonl`, `completions.jsonl`, `checkpoints/step-N/` and
+ * `report.html`. Killed at any instant and opened again with `resume`, it stands exactly where its newest checkpoint
+ * was taken.
+ */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { parse, stringify } from 'yaml';
+import { type Checkpoint, cleanCheckpoints, listCheckpoints, publishCheckpoint } from './checkpoints.js';
+import { InputError } from './errors.js';
+import { type CompletionRecord, completionSchema, type RunEvent, runEventSchema } from './events.js';
+import { cleanTemporaries, describeReadFailure, readText, writeFileAtomic } from './files.js';
+import { acquireLock, type Lock } from './lock.js';
+import { RecordLog } from './record-log.js';
+import { isTemporaryName } from './temporary.js';
+
+const CONFIG = 'config.yaml';
+const EVENTS = 'events.jsonl';
+const COMPLETIONS = 'completions.jsonl';
+const LOCK = '.lock';
+/** First line of every `config.yaml` here; a folder is only resumed or overwritten if its config begins so. */
+const HEADER = '# Every setting this run was made with, defaults included.';
+
+export interface RunFolderOptions {
+  /** Continue from the newest checkpoint of the run that is there, with the same config. Default false. */
+  resume?: boolean;
+  /** Remove the run that is there, with everything in its folder. Default false. */
+  overwrite?: boolean;
+  /** Keys of the config, dotted, that may differ when resuming, for example `steps` to train longer. Default none. */
+  mayChange?: readonly string[];
+  /** How many of the newest checkpoints stay on disk. Default 2. */
+  keepCheckpoints?: number;
+}
+
+/** A run open for writing; one process at a time. */
+export class RunFolder {
+  readonly path: string;
+  /** The checkpoint to continue from; undefined where the run starts from the beginning. */
+  readonly resumed: Checkpoint | undefined;
+  /** All records of a step are written before its checkpoint. */
+  readonly events: RecordLog<RunEvent>;
+  readonly completions: RecordLog<CompletionRecord>;
+  readonly #lock: Lock;
+  readonly #keep: number;
+
+  private constructor(
+    path: string,
+    resumed: Checkpoint | undefined,
+    logs: { events: RecordLog<RunEvent>; completions: RecordLog<CompletionRecord> },
+    lock: Lock,
+    keep: number,
+  ) {
+    this.path = path;
+    this.resumed = resumed;
+    this.events = logs.events;
+    this.completions = logs.completions;
+    this.#lock = lock;
+    this.#keep = keep;
+  }
+
+  /**
+   * Opens the run folder `path` for a run with this resolved `config` (plain JSON values).
+   * @throws InputError where the folder holds something and neither `resume` nor `overwrite` is given, where there is
+   * nothing to resume or its config differs, where it is no run folder, and while another process works in it.
+   */
+  static async create(path: string, config: unknown, options: RunFolderOptions = {}): Promise<RunFolder> {
+    const { resume = false, overwrite = false, keepCheckpoints = 2 } = options;
+    if (resume && overwrite) {
+      throw new InputError({ source: path, expected: 'one of resume and overwrite', found: 'both' });
+    }
+    if (!Number.isInteger(keepCheckpoints) || keepCheckpoints < 1) {
+      const field = 'keepCheckpoints';
+      throw new InputError({ source: path, field, expected: 'at least 1', found: String(keepCheckpoints) });
+    }
+    const folder = resolve(path);
+    const before = await contents(folder);
+    if (resume && before === undefined) {
+      throw new InputError({ source: path, expected: 'a run to resume', found: 'nothing there' });
+    }
+    if (!resume && !overwrite) refuseOccupied(path, before ?? []);
+    if (overwrite || resume) await refuseForeign(folder, before ?? []);
+    await mkdir(folder, { recursive: true });
+    const lock = await acquireLock(join(folder, LOCK));
+    try {
+      await cleanTemporaries(folder);
+      if (overwrite) await clear(folder);
+      const there = (await contents(folder)) ?? [];
+      if (!resume) refuseOccupied(path, there); // Again: another process may have come and gone before the lock.
+      if (there.includes(CONFIG)) await checkConfig(folder, config, options.mayChange ?? []);
+      await cleanCheckpoints(folder);
+      const resumed = (await listCheckpoints(folder)).at(-1);
+      const afterStep = resumed?.step ?? -1;
+      await writeFileAtomic(join(folder, CONFIG), formatConfig(config));
+      const events = await RecordLog.open(join(folder, EVENTS), runEventSchema, afterStep);
+      const completions = await RecordLog.open(join(folder, COMPLETIONS), completionSchema, afterStep);
+      return new RunFolder(folder, resumed, { events, completions }, lock, keepCheckpoints);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** Publishes `checkpoints/step-<step>`, filled by `fill`, after flushing the logs; removes checkpoints beyond those to keep. */
+  async saveCheckpoint(step: number, fill: (folder: string) => Promise<void>): Promise<Checkpoint> {
+    await this.events.seal(step);
+    await this.completions.seal(step);
+    return publishCheckpoint(this.path, step, this.#keep, fill);
+  }
+
+  /** Writes a further file of the run, whole or not at all, for example `report.html`. */
+  async writeFile(name: string, data: string | Uint8Array): Promise<void> {
+    await writeFileAtomic(join(this.path, name), data);
+  }
+
+  /** Flushes the logs and gives the folder free. */
+  async close(): Promise<void> {
+    try {
+      await this.events.close();
+      await this.completions.close();
+    } finally {
+      await this.#lock.release();
+    }
+  }
+}
+
+/** A run folder as it lies there, for reading: nothing is locked or repaired. */
+export interface RunContents {
+  path: string;
+  config: unknown;
+  eventsPath: string;
+  completionsPath: string;
+  /** Oldest first. */
+  checkpoints: Checkpoint[];
+}
+
+/** Whether the folder at `path` looks like a run. */
+export async function isRunFolder(path: string): Promise<boolean> {
+  const names = await contents(path);
+  return names?.includes(CONFIG) === true && names.includes(EVENTS);
+}
+
+/** Reads a run folder. @throws InputError where it is none. */
+export async function readRunFolder(path: string): Promise<RunContents> {
+  return {
+    path,
+    config: await readConfig(path),
+    eventsPath: join(path, EVENTS),
+    completionsPath: join(path, COMPLETIONS),
+    checkpoints: await listCheckpoints(path),
+  };
+}
+
+/** Names in the folder, the lock and unfinished files aside; undefined where there is no folder. */
+async function contents(folder: string): Promise<string[] | undefined> {
+  try {
+    return (await readdir(folder)).filter((name) => name !== LOCK && !isTemporaryName(name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new InputError({ source: folder, expected: 'a folder', found: describeReadFailure(error) });
+  }
+}
+
+function refuseOccupied(path: string, names: string[]): void {
+  if (names.length === 0) return;
+  throw new InputError({
+    source: path,
+    expected: 'a new or empty folder',
+    found: `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`,
+    remedy: names.includes(CONFIG)
+      ? 'Resume that run, overwrite it, or choose another name.'
+      : 'Choose another name.',
+  });
+}
+
+/** A folder that holds something but no run is never resumed and never removed. */
+async function refuseForeign(folder: string, names: string[]): Promise<void> {
+  if (names.length === 0) return;
+  const tell = { source: folder, field: CONFIG, expected: 'a run folder, with its config' };
+  if (!names.includes(CONFIG)) throw new InputError({ ...tell, found: 'no such file in it' });
+  if (!(await readText(join(folder, CONFIG))).startsWith(HEADER)) {
+    throw new InputError({ ...tell, found: 'a file of another kind' });
+  }
+}
+
+/** Removes everything in a run folder; what marks it as one comes last, so that a removal cut short can be repeated. */
+async function clear(folder: string): Promise<void> {
+  const names = (await contents(folder)) ?? [];
+  const rest = names.filter((name) => name !== CONFIG);
+  for (const name of rest) await rm(join(folder, name), { recursive: true });
+  await rm(join(folder, CONFIG), { force: true });
+}
+
+function formatConfig(config: unknown): string {
+  return `${HEADER}\n${stringify(config)}`;
+}
+
+async function readConfig(folder: string): Promise<unknown> {
+  const path = join(folder, CONFIG);
+  const text = await readText(path);
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new InputError({ source: path, expected: 'valid YAML', found: (error as Error).message });
+  }
+}
+
+async function checkConfig(folder: string, config: unknown, mayChange: readonly string[]): Promise<void> {
+  const stored = flatten(await readConfig(folder));
+  // As it would come back from the file: without undefined values, -0 and the like.
+  const given = flatten(parse(formatConfig(config)));
+  const keys = [...new Set([...stored.keys(), ...given.keys()])];
+  const differs = keys.find(
+    (key) => !isDeepStrictEqual(stored.get(key), given.get(key)) && !covers(mayChange, key),
+  );
+  if (differs === undefined) return;
+  const tell = (value: unknown) => (value === undefined ? 'nothing' : JSON.stringify(value));
+  throw new InputError({
+    source: join(folder, CONFIG),
+    field: differs,
+    expected: `${tell(stored.get(differs))}, as the run to resume has it`,
+    found: tell(given.get(differs)),
+  });
+}
+
+function covers(mayChange: readonly string[], key: string): boolean {
+  return mayChange.some((allowed) => key === allowed || key.startsWith(`${allowed}.`));
+}
+
+/** Dotted key -> value; lists count as values. */
+function flatten(value: unknown, prefix = ''): Map<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return new Map([[prefix, value]]);
+  const entries = Object.entries(value);
+  return new Map(
+    entries.flatMap(([key, inner]) => [...flatten(inner, prefix === '' ? key : `${prefix}.${key}`)]),
+  );
+}

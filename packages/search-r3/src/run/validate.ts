@@ -1,0 +1,127 @@
+/** Checks values from outside against a zod schema and says in one line what is wrong where. */
+import { z } from 'zod';
+import { closest } from './closest.js';
+import { InputError } from './errors.js';
+
+type Path = readonly PropertyKey[];
+
+/** Where a value comes from: a file or option name, or a function that tells it for each key. */
+export type Source = string | ((path: Path) => string);
+
+/**
+ * `value` as the schema gives it, defaults filled in.
+ * @throws InputError naming source, key, what was expected and what was found; for an unknown key, the likely one.
+ */
+export function validate<T>(schema: z.ZodType<T>, value: unknown, source: Source): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const { issues } = result.error;
+  // A misspelled key often leaves a required one missing too: the misspelling is the news.
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
+  if (issue === undefined) throw new Error('internal: a failed validation without an issue');
+  throw asInputError(schema, value, source, issue);
+}
+
+function asInputError(
+  schema: z.ZodType,
+  value: unknown,
+  source: Source,
+  issue: z.core.$ZodIssue,
+): InputError {
+  const tell = (path: Path) => (typeof source === 'string' ? source : source(path));
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0] ?? '';
+    const path = [...issue.path, key];
+    const known = keysAt(schema, issue.path);
+    const meant = closest(key, known) ?? elsewhere(schema, key);
+    return new InputError({
+      source: tell(path),
+      field: dotted(path),
+      expected: known.length === 0 ? 'no further keys' : `one of the keys ${known.join(', ')}`,
+      found: `the unknown key "${key}"`,
+      ...(meant === undefined ? {} : { remedy: `Did you mean "${meant}"?` }),
+    });
+  }
+  const field = dotted(issue.path);
+  return new InputError({
+    source: tell(issue.path),
+    ...(field === '' ? {} : { field }),
+    expected: expectation(issue),
+    found: show(valueAt(value, issue.path)),
+  });
+}
+
+/** What the schema wants, from zod's message: "Invalid input: expected number, received string" -> "number". */
+function expectation(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const forms = issue.errors.flatMap((branch) => (branch[0] === undefined ? [] : [expectation(branch[0])]));
+    return [...new Set(forms)].join(' or ');
+  }
+  return /expected (.+?)(?:, received .*)?$/s.exec(issue.message)?.[1] ?? issue.message;
+}
+
+function dotted(path: Path): string {
+  return path.map(String).join('.');
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>(
+    (inner, key) =>
+      inner === null || inner === undefined ? inner : (inner as Record<PropertyKey, unknown>)[key],
+    value,
+  );
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+}
+
+/** JSON Schema's view of a zod schema: one uniform tree, whatever wrappers the schema is built of. */
+interface Described {
+  properties?: Record<string, Described>;
+  items?: Described;
+  additionalProperties?: Described | boolean;
+  anyOf?: Described[];
+  oneOf?: Described[];
+  allOf?: Described[];
+}
+
+function describe(schema: z.ZodType): Described {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Described;
+}
+
+function branches(node: Described): Described[] {
+  const inner = [...(node.anyOf ?? []), ...(node.oneOf ?? []), ...(node.allOf ?? [])];
+  return [node, ...inner.flatMap(branches)];
+}
+
+function child(node: Described, key: PropertyKey): Described[] {
+  return branches(node).flatMap((branch) => {
+    const other = typeof branch.additionalProperties === 'object' ? branch.additionalProperties : undefined;
+    const found = typeof key === 'number' ? branch.items : (branch.properties?.[String(key)] ?? other);
+    return found === undefined ? [] : [found];
+  });
+}
+
+/** The keys that `schema` knows at `path`. */
+function keysAt(schema: z.ZodType, path: Path): string[] {
+  let nodes = [describe(schema)];
+  for (const key of path) nodes = nodes.flatMap((node) => child(node, key));
+  return [...new Set(nodes.flatMap(branches).flatMap((node) => Object.keys(node.properties ?? {})))];
+}
+
+/** The full path of a key known by this name at another level, for settings put in the wrong section. */
+function elsewhere(schema: z.ZodType, key: string): string | undefined {
+  const visit = (node: Described, path: string[]): string | undefined => {
+    for (const branch of branches(node)) {
+      for (const [name, inner] of Object.entries(branch.properties ?? {})) {
+        const found = name === key ? [...path, name].join('.') : visit(inner, [...path, name]);
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  };
+  return visit(describe(schema), []);
+}

@@ -1,0 +1,203 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  acquireLock,
+  cleanTemporaries,
+  InputError,
+  publishFolder,
+  readJson,
+  removeFolder,
+  writeFileAtomic,
+  writeJsonAtomic,
+} from 'search-r3/run';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'files-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+/** The id of a process that has ended. */
+const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid;
+
+describe('writeFileAtomic', () => {
+  test('writes, replaces, makes folders, and leaves no temporary', async () => {
+    const path = join(folder, 'a/b/c.txt');
+    await writeFileAtomic(path, 'first');
+    await writeFileAtomic(path, new Uint8Array([104, 105]));
+    expect(await readFile(path, 'utf8')).toBe('hi');
+    await writeFileAtomic(path, async (file) => {
+      await file.writeFile('one ');
+      await file.writeFile('two');
+    });
+    expect(await readFile(path, 'utf8')).toBe('one two');
+    expect(await readdir(join(folder, 'a/b'))).toEqual(['c.txt']);
+  });
+
+  test('the old file is there until the new one is complete, and stays where writing fails', async () => {
+    const path = join(folder, 'x.json');
+    await writeJsonAtomic(path, { old: true });
+    const failing = writeFileAtomic(path, async (file) => {
+      await file.writeFile('{"half":');
+      expect(await readFile(path, 'utf8')).toBe('{\n  "old": true\n}\n');
+      throw new Error('disk full');
+    });
+    await expect(failing).rejects.toThrow('disk full');
+    expect(await readJson(path)).toEqual({ old: true });
+    expect(await readdir(folder)).toEqual(['x.json']);
+  });
+});
+
+describe('publishFolder', () => {
+  const put = (name: string) => (temporary: string) => writeFile(join(temporary, name), name);
+
+  test('nothing is at the final name until the folder is complete', async () => {
+    const path = join(folder, 'index');
+    await publishFolder(path, async (temporary) => {
+      await put('part')(temporary);
+      expect((await readdir(folder)).includes('index')).toBe(false);
+      await mkdir(join(temporary, 'sub'));
+      await put('deep')(join(temporary, 'sub'));
+    });
+    expect((await readdir(path, { recursive: true })).sort()).toEqual(['part', 'sub', 'sub/deep']);
+    expect(await readdir(folder)).toEqual(['index']);
+  });
+
+  test('a failure leaves nothing, or the folder that was there', async () => {
+    const path = join(folder, 'index');
+    const fail = async (temporary: string) => {
+      await put('half')(temporary);
+      throw new Error('stop');
+    };
+    await expect(publishFolder(path, fail)).rejects.toThrow('stop');
+    expect(await readdir(folder)).toEqual([]);
+    await publishFolder(path, put('old'));
+    await expect(publishFolder(path, fail, { replace: true })).rejects.toThrow('stop');
+    expect(await readdir(path)).toEqual(['old']);
+    expect(await readdir(folder)).toEqual(['index']);
+  });
+
+  test('refuses a folder that holds something unless told to replace it; an empty one does not matter', async () => {
+    const path = join(folder, 'index');
+    await mkdir(path);
+    await publishFolder(path, put('old'));
+    await expect(publishFolder(path, put('new'))).rejects.toThrow(InputError);
+    expect(await readdir(path)).toEqual(['old']);
+    await publishFolder(path, put('new'), { replace: true });
+    expect(await readdir(path)).toEqual(['new']);
+    expect(await readdir(folder)).toEqual(['index']);
+  });
+
+  test('removes what a killed process left of the same folder', async () => {
+    await mkdir(join(folder, `.index.${deadPid()}.0123abcd.tmp`));
+    await mkdir(join(folder, `.other.${deadPid()}.0123abcd.tmp`));
+    await publishFolder(join(folder, 'index'), put('a'));
+    expect((await readdir(folder)).map((name) => name.replace(/\d+/, 'PID')).sort()).toEqual([
+      '.other.PID.0123abcd.tmp',
+      'index',
+    ]);
+  });
+});
+
+test('removeFolder leaves nothing behind', async () => {
+  await publishFolder(join(folder, 'a'), (temporary) => writeFile(join(temporary, 'x'), ''));
+  await removeFolder(join(folder, 'a'));
+  expect(await readdir(folder)).toEqual([]);
+});
+
+describe('cleanTemporaries', () => {
+  test('removes only what no living process is writing', async () => {
+    const dead = deadPid();
+    const young = `.young.${process.pid}.00000001.tmp`;
+    const old = `.old.${process.pid}.00000002.tmp`;
+    const others = `.others.${process.ppid}.00000003.tmp`;
+    const abandoned = `.abandoned.${dead}.00000004.tmp`;
+    for (const name of [young, old, others, abandoned, '.hidden', 'a.tmp'])
+      await writeFile(join(folder, name), '');
+    const before = new Date(Date.now() - process.uptime() * 1000 - 60_000);
+    await utimes(join(folder, old), before, before);
+    expect(await cleanTemporaries(folder)).toEqual([abandoned, old]);
+    expect((await readdir(folder)).sort()).toEqual(['.hidden', 'a.tmp', others, young].sort());
+  });
+
+  test('puts a folder back whose replacement was cut short between the two renames', async () => {
+    const dead = deadPid();
+    await mkdir(join(folder, `.index.${dead}.00000001.old`));
+    await writeFile(join(folder, `.index.${dead}.00000001.old`, 'content'), '');
+    await mkdir(join(folder, `.index.${dead}.00000001.tmp`));
+    await mkdir(join(folder, 'done'));
+    await mkdir(join(folder, `.done.${dead}.00000002.old`));
+    await cleanTemporaries(folder);
+    expect((await readdir(folder, { recursive: true })).sort()).toEqual(['done', 'index', 'index/content']);
+  });
+});
+
+describe('readJson', () => {
+  test.each([
+    ['{"a": 1,}', /bad\.json: expected valid JSON, found .*position 8/],
+    ['', /bad\.json: expected valid JSON, found an empty file/],
+  ])('%j is refused with the place', async (text, message) => {
+    const path = join(folder, 'bad.json');
+    await writeFile(path, text);
+    const error = await readJson(path).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as InputError).message).toMatch(message);
+  });
+
+  test('a missing file and a folder are named', async () => {
+    await expect(readJson(join(folder, 'none'))).rejects.toThrow(
+      /none: expected a readable file, found nothing there/,
+    );
+    await expect(readJson(folder)).rejects.toThrow(/found a folder/);
+  });
+});
+
+describe('acquireLock', () => {
+  const lockOf = (holder: object) => writeFile(join(folder, '.lock'), JSON.stringify(holder));
+
+  test('is exclusive within the process and free again after release', async () => {
+    const path = join(folder, '.lock');
+    const lock = await acquireLock(path);
+    await expect(acquireLock(path)).rejects.toThrow(`found process ${process.pid}`);
+    await lock.release();
+    await lock.release();
+    expect(await readdir(folder)).toEqual([]);
+    await (await acquireLock(path)).release();
+  });
+
+  test('of many at once exactly one gets it', async () => {
+    const path = join(folder, '.lock');
+    await lockOf({ pid: deadPid(), host: hostname(), token: 'gone', started: null });
+    const results = await Promise.allSettled(Array.from({ length: 20 }, () => acquireLock(path)));
+    expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+    expect(await readdir(folder)).toEqual(['.lock']);
+  });
+
+  test.each([
+    ['an ended process', () => ({ pid: deadPid(), host: hostname(), token: 'x', started: null })],
+    ['this id before a restart', () => ({ pid: process.pid, host: hostname(), token: 'x', started: null })],
+    ['nobody: cut short', () => ({ pid: 1 })],
+  ])('takes over the lock of %s', async (_name, holder) => {
+    await lockOf(holder());
+    await (await acquireLock(join(folder, '.lock'))).release();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  test.runIf(process.platform === 'linux')('an id given again to a later process holds nothing', async () => {
+    const stat = await readFile(`/proc/${process.ppid}/stat`, 'utf8');
+    const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const holder = { pid: process.ppid, host: hostname(), token: 'x' };
+    await lockOf({ ...holder, started });
+    await expect(acquireLock(join(folder, '.lock'))).rejects.toThrow(`found process ${process.ppid}`);
+    await lockOf({ ...holder, started: `${Number(started) - 1}` });
+    await (await acquireLock(join(folder, '.lock'))).release();
+  });
+
+  test('a lock of another machine is left alone', async () => {
+    await lockOf({ pid: deadPid(), host: 'elsewhere', token: 'x', started: null });
+    await expect(acquireLock(join(folder, '.lock'))).rejects.toThrow(/on elsewhere/);
+  });
+});

@@ -1,0 +1,300 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type CompletionRecord,
+  completionSchema,
+  InputError,
+  isRunFolder,
+  listCheckpoints,
+  type RunEvent,
+  RunFolder,
+  readRecords,
+  readRunFolder,
+  runEventSchema,
+} from 'search-r3/run';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+let parent: string;
+let path: string;
+beforeEach(async () => {
+  parent = await mkdtemp(join(tmpdir(), 'run-'));
+  path = join(parent, 'first');
+});
+afterEach(() => rm(parent, { recursive: true }));
+
+const config = { steps: 9, sft: { tau: 0.05, rate: 5e-7 }, seeds: [1, 2] };
+const step = (n: number): RunEvent => ({
+  type: 'step',
+  stage: 'rl',
+  step: n,
+  metrics: { reward: n / 10 },
+  timings: { rollout: 0.5 },
+});
+const completion = (n: number): CompletionRecord => ({
+  step: n,
+  queryId: 'q',
+  query: 'food in Ürs',
+  sample: 0,
+  reasoning: `line\nbreak ${n}`,
+  reward: 0.5,
+  rank: 3,
+  tokens: 7,
+  outcome: 'embedded',
+});
+const content = (text: string) => (folder: string) => writeFile(join(folder, 'w.bin'), text);
+const lines = async (name: string) => (await readFile(join(path, name), 'utf8')).split('\n').slice(0, -1);
+const collect = async <T>(records: AsyncIterable<T>) => {
+  const all: T[] = [];
+  for await (const record of records) all.push(record);
+  return all;
+};
+
+/** Runs steps `from`..`to` with a checkpoint at every multiple of `every`. */
+async function work(run: RunFolder, from: number, to: number, every = 2): Promise<void> {
+  for (let n = from; n <= to; n++) {
+    run.events.append(step(n));
+    for (let i = 0; i < n % 3; i++) run.completions.append(completion(n));
+    if (n % every === 0) await run.saveCheckpoint(n, content(`weights ${n}`));
+  }
+}
+
+describe('a new run', () => {
+  test('holds the resolved config, its events and completions', async () => {
+    const run = await RunFolder.create(path, config);
+    expect(run.resumed).toBeUndefined();
+    await work(run, 1, 3);
+    await run.writeFile('report.html', '<p>');
+    await run.close();
+    expect((await readdir(path)).sort()).toEqual([
+      'checkpoints',
+      'completions.jsonl',
+      'config.yaml',
+      'events.jsonl',
+      'report.html',
+    ]);
+    expect(await isRunFolder(path)).toBe(true);
+    expect(await isRunFolder(parent)).toBe(false);
+    const read = await readRunFolder(path);
+    expect(read.config).toEqual(config);
+    expect(await collect(readRecords(read.eventsPath, runEventSchema))).toEqual([step(1), step(2), step(3)]);
+    const samples = await collect(readRecords(read.completionsPath, completionSchema));
+    expect(samples).toEqual([completion(1), completion(2), completion(2)]);
+  });
+
+  test('an existing folder that is not empty is refused and left as it is', async () => {
+    await mkdir(path);
+    await writeFile(join(path, 'thesis.txt'), 'precious');
+    await expect(RunFolder.create(path, config)).rejects.toThrow(
+      /expected a new or empty folder, found thesis\.txt/,
+    );
+    await expect(RunFolder.create(path, config, { overwrite: true })).rejects.toThrow(
+      /expected a run folder/,
+    );
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(/expected a run folder/);
+    await writeFile(join(path, 'config.yaml'), 'of: something else\n');
+    await expect(RunFolder.create(path, config, { overwrite: true })).rejects.toThrow(
+      /a file of another kind/,
+    );
+    expect((await readdir(path)).sort()).toEqual(['config.yaml', 'thesis.txt']);
+    await rm(path, { recursive: true });
+    await mkdir(path);
+    await (await RunFolder.create(path, config)).close();
+    await expect(RunFolder.create(path, config)).rejects.toThrow(/Resume that run, overwrite it/);
+  });
+
+  test('two at once: the second is told which process is there', async () => {
+    const run = await RunFolder.create(path, config);
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(`process ${process.pid}`);
+    await run.close();
+    await (await RunFolder.create(path, config, { resume: true })).close();
+    expect(existsSync(join(path, '.lock'))).toBe(false);
+  });
+
+  test('overwriting removes the run that was there', async () => {
+    const first = await RunFolder.create(path, config);
+    await work(first, 1, 2);
+    await first.writeFile('report.html', 'old');
+    await first.close();
+    const second = await RunFolder.create(path, { steps: 1 }, { overwrite: true });
+    await second.close();
+    expect(second.resumed).toBeUndefined();
+    expect((await readdir(path)).sort()).toEqual(['completions.jsonl', 'config.yaml', 'events.jsonl']);
+    expect(await readFile(join(path, 'events.jsonl'), 'utf8')).toBe('');
+    expect((await readRunFolder(path)).config).toEqual({ steps: 1 });
+  });
+
+  test('contradictory and impossible options are refused', async () => {
+    await expect(RunFolder.create(path, config, { resume: true, overwrite: true })).rejects.toThrow(
+      InputError,
+    );
+    await expect(RunFolder.create(path, config, { keepCheckpoints: 0 })).rejects.toThrow(
+      /at least 1, found 0/,
+    );
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(
+      /a run to resume, found nothing/,
+    );
+    expect(await readdir(parent)).toEqual([]);
+  });
+
+  test('a metric that is not finite becomes null', async () => {
+    const run = await RunFolder.create(path, config);
+    run.events.append({ ...(step(1) as RunEvent & { type: 'step' }), metrics: { kl: Number.NaN, loss: 2 } });
+    await run.close();
+    const [event] = await collect(readRecords(join(path, 'events.jsonl'), runEventSchema));
+    expect(event).toMatchObject({ metrics: { kl: null, loss: 2 } });
+  });
+
+  test('records never go back behind a step or its checkpoint', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 2);
+    expect(() => run.events.append(step(2))).toThrow(/expected a record of step 3 or later, found step 2/);
+    run.events.append(step(5));
+    expect(() => run.events.append(step(4))).toThrow(/step 5 or later/);
+    await run.close();
+  });
+});
+
+describe('checkpoints', () => {
+  test('only the newest ones are kept, listed oldest first with their sizes', async () => {
+    const run = await RunFolder.create(path, config, { keepCheckpoints: 3 });
+    await work(run, 1, 10);
+    await run.close();
+    expect((await readdir(join(path, 'checkpoints'))).sort()).toEqual(['step-10', 'step-6', 'step-8']);
+    const listed = await listCheckpoints(path);
+    expect(listed.map(({ step, bytes }) => [step, bytes])).toEqual([
+      [6, 9],
+      [8, 9],
+      [10, 10],
+    ]);
+  });
+
+  test('one whose filling fails leaves no trace', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 2);
+    const failing = run.saveCheckpoint(3, async (folder) => {
+      await content('half')(folder);
+      throw new Error('disk full');
+    });
+    await expect(failing).rejects.toThrow('disk full');
+    await run.close();
+    expect(await readdir(join(path, 'checkpoints'))).toEqual(['step-2']);
+  });
+
+  test('one that lost a part in copying is not taken for complete', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 4);
+    await run.close();
+    await truncate(join(path, 'checkpoints/step-4/w.bin'), 3);
+    expect((await listCheckpoints(path)).map(({ step }) => step)).toEqual([2]);
+    await rm(join(path, 'checkpoints/step-2/manifest.json'));
+    expect(await listCheckpoints(path)).toEqual([]);
+  });
+
+  test('nested files count', async () => {
+    const run = await RunFolder.create(path, config);
+    await run.saveCheckpoint(0, async (folder) => {
+      await mkdir(join(folder, 'model'));
+      await writeFile(join(folder, 'model/a'), '12345');
+    });
+    await run.close();
+    expect((await listCheckpoints(path))[0]?.bytes).toBe(5);
+    await rm(join(path, 'checkpoints/step-0/model/a'));
+    expect(await listCheckpoints(path)).toEqual([]);
+  });
+});
+
+describe('resuming', () => {
+  test('stands where the newest checkpoint was taken: later and half-written lines are gone', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 5);
+    await run.close();
+    const whole = { events: await lines('events.jsonl'), completions: await lines('completions.jsonl') };
+    const events = join(path, 'events.jsonl');
+    await truncate(events, (await stat(events)).size - 9); // The end of a line is missing.
+    const resumed = await RunFolder.create(path, config, { resume: true });
+    expect(resumed.resumed?.step).toBe(4);
+    expect(await readFile(join(resumed.resumed?.path ?? '', 'w.bin'), 'utf8')).toBe('weights 4');
+    expect(await lines('events.jsonl')).toEqual(whole.events.slice(0, 4));
+    expect(await lines('completions.jsonl')).toEqual(whole.completions.slice(0, 1 + 2 + 0 + 1));
+    await work(resumed, 5, 7);
+    await resumed.close();
+    const straight = join(parent, 'straight');
+    const other = await RunFolder.create(straight, config);
+    await work(other, 1, 7);
+    await other.close();
+    for (const name of ['events.jsonl', 'completions.jsonl', 'config.yaml']) {
+      expect(await readFile(join(path, name), 'utf8'), name).toBe(
+        await readFile(join(straight, name), 'utf8'),
+      );
+    }
+  });
+
+  test('without any checkpoint starts again, whatever was written', async () => {
+    const run = await RunFolder.create(path, config);
+    run.events.append({ type: 'evaluation', stage: 'rl', step: 0, name: 'direct', metrics: { ndcg: 0.1 } });
+    await work(run, 1, 1);
+    await run.close();
+    const resumed = await RunFolder.create(path, config, { resume: true });
+    expect(resumed.resumed).toBeUndefined();
+    resumed.events.append({ type: 'warning', stage: 'rl', step: 0, code: 'x', message: 'y' });
+    await resumed.close();
+    expect(await lines('events.jsonl')).toHaveLength(1);
+    expect(await lines('completions.jsonl')).toEqual([]);
+  });
+
+  test('a run killed before its config was written is started', async () => {
+    await mkdir(path);
+    const resumed = await RunFolder.create(path, config, { resume: true });
+    await resumed.close();
+    expect((await readRunFolder(path)).config).toEqual(config);
+  });
+
+  test('garbage as last line is dropped, garbage before others is an error naming the line', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 2);
+    await run.close();
+    const events = join(path, 'events.jsonl');
+    const good = await readFile(events, 'utf8');
+    await writeFile(events, `${good}\0\0\0\0\n`);
+    await (await RunFolder.create(path, config, { resume: true })).close();
+    expect(await readFile(events, 'utf8')).toBe(good);
+    await writeFile(events, `${good}{"step": 3\n${JSON.stringify(step(3))}\n`);
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(
+      /events\.jsonl: line 3: expected/,
+    );
+    expect(existsSync(join(path, '.lock'))).toBe(false);
+  });
+
+  test('another config is refused naming the key, unless that key may change', async () => {
+    await (await RunFolder.create(path, config)).close();
+    const longer = { ...config, steps: 20 };
+    await expect(RunFolder.create(path, longer, { resume: true })).rejects.toThrow(
+      /config\.yaml: steps: expected 9, as the run to resume has it, found 20/,
+    );
+    const colder = { ...config, sft: { tau: 0.02, rate: 5e-7 } };
+    await expect(
+      RunFolder.create(path, colder, { resume: true, mayChange: ['steps', 'sft.rate'] }),
+    ).rejects.toThrow(/sft\.tau: expected 0\.05/);
+    await expect(RunFolder.create(path, { ...config, seeds: [2, 1] }, { resume: true })).rejects.toThrow(
+      /seeds/,
+    );
+    await (await RunFolder.create(path, colder, { resume: true, mayChange: ['sft'] })).close();
+    await (
+      await RunFolder.create(path, { ...longer, sft: colder.sft }, { resume: true, mayChange: ['steps'] })
+    ).close();
+    expect((await readRunFolder(path)).config).toEqual({ ...longer, sft: colder.sft });
+  });
+
+  test('a copy of the folder resumes too', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 2);
+    const copy = join(parent, 'copy'); // With the lock of a living process inside.
+    await cp(path, copy, { recursive: true });
+    await run.close();
+    await expect(RunFolder.create(copy, config, { resume: true })).resolves.toMatchObject({
+      resumed: { step: 2 },
+    });
+  });
+});

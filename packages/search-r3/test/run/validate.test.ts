@@ -1,0 +1,83 @@
+import { closest, InputError, validate } from 'search-r3/run';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+
+const schema = z.strictObject({
+  steps: z.int().positive(),
+  seed: z.int().default(0),
+  sft: z
+    .strictObject({ tau: z.number().positive().default(0.05), learningRate: z.number().default(5e-4) })
+    .prefault({}),
+  mode: z.enum(['dapo', 'grpo']).default('dapo'),
+  datasets: z.array(z.strictObject({ path: z.string() })).optional(),
+  limit: z.union([z.int(), z.literal('all')]).optional(),
+});
+
+const failure = (value: unknown, source: Parameters<typeof validate>[2] = 'run.yaml'): string => {
+  try {
+    validate(schema, value, source);
+  } catch (error) {
+    expect(error).toBeInstanceOf(InputError);
+    return (error as InputError).message;
+  }
+  throw new Error('expected a failure');
+};
+
+test('fills in defaults', () => {
+  expect(validate(schema, { steps: 3 }, 'run.yaml')).toEqual({
+    steps: 3,
+    seed: 0,
+    sft: { tau: 0.05, learningRate: 5e-4 },
+    mode: 'dapo',
+  });
+});
+
+describe('what is wrong is told in one line', () => {
+  test.each([
+    [{ steps: 'many' }, 'run.yaml: steps: expected number, found "many".'],
+    [{}, 'run.yaml: steps: expected number, found nothing.'],
+    [{ steps: 0 }, 'run.yaml: steps: expected number to be >0, found 0.'],
+    [{ steps: 1.5 }, 'run.yaml: steps: expected int, found 1.5.'],
+    [{ steps: 1, mode: 'ppo' }, 'run.yaml: mode: expected one of "dapo"|"grpo", found "ppo".'],
+    [{ steps: 1, limit: true }, 'run.yaml: limit: expected number or "all", found true.'],
+    [
+      { steps: 1, datasets: [{ path: 'a' }, { path: 2 }] },
+      'run.yaml: datasets.1.path: expected string, found 2.',
+    ],
+    [[1], 'run.yaml: expected object, found [1].'],
+    [
+      { stesp: 3 },
+      'run.yaml: stesp: expected one of the keys steps, seed, sft, mode, datasets, limit, found the unknown key "stesp". Did you mean "steps"?',
+    ],
+    [
+      { steps: 1, sft: { 'learning-rate': 1 } },
+      'run.yaml: sft.learning-rate: expected one of the keys tau, learningRate, found the unknown key "learning-rate". Did you mean "learningRate"?',
+    ],
+    [
+      { steps: 1, datasets: [{ path: 'a', pth: 1 }] },
+      'run.yaml: datasets.0.pth: expected one of the keys path, found the unknown key "pth". Did you mean "path"?',
+    ],
+  ])('%j', (value, message) => expect(failure(value)).toBe(message));
+
+  test('a key of another section is found there', () => {
+    expect(failure({ steps: 1, tau: 0.1 })).toContain('Did you mean "sft.tau"?');
+  });
+
+  test('the source can depend on the key', () => {
+    expect(failure({ steps: 1, sft: { tau: -1 } }, (path) => `from ${path.join('/')}`)).toBe(
+      'from sft/tau: sft.tau: expected number to be >0, found -1.',
+    );
+  });
+});
+
+describe('closest', () => {
+  const words = ['steps', 'seed', 'learningRate', 'tau'];
+  test.each([
+    ['step', 'steps'],
+    ['setps', 'steps'], // Two neighbours swapped count as one slip.
+    ['LEARNING_RATE', 'learningRate'],
+    ['tua', 'tau'],
+    ['temperature', undefined],
+    ['', undefined],
+  ])('%j -> %j', (word, expected) => expect(closest(word, words)).toBe(expected));
+});
