@@ -1,1 +1,12 @@
+export {
+  documentText,
+  type LoadBeirOptions,
+  loadBeir,
+  loadBeirQrels,
+  loadCorpus,
+  loadQueries,
+  type SaveBeirOptions,
+  saveBeir,
+} from './beir.js';
+export * from './training-pairs.js';
 export * from './types.js';

@@ -1,0 +1,249 @@
+/**
+ * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}`,
+ * `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
+ */
+import { createWriteStream } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { publishFolder } from '../run/files.js';
+import { integerField, parseJsonLine, readLines, stringField } from './lines.js';
+import { describeValue, parseOptions } from './options.js';
+import type { Collection, Document, Qrels, Query } from './types.js';
+
+const HEADER = ['query-id', 'corpus-id', 'score'] as const;
+
+export interface LoadBeirOptions {
+  /** The splits to load; default: every `qrels/*.tsv`. */
+  splits?: string[];
+  /**
+   * Keep judgements that name a document or query the collection does not have (default false: they are an error).
+   * As in trec_eval they then count: such a document stays in the ideal ranking, such a query scores 0.
+   */
+  allowMissing?: boolean;
+}
+
+const loadOptions = z.strictObject({
+  splits: z.array(z.string()).optional(),
+  allowMissing: z.boolean().default(false),
+});
+
+/**
+ * Reads a BEIR folder. A folder without `qrels` gives a collection without judgements.
+ * @throws InputError naming file, line and field.
+ */
+export async function loadBeir(folder: string, options: LoadBeirOptions = {}): Promise<Collection> {
+  const { splits, allowMissing } = parseOptions(loadOptions, options, 'loadBeir options');
+  const found = await findSplits(folder);
+  const wanted = splits ?? found;
+  for (const split of wanted) {
+    if (found.includes(split)) continue;
+    throw new InputError({
+      source: join(folder, 'qrels'),
+      field: `${split}.tsv`,
+      expected: 'a split of the collection',
+      found: found.length === 0 ? 'no splits at all' : `only the splits ${found.join(', ')}`,
+    });
+  }
+  const corpus = await loadCorpus(join(folder, 'corpus.jsonl'));
+  const queries = await loadQueries(join(folder, 'queries.jsonl'));
+  const documents = new Set(corpus.map((document) => document.id));
+  const qrels = new Map<string, Qrels>();
+  for (const split of wanted) {
+    const path = join(folder, 'qrels', `${split}.tsv`);
+    const known = allowMissing ? undefined : { queries, documents };
+    qrels.set(split, await loadBeirQrels(path, known));
+  }
+  return { corpus, queries, qrels };
+}
+
+/**
+ * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not.
+ * @throws InputError where a row is malformed, an id occurs twice, or there is no document at all.
+ */
+export async function loadCorpus(path: string): Promise<Document[]> {
+  const corpus: Document[] = [];
+  const seen = new Map<string, string>();
+  for await (const line of readLines(path)) {
+    const row = parseJsonLine(line);
+    const id = newId(row, line.source, seen);
+    const text = stringField(row, 'text', line.source, 'allow-empty');
+    const title = row.title == null ? '' : stringField(row, 'title', line.source, 'allow-empty');
+    corpus.push(title === '' ? { id, text } : { id, title, text });
+  }
+  if (corpus.length === 0)
+    throw new InputError({ source: path, expected: 'at least one document', found: 'none' });
+  return corpus;
+}
+
+/** Reads a `queries.jsonl`. @throws InputError where a row is malformed, a text is empty or an id occurs twice. */
+export async function loadQueries(path: string): Promise<Map<string, Query>> {
+  const queries = new Map<string, Query>();
+  const seen = new Map<string, string>();
+  for await (const line of readLines(path)) {
+    const row = parseJsonLine(line);
+    const id = newId(row, line.source, seen);
+    queries.set(id, { id, text: stringField(row, 'text', line.source, 'not-empty') });
+  }
+  return queries;
+}
+
+/**
+ * Reads a `qrels/<split>.tsv`; the header line is optional.
+ * @param known what the judgements may name; left out, they may name anything.
+ */
+export async function loadBeirQrels(
+  path: string,
+  known?: { queries: ReadonlyMap<string, unknown>; documents: ReadonlySet<string> },
+): Promise<Qrels> {
+  const qrels: Qrels = new Map();
+  let first = true;
+  for await (const { text, source } of readLines(path)) {
+    const fields = text.split('\t');
+    const header = first && HEADER.every((name, i) => fields[i] === name);
+    first = false;
+    if (header) continue;
+    const [query, document, score] = fields;
+    if (!query || !document || score === undefined || fields.length !== 3) {
+      const expected = `three fields parted by tabs: ${HEADER.join(', ')}`;
+      throw new InputError({ source, expected, found: describeValue(text) });
+    }
+    if (known !== undefined && !known.queries.has(query))
+      throw missing(source, 'query-id', 'queries.jsonl', query);
+    if (known !== undefined && !known.documents.has(document)) {
+      throw missing(source, 'corpus-id', 'corpus.jsonl', document);
+    }
+    addJudgement(qrels, query, document, integerField(score, 'score', source), source);
+  }
+  return qrels;
+}
+
+/** Adds one judgement to `qrels`. @throws InputError where the pair has been judged before. */
+export function addJudgement(
+  qrels: Qrels,
+  query: string,
+  document: string,
+  grade: number,
+  source: string,
+): void {
+  let judgements = qrels.get(query);
+  if (judgements === undefined) {
+    judgements = new Map();
+    qrels.set(query, judgements);
+  }
+  if (judgements.has(document)) {
+    const found = `a second one for query "${query}" and document "${document}"`;
+    throw new InputError({ source, expected: 'one judgement per query and document', found });
+  }
+  judgements.set(document, grade);
+}
+
+export interface SaveBeirOptions {
+  /** Replace a folder that is there and not empty (default false: it is an error). */
+  replace?: boolean;
+}
+
+const saveOptions = z.strictObject({ replace: z.boolean().default(false) });
+
+/** Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection. */
+export async function saveBeir(
+  folder: string,
+  collection: Collection,
+  options: SaveBeirOptions = {},
+): Promise<void> {
+  const { replace } = parseOptions(saveOptions, options, 'saveBeir options');
+  for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
+  await publishFolder(
+    folder,
+    async (temporary) => {
+      await writeLines(join(temporary, 'corpus.jsonl'), corpusLines(collection.corpus));
+      await writeLines(join(temporary, 'queries.jsonl'), queryLines(collection.queries));
+      await mkdir(join(temporary, 'qrels'));
+      for (const [split, qrels] of collection.qrels) {
+        await writeLines(join(temporary, 'qrels', `${split}.tsv`), qrelsLines(qrels));
+      }
+    },
+    { replace },
+  );
+}
+
+/** The text that is encoded for a document: title, a space, text, as in BEIR. */
+export function documentText(document: Document): string {
+  return `${document.title ?? ''} ${document.text}`.trim();
+}
+
+async function findSplits(folder: string): Promise<string[]> {
+  const names = await readdir(join(folder, 'qrels')).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names
+    .filter((name) => name.endsWith('.tsv') && !name.startsWith('.'))
+    .map((name) => name.slice(0, -'.tsv'.length))
+    .sort();
+}
+
+function newId(row: Record<string, unknown>, source: string, seen: Map<string, string>): string {
+  const id = stringField(row, '_id', source, 'not-empty');
+  const earlier = seen.get(id);
+  if (earlier !== undefined) {
+    const found = `"${id}" again, first at ${earlier}`;
+    throw new InputError({ source, field: '_id', expected: 'an id used once', found });
+  }
+  seen.set(id, source);
+  return id;
+}
+
+function missing(source: string, field: string, file: string, id: string): InputError {
+  return new InputError({
+    source,
+    field,
+    expected: `an id that is in ${file}`,
+    found: `"${id}"`,
+    remedy: 'With allowMissing (--allow-missing) such judgements are kept and scored as trec_eval does.',
+  });
+}
+
+function checkWritable(split: string, qrels: Qrels): void {
+  if (!/^\w[\w.-]*$/.test(split)) {
+    const expected = 'letters, digits, dots, dashes and underscores';
+    throw new InputError({
+      source: 'collection',
+      field: 'split name',
+      expected,
+      found: describeValue(split),
+    });
+  }
+  for (const [query, judgements] of qrels) {
+    for (const id of [query, ...judgements.keys()]) {
+      if (id !== '' && !/[\t\r\n]/.test(id)) continue;
+      const source = `collection: qrels of ${split}`;
+      throw new InputError({ source, expected: 'ids without tabs and line ends', found: describeValue(id) });
+    }
+  }
+}
+
+function* corpusLines(corpus: readonly Document[]): Generator<string> {
+  for (const { id, title = '', text } of corpus) yield JSON.stringify({ _id: id, title, text });
+}
+
+function* queryLines(queries: ReadonlyMap<string, Query>): Generator<string> {
+  for (const { id, text } of queries.values()) yield JSON.stringify({ _id: id, text });
+}
+
+function* qrelsLines(qrels: Qrels): Generator<string> {
+  yield HEADER.join('\t');
+  for (const [query, judgements] of qrels) {
+    for (const [document, grade] of judgements) yield `${query}\t${document}\t${grade}`;
+  }
+}
+
+async function writeLines(path: string, lines: Generator<string>): Promise<void> {
+  function* ended() {
+    for (const line of lines) yield `${line}\n`;
+  }
+  await pipeline(Readable.from(ended()), createWriteStream(path));
+}

@@ -1,0 +1,88 @@
+/**
+ * Streams the lines of a UTF-8 text file. Only `\n` and `\r\n` end a line: Node's readline also breaks at U+2028 and
+ * U+2029, which JSON allows inside a string, so that it would cut valid JSONL rows in two.
+ */
+import { createReadStream } from 'node:fs';
+import { InputError } from '../run/errors.js';
+import { describeReadFailure } from '../run/files.js';
+import { describeValue } from './options.js';
+
+export interface Line {
+  /** Without its line end. */
+  text: string;
+  /** `path:number`, counted from 1: what errors name. */
+  source: string;
+}
+
+/**
+ * The lines of `path` that are not blank, in order; a byte order mark is dropped.
+ * @throws InputError where the file cannot be read or is not UTF-8.
+ */
+export async function* readLines(path: string): AsyncGenerator<Line> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let number = 0;
+  let rest = '';
+  const decode = (bytes?: Buffer) => {
+    try {
+      return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });
+    } catch {
+      const found = `other bytes on or after line ${number + 1}`;
+      throw new InputError({ source: path, expected: 'UTF-8 text', found });
+    }
+  };
+  function* split(text: string, last: boolean): Generator<Line> {
+    const lines = text.split('\n');
+    rest = last ? '' : (lines.pop() ?? '');
+    for (const line of lines) {
+      number++;
+      const content = line.endsWith('\r') ? line.slice(0, -1) : line;
+      if (content.trim() !== '') yield { text: content, source: `${path}:${number}` };
+    }
+  }
+  const stream = createReadStream(path, { highWaterMark: 1 << 20 });
+  try {
+    for await (const bytes of stream) yield* split(rest + decode(bytes as Buffer), false);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
+  }
+  yield* split(rest + decode(), true);
+}
+
+/** The object on one line of JSONL. @throws InputError naming file and line. */
+export function parseJsonLine(line: Line): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.text);
+  } catch (error) {
+    throw new InputError({
+      source: line.source,
+      expected: 'a JSON object',
+      found: (error as SyntaxError).message,
+    });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InputError({ source: line.source, expected: 'a JSON object', found: describeValue(value) });
+  }
+  return value as Record<string, unknown>;
+}
+
+/** A string field of a row; `''` only where `empty` allows it. @throws InputError naming file, line and field. */
+export function stringField(
+  row: Record<string, unknown>,
+  field: string,
+  source: string,
+  empty: 'allow-empty' | 'not-empty',
+): string {
+  const value = row[field];
+  if (typeof value === 'string' && (value !== '' || empty === 'allow-empty')) return value;
+  const expected = empty === 'allow-empty' ? 'a string' : 'a string that is not empty';
+  throw new InputError({ source, field, expected, found: describeValue(value) });
+}
+
+/** An integer in decimal digits, as judgements are written. @throws InputError naming file, line and field. */
+export function integerField(text: string, field: string, source: string): number {
+  const value = Number(text);
+  if (/^[+-]?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InputError({ source, field, expected: 'an integer', found: describeValue(text) });
+}

@@ -1,0 +1,127 @@
+/**
+ * BM25, the lexical baseline: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond".
+ *
+ *   score(q, d) = sum over the terms t of q of idf(t) tf (k1 + 1) / (tf + k1 (1 - b + b |d| / avgdl))
+ *   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), never negative (Lucene's form)
+ *
+ * The weights come from wink-nlp's BM25 vectorizer (rounded to 12 decimals); here they are turned into postings.
+ * wink-bm25-text-search, made of the same parts, refuses collections of fewer than three documents; MiniSearch
+ * counts distinct terms as document length and multiplies scores by the number of terms matched.
+ */
+import bm25Vectorizer from 'wink-nlp/utilities/bm25-vectorizer.js';
+import { z } from 'zod';
+import { documentText } from '../dataset/beir.js';
+import { parseOptions } from '../dataset/options.js';
+import type { Document, Query, Rankings } from '../dataset/types.js';
+import { InputError } from '../run/errors.js';
+import { englishTerms } from './english-terms.js';
+import { compareHits } from './ranking.js';
+
+export interface Bm25Options {
+  /** How soon repetitions of a term stop counting (default 0.9, as in Anserini's BEIR baselines). */
+  k1?: number;
+  /** How much long documents are discounted, 0 to 1 (default 0.4, as in Anserini's BEIR baselines). */
+  b?: number;
+  /** Text -> terms, for documents and queries alike (default `englishTerms()`: stop words removed, stemmed). */
+  terms?: (text: string) => string[];
+}
+
+const bm25Options = z.strictObject({
+  k1: z.number().min(0).max(100).default(0.9),
+  b: z.number().min(0).max(1).default(0.4),
+  terms: z
+    .custom<(text: string) => string[]>((value) => typeof value === 'function', 'a function')
+    .optional(),
+});
+
+export interface Hit {
+  id: string;
+  score: number;
+}
+
+interface Postings {
+  documents: number[];
+  weights: number[];
+}
+
+/** An index in memory over a fixed corpus. */
+export class Bm25Index {
+  readonly #ids: string[];
+  readonly #postings: Map<string, Postings>;
+  readonly #terms: (text: string) => string[];
+
+  private constructor(ids: string[], postings: Map<string, Postings>, terms: (text: string) => string[]) {
+    this.#ids = ids;
+    this.#postings = postings;
+    this.#terms = terms;
+  }
+
+  /**
+   * Indexes `documentText` of each document.
+   * @throws InputError where there is no document, or an id occurs twice.
+   */
+  static build(documents: readonly Document[], options: Bm25Options = {}): Bm25Index {
+    const { k1, b, terms = englishTerms() } = parseOptions(bm25Options, options, 'BM25 options');
+    if (documents.length === 0) {
+      throw new InputError({ source: 'BM25 corpus', expected: 'at least one document', found: 'none' });
+    }
+    const ids = documents.map((document) => document.id);
+    const repeated =
+      ids.length === new Set(ids).size ? undefined : ids.find((id, i) => ids.indexOf(id) !== i);
+    if (repeated !== undefined) {
+      throw new InputError({
+        source: 'BM25 corpus',
+        field: 'id',
+        expected: 'ids used once',
+        found: `"${repeated}" twice`,
+      });
+    }
+    const vectorizer = bm25Vectorizer({ k: 1, k1, b, norm: 'none', precision: 12 });
+    for (const document of documents) vectorizer.learn(terms(documentText(document)));
+    const postings = new Map<string, Postings>();
+    for (const [document, weights] of vectorizer.out().entries()) {
+      for (const [term, weight] of Object.entries(weights)) {
+        let list = postings.get(term);
+        if (list === undefined) {
+          list = { documents: [], weights: [] };
+          postings.set(term, list);
+        }
+        list.documents.push(document);
+        list.weights.push(weight);
+      }
+    }
+    return new Bm25Index(ids, postings, terms);
+  }
+
+  /** How many documents are indexed. */
+  get size(): number {
+    return this.#ids.length;
+  }
+
+  /**
+   * The best `k` documents that share a term with the query, best first, ties by id descending. A term that the query
+   * repeats counts each time.
+   */
+  search(query: string, k = 10): Hit[] {
+    const scores = new Map<number, number>();
+    for (const term of this.#terms(query)) {
+      const list = this.#postings.get(term);
+      if (list === undefined) continue;
+      for (const [i, document] of list.documents.entries()) {
+        scores.set(document, (scores.get(document) ?? 0) + (list.weights[i] as number));
+      }
+    }
+    return Array.from(scores, ([document, score]) => ({ id: this.#ids[document] as string, score }))
+      .sort(compareHits)
+      .slice(0, k);
+  }
+
+  /** Searches for all `queries`, `k` documents each (default 1000, as TREC runs have). */
+  rank(queries: Iterable<Query>, k = 1000): Rankings {
+    const rankings: Rankings = new Map();
+    for (const { id, text } of queries) {
+      rankings.set(id, new Map(this.search(text, k).map((hit) => [hit.id, hit.score])));
+    }
+    return rankings;
+  }
+}

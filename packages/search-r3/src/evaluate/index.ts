@@ -1,0 +1,20 @@
+export * from './bm25.js';
+export * from './english-terms.js';
+export * from './evaluator.js';
+export * from './fusion.js';
+export {
+  DEFAULT_METRICS,
+  type DefaultMetric,
+  dcg,
+  idealDcg,
+  type MetricName,
+  type MetricOptions,
+  type MetricScores,
+  parseMetricName,
+  scoreQuery,
+  scoreRankings,
+} from './metrics.js';
+export * from './ranking.js';
+export * from './significance.js';
+export * from './table.js';
+export * from './trec.js';
