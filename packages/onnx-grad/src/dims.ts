@@ -15,13 +15,13 @@ function parse(dim: Dim): Monomial {
   if (typeof dim === 'number') return { coefficient: dim, symbols: [] };
   const factors = dim.split('*');
   const leading = Number(factors[0]);
-  return Number.isNaN(leading)
+  return Number.isNaN(leading) || factors[0] === ''
     ? { coefficient: 1, symbols: factors }
     : { coefficient: leading, symbols: factors.slice(1) };
 }
 
 function format({ coefficient, symbols }: Monomial): Dim {
-  if (symbols.length === 0) return coefficient;
+  if (symbols.length === 0 || coefficient === 0) return coefficient;
   const sorted = symbols.slice().sort();
   return coefficient === 1 ? sorted.join('*') : [coefficient, ...sorted].join('*');
 }
@@ -55,6 +55,26 @@ export function quotient(a: Dim, b: Dim): Dim {
 /** The factors of a dimension: its number and its symbols. */
 export function factors(dim: Dim): { coefficient: number; symbols: readonly string[] } {
   return parse(dim);
+}
+
+const SYMBOL = /^[A-Za-z_]\w*$/;
+
+/**
+ * A shape in canonical form. RangeError naming `where` for sizes that are negative or no integers, and for symbols that
+ * are neither identifiers nor products of them.
+ */
+export function canonicalShape(where: string, shape: Shape): Dim[] {
+  return shape.map((dim) => {
+    const { coefficient, symbols } = parse(dim);
+    if (
+      !Number.isSafeInteger(coefficient) ||
+      coefficient < 0 ||
+      !symbols.every((name) => SYMBOL.test(name))
+    ) {
+      throw new RangeError(`${where}: expected sizes or symbols, found ${JSON.stringify(dim)}`);
+    }
+    return format({ coefficient, symbols });
+  });
 }
 
 export const sameShape = (a: Shape, b: Shape): boolean =>

@@ -51,7 +51,7 @@ export class EmitContext {
   name(value: Value): string {
     const known = this.#names.get(value);
     if (known !== undefined) return known;
-    const name = value.name ?? `v${value.id}`;
+    const name = value.name ?? `%${value.id}`;
     this.#names.set(value, name);
     return name;
   }
@@ -61,7 +61,7 @@ export class EmitContext {
     const outputs =
       typeof options.outputs === 'object'
         ? [...options.outputs]
-        : Array.from({ length: options.outputs ?? 1 }, () => `t${this.#fresh++}`);
+        : Array.from({ length: options.outputs ?? 1 }, () => `%t${this.#fresh++}`);
     const attribute: AttributeProto[] = [];
     for (const [name, value] of Object.entries(options.attributes ?? {})) {
       if (typeof value === 'string') attribute.push({ name, type: 3, s: Buffer.from(value) });
@@ -101,7 +101,7 @@ export class EmitContext {
     const key = values.join(',');
     const known = this.#integers.get(key);
     if (known !== undefined) return known;
-    const name = `i${this.#fresh++}`;
+    const name = `%i${this.#fresh++}`;
     this.initializer(name, {
       dtype: 'int64',
       shape: [values.length],
@@ -152,7 +152,7 @@ export class EmitContext {
   }
 
   external(name: string, shape: readonly number[], data: ExternalData): void {
-    const stored = data.storage === 'float32' ? name : `${name}.stored`;
+    const stored = data.storage === 'float32' ? name : `%stored ${name}`;
     this.initializers.push({
       name: stored,
       dataType: DATA_TYPE[data.storage],
@@ -212,7 +212,7 @@ export interface Program {
   readonly bytes: Uint8Array;
   readonly inputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
   readonly outputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
-  /** Names of int64/float32 outputs in order; the first is an opaque sequence where `inPlace` was asked for. */
+  /** Emitted for `runInPlace`: there is one more output, an opaque sequence, in front. */
   readonly inPlace: boolean;
 }
 
@@ -225,7 +225,7 @@ export interface EmitOptions {
 }
 
 /** The name of the sequence output of an in-place program. */
-export const SEQUENCE_OUTPUT = 'in_place_sequence';
+export const SEQUENCE_OUTPUT = '%sequence';
 
 /** Emits a graph as an ONNX model. Inputs that no output needs are dropped from the signature. */
 export function emit(graph: Graph, options: EmitOptions = {}): Program {

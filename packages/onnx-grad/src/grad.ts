@@ -53,25 +53,61 @@ function recompute(graph: Graph, segment: Segment, after: Value): Map<Value, Val
   return twins;
 }
 
-/**
- * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order. A source that the loss does not
- * depend on gets zeros. Errors: RangeError when the loss is no scalar.
- */
-export function gradients(loss: Value, sources: readonly Value[]): Value[] {
+function checkSources(loss: Value, sources: readonly Value[]): void {
   const { graph } = loss;
   if (loss.shape.length !== 0 || loss.dtype !== 'float32') {
     throw new RangeError(
       `gradients: expected a float32 scalar, found ${loss.dtype} ${formatShape(loss.shape)}`,
     );
   }
+  for (const source of sources) {
+    const name = source.name ?? `the value ${source.id}`;
+    if (source.graph !== graph) throw new Error(`gradients: ${name} belongs to another graph`);
+    if (source.dtype !== 'float32') {
+      throw new TypeError(`gradients: expected float32 sources, found ${source.dtype} for ${name}`);
+    }
+    if (graph.externals.has(source)) throw new TypeError(`gradients: ${name} is read-only external data`);
+  }
+}
+
+/** The gradients with respect to the inputs of a node; Error where one that is needed does not exist. */
+function pullBack(
+  node: Node,
+  outgoing: readonly (Value | undefined)[],
+  needed: readonly boolean[],
+): (Value | undefined)[] {
+  const { name, vjp, differentiable } = node.operator;
+  const refused = outgoing.findIndex(
+    (gradient, i) => gradient !== undefined && i >= (differentiable ?? Infinity),
+  );
+  if (refused >= 0)
+    throw new Error(`gradients: ${name} can not be differentiated through its output ${refused}`);
+  const incoming = vjp?.(node, outgoing, needed) ?? [];
+  for (const [i, wanted] of needed.entries()) {
+    if (wanted && incoming[i] === undefined) {
+      throw new Error(`gradients: ${name} has no gradient with respect to its argument ${i}`);
+    }
+  }
+  return incoming;
+}
+
+/**
+ * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or values in
+ * between. A source that the loss does not depend on gets zeros; so does one behind operators without a gradient
+ * (comparisons, `cast`, `max`, `stopGradient`). Errors: RangeError when the loss is no scalar, TypeError when a source
+ * is not float32 or lies in a file, Error where an operator on the way can not be differentiated.
+ */
+export function gradients(loss: Value, sources: readonly Value[]): Value[] {
+  const { graph } = loss;
+  checkSources(loss, sources);
   const reached = dependents(graph, sources);
   const contributions = new Map<Value, Value[]>([[loss, [graph.scalar(1)]]]);
   const recomputed = new Map<Segment, Map<Value, Value>>();
   const forward = graph.nodes.slice();
 
   for (const node of forward.reverse()) {
-    const { vjp } = node.operator;
-    if (vjp === undefined || !node.outputs.some((output) => contributions.has(output))) continue;
+    if (node.operator.vjp === undefined || !node.outputs.some((output) => contributions.has(output)))
+      continue;
     const needed = node.inputs.map((input) => reached.has(input));
     if (!needed.includes(true)) continue;
     const outgoing = node.outputs.map((output) => accumulate(contributions.get(output) ?? []));
@@ -91,7 +127,7 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
         outputs: node.outputs.map((output) => twins.get(output) ?? output),
       };
     }
-    vjp(actual, outgoing, needed).forEach((gradient, i) => {
+    pullBack(actual, outgoing, needed).forEach((gradient, i) => {
       const input = node.inputs[i] as Value;
       if (gradient === undefined || !needed[i]) return;
       const known = contributions.get(input);

@@ -3,7 +3,7 @@
  * A graph knows nothing of ONNX: each operator brings its own emission (`emit.ts`) and its own vector-Jacobian product
  * (`grad.ts`).
  */
-import { formatShape, type Shape } from './dims.js';
+import { canonicalShape, formatShape, type Shape } from './dims.js';
 import type { EmitContext } from './emit.js';
 
 export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
@@ -44,6 +44,11 @@ export interface ExternalData {
  */
 export interface Operator<A = unknown> {
   readonly name: string;
+  /**
+   * How many of the outputs, counted from the first, carry gradients; the rest are by-products that the vjp reuses,
+   * through which `gradients` refuses to differentiate. Default: all.
+   */
+  readonly differentiable?: number;
   infer(inputs: readonly Value[], attributes: A): TensorType[];
   emit(context: EmitContext, node: Node<A>): void;
   /**
@@ -86,7 +91,7 @@ export class Graph {
   /** A tensor that the caller feeds at every run. */
   input(name: string, dtype: Dtype, shape: Shape): Value {
     this.#claim(name);
-    const value = this.#value({ dtype, shape }, name, undefined);
+    const value = this.#value({ dtype, shape: canonicalShape(`input ${name}`, shape) }, name, undefined);
     this.inputs.push(value);
     return value;
   }
@@ -99,7 +104,7 @@ export class Graph {
         `constant: expected ${size} elements for ${formatShape(constant.shape)}, found ${constant.data.length}`,
       );
     }
-    const value = this.#value(constant, `constant_${this.#nextId}`, undefined);
+    const value = this.#value(constant, `%constant_${this.#nextId}`, undefined);
     this.constants.set(value, constant);
     return value;
   }
@@ -112,6 +117,7 @@ export class Graph {
   /** A tensor in a file. It counts as frozen: it can not be differentiated with respect to. */
   external(name: string, shape: readonly number[], data: ExternalData): Value {
     this.#claim(name);
+    canonicalShape(`external ${name}`, shape);
     const value = this.#value({ dtype: 'float32', shape }, name, undefined);
     this.externals.set(value, data);
     return value;
@@ -160,7 +166,10 @@ export class Graph {
     }
   }
 
+  /** Names beginning with % are those that emission makes up. */
   #claim(name: string): void {
+    if (name === '' || name.startsWith('%'))
+      throw new Error(`graph: ${JSON.stringify(name)} can not be a name`);
     if (this.#names.has(name)) throw new Error(`graph: the name ${name} is taken`);
     this.#names.add(name);
   }

@@ -7,7 +7,7 @@ import { type Dim, formatShape, product } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { mul, neg, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
-import { sum } from './reduce.js';
+import { sum, sumTo } from './reduce.js';
 import { reshape, transpose } from './shape.js';
 
 interface AttentionAttributes {
@@ -20,6 +20,7 @@ interface AttentionAttributes {
  */
 const attentionOperator: Operator<AttentionAttributes> = {
   name: 'attention',
+  differentiable: 1,
   infer(inputs) {
     const [q, k, v, bias] = inputs as [Value, Value, Value, Value];
     if (q.shape.length !== 5 || k.shape.length !== 4 || bias.shape.length !== 5 || v.shape.length !== 4) {
@@ -62,7 +63,7 @@ const attentionOperator: Operator<AttentionAttributes> = {
   },
   vjp(node, [gradient], needed) {
     if (gradient === undefined) return [];
-    const [q, k, v] = node.inputs as [Value, Value, Value];
+    const [q, k, v, bias] = node.inputs as [Value, Value, Value, Value];
     const [result, probabilities] = node.outputs as [Value, Value];
     const alpha = node.attributes.scale;
     const rows = reshape(probabilities, foldedShape(probabilities));
@@ -74,6 +75,7 @@ const attentionOperator: Operator<AttentionAttributes> = {
       needed[0] ? reshape(matmul(dScores, k, { alpha }), q.shape) : undefined,
       needed[1] ? matmul(dScores, reshape(q, foldedShape(q)), { transA: true, alpha }) : undefined,
       needed[2] ? matmul(rows, dResult, { transA: true }) : undefined,
+      needed[3] ? sumTo(reshape(dScores, probabilities.shape), bias.shape) : undefined,
     ];
   },
 };

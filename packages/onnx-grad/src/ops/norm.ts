@@ -7,6 +7,7 @@ import { sumTo } from './reduce.js';
 /** Outputs: y, and 1 / rms with a last axis of 1, which the backward pass reuses. */
 const rmsNormOperator: Operator<{ epsilon: number }> = {
   name: 'rmsNorm',
+  differentiable: 1,
   infer(inputs) {
     const [x, weight] = inputs as [Value, Value];
     if (weight.shape.length !== 1 || weight.shape[0] !== x.shape.at(-1)) {

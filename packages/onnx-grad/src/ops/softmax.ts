@@ -43,6 +43,7 @@ export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOp
  */
 const crossEntropyOperator: Operator<null> = {
   name: 'crossEntropy',
+  differentiable: 1,
   infer(inputs) {
     const [logits, targets] = inputs as [Value, Value];
     if (logits.shape.length !== 2 || targets.dtype !== 'int64' || targets.shape[0] !== logits.shape[0]) {
