@@ -1,3 +1,4 @@
 export * from './decoder.js';
+export * from './embedding.js';
 export * from './rope.js';
 export * from './sequence.js';

@@ -1,0 +1,79 @@
+/** Token sequences to embeddings in batches of similar length: what documents and direct queries are encoded with. */
+import { floats, type HostTensor, i64, Session } from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { embeddingProgram, padRight, ropeTables } from '../model/index.js';
+import { InterruptedError } from '../run/index.js';
+
+export interface EncodeOptions {
+  /** Padded tokens in one run. Default 8,192. */
+  maxTokens?: number;
+  signal?: AbortSignal;
+  /** Called after every run with the number of sequences done. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Encodes with the parameters it was created on, which may be updated in place between calls. */
+export class SequenceEncoder {
+  readonly #config: ModelConfig;
+  readonly #session: Session;
+
+  private constructor(config: ModelConfig, session: Session) {
+    this.#config = config;
+    this.#session = session;
+  }
+
+  /** `parameters` are bound by reference. */
+  static async create(
+    config: ModelConfig,
+    parameters: Readonly<Record<string, HostTensor>>,
+    options: { threads?: number } = {},
+  ): Promise<SequenceEncoder> {
+    const session = await Session.create(embeddingProgram(config), {
+      ...(options.threads !== undefined && { threads: options.threads }),
+    });
+    session.bind(parameters);
+    return new SequenceEncoder(config, session);
+  }
+
+  get dimension(): number {
+    return this.#config.hiddenSize;
+  }
+
+  /**
+   * The embedding at the last token of each sequence: [sequences * hidden], unit rows. Sequences are grouped by length,
+   * so that little is spent on padding; the order of the result is that of the input.
+   */
+  async encode(sequences: readonly (readonly number[])[], options: EncodeOptions = {}): Promise<Float32Array> {
+    const { maxTokens = 8192 } = options;
+    const width = this.#config.hiddenSize;
+    const result = new Float32Array(sequences.length * width);
+    const length = (i: number) => (sequences[i] as readonly number[]).length;
+    const order = sequences.map((_, i) => i).sort((a, b) => length(b) - length(a) || a - b);
+    for (let at = 0; at < order.length; ) {
+      if (options.signal?.aborted) throw new InterruptedError('encode: stopped by the caller');
+      const count = Math.max(1, Math.floor(maxTokens / length(order[at] as number)));
+      const members = order.slice(at, at + count);
+      const batch = padRight(
+        members.map((member) => sequences[member] as readonly number[]),
+        0,
+      );
+      const rows = members.map((member, row) => row * batch.length + length(member) - 1);
+      const run = await this.#session.run({
+        ids: batch.ids,
+        embed_rows: i64(rows, [rows.length]),
+        ...ropeTables(this.#config, batch.length),
+      });
+      const embeddings = floats(run.embeddings);
+      for (const [row, member] of members.entries()) {
+        result.set(embeddings.subarray(row * width, (row + 1) * width), member * width);
+      }
+      at += members.length;
+      options.onProgress?.(at, order.length);
+    }
+    return result;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#session.dispose();
+  }
+}

@@ -1,0 +1,37 @@
+/** From hidden states to embeddings: the state at the embed token, scaled to length 1. */
+import { add, div, emit, Graph, gatherRows, mul, type Program, sqrt, sum, type Value } from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { decoder, parameterInputs } from './decoder.js';
+import { attendSequences, ropeInputs } from './sequence.js';
+
+/** Rows scaled to length 1: [rows, width]. A zero row stays zero. */
+export function normalizeRows(x: Value): Value {
+  const squares = sum(mul(x, x), [-1], true);
+  return div(x, sqrt(add(squares, x.graph.scalar(1e-24))));
+}
+
+/** Embeddings [embeds, hidden] of unit length at the flat positions `embed_rows`, an input. */
+export function embeddingsAt(hidden: Value): Value {
+  return normalizeRows(gatherRows(hidden, hidden.graph.input('embed_rows', 'int64', ['embeds'])));
+}
+
+export interface EmbeddingProgramOptions {
+  /** Take batches padded anywhere: further inputs `mask` and `positions` [batch, length]. Default false. */
+  masked?: boolean;
+}
+
+/** `ids` [batch, length] (padded on the right), `embed_rows` -> `embeddings` [embeds, hidden]. */
+export function embeddingProgram(config: ModelConfig, options: EmbeddingProgramOptions = {}): Program {
+  const graph = new Graph();
+  const shape = ['batch', 'length'];
+  const ids = graph.input('ids', 'int64', shape);
+  const masked = options.masked ?? false;
+  const padding = masked && {
+    mask: graph.input('mask', 'int64', shape),
+    positions: graph.input('positions', 'int64', shape),
+  };
+  const parameters = parameterInputs(graph, config);
+  const attend = attendSequences(config, { ids, ...padding }, ropeInputs(graph, config));
+  graph.output('embeddings', embeddingsAt(decoder({ config, parameters, ids, attend })));
+  return emit(graph);
+}

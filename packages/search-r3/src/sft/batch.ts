@@ -1,0 +1,140 @@
+/** What a training step is made of, before it is laid out for a program: sequences, labels, anchors and documents. */
+import { f32, type HostTensor, i64 } from 'onnx-grad';
+import { padRight } from '../model/index.js';
+
+/** One predicted token of a sequence: position p predicts the token at p + 1. */
+export interface Label {
+  position: number;
+  /** Weight in the token term; sums and means are the caller's business. */
+  weight: number;
+  /** Weight in the KL term (stage 1: to the base; stage 2: k3 to the reference). Default 0. */
+  klWeight?: number;
+  advantage?: number;
+  oldLogProbability?: number;
+  referenceLogProbability?: number;
+}
+
+export interface TrainingSequence {
+  ids: readonly number[];
+  labels: readonly Label[];
+  /** Position of the embed token whose hidden state is this sequence's embedding. */
+  embed?: number;
+}
+
+/** A query's embedding to be drawn to its document. Sequences and documents are named by index. */
+export interface Anchor {
+  sequence: number;
+  /** Index among `documents` of the contrastive batch. */
+  positive: number;
+  /** Index among `documents` of the hard negative of the triplet term. Default none. */
+  negative?: number;
+  infoNceWeight: number;
+  tripletWeight: number;
+  /** Documents (by index) that answer this anchor too: left out of its InfoNCE. */
+  falseNegatives: readonly number[];
+}
+
+export interface ContrastiveBatch {
+  anchors: readonly Anchor[];
+  /** Sequence indices of the document embeddings. */
+  documents: readonly number[];
+}
+
+const EXCLUDED = -1e9;
+
+/** Feeds of `contrastiveTerm`; `embedding` maps a sequence to its row among the embeddings. */
+export function contrastiveFeeds(
+  batch: ContrastiveBatch,
+  embedding: (sequence: number) => number,
+): Record<string, HostTensor> {
+  const { anchors, documents } = batch;
+  const count = anchors.length;
+  const mask = new Float32Array(count * documents.length);
+  for (const [row, anchor] of anchors.entries()) {
+    for (const column of anchor.falseNegatives) mask[row * documents.length + column] = EXCLUDED;
+  }
+  const indices = (values: readonly number[]) => i64(values, [values.length]);
+  return {
+    anchors: indices(anchors.map((anchor) => embedding(anchor.sequence))),
+    documents: indices(documents.map(embedding)),
+    positives: indices(anchors.map((anchor) => anchor.positive)),
+    negatives: indices(anchors.map((anchor) => anchor.negative ?? anchor.positive)),
+    contrastive_mask: f32(mask, [count, documents.length]),
+    info_nce_weights: f32(
+      Float32Array.from(anchors, (anchor) => anchor.infoNceWeight),
+      [count],
+    ),
+    triplet_weights: f32(
+      Float32Array.from(anchors, (anchor) => (anchor.negative === undefined ? 0 : anchor.tripletWeight)),
+      [count],
+    ),
+  };
+}
+
+/** Where each sequence of a layout went: its group, and the flat position of its first token among all rows. */
+export interface Layout {
+  feeds: Record<string, HostTensor>;
+  start: Map<number, number>;
+  /** Padded tokens over all groups. */
+  tokens: number;
+}
+
+/** Pads each group of sequences by itself; feeds `ids_0`, `ids_1`, ... */
+export function layOut(
+  sequences: readonly TrainingSequence[],
+  groups: readonly (readonly number[])[],
+  name: (group: number) => string,
+): Layout {
+  const feeds: Record<string, HostTensor> = {};
+  const start = new Map<number, number>();
+  let rows = 0;
+  for (const [group, members] of groups.entries()) {
+    const batch = padRight(
+      members.map((member) => (sequences[member] as TrainingSequence).ids),
+      0,
+    );
+    feeds[name(group)] = batch.ids;
+    for (const [row, member] of members.entries()) start.set(member, rows + row * batch.length);
+    rows += batch.batch * batch.length;
+  }
+  return { feeds, start, tokens: rows };
+}
+
+const lengthOf = (sequences: readonly TrainingSequence[], i: number) =>
+  (sequences[i] as TrainingSequence).ids.length;
+
+/** Indices from the shortest sequence to the longest. */
+const byLength = (sequences: readonly TrainingSequence[]): number[] =>
+  sequences.map((_, i) => i).sort((a, b) => lengthOf(sequences, a) - lengthOf(sequences, b) || a - b);
+
+const paddedTokens = (lengths: readonly number[], from: number, to: number) =>
+  (to - from) * (lengths[to - 1] ?? 0);
+
+/** Sequence indices by length, cut in two where that saves the most padding (one group if it saves under a tenth). */
+export function splitByLength(sequences: readonly TrainingSequence[]): number[][] {
+  const order = byLength(sequences);
+  const lengths = order.map((i) => lengthOf(sequences, i));
+  const whole = paddedTokens(lengths, 0, order.length);
+  let best = { cut: 0, tokens: whole };
+  for (let cut = 1; cut < order.length; cut++) {
+    const tokens = paddedTokens(lengths, 0, cut) + paddedTokens(lengths, cut, order.length);
+    if (tokens < best.tokens) best = { cut, tokens };
+  }
+  if (best.cut === 0 || best.tokens > 0.9 * whole) return [order];
+  return [order.slice(0, best.cut), order.slice(best.cut)];
+}
+
+/** Sequence indices by length, cut into pieces of at most `maxTokens` padded tokens (at least one sequence each). */
+export function chunkByLength(sequences: readonly TrainingSequence[], maxTokens: number): number[][] {
+  const chunks: number[][] = [];
+  let current: number[] = [];
+  for (const i of byLength(sequences)) {
+    if (current.length > 0 && (current.length + 1) * lengthOf(sequences, i) > maxTokens) {
+      chunks.push(current);
+      current = [];
+    }
+    current.push(i);
+  }
+  if (current.length > 0) chunks.push(current);
+  return chunks;
+}

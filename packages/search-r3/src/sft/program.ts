@@ -1,0 +1,143 @@
+/**
+ * One training program: the decoder over one or more padded batches, the terms of the loss, and the gradients of all
+ * parameters. Several batches (groups) let short and long sequences share a program without padding the short ones.
+ */
+import {
+  add,
+  concat,
+  emit,
+  Graph,
+  gatherRows,
+  gradients,
+  mul,
+  type Program,
+  sum,
+  type Value,
+} from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { attendSequences, decoder, embeddingsAt, logits, parameterInputs, ropeInputs } from '../model/index.js';
+import {
+  type ContrastiveTermOptions,
+  contrastiveTerm,
+  crossEntropyTerm,
+  klTerm,
+  labelInputs,
+  type PolicyGradientTermOptions,
+  policyGradientTerm,
+} from './terms.js';
+
+export interface ObjectiveOptions {
+  /** What the labelled positions mean: imitation (stage 1) or policy gradient (stage 2). */
+  tokens: { kind: 'crossEntropy' } | ({ kind: 'policyGradient' } & PolicyGradientTermOptions);
+  /** KL(base || policy), with the base's parameters as frozen inputs of the same program. */
+  baseKl?: { base: ModelConfig; vocabulary: number };
+  contrastive: ContrastiveTermOptions;
+}
+
+export interface TrainingProgramOptions extends ObjectiveOptions {
+  /** Padded batches per run. */
+  groups: number;
+  /**
+   * Where the gradient of the embeddings comes from: the contrastive term in the graph, or given (`embedding_gradients`
+   * [embeds, hidden]) when the embeddings of a large batch are spread over several runs.
+   */
+  embeddings: 'inGraph' | 'given';
+  /** Recompute activations per layer in the backward pass. */
+  checkpoint: boolean;
+}
+
+/** The prefix of the base model's parameters in a program with `baseKl`. */
+export const BASE_PREFIX = 'base.';
+export const gradientName = (parameter: string) => `gradient:${parameter}`;
+export const idsName = (group: number) => `ids_${group}`;
+
+/** Hidden states of all groups, [rows, hidden]: rows of a group after those of the groups before it. */
+function hiddenStates(
+  graph: Graph,
+  config: ModelConfig,
+  parameters: ReturnType<typeof parameterInputs>,
+  rope: ReturnType<typeof ropeInputs>,
+  groups: number,
+  checkpoint: boolean,
+): Value {
+  const parts = Array.from({ length: groups }, (_, group) => {
+    const ids = graph.input(idsName(group), 'int64', [`batch_${group}`, `length_${group}`]);
+    return decoder({ config, parameters, ids, attend: attendSequences(config, { ids }, rope), checkpoint });
+  });
+  return parts.length === 1 ? (parts[0] as Value) : concat(parts, 0, 'rows');
+}
+
+/** Loss and gradients. Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every parameter. */
+export function trainingProgram(config: ModelConfig, options: TrainingProgramOptions): Program {
+  const graph = new Graph();
+  const parameters = parameterInputs(graph, config);
+  const rope = ropeInputs(graph, config);
+  const hidden = hiddenStates(graph, config, parameters, rope, options.groups, options.checkpoint);
+  const labels = labelInputs(graph);
+  const scores = logits(config, parameters, gatherRows(hidden, labels.rows));
+
+  const { tokens, baseKl } = options;
+  let loss: Value;
+  switch (tokens.kind) {
+    case 'crossEntropy':
+      loss = crossEntropyTerm(scores, labels);
+      break;
+    case 'policyGradient':
+      loss = policyGradientTerm(scores, labels, tokens);
+      break;
+    default:
+      tokens satisfies never;
+      throw new Error('internal: unknown token term');
+  }
+  if (baseKl !== undefined) {
+    const { base, vocabulary } = baseKl;
+    const frozen = parameterInputs(graph, base, BASE_PREFIX);
+    const ids = graph.input('base_ids', 'int64', ['base_batch', 'base_length']);
+    const states = decoder({
+      config: base,
+      parameters: frozen,
+      ids,
+      attend: attendSequences(base, { ids }, rope),
+    });
+    const baseScores = logits(base, frozen, gatherRows(states, graph.input('base_rows', 'int64', ['kl_rows'])));
+    const policyScores = gatherRows(scores, graph.input('kl_labels', 'int64', ['kl_rows']));
+    loss = add(loss, klTerm(policyScores, baseScores, vocabulary));
+  }
+  const embeddings = embeddingsAt(hidden);
+  graph.output('embeddings', embeddings);
+  if (options.embeddings === 'inGraph') {
+    loss = add(loss, contrastiveTerm(embeddings, options.contrastive));
+  } else {
+    const given = graph.input('embedding_gradients', 'float32', ['embeds', config.hiddenSize]);
+    loss = add(loss, sum(mul(given, embeddings)));
+  }
+  graph.output('loss', loss);
+  const names = [...parameters.keys()];
+  for (const [i, gradient] of gradients(loss, [...parameters.values()]).entries()) {
+    graph.output(gradientName(names[i] as string), gradient);
+  }
+  return emit(graph);
+}
+
+/** The contrastive term alone: `embeddings` [embeds, width] -> `loss`, its outputs, and `embedding_gradients`. */
+export function contrastiveProgram(width: number, options: ContrastiveTermOptions): Program {
+  const graph = new Graph();
+  const embeddings = graph.input('embeddings', 'float32', ['embeds', width]);
+  const loss = contrastiveTerm(embeddings, options);
+  graph.output('loss', loss);
+  const [gradient] = gradients(loss, [embeddings]);
+  graph.output('embedding_gradients', gradient as Value);
+  return emit(graph);
+}
+
+/** Log-probabilities of labelled tokens at a temperature: `log_probabilities` [labels]. */
+export function logProbabilityProgram(config: ModelConfig): Program {
+  const graph = new Graph();
+  const parameters = parameterInputs(graph, config);
+  const rope = ropeInputs(graph, config);
+  const hidden = hiddenStates(graph, config, parameters, rope, 1, false);
+  const labels = labelInputs(graph);
+  const scores = logits(config, parameters, gatherRows(hidden, labels.rows));
+  policyGradientTerm(scores, labels, { clipLow: 0, clipHigh: 0, beta: 0 });
+  return emit(graph);
+}
