@@ -1,5 +1,5 @@
 /** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches (attention). */
-import { type Dim, formatShape, type Shape, sameShape } from '../dims.js';
+import { broadcast, type Dim, formatShape, type Shape, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { sumTo } from './reduce.js';
 
@@ -21,7 +21,7 @@ const flipped = (shape: Shape, transposed: boolean): [Dim, Dim] =>
 export const gemmOperator: Operator<GemmAttributes> = {
   name: 'gemm',
   infer(inputs, { transA, transB }) {
-    const [a, b] = inputs as [Value, Value];
+    const [a, b, c] = inputs as [Value, Value, Value | undefined];
     if (a.shape.length !== 2 || b.shape.length !== 2) {
       throw new RangeError(
         `gemm: expected matrices, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
@@ -31,6 +31,11 @@ export const gemmOperator: Operator<GemmAttributes> = {
     const [k2, n] = flipped(b.shape, transB);
     if (k !== k2) {
       throw new RangeError(`gemm: inner sizes of ${formatShape(a.shape)} and ${formatShape(b.shape)} differ`);
+    }
+    if (c !== undefined && !sameShape(broadcast('gemm', [m, n], c.shape), [m, n])) {
+      throw new RangeError(
+        `gemm: expected an additive operand that broadcasts to ${formatShape([m, n])}, found ${formatShape(c.shape)}`,
+      );
     }
     return [{ dtype: 'float32', shape: [m, n] }];
   },

@@ -66,10 +66,11 @@ const crossEntropyOperator: Operator<null> = {
     const flat = { attributes: { keepdims: 1 } };
     const highest = context.one('ReduceMax', [logits, last], flat);
     const logHighest = context.one('Log', [context.one('ReduceMax', [probabilities, last], flat)]);
-    const logSumExp = context.one('Sub', [highest, logHighest]);
     const column = context.one('Unsqueeze', [targets, last]);
     const chosen = context.one('GatherElements', [logits, column], { attributes: { axis: -1 } });
-    context.node('Squeeze', [context.one('Sub', [logSumExp, chosen]), last], { outputs: [loss] });
+    // In this order nothing is lost to large logits: the difference is exact where the target is the highest.
+    const behind = context.one('Sub', [highest, chosen]);
+    context.node('Squeeze', [context.one('Sub', [behind, logHighest]), last], { outputs: [loss] });
   },
   vjp(node, [gradient]) {
     if (gradient === undefined) return [];
