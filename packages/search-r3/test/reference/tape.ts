@@ -1,84 +1,11 @@
 /**
- * Reverse-mode automatic differentiation over float64 tensors: the arithmetic of the reference implementation that
- * tests compare the engine with. It shares no code with the engine and favours being evidently right over speed.
- * Every change of layout (broadcast, transpose, slice, gather, ...) is one operation, `take`, with an index map;
- * its adjoint is `scatterAdd`, which in turn is every sum.
+ * Operations of the reference implementation on float64 tensors, each with its adjoint (see tensor.ts). They share no
+ * code with the engine and favour being evidently right over speed. Every change of layout (broadcast, transpose,
+ * slice, gather, ...) is one operation, `take`, with an index map; its adjoint is `scatterAdd`, which is also every sum.
  */
+import { constant, type Shape, sizeOf, Tensor } from './tensor.js';
 
-export type Shape = readonly number[];
-
-/** From the gradient of the result to the gradients of the parents, in the order of `parents`. */
-type Vjp = (gradient: Float64Array) => readonly Float64Array[];
-
-let created = 0;
-
-/** A row-major tensor that remembers how it was made. */
-export class Tensor {
-  /** Creation order: parents always come before what is made of them. */
-  readonly order = created++;
-  /** Whether a parameter is among the ancestors. */
-  readonly tracked: boolean;
-
-  constructor(
-    readonly data: Float64Array,
-    readonly shape: Shape,
-    readonly parents: readonly Tensor[] = [],
-    readonly vjp?: Vjp,
-    isParameter = false,
-  ) {
-    if (data.length !== sizeOf(shape)) {
-      throw new RangeError(`Tensor: expected ${sizeOf(shape)} elements for [${shape}], found ${data.length}`);
-    }
-    this.tracked = isParameter || parents.some((parent) => parent.tracked);
-  }
-
-  /** The only element. */
-  item(): number {
-    if (this.data.length !== 1) throw new RangeError(`item: expected one element, found [${this.shape}]`);
-    return this.data[0]!;
-  }
-}
-
-export const sizeOf = (shape: Shape): number => shape.reduce((product, n) => product * n, 1);
-
-/** A tensor without gradient; a number becomes a scalar. */
-export function constant(data: ArrayLike<number> | number, shape?: Shape): Tensor {
-  if (typeof data === 'number') return new Tensor(Float64Array.of(data), shape ?? []);
-  return new Tensor(Float64Array.from(data), shape ?? [data.length]);
-}
-
-/** A leaf whose gradient can be asked for. The data are copied. */
-export function parameter(data: ArrayLike<number>, shape: Shape): Tensor {
-  return new Tensor(Float64Array.from(data), shape, [], undefined, true);
-}
-
-/** The gradients of the scalar `loss` with respect to `wrt`; zeros where the loss does not depend on one. */
-export function gradients(loss: Tensor, wrt: readonly Tensor[]): Float64Array[] {
-  loss.item();
-  const reached = new Set<Tensor>();
-  const pending = [loss];
-  for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-    if (!node.tracked || reached.has(node)) continue;
-    reached.add(node);
-    pending.push(...node.parents);
-  }
-  const accumulated = new Map<Tensor, Float64Array>([[loss, Float64Array.of(1)]]);
-  for (const node of [...reached].sort((a, b) => b.order - a.order)) {
-    const gradient = accumulated.get(node);
-    if (node.vjp === undefined || gradient === undefined) continue;
-    for (const [i, contribution] of node.vjp(gradient).entries()) {
-      const parent = node.parents[i]!;
-      if (!parent.tracked) continue;
-      const sofar = accumulated.get(parent);
-      if (sofar === undefined) accumulated.set(parent, Float64Array.from(contribution));
-      else for (let j = 0; j < sofar.length; j++) sofar[j]! += contribution[j]!;
-    }
-  }
-  return wrt.map((leaf) => accumulated.get(leaf) ?? new Float64Array(leaf.data.length));
-}
-
-/** The same values as a constant: no gradient flows through. */
-export const stopGradient = (x: Tensor): Tensor => new Tensor(x.data, x.shape);
+export * from './tensor.js';
 
 // Index maps
 
@@ -112,16 +39,21 @@ function axisOf(x: Tensor, axis: number): number {
 
 /** `result[i] = x[map[i]]`. */
 function take(x: Tensor, map: Int32Array, shape: Shape): Tensor {
-  const out = new Float64Array(map.length);
-  for (let i = 0; i < map.length; i++) out[i] = x.data[map[i]!]!;
-  return new Tensor(out, shape, [x], (gradient) => [scatterAddData(gradient, map, x.data.length)]);
+  return new Tensor(takeData(x.data, map), shape, [x], (gradient) => [
+    scatterAddData(gradient, map, x.data.length),
+  ]);
 }
 
 /** `result[map[i]] += x[i]`. */
 function scatterAdd(x: Tensor, map: Int32Array, shape: Shape): Tensor {
-  return new Tensor(scatterAddData(x.data, map, sizeOf(shape)), shape, [x], (gradient) => [
-    Float64Array.from(map, (position) => gradient[position]!),
-  ]);
+  const out = scatterAddData(x.data, map, sizeOf(shape));
+  return new Tensor(out, shape, [x], (gradient) => [takeData(gradient, map)]);
+}
+
+function takeData(data: Float64Array, map: Int32Array): Float64Array {
+  const out = new Float64Array(map.length);
+  for (let i = 0; i < map.length; i++) out[i] = data[map[i]!]!;
+  return out;
 }
 
 function scatterAddData(data: Float64Array, map: Int32Array, size: number): Float64Array {
@@ -182,9 +114,7 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
     offset += part.shape[along]!;
     return map;
   });
-  return new Tensor(out, shape, parts, (gradient) =>
-    maps.map((map) => Float64Array.from(map, (position) => gradient[position]!)),
-  );
+  return new Tensor(out, shape, parts, (gradient) => maps.map((map) => takeData(gradient, map)));
 }
 
 /** Rows (slices of axis 0) by number; a row may be taken several times. */
@@ -227,16 +157,17 @@ function broadcastShape(a: Shape, b: Shape): number[] {
 }
 
 /** Where every element of the wider `shape` comes from in a tensor of shape `from` (axes aligned at the end). */
-function broadcastMap(from: Shape, shape: Shape, unit = 1): Int32Array {
+function broadcastMap(from: Shape, shape: Shape): Int32Array {
   const missing = shape.length - from.length;
   const steps = strides(from);
   return indexMap(
     shape,
-    shape.map((_, i) => (i < missing || from[i - missing] === 1 ? 0 : steps[i - missing]! * unit)),
+    shape.map((_, i) => (i < missing || from[i - missing] === 1 ? 0 : steps[i - missing]!)),
   );
 }
 
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  if (x.shape.join() === shape.join()) return x;
   if (broadcastShape(x.shape, shape).some((n, i) => n !== shape[i])) {
     throw new RangeError(`broadcastTo: [${x.shape}] does not broadcast to [${shape}]`);
   }
@@ -258,8 +189,13 @@ const binary =
     const [left, right] = broadcastTogether(a, b);
     const out = left.data.map((x, i) => value(x, right.data[i]!));
     return new Tensor(out, left.shape, [left, right], (gradient) => {
-      const slopes = Array.from(left.data, (x, i) => partials(x, right.data[i]!));
-      return [gradient.map((g, i) => g * slopes[i]![0]), gradient.map((g, i) => g * slopes[i]![1])];
+      const [toLeft, toRight] = [new Float64Array(out.length), new Float64Array(out.length)];
+      for (let i = 0; i < out.length; i++) {
+        const [dx, dy] = partials(left.data[i]!, right.data[i]!);
+        toLeft[i] = gradient[i]! * dx;
+        toRight[i] = gradient[i]! * dy;
+      }
+      return [toLeft, toRight];
     });
   };
 
@@ -359,39 +295,44 @@ export function logSoftmax(x: Tensor): Tensor {
 
 export const softmax = (x: Tensor): Tensor => exp(logSoftmax(x));
 
-/** Matrix product over the last two axes; the axes before them broadcast. */
-export function matmul(a: Tensor, b: Tensor): Tensor {
-  const [m, k] = a.shape.slice(-2);
-  const [inner, n] = b.shape.slice(-2);
-  if (m === undefined || k === undefined || n === undefined || k !== inner) {
-    throw new RangeError(`matmul: [${a.shape}] does not fit [${b.shape}]`);
+/** Per matrix of a batch: how far apart neighbours are in a column and in a row. */
+type MatrixSteps = readonly [down: number, right: number];
+
+/** `batch` products [m, k] x [k, n], the factors read with the given steps; row-major result. */
+function products(
+  batch: number,
+  [m, k, n]: readonly [number, number, number],
+  a: Float64Array,
+  [aDown, aRight]: MatrixSteps,
+  b: Float64Array,
+  [bDown, bRight]: MatrixSteps,
+): Float64Array {
+  const out = new Float64Array(batch * m * n);
+  for (let o = 0; o < out.length; o++) {
+    const [index, i, j] = [Math.floor(o / (m * n)), Math.floor(o / n) % m, o % n];
+    let [ai, bi] = [index * m * k + i * aDown, index * k * n + j * bRight];
+    let total = 0;
+    for (let p = 0; p < k; p++, ai += aRight, bi += bDown) total += a[ai]! * b[bi]!;
+    out[o] = total;
   }
-  const batch = broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
-  const aAt = broadcastMap(a.shape.slice(0, -2), batch, m * k);
-  const bAt = broadcastMap(b.shape.slice(0, -2), batch, k * n);
-  const out = new Float64Array(aAt.length * m * n);
-  const eachProduct = (visit: (ai: number, bi: number, oi: number) => void): void => {
-    for (let batchIndex = 0; batchIndex < aAt.length; batchIndex++) {
-      for (let i = 0; i < m; i++) {
-        for (let p = 0; p < k; p++) {
-          const ai = aAt[batchIndex]! + i * k + p;
-          const bi = bAt[batchIndex]! + p * n;
-          const oi = (batchIndex * m + i) * n;
-          for (let j = 0; j < n; j++) visit(ai, bi + j, oi + j);
-        }
-      }
-    }
-  };
-  eachProduct((ai, bi, oi) => {
-    out[oi]! += a.data[ai]! * b.data[bi]!;
-  });
-  return new Tensor(out, [...batch, m, n], [a, b], (gradient) => {
-    const toA = new Float64Array(a.data.length);
-    const toB = new Float64Array(b.data.length);
-    eachProduct((ai, bi, oi) => {
-      toA[ai]! += gradient[oi]! * b.data[bi]!;
-      toB[bi]! += gradient[oi]! * a.data[ai]!;
-    });
-    return [toA, toB];
-  });
+  return out;
+}
+
+/** Matrix product over the last two axes; the axes before them broadcast. */
+export function matmul(left: Tensor, right: Tensor): Tensor {
+  const [m, k] = left.shape.slice(-2);
+  const [inner, n] = right.shape.slice(-2);
+  if (m === undefined || k === undefined || n === undefined || k !== inner) {
+    throw new RangeError(`matmul: [${left.shape}] does not fit [${right.shape}]`);
+  }
+  const outer = broadcastShape(left.shape.slice(0, -2), right.shape.slice(0, -2));
+  const batch = sizeOf(outer);
+  const a = broadcastTo(left, [...outer, m, k]);
+  const b = broadcastTo(right, [...outer, k, n]);
+  const out = products(batch, [m, k, n], a.data, [k, 1], b.data, [n, 1]);
+  // With C = A B and its gradient G: G B^T to A and A^T G to B.
+  return new Tensor(out, [...outer, m, n], [a, b], (gradient) => [
+    products(batch, [m, n, k], gradient, [n, 1], b.data, [1, n]),
+    products(batch, [k, m, n], a.data, [1, k], gradient, [n, 1]),
+  ]);
 }
