@@ -1,0 +1,73 @@
+/**
+ * Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909; on bytes: Radford et al. 2019) with the
+ * normaliser and pre-tokeniser of Qwen2: any text can be encoded, nothing is unknown.
+ */
+import { z } from 'zod';
+import { validate } from '../run/validate.js';
+import { learnMerges } from './bpe-merges.js';
+import type { Tokenizer } from './tokenizer.js';
+import { assemble, countWords, refuseSmall, trainingShape, wordSplitter } from './training.js';
+
+const optionsSchema = z.strictObject(trainingShape);
+
+export type ByteLevelBpeOptions = z.input<typeof optionsSchema>;
+
+/** Qwen2's splitting of text: contractions, words with one leading mark, single digits, punctuation, white space. */
+const QWEN2_PATTERN =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+const normalizer = { type: 'NFC' };
+const split = { type: 'Split', pattern: { Regex: QWEN2_PATTERN }, behavior: 'Isolated', invert: false };
+const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
+
+/**
+ * Learns merges from texts: in every round the most frequent pair, ties to the pair of lower ids, as the reference
+ * implementation does. The vocabulary is the 256 bytes, then the merged tokens in the order learned, then the special
+ * tokens.
+ */
+export function trainByteLevelBpe(texts: Iterable<string>, options: ByteLevelBpeOptions): Tokenizer {
+  const source = 'trainByteLevelBpe options';
+  const checked = validate(optionsSchema, options, source);
+  const { vocabSize, specialTokens } = checked;
+  refuseSmall(vocabSize, 256 + specialTokens.length, '256 bytes and the special tokens', source);
+
+  // Words are few, their occurrences many: bytes are looked up once per word.
+  const toBytes = wordSplitter({ normalizer: null, pre_tokenizer: byteLevel }, []);
+  const counts = countWords(texts, { normalizer, pre_tokenizer: split }, specialTokens);
+  const words = [...counts].map(([word, count]) => [toBytes(word).join(''), count] as const);
+  const { tokens, merges } = learnMerges(words, byteAlphabet(), vocabSize - specialTokens.length);
+
+  const model = {
+    type: 'BPE',
+    dropout: null,
+    unk_token: null,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: false,
+    byte_fallback: false,
+    ignore_merges: false,
+    vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+    // No token holds a space, so the older and more widely read form will do.
+    merges: merges.map((pair) => pair.join(' ')),
+  };
+  const pipeline = {
+    normalizer,
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [split, byteLevel] },
+    post_processor: byteLevel,
+    decoder: byteLevel,
+  };
+  return assemble(model, pipeline, checked, source);
+}
+
+/**
+ * The characters that stand for the 256 bytes, in code point order (GPT-2's `bytes_to_unicode`): printable Latin-1 as
+ * itself, the other bytes from U+0100 on.
+ */
+function byteAlphabet(): string[] {
+  const printable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  const bytes = Array.from({ length: 256 }, (_, byte) => byte);
+  const same = bytes.filter(printable);
+  const moved = bytes.filter((byte) => !printable(byte)).map((_, i) => 0x100 + i);
+  return [...same, ...moved].map((point) => String.fromCodePoint(point));
+}

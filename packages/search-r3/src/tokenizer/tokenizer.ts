@@ -1,0 +1,255 @@
+/**
+ * A tokenizer as Hugging Face folders hold it. Text is split by @huggingface/tokenizers, the pure JavaScript
+ * implementation of the format: no native binary, and equal ids wherever it runs.
+ */
+import { createHash } from 'node:crypto';
+import { InputError } from '../run/errors.js';
+import { type ChatMessage, type ChatTemplate, compileChatTemplate } from './chat-template.js';
+import {
+  chatTemplate,
+  readTokenizerFiles,
+  type SpecialTokenRole,
+  specialToken,
+  type TokenizerFiles,
+  writeTokenizerFiles,
+} from './files.js';
+import { type Implementation, implementTokenizer } from './implementation.js';
+
+export interface LoadTokenizerOptions {
+  /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
+  defaultChatTemplate?: string;
+}
+
+export interface EncodeOptions {
+  /** Add what the tokenizer's post-processor puts around a text (Llama's bos token). Default false. */
+  addSpecialTokens?: boolean;
+}
+
+export interface DecodeOptions {
+  /** Leave special tokens out. Default false. */
+  skipSpecialTokens?: boolean;
+}
+
+export interface ChatOptions {
+  /** End with the opening of the assistant's turn. Default false. */
+  addGenerationPrompt?: boolean;
+}
+
+const ROLES: readonly SpecialTokenRole[] = ['bos_token', 'eos_token', 'pad_token', 'unk_token'];
+
+export class Tokenizer {
+  private implementation: Implementation;
+  private template: ChatTemplate | undefined;
+
+  private constructor(
+    private files: TokenizerFiles,
+    private readonly source: string,
+  ) {
+    this.implementation = implement(files, source);
+    const template = chatTemplate(files);
+    if (template !== undefined) {
+      const variables = ROLES.flatMap((role) => {
+        const token = specialToken(files, role);
+        return token === undefined ? [] : [[role, token] as const];
+      });
+      this.template = compileChatTemplate(
+        template.text,
+        `${source}/${template.file}`,
+        Object.fromEntries(variables),
+      );
+    }
+  }
+
+  /**
+   * Reads the tokenizer of a folder.
+   * @throws InputError on missing or garbled files, and on parts the library does not know.
+   */
+  static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
+    const files = await readTokenizerFiles(folder);
+    const { defaultChatTemplate } = options;
+    if (defaultChatTemplate !== undefined && chatTemplate(files) === undefined) {
+      files.config = { ...files.config, chat_template: defaultChatTemplate };
+    }
+    return new Tokenizer(files, folder);
+  }
+
+  /** A tokenizer from the contents of its files, which are taken as checked. */
+  static fromFiles(files: TokenizerFiles, source: string): Tokenizer {
+    return new Tokenizer(files, source);
+  }
+
+  /** The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`. */
+  encode(text: string, { addSpecialTokens = false }: EncodeOptions = {}): number[] {
+    const { ids, tokens } = this.implementation.encode(text, { add_special_tokens: addSpecialTokens });
+    // Without a token for the unknown, the library answers `undefined`.
+    const unknown = ids.indexOf(undefined);
+    if (unknown === -1) return ids as number[];
+    throw new InputError({
+      source: this.source,
+      expected: 'a token for every part of the text, or an unknown token',
+      found: `none for "${tokens[unknown]}"`,
+    });
+  }
+
+  /** The text of some ids. Ids without a token (spare rows of an embedding) are left out. */
+  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
+    const known = ids.filter((id) => this.implementation.id_to_token(id) !== undefined);
+    if (known.length === 0) return '';
+    return this.implementation.decode(known, {
+      skip_special_tokens: skipSpecialTokens,
+      // The library's default would join " ." to "." and so change the ids of a text that is encoded again.
+      clean_up_tokenization_spaces: this.files.config.clean_up_tokenization_spaces ?? false,
+    });
+  }
+
+  idOf(token: string): number | undefined {
+    return this.implementation.token_to_id(token);
+  }
+
+  tokenOf(id: number): string | undefined {
+    return this.implementation.id_to_token(id);
+  }
+
+  /** The highest id + 1, added tokens included: how many rows an embedding needs at least. */
+  get vocabSize(): number {
+    return this.implementation.model.vocab.length;
+  }
+
+  get bosId(): number | undefined {
+    return this.roleId('bos_token');
+  }
+
+  get eosId(): number | undefined {
+    return this.roleId('eos_token');
+  }
+
+  get padId(): number | undefined {
+    return this.roleId('pad_token');
+  }
+
+  get unkId(): number | undefined {
+    return this.roleId('unk_token');
+  }
+
+  private roleId(role: SpecialTokenRole): number | undefined {
+    const token = specialToken(this.files, role);
+    return token === undefined ? undefined : this.idOf(token);
+  }
+
+  /** Ids of the tokens marked special: those `skipSpecialTokens` leaves out. */
+  get specialIds(): ReadonlySet<number> {
+    return new Set(this.specialTokens().map(({ id }) => id));
+  }
+
+  private specialTokens() {
+    return (this.files.tokenizer.added_tokens ?? []).filter(({ special }) => special);
+  }
+
+  /**
+   * Makes `token` a special token that is never split, with a new id where it has none. No-op where it is one already.
+   * @returns its id.
+   */
+  addToken(token: string): number {
+    const { tokenizer, config } = this.files;
+    const added = tokenizer.added_tokens ?? [];
+    const present = added.find(({ content }) => content === token);
+    if (present?.special) return present.id;
+    const id = this.idOf(token) ?? this.vocabSize;
+    const flags = {
+      content: token,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    };
+    const files: TokenizerFiles = {
+      ...this.files,
+      tokenizer: {
+        ...tokenizer,
+        // The reference implementation numbers added tokens in this order, so a new one comes last.
+        added_tokens: [...added.filter(({ content }) => content !== token), { id, ...flags }].sort(
+          (a, b) => a.id - b.id,
+        ),
+      },
+    };
+    if (config.added_tokens_decoder !== undefined) {
+      files.config = { ...config, added_tokens_decoder: { ...config.added_tokens_decoder, [id]: flags } };
+    }
+    this.implementation = implement(files, this.source);
+    this.files = files;
+    return id;
+  }
+
+  /**
+   * `text` with a space inside every special token that is written out in it, so that a document or query cannot end
+   * its own turn or hold a second embed token.
+   */
+  escapeSpecialTokens(text: string): string {
+    let escaped = text;
+    for (const { content } of this.specialTokens()) {
+      // A token of one character has no inside: it goes.
+      const broken = content.length === 1 ? ' ' : `${content.slice(0, 1)} ${content.slice(1)}`;
+      escaped = escaped.replaceAll(content, () => broken);
+    }
+    return escaped;
+  }
+
+  get hasChatTemplate(): boolean {
+    return this.template !== undefined;
+  }
+
+  /**
+   * A conversation as the text and ids the model was trained on.
+   * @throws InputError without a chat template: there is no guessing what a model expects.
+   */
+  applyChatTemplate(
+    messages: readonly ChatMessage[],
+    { addGenerationPrompt = false }: ChatOptions = {},
+  ): { text: string; ids: number[] } {
+    const text = this.renderChat(messages, { addGenerationPrompt });
+    return { text, ids: this.encode(text) };
+  }
+
+  /** The text alone of `applyChatTemplate`. */
+  renderChat(messages: readonly ChatMessage[], { addGenerationPrompt = false }: ChatOptions = {}): string {
+    if (this.template === undefined) {
+      throw new InputError({
+        source: this.source,
+        expected: 'a chat template in tokenizer_config.json or chat_template.jinja',
+        found: 'none',
+        remedy: 'Load the tokenizer with the option defaultChatTemplate, for example CHATML_TEMPLATE.',
+      });
+    }
+    return this.template.render(messages, addGenerationPrompt);
+  }
+
+  /** Writes the files from which `load` makes an equal tokenizer. */
+  save(folder: string): Promise<void> {
+    return writeTokenizerFiles(folder, this.files);
+  }
+
+  /** SHA-256, in hex, of all that decides ids: vocabulary, merges, added tokens and chat template. */
+  fingerprint(): string {
+    const content = [this.files.tokenizer, chatTemplate(this.files)?.text ?? null];
+    return createHash('sha256').update(JSON.stringify(content)).digest('hex');
+  }
+}
+
+function implement(files: TokenizerFiles, source: string): Implementation {
+  const { tokenizer } = files;
+  // The library wants these keys to exist, and special tokens as plain strings.
+  const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
+  const roles = ROLES.map((role) => [role, specialToken(files, role)] as const);
+  const config: Record<string, unknown> = { ...files.config, ...Object.fromEntries(roles) };
+  config.unk_token ??= tokenizer.model.unk_token;
+  try {
+    return implementTokenizer(parts, config);
+  } catch (error) {
+    throw new InputError({
+      source: `${source}/tokenizer.json`,
+      expected: 'a tokenizer of a known kind',
+      found: error instanceof Error ? error.message : String(error),
+    });
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. No npm library
+ * trains tokenizers without a native binary; the formats are those of Hugging Face, so that any library reads the
+ * result.
+ */
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { CHATML_TEMPLATE } from './chat-template.js';
+import { checkTokenizerJson, type TokenizerFiles } from './files.js';
+import { implementTokenizer } from './implementation.js';
+import { Tokenizer } from './tokenizer.js';
+
+export const trainingShape = {
+  /** Number of ids, special tokens included; fewer where the texts do not give as many. */
+  vocabSize: z.int().positive(),
+  /** Tokens that are never split and never learned. Default: <|endoftext|>, <|im_start|>, <|im_end|>. */
+  specialTokens: z.array(z.string().min(2)).default(['<|endoftext|>', '<|im_start|>', '<|im_end|>']),
+  /** One of the special tokens. Default: <|im_end|> where it is one. */
+  eosToken: z.string().optional(),
+  /** One of the special tokens. Default: <|endoftext|> where it is one. */
+  padToken: z.string().optional(),
+  /** One of the special tokens. Default: none. */
+  bosToken: z.string().optional(),
+  /** Default: CHATML_TEMPLATE. */
+  chatTemplate: z.string().default(CHATML_TEMPLATE),
+};
+
+interface CommonOptions {
+  specialTokens: string[];
+  eosToken?: string | undefined;
+  padToken?: string | undefined;
+  bosToken?: string | undefined;
+  chatTemplate: string;
+}
+
+/** The parts of a tokenizer.json that decide how text becomes words. */
+export interface Pipeline {
+  normalizer: unknown;
+  pre_tokenizer: unknown;
+  post_processor: unknown;
+  decoder: unknown;
+}
+
+/**
+ * Splits texts as an encoder with this pipeline does, and counts the words.
+ * @returns word -> count, special tokens left out, in order of first appearance.
+ */
+export function countWords(
+  texts: Iterable<string>,
+  pipeline: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>,
+  specialTokens: readonly string[],
+): Map<string, number> {
+  const words = wordSplitter(pipeline, specialTokens);
+  const counts = new Map<string, number>();
+  for (const text of texts) {
+    for (const word of words(text)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  for (const token of specialTokens) counts.delete(token);
+  return counts;
+}
+
+/** Text -> words: with a model that knows no word, the library's encoder gives back the words themselves. */
+export function wordSplitter(
+  { normalizer, pre_tokenizer }: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>,
+  specialTokens: readonly string[],
+): (text: string) => string[] {
+  const splitter = implementTokenizer(
+    {
+      normalizer,
+      pre_tokenizer,
+      post_processor: null,
+      decoder: null,
+      model: { type: 'WordLevel', vocab: {} },
+      added_tokens: specialTokens.map((content, id) => ({ id, content, special: true })),
+    },
+    {},
+  );
+  return (text) => splitter.tokenize(text);
+}
+
+/** Puts vocabulary and options together to a tokenizer; special tokens get the ids after the model's vocabulary. */
+export function assemble(
+  model: { vocab: Record<string, number> } & Record<string, unknown>,
+  pipeline: Pipeline,
+  options: CommonOptions,
+  source: string,
+  unkToken?: string,
+): Tokenizer {
+  const role = (name: 'eosToken' | 'padToken' | 'bosToken', preferred?: string): string | null => {
+    const { specialTokens } = options;
+    const token = options[name] ?? specialTokens.find((special) => special === preferred);
+    if (token === undefined || specialTokens.includes(token)) return token ?? null;
+    const expected = `one of the special tokens ${specialTokens.join(', ')}`;
+    throw new InputError({ source, field: name, expected, found: `"${token}"` });
+  };
+  const size = Object.keys(model.vocab).length;
+  const special = (content: string, id: number) => ({
+    id,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  });
+  const tokenizer = {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: [
+      ...(unkToken === undefined ? [] : [special(unkToken, model.vocab[unkToken] ?? 0)]),
+      ...options.specialTokens.map((token, i) => special(token, size + i)),
+    ],
+    ...pipeline,
+    model,
+  };
+  const files: TokenizerFiles = {
+    tokenizer: checkTokenizerJson(tokenizer, source),
+    config: {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      bos_token: role('bosToken'),
+      eos_token: role('eosToken', '<|im_end|>'),
+      pad_token: role('padToken', '<|endoftext|>'),
+      unk_token: unkToken ?? null,
+      clean_up_tokenization_spaces: false,
+      chat_template: options.chatTemplate,
+    },
+    specialTokensMap: undefined,
+    chatTemplateFile: undefined,
+  };
+  return Tokenizer.fromFiles(files, source);
+}
+
+/** @throws InputError where `room` ids do not hold what must be there. */
+export function refuseSmall(vocabSize: number, needed: number, what: string, source: string): void {
+  if (vocabSize >= needed) return;
+  throw new InputError({
+    source,
+    field: 'vocabSize',
+    expected: `at least ${needed}, for ${what}`,
+    found: String(vocabSize),
+  });
+}

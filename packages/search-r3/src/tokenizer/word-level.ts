@@ -1,0 +1,55 @@
+/** Word-level vocabularies: one id per word. Short sequences, for closed worlds; words never seen become <unk>. */
+import { z } from 'zod';
+import { validate } from '../run/validate.js';
+import { compileChatTemplate } from './chat-template.js';
+import type { Tokenizer } from './tokenizer.js';
+import { assemble, countWords, refuseSmall, trainingShape } from './training.js';
+
+const optionsSchema = z.strictObject({
+  ...trainingShape,
+  /** Lower-case all text. Default false. */
+  lowercase: z.boolean().default(false),
+  /** Stands for words outside the vocabulary. Default <unk>. */
+  unkToken: z.string().min(1).default('<unk>'),
+});
+
+export type WordLevelOptions = z.input<typeof optionsSchema>;
+
+/**
+ * Makes a tokenizer of the most frequent words, ties in code unit order. Words are runs without white space, each
+ * punctuation mark by itself; decoding puts spaces between them. The words that the chat template itself writes
+ * (role names) are always in.
+ */
+export function trainWordLevel(texts: Iterable<string>, options: WordLevelOptions): Tokenizer {
+  const source = 'trainWordLevel options';
+  const checked = validate(optionsSchema, options, source);
+  const { vocabSize, specialTokens, lowercase, unkToken } = checked;
+  const pipeline = {
+    normalizer: lowercase ? { type: 'Lowercase' } : null,
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    post_processor: null,
+    decoder: null,
+  };
+  const counts = countWords(texts, pipeline, specialTokens);
+  counts.delete(unkToken);
+  const required = countWords([skeleton(checked.chatTemplate, source)], pipeline, specialTokens);
+  const fixed = 1 + specialTokens.length;
+  refuseSmall(vocabSize, fixed + required.size, "special tokens and the chat template's own words", source);
+
+  const learned = [...counts]
+    .filter(([word]) => !required.has(word))
+    .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+    .map(([word]) => word);
+  const words = [unkToken, ...required.keys(), ...learned].slice(0, vocabSize - specialTokens.length);
+  const vocab = Object.fromEntries(words.map((word, id) => [word, id]));
+  const model = { type: 'WordLevel', vocab, unk_token: unkToken };
+  return assemble(model, pipeline, checked, source, unkToken);
+}
+
+/** A conversation without content, as the template writes it. */
+function skeleton(chatTemplate: string, source: string): string {
+  const template = compileChatTemplate(chatTemplate, `${source}: chatTemplate`, {});
+  const roles = ['system', 'user', 'assistant'] as const;
+  const messages = roles.map((role) => ({ role, content: '' }));
+  return template.render(messages, false) + template.render(messages.slice(0, 2), true);
+}
