@@ -1,3 +1,4 @@
+export * from './atlas/index.js';
 export {
   documentText,
   type LoadBeirOptions,

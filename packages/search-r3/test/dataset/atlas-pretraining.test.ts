@@ -1,0 +1,245 @@
+import {
+  ATLAS_GROUPS,
+  atlasFacts,
+  atlasQueries,
+  atlasWords,
+  factRecallProbes,
+  factSentences,
+  generateAtlas,
+  type PretrainingItem,
+  type PretrainingOptions,
+  pretrainingText,
+} from 'search-r3/dataset';
+import { describe, expect, test } from 'vitest';
+import { readFact, sentences } from './atlas-reader.js';
+
+const world = generateAtlas();
+
+function take(count: number, options: PretrainingOptions = {}, from = world): PretrainingItem[] {
+  const stream = pretrainingText(from, options);
+  return Array.from({ length: count }, () => stream.next().value);
+}
+
+const stream = take(30_000);
+const chats = stream.filter((item) => item.kind === 'chat');
+const facts = stream.flatMap((item) => (item.part === 'facts' ? sentences(item.text) : []));
+const share = (items: readonly PretrainingItem[], of: (item: PretrainingItem) => boolean) =>
+  items.filter(of).length / items.length;
+
+/** Within five standard deviations of a binomial share. */
+function expectShare(found: number, expected: number, of: number): void {
+  expect(Math.abs(found - expected)).toBeLessThan(5 * Math.sqrt((expected * (1 - expected)) / of));
+}
+
+describe('what is held out', () => {
+  const seeds = [1, 2, 3];
+  test.each(seeds)('stream of seed %i: no held-out person or company in any query or reasoning', (seed) => {
+    const heldOut = new Set([
+      ...world.people.dev,
+      ...world.people.test,
+      ...world.companies.dev,
+      ...world.companies.test,
+    ]);
+    const items = take(30_000, { seed }).filter((item) => item.kind === 'chat');
+    expect(items.length).toBeGreaterThan(7000);
+    const words = new Set(items.flatMap((item) => `${item.user} ${item.assistant}`.split(' ')));
+    expect([...heldOut].filter((name) => words.has(name))).toEqual([]);
+    // and the check can fail: everybody of the training group does occur
+    const trained = [...world.people.train, ...world.companies.train];
+    expect(trained.filter((name) => !words.has(name))).toEqual([]);
+  });
+
+  test('but the facts about them are told as often as all others', () => {
+    const counts = new Map<string, number>();
+    for (const sentence of facts) {
+      const fact = readFact(sentence);
+      expect(fact).toBeDefined();
+      const key = JSON.stringify(fact);
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    const told = atlasFacts(world).map((fact) => counts.get(JSON.stringify(fact)) ?? 0);
+    expect(counts.size).toBe(810);
+    const rounds = Math.floor(facts.length / 810);
+    expect(rounds).toBeGreaterThan(60);
+    expect([Math.min(...told), Math.max(...told)]).toEqual([rounds, rounds + 1]);
+  });
+
+  test('another world keeps its own people out', () => {
+    const uneven = generateAtlas({ seed: 3, countries: 5, cities: 17, people: 23, companies: 7, aspects: 3 });
+    const words = new Set(
+      take(4000, {}, uneven).flatMap((item) =>
+        item.kind === 'chat' ? `${item.user} ${item.assistant}`.split(' ') : [],
+      ),
+    );
+    const heldOut = (['dev', 'test'] as const).flatMap((group) => [
+      ...uneven.people[group],
+      ...uneven.companies[group],
+    ]);
+    expect(heldOut).toHaveLength(2 + 8 + 1 + 2);
+    expect(heldOut.filter((name) => words.has(name))).toEqual([]);
+  });
+});
+
+describe('mixture', () => {
+  test('of texts and reasoning', () => {
+    expectShare(
+      share(stream, (item) => item.part === 'facts'),
+      0.62,
+      stream.length,
+    );
+    expectShare(
+      share(stream, (item) => item.part === 'documents'),
+      0.13,
+      stream.length,
+    );
+    expectShare(
+      share(stream, (item) => item.kind === 'chat'),
+      0.25,
+      stream.length,
+    );
+  });
+
+  test('of right and wrong reasoning, by what it says', () => {
+    const gold = new Map(atlasQueries(world, 'train').map((query) => [query.text, query]));
+    const seen = { right: 0, restating: 0, wandering: 0, broken: 0 };
+    for (const { user, assistant, part } of chats) {
+      const query = gold.get(user);
+      if (query === undefined) throw new Error(`not a training query: ${user}`);
+      const said = sentences(assistant);
+      const last = said.at(-1) ?? '';
+      const told = said.slice(0, -1).map(readFact);
+      const [, aspect, city] = /^look for (\w+)(?: in (\w+))?$/.exec(last) ?? [];
+      expect(aspect).toBe(query.aspect);
+      if (city === query.city) {
+        seen.right++;
+        expect([part, told]).toEqual(['right', query.facts]);
+      } else if (city !== undefined) {
+        seen.wandering++;
+        expect([part, told.length, world.cities.includes(city)]).toEqual(['wandering', 1, true]);
+        expect(atlasFacts(world)).toContainEqual(told[0]);
+      } else if (said[0] === `this asks about ${query.aspect}`) {
+        seen.restating++;
+        expect([part, said.length]).toEqual(['restating', 2]);
+      } else {
+        seen.broken++;
+        expect([part, told]).toEqual(['broken', query.facts.slice(0, told.length)]);
+        expect(told.length).toBeGreaterThan(0);
+      }
+    }
+    expectShare(seen.right / chats.length, 0.35, chats.length);
+    expectShare(seen.restating / chats.length, 0.25, chats.length);
+    expectShare(seen.wandering / chats.length, 0.2, chats.length);
+    expectShare(seen.broken / chats.length, 0.2, chats.length);
+  });
+
+  test('of kinds of query: equal shares', () => {
+    const kinds = new Map(atlasQueries(world, 'train').map(({ text, kind }) => [text, kind]));
+    for (const kind of ['born', 'capital', 'mentor', 'founder'] as const) {
+      expectShare(
+        chats.filter(({ user }) => kinds.get(user) === kind).length / chats.length,
+        0.25,
+        chats.length,
+      );
+    }
+  });
+
+  test('as the options say; what is not given keeps its default weight', () => {
+    const items = take(20_000, {
+      mixture: { facts: 0, reasoning: 0.39 },
+      reasoning: { right: 0, broken: 0.55 },
+    });
+    expectShare(
+      share(items, (item) => item.part === 'documents'),
+      0.13 / 0.52,
+      items.length,
+    );
+    const reasoned = items.filter((item) => item.kind === 'chat');
+    expect(reasoned).toHaveLength(items.length - items.filter((item) => item.part === 'documents').length);
+    expect(reasoned.filter(({ part }) => part === 'right')).toEqual([]);
+    expectShare(
+      share(reasoned, (item) => item.part === 'restating'),
+      0.25,
+      reasoned.length,
+    );
+    expectShare(
+      share(reasoned, (item) => item.part === 'wandering'),
+      0.2,
+      reasoned.length,
+    );
+    expectShare(
+      share(reasoned, (item) => item.part === 'broken'),
+      0.55,
+      reasoned.length,
+    );
+  });
+
+  test('impossible ones are refused', () => {
+    expect(() => pretrainingText(world, { mixture: { facts: -1 } })).toThrow(
+      /mixture\.facts: .*>=0, found -1/,
+    );
+    expect(() => pretrainingText(world, { mixture: { facts: 0, documents: 0, reasoning: 0 } })).toThrow(
+      /mixture: expected at least one weight above 0/,
+    );
+    expect(() =>
+      pretrainingText(world, { reasoning: { right: 0, restating: 0, wandering: 0, broken: 0 } }),
+    ).toThrow(/reasoning: expected at least one weight above 0/);
+    const misspelt = { reasoning: { wright: 1 } } as PretrainingOptions;
+    expect(() => pretrainingText(world, misspelt)).toThrow(/reasoning\.wright: .*Did you mean "right"\?$/);
+  });
+});
+
+test('the same seed gives the same stream, another one another', () => {
+  expect(take(500, { seed: 1 })).toEqual(stream.slice(0, 500));
+  expect(take(500, { seed: 2 })).not.toEqual(stream.slice(0, 500));
+});
+
+test('every document is read, as often as any other', () => {
+  const counts = new Map<string, number>();
+  for (const item of stream) {
+    if (item.part === 'documents') counts.set(item.text, (counts.get(item.text) ?? 0) + 1);
+  }
+  expect(new Set(counts.keys())).toEqual(new Set(world.documents.map(({ text }) => text)));
+  expect(Math.max(...counts.values()) - Math.min(...counts.values())).toBeLessThanOrEqual(1);
+});
+
+test('words: the stream says exactly the words listed, which are names, sights and these ordinary ones', () => {
+  const said = new Set(
+    stream.flatMap((item) =>
+      (item.kind === 'text' ? item.text : `${item.user} ${item.assistant}`).split(' '),
+    ),
+  );
+  expect([...said].sort()).toEqual(atlasWords(world));
+
+  const names = new Set([
+    ...world.countries,
+    ...world.cities,
+    ...ATLAS_GROUPS.flatMap((group) => [...world.people[group], ...world.companies[group]]),
+  ]);
+  // Were a name equal to an ordinary word, that word would be missing here.
+  const sight = /.(fest|dance|stew|bread|siege|dynasty|tram|bridge|silk|ore)$/;
+  const ordinary = [...said].filter((word) => !names.has(word) && !sight.test(word));
+  expect(ordinary.sort().join(' ')).toBe(
+    ', . : ? a about and asks been birthplace born by capital cities come country festivals first food for founded ' +
+      'founder from governed guests has hears history home in is its learned lies locals long look mentor of one owes ' +
+      'prefer proud soon start student the then this to town trade transport was where whoever',
+  );
+});
+
+test('recall probes: one per fact, in a wording the facts are told in, by group', () => {
+  const probes = factRecallProbes(world);
+  expect(probes.map(({ fact }) => fact)).toEqual(atlasFacts(world));
+  for (const { fact, prompt, answer } of probes) {
+    expect(factSentences(fact)).toContain(`${prompt} ${answer} .`);
+    expect(readFact(`${prompt} ${answer}`)).toEqual(fact);
+  }
+  const person = world.people.test[0] ?? '';
+  expect(probes.find(({ fact }) => fact.kind === 'born' && fact.subject === person)).toMatchObject({
+    group: 'test',
+    prompt: `the birthplace of ${person} is`,
+    answer: world.facts.born.get(person),
+  });
+  const groups = [...ATLAS_GROUPS, 'places'] as const;
+  const counts = groups.map((group) => probes.filter((probe) => probe.group === group).length);
+  // per person two facts, per company one; 120 cities and 30 countries
+  expect(counts).toEqual([2 * 185 + 37, 2 * 15 + 3, 2 * 100 + 20, 150]);
+});
