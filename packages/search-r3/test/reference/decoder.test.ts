@@ -135,7 +135,7 @@ test('a tied head is an untied one that holds the embeddings', () => {
 });
 
 test('norms on q and k make their scale irrelevant', () => {
-  const exact = { ...QWEN3, rmsNormEps: 0 };
+  const exact = { ...QWEN3, rmsNormEps: 0, attentionBias: false, outputBias: false };
   const weights = tinyWeights(exact);
   const { shape, data } = weights.get('model.layers.0.self_attn.k_proj.weight')!;
   const scaled = new Map(weights).set('model.layers.0.self_attn.k_proj.weight', {
@@ -148,13 +148,13 @@ test('norms on q and k make their scale irrelevant', () => {
   );
 });
 
-test('biases: on q, k and v with Qwen2, on the output too with Llama and Qwen3', () => {
+test('each projection has a bias where the configuration says so', () => {
   const biases = (config: DecoderConfig) =>
-    [...weightShapes({ ...config, layers: 1, attentionBias: true })]
+    [...weightShapes({ ...config, layers: 1 })]
       .filter(([name]) => name.endsWith('bias'))
       .map(([name, shape]) => `${name.split('.').at(-2)} ${shape}`);
+  expect(biases(LLAMA)).toEqual(['gate_proj 20', 'up_proj 20', 'down_proj 16']);
   expect(biases(QWEN2)).toEqual(['q_proj 16', 'k_proj 8', 'v_proj 8']);
-  expect(biases(LLAMA)).toEqual(['q_proj 32', 'k_proj 16', 'v_proj 16', 'o_proj 16']);
   expect(biases(QWEN3)).toEqual(['q_proj 24', 'k_proj 12', 'v_proj 12', 'o_proj 16']);
 });
 
@@ -168,7 +168,13 @@ describe('rotary frequencies', () => {
     const found = ropeFrequencies({
       headDim: 6,
       ropeTheta: 100,
-      ropeScaling: { factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 64 },
+      ropeScaling: {
+        type: 'llama3',
+        factor: 8,
+        lowFreqFactor: 1,
+        highFreqFactor: 4,
+        originalMaxPosition: 64,
+      },
     });
     const middle = 100 ** (-1 / 3);
     const smooth = (64 / ((2 * Math.PI) / middle) - 1) / (4 - 1);

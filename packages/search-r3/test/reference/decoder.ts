@@ -27,14 +27,16 @@ import {
   where,
 } from './tape.js';
 
-/** The `llama3` kind of rope scaling. */
 export interface RopeScaling {
+  readonly type: 'llama3';
   readonly factor: number;
   readonly lowFreqFactor: number;
   readonly highFreqFactor: number;
-  readonly originalMaxPositionEmbeddings: number;
+  /** Context length of pre-training, in tokens. */
+  readonly originalMaxPosition: number;
 }
 
+/** What the decoder needs of a model's configuration; the package's own `ModelConfig` fits. */
 export interface DecoderConfig {
   readonly architecture: 'llama' | 'qwen2' | 'qwen3';
   readonly vocabSize: number;
@@ -48,8 +50,12 @@ export interface DecoderConfig {
   readonly ropeTheta: number;
   readonly ropeScaling: RopeScaling | null;
   readonly tieWordEmbeddings: boolean;
-  /** Biases on the q, k and v projections; with Llama and Qwen3 on the output projection too. */
+  /** Biases on the q, k and v projections. */
   readonly attentionBias: boolean;
+  /** A bias on the attention's output projection. */
+  readonly outputBias: boolean;
+  /** Biases on the gate, up and down projections. */
+  readonly mlpBias: boolean;
   /** RMSNorm on each head's query and key, before the rotation. */
   readonly qkNorm: boolean;
 }
@@ -78,28 +84,30 @@ export function asParameters(
 
 /** Names and shapes of all weights of a model with this configuration. */
 export function weightShapes(config: DecoderConfig): Map<string, Shape> {
-  const { hiddenSize: hidden, headDim } = config;
+  const { hiddenSize: hidden, intermediateSize: inner } = config;
+  const [queries, keys] = [config.heads * config.headDim, config.kvHeads * config.headDim];
   const shapes = new Map<string, Shape>([['model.embed_tokens.weight', [config.vocabSize, hidden]]]);
   for (let layer = 0; layer < config.layers; layer++) {
+    const projections: [string, number, number, boolean][] = [
+      ['self_attn.q', queries, hidden, config.attentionBias],
+      ['self_attn.k', keys, hidden, config.attentionBias],
+      ['self_attn.v', keys, hidden, config.attentionBias],
+      ['self_attn.o', hidden, queries, config.outputBias],
+      ['mlp.gate', inner, hidden, config.mlpBias],
+      ['mlp.up', inner, hidden, config.mlpBias],
+      ['mlp.down', hidden, inner, config.mlpBias],
+    ];
     const prefix = `model.layers.${layer}`;
+    for (const [name, outputs, inputs, bias] of projections) {
+      shapes.set(`${prefix}.${name}_proj.weight`, [outputs, inputs]);
+      if (bias) shapes.set(`${prefix}.${name}_proj.bias`, [outputs]);
+    }
     shapes.set(`${prefix}.input_layernorm.weight`, [hidden]);
-    const outputs = { q: config.heads * headDim, k: config.kvHeads * headDim, v: config.kvHeads * headDim };
-    for (const [letter, width] of Object.entries(outputs)) {
-      shapes.set(`${prefix}.self_attn.${letter}_proj.weight`, [width, hidden]);
-      if (config.attentionBias) shapes.set(`${prefix}.self_attn.${letter}_proj.bias`, [width]);
-    }
-    shapes.set(`${prefix}.self_attn.o_proj.weight`, [hidden, config.heads * headDim]);
-    if (config.attentionBias && config.architecture !== 'qwen2') {
-      shapes.set(`${prefix}.self_attn.o_proj.bias`, [hidden]);
-    }
-    if (config.qkNorm) {
-      shapes.set(`${prefix}.self_attn.q_norm.weight`, [headDim]);
-      shapes.set(`${prefix}.self_attn.k_norm.weight`, [headDim]);
-    }
     shapes.set(`${prefix}.post_attention_layernorm.weight`, [hidden]);
-    shapes.set(`${prefix}.mlp.gate_proj.weight`, [config.intermediateSize, hidden]);
-    shapes.set(`${prefix}.mlp.up_proj.weight`, [config.intermediateSize, hidden]);
-    shapes.set(`${prefix}.mlp.down_proj.weight`, [hidden, config.intermediateSize]);
+    if (config.qkNorm) {
+      shapes.set(`${prefix}.self_attn.q_norm.weight`, [config.headDim]);
+      shapes.set(`${prefix}.self_attn.k_norm.weight`, [config.headDim]);
+    }
   }
   shapes.set('model.norm.weight', [hidden]);
   if (!config.tieWordEmbeddings) shapes.set('lm_head.weight', [config.vocabSize, hidden]);
@@ -122,7 +130,7 @@ export function ropeFrequencies(
   if (scaling === null) return plain;
   return plain.map((frequency) => {
     /** Full turns within the original context. */
-    const turns = (scaling.originalMaxPositionEmbeddings * frequency) / (2 * Math.PI);
+    const turns = (scaling.originalMaxPosition * frequency) / (2 * Math.PI);
     if (turns > scaling.highFreqFactor) return frequency;
     if (turns < scaling.lowFreqFactor) return frequency / scaling.factor;
     const smooth = (turns - scaling.lowFreqFactor) / (scaling.highFreqFactor - scaling.lowFreqFactor);

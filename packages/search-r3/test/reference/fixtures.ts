@@ -26,7 +26,7 @@ const SHARED = {
   rmsNormEps: 1e-5,
 } as const;
 
-/** Between them: rope scaling, biases, norms on q and k, a head width that is not hidden / heads, tied and untied. */
+/** Between them: rope scaling, every bias with and without, norms on q and k, a head width that is not hidden / heads, tied and untied. */
 export const TINY_CONFIGS: readonly DecoderConfig[] = [
   {
     ...SHARED,
@@ -34,9 +34,11 @@ export const TINY_CONFIGS: readonly DecoderConfig[] = [
     headDim: 8,
     ropeTheta: 500,
     // Short enough for the four frequencies to fall into all three bands of the scaling.
-    ropeScaling: { factor: 4, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 48 },
+    ropeScaling: { type: 'llama3', factor: 4, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPosition: 48 },
     tieWordEmbeddings: false,
     attentionBias: false,
+    outputBias: false,
+    mlpBias: true,
     qkNorm: false,
   },
   {
@@ -47,6 +49,8 @@ export const TINY_CONFIGS: readonly DecoderConfig[] = [
     ropeScaling: null,
     tieWordEmbeddings: true,
     attentionBias: true,
+    outputBias: false,
+    mlpBias: false,
     qkNorm: false,
   },
   {
@@ -56,7 +60,9 @@ export const TINY_CONFIGS: readonly DecoderConfig[] = [
     ropeTheta: 1_000,
     ropeScaling: null,
     tieWordEmbeddings: false,
-    attentionBias: false,
+    attentionBias: true,
+    outputBias: true,
+    mlpBias: false,
     qkNorm: true,
   },
 ];
