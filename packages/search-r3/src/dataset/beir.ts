@@ -10,8 +10,8 @@ import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { publishFolder } from '../run/files.js';
-import { integerField, parseJsonLine, readLines, stringField } from './lines.js';
-import { describeValue, parseOptions } from './options.js';
+import { validate } from '../run/validate.js';
+import { describeValue, integerField, parseJsonLine, readLines, stringField } from './lines.js';
 import type { Collection, Document, Qrels, Query } from './types.js';
 
 const HEADER = ['query-id', 'corpus-id', 'score'] as const;
@@ -36,7 +36,7 @@ const loadOptions = z.strictObject({
  * @throws InputError naming file, line and field.
  */
 export async function loadBeir(folder: string, options: LoadBeirOptions = {}): Promise<Collection> {
-  const { splits, allowMissing } = parseOptions(loadOptions, options, 'loadBeir options');
+  const { splits, allowMissing } = validate(loadOptions, options, 'loadBeir options');
   const found = await findSplits(folder);
   const wanted = splits ?? found;
   for (const split of wanted) {
@@ -154,7 +154,7 @@ export async function saveBeir(
   collection: Collection,
   options: SaveBeirOptions = {},
 ): Promise<void> {
-  const { replace } = parseOptions(saveOptions, options, 'saveBeir options');
+  const { replace } = validate(saveOptions, options, 'saveBeir options');
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
   await publishFolder(
     folder,

@@ -5,7 +5,6 @@
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
 import { describeReadFailure } from '../run/files.js';
-import { describeValue } from './options.js';
 
 export interface Line {
   /** Without its line end. */
@@ -85,4 +84,10 @@ export function integerField(text: string, field: string, source: string): numbe
   const value = Number(text);
   if (/^[+-]?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
   throw new InputError({ source, field, expected: 'an integer', found: describeValue(text) });
+}
+
+/** A value in a few words, for the "found" part of an error. */
+export function describeValue(value: unknown): string {
+  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -1,9 +1,9 @@
 /** Training examples that need no judgements: titles as queries, and files of (query, positive, negative) triples. */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import { documentText } from './beir.js';
 import { type Line, parseJsonLine, readLines, stringField } from './lines.js';
-import { parseOptions } from './options.js';
 import type { Collection, Document } from './types.js';
 
 /** A title standing in for a query, and the document it came from. */
@@ -53,7 +53,7 @@ const loadOptions = z.strictObject({
  * @throws InputError naming file, line and field.
  */
 export async function loadTriples(path: string, options: LoadTriplesOptions = {}): Promise<Triple[]> {
-  const { collection } = parseOptions(loadOptions, options, 'loadTriples options');
+  const { collection } = validate(loadOptions, options, 'loadTriples options');
   const documents = new Map(collection?.corpus.map((document) => [document.id, documentText(document)]));
   const queries = new Map([...(collection?.queries.values() ?? [])].map((query) => [query.id, query.text]));
   const triples: Triple[] = [];

@@ -11,9 +11,9 @@
 import bm25Vectorizer from 'wink-nlp/utilities/bm25-vectorizer.js';
 import { z } from 'zod';
 import { documentText } from '../dataset/beir.js';
-import { parseOptions } from '../dataset/options.js';
 import type { Document, Query, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import { englishTerms } from './english-terms.js';
 import { compareHits } from './ranking.js';
 
@@ -61,7 +61,7 @@ export class Bm25Index {
    * @throws InputError where there is no document, or an id occurs twice.
    */
   static build(documents: readonly Document[], options: Bm25Options = {}): Bm25Index {
-    const { k1, b, terms = englishTerms() } = parseOptions(bm25Options, options, 'BM25 options');
+    const { k1, b, terms = englishTerms() } = validate(bm25Options, options, 'BM25 options');
     if (documents.length === 0) {
       throw new InputError({ source: 'BM25 corpus', expected: 'at least one document', found: 'none' });
     }

@@ -1,8 +1,8 @@
 /** Several systems against the same judgements: metrics with intervals, and every pair of systems compared. */
 import { z } from 'zod';
-import { parseOptions } from '../dataset/options.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import {
   DEFAULT_METRICS,
   type DefaultMetric,
@@ -76,7 +76,7 @@ export function evaluateRankings<M extends MetricName = DefaultMetric>(
   systems: Readonly<Record<string, Rankings>>,
   options: EvaluateOptions<M> = {},
 ): Evaluation<M> {
-  const parsed = parseOptions(evaluateOptions, options, 'evaluateRankings options');
+  const parsed = validate(evaluateOptions, options, 'evaluateRankings options');
   const { confidence, resamples, samples, seed, relevanceLevel, missing, excludeSelf } = parsed;
   const metrics = parsed.metrics as M[];
   if (Object.keys(systems).length === 0) {

@@ -3,9 +3,9 @@
  * normalised scores (Fox and Shaw 1994, TREC-2; Bruch, Gai and Ingber 2023, TOIS).
  */
 import { z } from 'zod';
-import { parseOptions } from '../dataset/options.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import { type MetricName, parseMetricName, scoreRankings } from './metrics.js';
 import { rankDocuments } from './ranking.js';
 
@@ -28,7 +28,7 @@ export function reciprocalRankFusion(
   systems: readonly Rankings[],
   options: ReciprocalRankOptions = {},
 ): Rankings {
-  const parsed = parseOptions(reciprocalRankOptions, options, 'reciprocalRankFusion options');
+  const parsed = validate(reciprocalRankOptions, options, 'reciprocalRankFusion options');
   return fuse(systems, parsed.weights, (scores) => {
     const parts = rankDocuments(scores).map(({ id }, i): [string, number] => [id, 1 / (parsed.k + i + 1)]);
     return { parts: new Map(parts), missing: 0 };
@@ -52,7 +52,7 @@ const scoreFusionOptions = z.strictObject({
 
 /** Weighted sum of normalised scores. A document a system did not retrieve gets the lowest of its normalised scores. */
 export function scoreFusion(systems: readonly Rankings[], options: ScoreFusionOptions = {}): Rankings {
-  const parsed = parseOptions(scoreFusionOptions, options, 'scoreFusion options');
+  const parsed = validate(scoreFusionOptions, options, 'scoreFusion options');
   const normalise = parsed.normalisation === 'min-max' ? minMax : zScore;
   return fuse(systems, parsed.weights, (scores) => {
     const parts = normalise(scores);
@@ -170,7 +170,7 @@ export function tuneFusionWeight(
   second: Rankings,
   options: TuneFusionOptions = {},
 ): TunedFusion {
-  const { method, metric, grid } = parseOptions(tuneOptions, options, 'tuneFusionWeight options');
+  const { method, metric, grid } = validate(tuneOptions, options, 'tuneFusionWeight options');
   const curve = grid.map((weight) => ({
     weight,
     score: meanScore(qrels, fusePair(first, second, method, weight), metric),

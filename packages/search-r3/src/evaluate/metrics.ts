@@ -9,9 +9,9 @@
  * - a judged query without relevant documents counts, with 0; a query without judgements does not count.
  */
 import { z } from 'zod';
-import { parseOptions } from '../dataset/options.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import { rankDocuments } from './ranking.js';
 
 /** Measures that look at the whole ranking where no cutoff is given. */
@@ -84,7 +84,7 @@ export function scoreRankings<M extends MetricName = DefaultMetric>(
   metrics: readonly M[] = DEFAULT_METRICS as readonly MetricName[] as readonly M[],
   options: MetricOptions = {},
 ): Record<M, MetricScores> {
-  const { relevanceLevel, missing, excludeSelf } = parseOptions(metricOptions, options, 'metric options');
+  const { relevanceLevel, missing, excludeSelf } = validate(metricOptions, options, 'metric options');
   const result = {} as Record<M, MetricScores>;
   for (const metric of metrics) result[metric] = { mean: 0, perQuery: new Map() };
   for (const [query, judgements] of qrels) {

@@ -6,9 +6,9 @@
  * Bootstrap percentile intervals: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
  */
 import { z } from 'zod';
-import { parseOptions } from '../dataset/options.js';
 import { InputError } from '../run/errors.js';
 import { type RandomStream, randomStream } from '../run/random.js';
+import { validate } from '../run/validate.js';
 
 export interface RandomisationOptions {
   /** Sampled sign assignments (default 100,000). Where there are no more assignments than that, all are enumerated. */
@@ -41,7 +41,7 @@ export function randomisationTest(
   b: ArrayLike<number>,
   options: RandomisationOptions = {},
 ): RandomisationResult {
-  const { samples, seed } = parseOptions(randomisationOptions, options, 'randomisationTest options');
+  const { samples, seed } = validate(randomisationOptions, options, 'randomisationTest options');
   const paired = pairedDifferences(a, b);
   // Pairs without a difference change no sum: leaving them out gives the same p, and fewer assignments to enumerate.
   const differences = paired.filter((difference) => difference !== 0);
@@ -117,7 +117,7 @@ export interface Interval {
  * @throws InputError where there are no values.
  */
 export function bootstrapInterval(values: ArrayLike<number>, options: BootstrapOptions = {}): Interval {
-  const { resamples, confidence, seed } = parseOptions(bootstrapOptions, options, 'bootstrap options');
+  const { resamples, confidence, seed } = validate(bootstrapOptions, options, 'bootstrap options');
   const n = values.length;
   if (n === 0) throw new InputError({ source: 'bootstrap', expected: 'at least one value', found: 'none' });
   const stream = randomStream(seed, 'bootstrap');

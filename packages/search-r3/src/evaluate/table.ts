@@ -1,6 +1,6 @@
 /** An evaluation as plain text, for terminals and logs. */
 import { z } from 'zod';
-import { parseOptions } from '../dataset/options.js';
+import { validate } from '../run/validate.js';
 import type { Evaluation } from './evaluator.js';
 import type { MetricName } from './metrics.js';
 import type { Interval } from './significance.js';
@@ -17,7 +17,7 @@ export function renderEvaluation<M extends MetricName>(
   evaluation: Evaluation<M>,
   options: TableOptions = {},
 ): string {
-  const { digits } = parseOptions(tableOptions, options, 'renderEvaluation options');
+  const { digits } = validate(tableOptions, options, 'renderEvaluation options');
   const { metrics, systems, comparisons } = evaluation;
   const percent = `${Number((100 * evaluation.confidence).toPrecision(10))} %`;
   const range = ({ low, high }: Interval) => `[${low.toFixed(digits)}, ${high.toFixed(digits)}]`;
@@ -47,7 +47,8 @@ export function renderEvaluation<M extends MetricName>(
       ]),
     );
   }
-  parts.push(`[ ]: ${percent} bootstrap interval; p: two-sided paired randomisation test\n`);
+  const legend = `In brackets: ${percent} bootstrap interval.`;
+  parts.push(comparisons.length > 0 ? `${legend} p: two-sided paired randomisation test.\n` : `${legend}\n`);
   return parts.join('\n');
 }
 

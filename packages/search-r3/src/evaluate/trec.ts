@@ -3,8 +3,7 @@
  * lines that start with `#` are comments. A run's rank column is ignored; its order is that of the scores.
  */
 import { addJudgement } from '../dataset/beir.js';
-import { integerField, type Line, readLines } from '../dataset/lines.js';
-import { describeValue } from '../dataset/options.js';
+import { describeValue, integerField, type Line, readLines } from '../dataset/lines.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
 import { writeFileAtomic } from '../run/files.js';

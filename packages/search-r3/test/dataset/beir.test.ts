@@ -1,0 +1,306 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import {
+  type Collection,
+  documentText,
+  loadBeir,
+  loadBeirQrels,
+  loadCorpus,
+  loadQueries,
+  saveBeir,
+} from 'search-r3/dataset';
+import { InputError } from 'search-r3/run';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'beir-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function put(name: string, content: string | Uint8Array): Promise<string> {
+  const path = join(folder, name);
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content);
+  return path;
+}
+
+/** Three documents, two queries, two splits of unequal length, the second one without a header. */
+async function putCollection(): Promise<void> {
+  const rows = [
+    { _id: 'd1', title: 'Bridges', text: 'Stone and steel.', metadata: { year: 1990 } },
+    { _id: 'd2', title: '', text: 'No title here.' },
+    { _id: 'd3', title: 'Only a title', text: '' },
+  ];
+  await put('corpus.jsonl', rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  await put('queries.jsonl', '{"_id":"q1","text":"steel bridge"}\n{"_id":"q2","text":"titles"}\n');
+  await put('qrels/test.tsv', 'query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td3\t1\n');
+  await put('qrels/train.tsv', 'q2\td2\t1\n');
+}
+
+/** The error a promise is rejected with, with the folder's name taken out. */
+async function messageOf(promise: Promise<unknown>): Promise<string> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(InputError);
+  return (error as InputError).message.replaceAll(`${folder}/`, '');
+}
+
+describe('loadBeir', () => {
+  test('reads corpus, queries and every split, in order', async () => {
+    await putCollection();
+    expect(await loadBeir(folder)).toEqual({
+      corpus: [
+        { id: 'd1', title: 'Bridges', text: 'Stone and steel.' },
+        { id: 'd2', text: 'No title here.' },
+        { id: 'd3', title: 'Only a title', text: '' },
+      ],
+      queries: new Map([
+        ['q1', { id: 'q1', text: 'steel bridge' }],
+        ['q2', { id: 'q2', text: 'titles' }],
+      ]),
+      qrels: new Map([
+        [
+          'test',
+          new Map([
+            ['q1', new Map([['d1', 2]]).set('d2', 0)],
+            ['q2', new Map([['d3', 1]])],
+          ]),
+        ],
+        ['train', new Map([['q2', new Map([['d2', 1]])]])],
+      ]),
+    });
+  });
+
+  test('reads only the splits asked for', async () => {
+    await putCollection();
+    expect([...(await loadBeir(folder, { splits: ['train'] })).qrels.keys()]).toEqual(['train']);
+    expect((await loadBeir(folder, { splits: [] })).qrels.size).toBe(0);
+  });
+
+  test('a folder without judgements is a collection without splits', async () => {
+    await putCollection();
+    await rm(join(folder, 'qrels'), { recursive: true });
+    expect((await loadBeir(folder)).qrels.size).toBe(0);
+    expect(await messageOf(loadBeir(folder, { splits: ['dev'] }))).toBe(
+      'qrels: dev.tsv: expected a split of the collection, found no splits at all.',
+    );
+  });
+
+  test('a missing split names those there are', async () => {
+    await putCollection();
+    expect(await messageOf(loadBeir(folder, { splits: ['dev'] }))).toBe(
+      'qrels: dev.tsv: expected a split of the collection, found only the splits test, train.',
+    );
+  });
+
+  test('judgements of unknown documents and queries are errors, or kept where allowed', async () => {
+    await putCollection();
+    await put('qrels/test.tsv', 'query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td9\t1\n');
+    expect(await messageOf(loadBeir(folder))).toMatch(
+      /^qrels\/test\.tsv:3: corpus-id: expected an id that is in corpus\.jsonl, found "d9"\. .*--allow-missing/,
+    );
+    const kept = await loadBeir(folder, { allowMissing: true });
+    expect(kept.qrels.get('test')?.get('q1')).toEqual(new Map([['d1', 2]]).set('d9', 1));
+    await put('qrels/test.tsv', 'q7\td1\t2\n');
+    expect(await messageOf(loadBeir(folder))).toMatch(
+      /^qrels\/test\.tsv:1: query-id: expected an id that is in queries\.jsonl, found "q7"/,
+    );
+    expect((await loadBeir(folder, { allowMissing: true })).qrels.get('test')?.has('q7')).toBe(true);
+  });
+
+  test('missing files and unknown options are named', async () => {
+    await put('queries.jsonl', '{"_id":"q1","text":"steel bridge"}\n');
+    expect(await messageOf(loadBeir(folder))).toBe(
+      'corpus.jsonl: expected a readable file, found nothing there.',
+    );
+    await put('corpus.jsonl', '{"_id":"d1","text":"a"}\n');
+    await rm(join(folder, 'queries.jsonl'));
+    expect(await messageOf(loadBeir(folder))).toBe(
+      'queries.jsonl: expected a readable file, found nothing there.',
+    );
+    expect(await messageOf(loadBeir(folder, { split: ['test'] } as object))).toMatch(
+      /^loadBeir options: split: .*unknown key "split"\. Did you mean "splits"\?/,
+    );
+  });
+});
+
+describe('rows', () => {
+  const good = '{"_id":"d1","title":"T","text":"x"}\n';
+
+  test.each([
+    ['{"_id":"d2","text":', 'corpus.jsonl:2: expected a JSON object, found '],
+    ['["d2","x"]', 'corpus.jsonl:2: expected a JSON object, found ["d2","x"].'],
+    ['{"id":"d2","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found nothing.'],
+    ['{"_id":7,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found 7.'],
+    ['{"_id":"","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found "".'],
+    ['{"_id":"d2"}', 'corpus.jsonl:2: text: expected a string, found nothing.'],
+    ['{"_id":"d2","text":["x"]}', 'corpus.jsonl:2: text: expected a string, found ["x"].'],
+    ['{"_id":"d2","title":3,"text":"x"}', 'corpus.jsonl:2: title: expected a string, found 3.'],
+    [
+      '{"_id":"d1","text":"x"}',
+      'corpus.jsonl:2: _id: expected an id used once, found "d1" again, first at corpus.jsonl:1.',
+    ],
+  ])('corpus row %s', async (row, message) => {
+    const path = await put('corpus.jsonl', `${good}${row}\n`);
+    expect((await messageOf(loadCorpus(path))).startsWith(message)).toBe(true);
+  });
+
+  test('blank lines count in line numbers and are passed over; an empty corpus is refused', async () => {
+    const path = await put('corpus.jsonl', `\n${good}\n  \n{"_id":"d2"}\n`);
+    expect(await messageOf(loadCorpus(path))).toMatch(/^corpus\.jsonl:5: text/);
+    await put('corpus.jsonl', '\n\n');
+    expect(await messageOf(loadCorpus(path))).toBe(
+      'corpus.jsonl: expected at least one document, found none.',
+    );
+  });
+
+  test('a query needs a text and an id of its own', async () => {
+    const path = await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q2","text":""}');
+    expect(await messageOf(loadQueries(path))).toBe(
+      'queries.jsonl:2: text: expected a string that is not empty, found "".',
+    );
+    await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q1","text":"b"}');
+    expect(await messageOf(loadQueries(path))).toMatch(/^queries\.jsonl:2: _id: expected an id used once/);
+  });
+
+  test.each([
+    ['q1\td2', 'three fields parted by tabs: query-id, corpus-id, score, found "q1\\td2"'],
+    ['q1 0 d2 1', 'three fields parted by tabs: query-id, corpus-id, score, found "q1 0 d2 1"'],
+    ['q1\td2\t1\tx', 'three fields parted by tabs: query-id, corpus-id, score, found "q1\\td2\\t1\\tx"'],
+    ['\td2\t1', 'three fields parted by tabs: query-id, corpus-id, score, found "\\td2\\t1"'],
+    ['q1\td2\t1.5', 'an integer, found "1.5"'],
+    ['q1\td2\t', 'an integer, found ""'],
+    ['query-id\tcorpus-id\tscore', 'an integer, found "score"'],
+    [
+      'q1\td1\t0',
+      'one judgement per query and document, found a second one for query "q1" and document "d1"',
+    ],
+  ])('judgement %j', async (row, message) => {
+    const path = await put('test.tsv', `q1\td1\t1\n${row}\n`);
+    expect(await messageOf(loadBeirQrels(path))).toMatch(/^test\.tsv:2: /);
+    expect(await messageOf(loadBeirQrels(path))).toContain(`expected ${message}`);
+  });
+
+  test('negative grades, carriage returns, a byte order mark and no final line end', async () => {
+    const path = await put('test.tsv', '\ufeffquery-id\tcorpus-id\tscore\r\nq1\td1\t-1\r\nq1\td2\t+2');
+    expect(await loadBeirQrels(path)).toEqual(new Map([['q1', new Map([['d1', -1]]).set('d2', 2)]]));
+  });
+
+  test('a line separator inside a string does not end the row, a broken encoding is refused', async () => {
+    const text = 'one\u2028two\u2029three\u0085four';
+    const path = await put('corpus.jsonl', `${JSON.stringify({ _id: 'd1', text })}\n`);
+    expect(await loadCorpus(path)).toEqual([{ id: 'd1', text }]);
+    await put('corpus.jsonl', Buffer.concat([Buffer.from(good), Buffer.from([0x7b, 0xff, 0xfe])]));
+    expect(await messageOf(loadCorpus(path))).toMatch(/^corpus\.jsonl: expected UTF-8 text/);
+  });
+
+  test('rows and characters that straddle the reader\u2019s chunks stay whole', async () => {
+    // Rows of unequal length, three bytes a character, over three chunks of 1 MiB.
+    const texts = Array.from({ length: 700 }, (_, i) => '\u20ac'.repeat(((i * 7919) % 3000) + 1));
+    const rows = texts.map((text, i) => JSON.stringify({ _id: `d${i}`, text }));
+    const path = await put('corpus.jsonl', rows.join('\n'));
+    expect(Buffer.byteLength(rows.join('\n'))).toBeGreaterThan(3 << 20);
+    expect((await loadCorpus(path)).map(({ text }) => text)).toEqual(texts);
+  });
+});
+
+describe('saveBeir', () => {
+  const id = fc
+    .string({ minLength: 1, unit: 'binary' })
+    .filter((text) => !/[\t\r\n]/.test(text) && text.trim() !== '');
+  const text = fc.string({ unit: 'binary' });
+  const collections = fc
+    .record({
+      corpus: fc.uniqueArray(fc.record({ id, title: text, text }), {
+        selector: (row) => row.id,
+        minLength: 1,
+      }),
+      queries: fc.uniqueArray(fc.record({ id, text: id }), { selector: (row) => row.id, minLength: 1 }),
+      splits: fc.uniqueArray(fc.constantFrom('train', 'dev', 'test'), { minLength: 1 }),
+      grades: fc.array(fc.tuple(fc.nat(), fc.nat(), fc.integer({ min: -2, max: 4 })), { minLength: 1 }),
+    })
+    .map(({ corpus, queries, splits, grades }): Collection => {
+      const qrels: Collection['qrels'] = new Map(splits.map((split) => [split, new Map()]));
+      for (const [i, [query, document, grade]] of grades.entries()) {
+        const judgements = qrels.get(splits[i % splits.length] as string);
+        const queryId = queries[query % queries.length]?.id as string;
+        const known = judgements?.get(queryId) ?? new Map<string, number>();
+        judgements?.set(queryId, known.set(corpus[document % corpus.length]?.id as string, grade));
+      }
+      return {
+        corpus: corpus.map(({ title, ...row }) => (title === '' ? row : { title, ...row })),
+        queries: new Map(queries.map((query) => [query.id, query])),
+        qrels,
+      };
+    });
+
+  test('loading what was saved gives an equal collection', async () => {
+    let i = 0;
+    await fc.assert(
+      fc.asyncProperty(collections, async (collection) => {
+        const path = join(folder, String(i++));
+        await saveBeir(path, collection);
+        expect(await loadBeir(path)).toEqual(collection);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('writes the layout other tools read', async () => {
+    await putCollection();
+    const path = join(folder, 'copy');
+    await saveBeir(path, await loadBeir(folder));
+    expect((await readdir(path, { recursive: true })).sort()).toEqual([
+      'corpus.jsonl',
+      'qrels',
+      'qrels/test.tsv',
+      'qrels/train.tsv',
+      'queries.jsonl',
+    ]);
+    expect((await readFile(join(path, 'corpus.jsonl'), 'utf8')).split('\n')[1]).toBe(
+      '{"_id":"d2","title":"","text":"No title here."}',
+    );
+    expect(await readFile(join(path, 'qrels/train.tsv'), 'utf8')).toBe(
+      'query-id\tcorpus-id\tscore\nq2\td2\t1\n',
+    );
+  });
+
+  test('an occupied folder is kept unless it is to be replaced', async () => {
+    await putCollection();
+    const collection = await loadBeir(folder, { splits: ['train'] });
+    const path = join(folder, 'copy');
+    await put('copy/notes.txt', 'mine');
+    expect(await messageOf(saveBeir(path, collection))).toMatch(/^copy: expected no such folder yet/);
+    expect(await readdir(path)).toEqual(['notes.txt']);
+    await saveBeir(path, collection, { replace: true });
+    expect(await loadBeir(path)).toEqual(collection);
+  });
+
+  test('ids and split names that the format cannot hold are refused and nothing is written', async () => {
+    const collection: Collection = {
+      corpus: [{ id: 'a\tb', text: 'x' }],
+      queries: new Map([['q1', { id: 'q1', text: 'y' }]]),
+      qrels: new Map([['test', new Map([['q1', new Map([['a\tb', 1]])]])]]),
+    };
+    const path = join(folder, 'copy');
+    expect(await messageOf(saveBeir(path, collection))).toBe(
+      'collection: qrels of test: expected ids without tabs and line ends, found "a\\tb".',
+    );
+    collection.qrels = new Map([['../test', new Map()]]);
+    expect(await messageOf(saveBeir(path, collection))).toMatch(
+      /^collection: split name: .*found "\.\.\/test"/,
+    );
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+test('documentText joins title and text as BEIR does', () => {
+  expect(documentText({ id: 'd', title: 'Bridges', text: 'Stone.' })).toBe('Bridges Stone.');
+  expect(documentText({ id: 'd', text: 'Stone.' })).toBe('Stone.');
+  expect(documentText({ id: 'd', title: 'Bridges', text: '' })).toBe('Bridges');
+});
