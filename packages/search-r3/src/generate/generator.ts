@@ -27,6 +27,8 @@ export interface GenerateOptions extends SamplingOptions {
   signal?: AbortSignal;
   /** Called with every token as it is drawn. */
   onToken?: (event: { prompt: number; sample: number; token: number }) => void;
+  /** Called with every completion as it ends. */
+  onFinished?: (event: { prompt: number; sample: number; completion: Completion }) => void;
 }
 
 export type FinishReason = 'embed' | 'stop' | 'length';
@@ -99,7 +101,7 @@ export class Generator {
     const active: Row[] = [];
     while (waiting.length > 0 || active.length > 0) {
       if (options.signal?.aborted) throw new InterruptedError('generate: stopped by the caller');
-      const free = cache.slots - active.length;
+      const free = Math.min(slots, cache.slots) - active.length;
       if (waiting.length > 0 && free > 0) {
         await this.#admit(waiting.splice(0, free), prompts, active, cache, options, seed);
       } else {
@@ -272,7 +274,9 @@ function retire(active: Row[], cache: KeyValueCache, results: Completion[][], op
   for (let i = active.length - 1; i >= 0; i--) {
     const row = active[i] as Row;
     if (!finished(row)) continue;
-    (results[row.prompt] as Completion[])[row.sample] = row.completion;
+    const { prompt, sample, completion } = row;
+    (results[prompt] as Completion[])[sample] = completion;
+    options.onFinished?.({ prompt, sample, completion });
     const last = active.pop() as Row;
     if (last !== row) {
       cache.copy(active.length, i, last.length);

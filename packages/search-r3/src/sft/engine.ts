@@ -45,7 +45,7 @@ export interface StepRequest {
 export interface StepGradients {
   loss: number;
   /** By parameter name, shaped like the parameters. */
-  gradients: Map<string, Float32Array>;
+  gradients: ReadonlyMap<string, Float32Array>;
   /** By sequence, per label: -log p (imitation) or log p at the temperature (policy gradient). */
   labelValues: Float32Array[];
   /** Weighted sums of the KL term's rows and of the token term, for metrics. */

@@ -1,0 +1,187 @@
+/**
+ * Texts to vectors: documents and queries directly, queries also after the model's own reasoning. What a vector was
+ * made from (reasoning, token counts, truncation) comes with it.
+ */
+import { z } from 'zod';
+import { type Checkpoint, directPrompt, parameterFeeds, reasoningPrompt } from '../checkpoint/index.js';
+import { type Completion, Generator } from '../generate/index.js';
+import { InputError, validate } from '../run/index.js';
+import { SequenceEncoder } from './encoder.js';
+
+export interface EmbedOptions {
+  /** What the text is. Default `query`. */
+  role?: 'query' | 'document';
+  /** Let the model reason before it embeds; for queries. Default false. */
+  reasoning?: boolean;
+  /** Longest prompt in tokens, reasoning not counted. Default 512, at most what the model can take. */
+  maxLength?: number;
+  /** Refuse text that does not fit instead of cutting it. Default false. */
+  strict?: boolean;
+  /** Length limit of the reasoning in tokens. Default 44. */
+  maxNewTokens?: number;
+  /** Sampling temperature of the reasoning; 0 takes the most probable tokens. Default 0. */
+  temperature?: number;
+  seed?: number;
+  signal?: AbortSignal;
+  /** Called with the number of texts done. */
+  onProgress?: (done: number, total: number) => void;
+  /** Called with each piece of reasoning as it is generated. */
+  onToken?: (event: { text: number; piece: string }) => void;
+}
+
+export interface Embedding {
+  /** Unit length. */
+  vector: Float32Array;
+  /** The text was cut to fit. */
+  truncated: boolean;
+  /** Tokens of the prompt, and with reasoning the generated ones. */
+  tokens: number;
+  /** What the model wrote before the embed token; only with `reasoning`. */
+  reasoning?: string;
+  /**
+   * Whether the model ended its reasoning with the embed token by itself. Where it did not, the token was put behind
+   * what it had written. Only with `reasoning`.
+   */
+  completed?: boolean;
+}
+
+const optionsSchema = z
+  .object({
+    role: z.enum(['query', 'document']).default('query'),
+    reasoning: z.boolean().default(false),
+    maxLength: z.int().positive().default(512),
+    strict: z.boolean().default(false),
+    maxNewTokens: z.int().min(1).default(44),
+    temperature: z.number().nonnegative().default(0),
+    seed: z.int().default(0),
+  })
+  .refine(({ role, reasoning }) => role === 'query' || !reasoning, {
+    path: ['reasoning'],
+    message: 'expected false for documents: only queries are reasoned about',
+  });
+
+/** Embeds with a checkpoint; its weights may be trained on in place between calls. */
+export class Embedder {
+  readonly checkpoint: Checkpoint;
+  readonly #encoder: SequenceEncoder;
+  #generator: Promise<Generator> | undefined;
+  readonly #threads: number | undefined;
+
+  private constructor(checkpoint: Checkpoint, encoder: SequenceEncoder, threads: number | undefined) {
+    this.checkpoint = checkpoint;
+    this.#encoder = encoder;
+    this.#threads = threads;
+  }
+
+  static async create(checkpoint: Checkpoint, options: { threads?: number } = {}): Promise<Embedder> {
+    const encoder = await SequenceEncoder.create(checkpoint.config, parameterFeeds(checkpoint), options);
+    return new Embedder(checkpoint, encoder, options.threads);
+  }
+
+  get dimension(): number {
+    return this.checkpoint.config.hiddenSize;
+  }
+
+  /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
+  async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
+    const { signal, onProgress, onToken, ...plain } = options;
+    const resolved = validate(optionsSchema, plain, 'embed options');
+    const room = this.checkpoint.config.maxPositions - (resolved.reasoning ? resolved.maxNewTokens + 1 : 0);
+    if (room < 1) {
+      throw new InputError({
+        source: 'embed options',
+        field: 'maxNewTokens',
+        expected: `fewer than the ${this.checkpoint.config.maxPositions} positions of the model`,
+        found: String(resolved.maxNewTokens),
+      });
+    }
+    const limit = { maxTokens: Math.min(resolved.maxLength, room), strict: resolved.strict };
+    return resolved.reasoning
+      ? this.#reasoned(texts, limit, resolved, options)
+      : this.#direct(texts, limit, resolved.role, options);
+  }
+
+  async dispose(): Promise<void> {
+    await this.#encoder.dispose();
+    await (await this.#generator)?.dispose();
+  }
+
+  async #direct(
+    texts: readonly string[],
+    limit: { maxTokens: number; strict: boolean },
+    role: 'query' | 'document',
+    options: EmbedOptions,
+  ): Promise<Embedding[]> {
+    const { tokenizer, prompts } = this.checkpoint;
+    const built = texts.map((text) => directPrompt(tokenizer, prompts, text, role, limit));
+    const matrix = await this.#encode(
+      built.map(({ ids }) => ids),
+      options,
+    );
+    return built.map(({ ids, truncated }, i) => ({
+      vector: this.#row(matrix, i),
+      truncated,
+      tokens: ids.length,
+    }));
+  }
+
+  async #reasoned(
+    texts: readonly string[],
+    limit: { maxTokens: number; strict: boolean },
+    { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
+    options: EmbedOptions,
+  ): Promise<Embedding[]> {
+    const { tokenizer, prompts, embedId, config } = this.checkpoint;
+    const built = texts.map((text) => reasoningPrompt(tokenizer, prompts, text, limit));
+    const { signal, onToken, onProgress } = options;
+    this.#generator ??= Generator.create(config, parameterFeeds(this.checkpoint), {
+      ...(this.#threads !== undefined && { threads: this.#threads }),
+    });
+    const generator = await this.#generator;
+    let done = 0;
+    const completions = await generator.generate(
+      built.map(({ ids }) => ids),
+      {
+        maxNewTokens,
+        temperature,
+        seed,
+        stop: config.eosIds,
+        embedToken: embedId,
+        ...(signal && { signal }),
+        ...(onToken && {
+          onToken: ({ prompt, token }) => {
+            if (token !== embedId) onToken({ text: prompt, piece: tokenizer.decode([token]) });
+          },
+        }),
+        ...(onProgress && { onFinished: () => onProgress(++done, texts.length) }),
+      },
+    );
+    const written = completions.map(([completion]) => this.#written(completion as Completion));
+    // The vector of every row comes from the one program that embeds, whatever batch the reasoning was generated in.
+    const matrix = await this.#encode(
+      built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
+      signal ? { signal } : {},
+    );
+    return built.map(({ ids, truncated }, i) => ({
+      vector: this.#row(matrix, i),
+      truncated,
+      tokens: ids.length + (completions[i]?.[0]?.tokens.length ?? 0),
+      reasoning: tokenizer.decode(written[i] as number[]),
+      completed: completions[i]?.[0]?.finish === 'embed',
+    }));
+  }
+
+  /** What was generated, without the tokens that end it. */
+  #written({ tokens }: Completion): number[] {
+    const { embedId, config } = this.checkpoint;
+    return tokens.filter((token) => token !== embedId && !config.eosIds.includes(token));
+  }
+
+  #encode(sequences: readonly (readonly number[])[], { signal, onProgress }: EmbedOptions): Promise<Float32Array> {
+    return this.#encoder.encode(sequences, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
+  }
+
+  #row(matrix: Float32Array, i: number): Float32Array {
+    return matrix.slice(i * this.dimension, (i + 1) * this.dimension);
+  }
+}

@@ -1,0 +1,3 @@
+export * from './exact.js';
+export * from './reward.js';
+export * from './types.js';

@@ -1,0 +1,33 @@
+/** Options of pre-training a small model from scratch. Defaults are those of the built-in world's base model. */
+import { z } from 'zod';
+import { type OptimizationOptions, optimizationSchema, withDefaults } from '../sft/index.js';
+
+const optimization = {
+  learningRate: 2e-3,
+  schedule: 'linear',
+  warmupSteps: 100,
+  finalLearningRate: 0.1,
+  weightDecay: 0.05,
+  betas: [0.9, 0.95],
+  maxGradientNorm: 1,
+  maxTokens: 8192,
+  checkpointActivations: false,
+} satisfies OptimizationOptions;
+
+export const pretrainOptionsSchema = z
+  .strictObject({
+    steps: z.int().positive().default(1500),
+    /** Sequences per step. */
+    batchSize: z.int().positive().default(64),
+    /** Longest sequence in tokens; longer text is cut into several. */
+    maxLength: z.int().min(2).default(256),
+    seed: z.int().default(0),
+    optimization: withDefaults(optimizationSchema, optimization).prefault({}),
+  })
+  .refine(({ steps, optimization: { warmupSteps } }) => warmupSteps < steps, {
+    path: ['optimization', 'warmupSteps'],
+    message: 'expected fewer warm-up steps than steps',
+  });
+
+export type PretrainOptions = z.input<typeof pretrainOptionsSchema>;
+export type ResolvedPretrainOptions = z.output<typeof pretrainOptionsSchema>;

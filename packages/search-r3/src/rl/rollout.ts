@@ -1,0 +1,110 @@
+/** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
+import type { Checkpoint } from '../checkpoint/index.js';
+import { reasoningPrompt } from '../checkpoint/index.js';
+import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
+import type { Completion, Generator } from '../generate/index.js';
+import type { CompletionRecord } from '../run/index.js';
+import type { TrainingQuery } from '../sft/index.js';
+import type { ResolvedRlOptions } from './options.js';
+
+export interface Rollout {
+  query: TrainingQuery;
+  prompt: readonly number[];
+  completion: Completion;
+  outcome: CompletionRecord['outcome'];
+  /** Before the cost of tokens. */
+  ranking: number;
+  reward: number;
+  rank: number | null;
+}
+
+export type Group = Rollout[];
+
+export function outcomeOf(completion: Completion): CompletionRecord['outcome'] {
+  switch (completion.finish) {
+    case 'embed':
+      return 'embedded';
+    case 'length':
+      return 'truncated';
+    case 'stop':
+      return 'no_embed_token';
+    default:
+      completion.finish satisfies never;
+      throw new Error(`internal: unknown finish ${completion.finish}`);
+  }
+}
+
+/** Samples a group per query. Rewards are 0 until `rewardRollouts`. */
+export async function sampleGroups(
+  policy: Checkpoint,
+  generator: Generator,
+  queries: readonly TrainingQuery[],
+  options: ResolvedRlOptions,
+  seed: number,
+  signal?: AbortSignal,
+): Promise<Group[]> {
+  const prompts = queries.map(
+    ({ text }) => reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }).ids,
+  );
+  const completions = await generator.generate(prompts, {
+    samples: options.groupSize,
+    maxNewTokens: options.maxNewTokens,
+    temperature: options.temperature,
+    stop: policy.config.eosIds,
+    embedToken: policy.embedId,
+    seed,
+    ...(signal && { signal }),
+  });
+  return queries.map((query, i) =>
+    (completions[i] as Completion[]).map((completion) => ({
+      query,
+      prompt: prompts[i] as number[],
+      completion,
+      outcome: outcomeOf(completion),
+      ranking: 0,
+      reward: 0,
+      rank: null,
+    })),
+  );
+}
+
+/** A vector of length 1. */
+function unit(hidden: Float32Array): Float32Array {
+  const norm = Math.sqrt(hidden.reduce((total, x) => total + x * x, 0));
+  return norm === 0 ? hidden : hidden.map((x) => x / norm);
+}
+
+/** The embeddings of the rollouts that have one, as the environment takes them. */
+export function rolloutBatch(rollouts: readonly Rollout[], dimension: number): RolloutBatch {
+  const embedded = rollouts.filter(({ completion }) => completion.hidden !== undefined);
+  const vectors = new Float32Array(embedded.length * dimension);
+  for (const [i, { completion }] of embedded.entries()) {
+    vectors.set(unit(completion.hidden as Float32Array), i * dimension);
+  }
+  return { vectors, relevant: embedded.map(({ query }) => query.relevant) };
+}
+
+/**
+ * Refreshes the environment and fills in rewards and ranks. Without an embedding the reward is 0; the cost of tokens
+ * is taken off every completion.
+ */
+export async function rewardRollouts(
+  rollouts: readonly Rollout[],
+  environment: Environment,
+  version: number,
+  dimension: number,
+  { tokenCost }: ResolvedRlOptions['reward'],
+): Promise<{ refresh: RefreshReport; batch: RolloutBatch }> {
+  const batch = rolloutBatch(rollouts, dimension);
+  const refresh = await environment.refresh(version, batch);
+  const rewards = batch.relevant.length > 0 ? await environment.reward(batch) : [];
+  const embedded = rollouts.filter(({ completion }) => completion.hidden !== undefined);
+  for (const [i, rollout] of embedded.entries()) {
+    rollout.ranking = rewards[i]?.reward ?? 0;
+    rollout.rank = rewards[i]?.rank ?? null;
+  }
+  for (const rollout of rollouts) {
+    rollout.reward = rollout.ranking - tokenCost * rollout.completion.tokens.length;
+  }
+  return { refresh, batch };
+}

@@ -1,0 +1,291 @@
+/**
+ * Stage 2: reinforcement learning that optimises reasoning and embedding together. Per step: sample groups of
+ * reasonings, embed at their end, rank the corpus as the environment has it, and update by the clipped policy gradient
+ * on the reasoning and the contrastive term on the embeddings that did better than their group (design section 5).
+ */
+import { join } from 'node:path';
+import { readStateFile, writeStateFile } from '../run/index.js';
+import { type Checkpoint, loadWeightsInto, parameterFeeds, saveCheckpoint } from '../checkpoint/index.js';
+import type { AuditReport, Environment } from '../environment/index.js';
+import { Generator } from '../generate/index.js';
+import {
+  EpochSampler,
+  GradientEngine,
+  Optimizer,
+  type SftData,
+  type StepRecord,
+  type StepRequest,
+  type Trainer,
+  type TrainingQuery,
+  type TrainingSequence,
+} from '../sft/index.js';
+import { hasVariance, standardDeviation } from './advantage.js';
+import type { ResolvedRlOptions } from './options.js';
+import { LogProbabilities } from './reference.js';
+import { type Group, rewardRollouts, type Rollout, sampleGroups } from './rollout.js';
+import { type UpdateBatch, updateBatch } from './update.js';
+
+export interface RlData extends Pick<SftData, 'document' | 'negatives'> {
+  queries: readonly TrainingQuery[];
+}
+
+/** Ratio of truncated completions from which a run can not learn. */
+const HOPELESS_TRUNCATION = 0.95;
+
+export class RlTrainer implements Trainer {
+  readonly stage = 'rl';
+  readonly steps: number;
+  readonly #policy: Checkpoint;
+  readonly #environment: Environment;
+  readonly #data: RlData;
+  readonly #options: ResolvedRlOptions;
+  readonly #generator: Generator;
+  readonly #engine: GradientEngine;
+  readonly #optimizer: Optimizer;
+  readonly #sampler: EpochSampler;
+  readonly #reference: LogProbabilities | undefined;
+  /** The audit of the latest step that had one. */
+  #audit: AuditReport | undefined;
+
+  private constructor(
+    policy: Checkpoint,
+    environment: Environment,
+    data: RlData,
+    options: ResolvedRlOptions,
+    generator: Generator,
+    reference: LogProbabilities | undefined,
+  ) {
+    this.steps = options.steps;
+    this.#policy = policy;
+    this.#environment = environment;
+    this.#data = data;
+    this.#options = options;
+    this.#generator = generator;
+    this.#reference = reference;
+    const { optimization, clipLow, clipHigh, beta } = options;
+    this.#engine = new GradientEngine(policy.config, parameterFeeds(policy), {
+      tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
+      contrastive: { tau: options.contrastive.tau, margin: 0 },
+      maxTokens: optimization.maxTokens,
+      checkpoint: optimization.checkpointActivations,
+    });
+    this.#optimizer = new Optimizer(policy.weights, optimization, options.steps * options.numIterations);
+    this.#sampler = new EpochSampler({
+      count: data.queries.length,
+      batchSize: options.queriesPerStep,
+      seed: options.seed,
+      label: 'rl',
+    });
+  }
+
+  /**
+   * Trains `policy` in place; `environment` must encode with the same weights. `reference` is the model stage 2 starts
+   * from, needed with `beta` above 0 (on resuming, `policy` is restored later, the reference is not).
+   */
+  static async create(
+    policy: Checkpoint,
+    environment: Environment,
+    data: RlData,
+    options: ResolvedRlOptions,
+    reference?: Checkpoint,
+  ): Promise<RlTrainer> {
+    if (options.beta > 0 && reference === undefined) throw new RangeError('RlTrainer: beta > 0 needs a reference');
+    const generator = await Generator.create(policy.config, parameterFeeds(policy));
+    const fixed =
+      options.beta > 0 && reference !== undefined
+        ? await LogProbabilities.create(reference.config, parameterFeeds(reference))
+        : undefined;
+    return new RlTrainer(policy, environment, data, options, generator, fixed);
+  }
+
+  async step(index: number): Promise<StepRecord> {
+    const clock = stopwatch();
+    const groups = await this.#rollouts(index, clock);
+    const rollouts = groups.flat();
+    const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index);
+    const update = await this.#update(index, batch, clock);
+    const rewards = rollouts.map(({ reward }) => reward);
+    const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
+    const share = (outcome: Rollout['outcome']) => mean(rollouts.map((rollout) => (rollout.outcome === outcome ? 1 : 0)));
+    const truncated = share('truncated');
+    const warnings = [];
+    if (truncated >= HOPELESS_TRUNCATION) {
+      const message = `${Math.round(truncated * 100)} % of the completions were cut at maxNewTokens (${this.#options.maxNewTokens}): their reward is 0. Raise it.`;
+      warnings.push({ code: 'truncated', message });
+    }
+    if (batch.request === undefined) {
+      const message = 'every group has equal rewards: nothing was learned from this step';
+      warnings.push({ code: 'zero_variance', message });
+    }
+    return {
+      metrics: {
+        reward: mean(rewards),
+        reward_std: standardDeviation(rewards),
+        zero_variance: mean(groups.map((group) => (hasVariance(group.map(({ reward }) => reward)) ? 0 : 1))),
+        embedded: share('embedded'),
+        truncated,
+        no_embed_token: share('no_embed_token'),
+        completion_length: mean(rollouts.map(({ completion }) => completion.tokens.length)),
+        anchors: batch.anchors,
+        ...update,
+        ...(this.#audit !== undefined && {
+          audited_error: this.#audit.rewardError,
+          audited_error_high: this.#audit.interval[1],
+        }),
+      },
+      timings: clock.parts,
+      completions: rollouts.map((rollout, i) => ({
+        queryId: rollout.query.id,
+        query: rollout.query.text,
+        sample: i % this.#options.groupSize,
+        reasoning: this.#text(rollout),
+        reward: rollout.reward,
+        rank: rollout.rank,
+        tokens: rollout.completion.tokens.length,
+        outcome: rollout.outcome,
+      })),
+      warnings,
+    };
+  }
+
+  async save(folder: string): Promise<void> {
+    await saveCheckpoint(join(folder, 'model'), this.#policy, { dtype: 'f32' });
+    await writeStateFile(join(folder, 'optimizer.state'), this.#optimizer.state());
+    await writeStateFile(join(folder, 'environment.state'), this.#environment.state());
+  }
+
+  async restore(folder: string): Promise<void> {
+    await loadWeightsInto(join(folder, 'model'), this.#policy);
+    this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
+    await this.#environment.restore(await readStateFile(join(folder, 'environment.state')));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#engine.dispose();
+    await this.#generator.dispose();
+    await this.#reference?.dispose();
+  }
+
+  /** Rewarded groups: of the step's queries, then of further ones in place of groups without variance. */
+  async #rollouts(index: number, clock: Stopwatch): Promise<Group[]> {
+    const { queriesPerStep, resampleRounds, reward, seed } = this.#options;
+    const kept: Group[] = [];
+    let dull: Group[] = [];
+    const used = new Set<string>();
+    for (let round = 0; round <= resampleRounds; round++) {
+      const wanted = queriesPerStep - kept.length;
+      if (wanted === 0) break;
+      // Further rounds read ahead in a sequence of their own, so that the queries of later steps stay what they are.
+      const position = round === 0 ? index : this.steps + index * resampleRounds + round - 1;
+      const queries = this.#sampler
+        .batch(position)
+        .map((i) => this.#data.queries[i] as TrainingQuery)
+        .filter(({ id }) => !used.has(id))
+        .slice(0, wanted);
+      for (const { id } of queries) used.add(id);
+      const groups = await sampleGroups(
+        this.#policy,
+        this.#generator,
+        queries,
+        this.#options,
+        seed + 1_000_003 * (index * (resampleRounds + 1) + round),
+      );
+      clock.lap('rollout');
+      const { batch } = await rewardRollouts(
+        groups.flat(),
+        this.#environment,
+        index,
+        this.#policy.config.hiddenSize,
+        reward,
+      );
+      clock.lap('environment');
+      const { auditEvery } = this.#options;
+      if (round === 0 && auditEvery > 0 && index % auditEvery === 0) {
+        this.#audit = await this.#environment.audit(index, batch);
+        clock.lap('audit');
+      }
+      const varied = groups.filter((group) => hasVariance(group.map((rollout) => rollout.reward)));
+      kept.push(...varied);
+      dull = [...dull, ...groups.filter((group) => !varied.includes(group))];
+    }
+    return [...kept, ...dull.slice(0, queriesPerStep - kept.length)];
+  }
+
+  /** `numIterations` updates on the same rollouts; their log-probabilities at sampling stay the old ones. */
+  async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Record<string, number>> {
+    if (batch.request === undefined) return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
+    const { numIterations, clipLow, clipHigh, contrastive } = this.#options;
+    const request = await this.#withReference(batch.request);
+    clock.lap('reference');
+    let metrics: Record<string, number> = {};
+    for (let iteration = 0; iteration < numIterations; iteration++) {
+      const result = await this.#engine.compute(request);
+      clock.lap('gradients');
+      const update = this.#optimizer.update(index * numIterations + iteration, result.gradients);
+      clock.lap('update');
+      let clipped = 0;
+      let counted = 0;
+      for (const [sequence, { advantage }] of batch.trained.entries()) {
+        const { labels } = request.sequences[sequence] as TrainingSequence;
+        for (const [i, label] of labels.entries()) {
+          const now = result.labelValues[sequence]?.[i] as number;
+          const ratio = Math.exp(now - (label.oldLogProbability as number));
+          counted++;
+          if ((advantage > 0 && ratio > 1 + clipHigh) || (advantage < 0 && ratio < 1 - clipLow)) clipped++;
+        }
+      }
+      const infoNce = result.infoNceLosses;
+      metrics = {
+        loss: result.loss,
+        gradient_norm: update.gradientNorm,
+        learning_rate: update.learningRate,
+        clip_ratio: clipped / Math.max(1, counted),
+        contrastive: contrastive.weight > 0 ? infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length) : 0,
+        kl: result.kl,
+      };
+    }
+    return metrics;
+  }
+
+  async #withReference(request: StepRequest): Promise<StepRequest> {
+    if (this.#reference === undefined) return request;
+    const { temperature, optimization } = this.#options;
+    const values = await this.#reference.compute(request.sequences, temperature, optimization.maxTokens);
+    return {
+      ...request,
+      sequences: request.sequences.map((sequence, i) => ({
+        ...sequence,
+        labels: sequence.labels.map((label, j) => ({
+          ...label,
+          referenceLogProbability: values[i]?.[j] as number,
+        })),
+      })),
+    };
+  }
+
+  #text({ completion }: Rollout): string {
+    const { tokenizer, embedId, config } = this.#policy;
+    const tokens = completion.tokens.filter((token) => token !== embedId && !config.eosIds.includes(token));
+    return tokenizer.decode(tokens);
+  }
+}
+
+interface Stopwatch {
+  /** Seconds by part. */
+  parts: Record<string, number>;
+  /** Books the time since the last lap to a part. */
+  lap(part: string): void;
+}
+
+function stopwatch(): Stopwatch {
+  let last = performance.now();
+  const parts: Record<string, number> = {};
+  return {
+    parts,
+    lap(part) {
+      const now = performance.now();
+      parts[part] = (parts[part] ?? 0) + (now - last) / 1000;
+      last = now;
+    },
+  };
+}

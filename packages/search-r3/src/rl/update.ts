@@ -1,0 +1,106 @@
+/** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
+import { randomStream } from '../run/index.js';
+import { type Checkpoint, directPrompt } from '../checkpoint/index.js';
+import type { Anchor, Label, SftData, StepRequest, TrainingSequence } from '../sft/index.js';
+import { advantages, tokenWeights } from './advantage.js';
+import type { ResolvedRlOptions } from './options.js';
+import type { Group, Rollout } from './rollout.js';
+
+export interface UpdateBatch {
+  /** Undefined where nothing in the step can teach anything. */
+  request: StepRequest | undefined;
+  /** The rollouts behind the first sequences of the request, in their order. */
+  trained: { rollout: Rollout; advantage: number }[];
+  /** Rollouts whose embedding is drawn to its document. */
+  anchors: number;
+}
+
+/** Tokens of a completion that enter the loss: all of them, or none of a masked one. */
+const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
+  options.maskTruncated && rollout.outcome === 'truncated' ? 0 : rollout.completion.tokens.length;
+
+/**
+ * Lays a step out. Rollouts without any influence (no advantage, no KL term, nothing contrastive) are left out of the
+ * run of the model, but stay in every denominator.
+ */
+export function updateBatch(
+  policy: Checkpoint,
+  groups: readonly Group[],
+  data: Pick<SftData, 'document' | 'negatives'>,
+  options: ResolvedRlOptions,
+  step: number,
+): UpdateBatch {
+  const rollouts = groups.flat();
+  const own = advantages(
+    groups.map((group) => group.map(({ reward }) => reward)),
+    options.advantageScaling,
+  ).flat();
+  const weights = tokenWeights(
+    rollouts.map((rollout) => countedTokens(rollout, options)),
+    options.lossNormalization,
+    options.maxNewTokens,
+  );
+  const trained: UpdateBatch['trained'] = [];
+  const sequences: TrainingSequence[] = [];
+  for (const [i, rollout] of rollouts.entries()) {
+    const advantage = own[i] as number;
+    const weight = weights[i] as number;
+    if (advantage === 0 && options.beta === 0) continue;
+    sequences.push(policySequence(rollout, advantage, weight, options));
+    trained.push({ rollout, advantage });
+  }
+  const drawn = trained.flatMap(({ rollout, advantage }, sequence) =>
+    advantage > 0 && rollout.outcome === 'embedded' ? [{ rollout, sequence }] : [],
+  );
+  if (sequences.length === 0) return { request: undefined, trained, anchors: 0 };
+  const request: StepRequest = { sequences, temperature: options.temperature };
+  if (options.contrastive.weight === 0 || drawn.length === 0) return { request, trained, anchors: 0 };
+
+  const random = randomStream(options.seed, 'rl', 'negatives', step);
+  const queries = groups.map((group) => (group[0] as Rollout).query);
+  const positives = queries.map((query) => random.choice([...query.relevant.keys()]));
+  const hard = queries.map((query, i) => data.negatives(query, positives[i] as string, random));
+  const documents = [...positives, ...hard.filter((id) => id !== undefined)];
+  const column = new Map(queries.map((query, i) => [query.id, i]));
+  const anchors: Anchor[] = drawn.map(({ rollout, sequence }) => {
+    const positive = column.get(rollout.query.id) as number;
+    return {
+      sequence,
+      positive,
+      infoNceWeight: options.contrastive.weight / drawn.length,
+      tripletWeight: 0,
+      falseNegatives: documents.flatMap((id, i) =>
+        i !== positive && rollout.query.relevant.has(id) ? [i] : [],
+      ),
+    };
+  });
+  const first = sequences.length;
+  for (const id of documents) {
+    const limit = { maxTokens: options.maxLength };
+    const prompt = directPrompt(policy.tokenizer, policy.prompts, data.document(id), 'document', limit);
+    sequences.push({ ids: prompt.ids, labels: [], embed: prompt.ids.length - 1 });
+  }
+  return {
+    request: { ...request, contrastive: { anchors, documents: documents.map((_, i) => first + i) } },
+    trained,
+    anchors: drawn.length,
+  };
+}
+
+/** Prompt and completion; every token of the completion is a label, the embed token included. */
+function policySequence(
+  { prompt, completion, outcome }: Rollout,
+  advantage: number,
+  weight: number,
+  { policyWeight }: ResolvedRlOptions,
+): TrainingSequence {
+  const ids = [...prompt, ...completion.tokens];
+  const labels: Label[] = completion.tokens.map((_, i) => ({
+    position: prompt.length - 1 + i,
+    weight: policyWeight * weight,
+    klWeight: weight,
+    advantage,
+    oldLogProbability: completion.logProbabilities[i] as number,
+  }));
+  return { ids, labels, ...(outcome === 'embedded' && { embed: ids.length - 1 }) };
+}

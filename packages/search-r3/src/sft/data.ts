@@ -1,0 +1,81 @@
+/** Training queries, the order they come in, and what is drawn beside them. */
+import type { Collection } from '../dataset/index.js';
+import { InputError, type RandomStream, randomStream } from '../run/index.js';
+
+export interface TrainingQuery {
+  id: string;
+  text: string;
+  /** Documents that answer it, with their grades (above 0). */
+  relevant: ReadonlyMap<string, number>;
+}
+
+/** Draws a hard negative for a query and the positive chosen for it; `undefined` where there is none. */
+export type NegativeSource = (
+  query: TrainingQuery,
+  positive: string,
+  random: RandomStream,
+) => string | undefined;
+
+/** The queries of a split that have a relevant document, in the order of the judgements. */
+export function trainingQueries(collection: Collection, split: string): TrainingQuery[] {
+  const qrels = collection.qrels.get(split);
+  if (qrels === undefined) {
+    throw new InputError({
+      source: 'collection',
+      field: 'qrels',
+      expected: `the split ${split}`,
+      found: [...collection.qrels.keys()].join(', ') || 'none',
+    });
+  }
+  const queries: TrainingQuery[] = [];
+  for (const [id, grades] of qrels) {
+    const relevant = new Map([...grades].filter(([, grade]) => grade > 0));
+    const query = collection.queries.get(id);
+    if (relevant.size > 0 && query !== undefined) queries.push({ id, text: query.text, relevant });
+  }
+  if (queries.length === 0) {
+    const expected = 'queries with a relevant document';
+    throw new InputError({ source: 'collection', field: `qrels ${split}`, expected, found: 'none' });
+  }
+  return queries;
+}
+
+/** Shuffles once per epoch; indices of any step follow from the seed alone, so a resumed run skips and repeats none. */
+export class EpochSampler {
+  readonly #count: number;
+  readonly #batch: number;
+  readonly #seed: number;
+  readonly #label: string;
+  #epoch = -1;
+  #order: number[] = [];
+
+  /** @throws InputError when a batch is larger than an epoch. */
+  constructor(options: { count: number; batchSize: number; seed: number; label: string }) {
+    if (options.batchSize > options.count) {
+      throw new InputError({
+        source: options.label,
+        field: 'batchSize',
+        expected: `at most the ${options.count} training queries`,
+        found: String(options.batchSize),
+      });
+    }
+    this.#count = options.count;
+    this.#batch = options.batchSize;
+    this.#seed = options.seed;
+    this.#label = options.label;
+  }
+
+  /** Indices of a step's batch: different ones within an epoch; a batch may straddle two. */
+  batch(step: number): number[] {
+    return Array.from({ length: this.#batch }, (_, i) => {
+      const position = step * this.#batch + i;
+      const epoch = Math.floor(position / this.#count);
+      if (epoch !== this.#epoch) {
+        const all = Array.from({ length: this.#count }, (__, index) => index);
+        this.#order = randomStream(this.#seed, this.#label, 'epoch', epoch).shuffle(all);
+        this.#epoch = epoch;
+      }
+      return this.#order[position % this.#count] as number;
+    });
+  }
+}

@@ -1,0 +1,102 @@
+/** The loop around both trainers: steps, records, checkpoints, stopping, resuming. */
+import { setImmediate } from 'node:timers/promises';
+import {
+  type Checkpoint,
+  type CompletionRecord,
+  InterruptedError,
+  type Metrics,
+  type ProgressReporter,
+  ProgressTracker,
+  type RunFolder,
+  type WarningEvent,
+} from '../run/index.js';
+
+export interface StepRecord {
+  metrics: Metrics;
+  /** Seconds by part. */
+  timings: Record<string, number>;
+  completions?: Omit<CompletionRecord, 'step'>[];
+  warnings?: Pick<WarningEvent, 'code' | 'message'>[];
+}
+
+/** What can be trained: one step at a time, saved and restored between any two. */
+export interface Trainer {
+  readonly stage: string;
+  readonly steps: number;
+  /** Step `index` (from 0), an update of the parameters. */
+  step(index: number): Promise<StepRecord>;
+  /** Writes everything into `folder` that `restore` needs. */
+  save(folder: string): Promise<void>;
+  restore(folder: string): Promise<void>;
+}
+
+export interface LoopOptions {
+  /** Where records and checkpoints go; without it the run leaves nothing behind. */
+  run?: RunFolder;
+  /** Steps between checkpoints; the last step is always saved. Default 50. */
+  saveEvery?: number;
+  /** Steps between evaluations, and one at the end. Default 0: none. */
+  evaluateEvery?: number;
+  /** Called with the number of finished steps; gives metrics by name of what was evaluated. */
+  evaluate?: (finished: number) => Promise<Record<string, Metrics>>;
+  /** Metrics to show while running, most important first. Default all. */
+  watch?: readonly string[];
+  progress?: ProgressReporter;
+  signal?: AbortSignal;
+  onStep?: (finished: number, record: StepRecord) => void;
+}
+
+/**
+ * Trains to the end or to the caller's stop. Stopped, the step at hand is finished and saved, then InterruptedError is
+ * thrown; a run opened with `resume` goes on from its newest checkpoint and ends bit-identical to one never stopped.
+ */
+export async function trainLoop(trainer: Trainer, options: LoopOptions = {}): Promise<Checkpoint | undefined> {
+  const { run, saveEvery = 50, evaluateEvery = 0, evaluate, signal, progress } = options;
+  let saved: Checkpoint | undefined = run?.resumed;
+  if (saved !== undefined) await trainer.restore(saved.path);
+  const from = saved?.step ?? 0;
+  const { stage, steps } = trainer;
+  const tracker = new ProgressTracker({ stage, steps, from, ...(progress && { reporter: progress }) });
+
+  for (let index = from; index < steps; index++) {
+    const record = await trainer.step(index);
+    const finished = index + 1;
+    run?.events.append({
+      type: 'step',
+      stage,
+      step: finished,
+      metrics: record.metrics,
+      timings: record.timings,
+    });
+    for (const completion of record.completions ?? []) run?.completions.append({ step: finished, ...completion });
+    for (const warning of record.warnings ?? []) {
+      run?.events.append({ type: 'warning', stage, step: finished, ...warning });
+    }
+    options.onStep?.(finished, record);
+    tracker.update(finished, watched(record.metrics, options.watch));
+
+    if (evaluate !== undefined && evaluateEvery > 0 && (finished % evaluateEvery === 0 || finished === steps)) {
+      for (const [name, metrics] of Object.entries(await evaluate(finished))) {
+        run?.events.append({ type: 'evaluation', stage, step: finished, name, metrics });
+      }
+    }
+    const stopped = signal?.aborted === true;
+    if (run !== undefined && (stopped || finished % saveEvery === 0 || finished === steps)) {
+      saved = await run.saveCheckpoint(finished, (folder) => trainer.save(folder));
+    }
+    if (stopped && finished < steps) throw new InterruptedError(`${stage}: stopped after step ${finished}`);
+    // Kernels hold the thread while they run; this lets signals and timers in between.
+    await setImmediate();
+  }
+  return saved;
+}
+
+function watched(metrics: Metrics, names?: readonly string[]): Record<string, number> {
+  const chosen = names ?? Object.keys(metrics);
+  return Object.fromEntries(
+    chosen.flatMap((name) => {
+      const value = metrics[name];
+      return value === undefined || value === null ? [] : [[name, value]];
+    }),
+  );
+}

@@ -1,0 +1,58 @@
+/**
+ * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model before training and
+ * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned (design section 4).
+ */
+import { type Checkpoint, reasoningPrompt } from '../checkpoint/index.js';
+import { Generator } from '../generate/index.js';
+import type { ResolvedSftOptions } from './options.js';
+import type { TrainingQuery } from './data.js';
+
+/** Tokens of a query's reasoning, without embed or end tokens. */
+export type ReasoningTargets = Map<string, number[]>;
+
+export interface TargetOptions {
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Samples a target for every query with the checkpoint's own weights; the same seed gives the same targets. */
+export async function sampleTargets(
+  base: Checkpoint,
+  feeds: Parameters<typeof Generator.create>[1],
+  queries: readonly TrainingQuery[],
+  options: Pick<ResolvedSftOptions, 'reasoning' | 'seed' | 'maxLength'>,
+  { signal, onProgress }: TargetOptions = {},
+): Promise<ReasoningTargets> {
+  const { tokenizer, prompts, embedId, config } = base;
+  const generator = await Generator.create(config, feeds);
+  const targets: ReasoningTargets = new Map();
+  const { maxNewTokens, temperature } = options.reasoning;
+  // In pieces, so that progress can be shown; a query's draws depend on its place among all queries, not on the piece.
+  const piece = 128;
+  try {
+    for (let at = 0; at < queries.length; at += piece) {
+      const part = queries.slice(at, at + piece);
+      const completions = await generator.generate(
+        part.map((query) => reasoningPrompt(tokenizer, prompts, query.text, { maxTokens: options.maxLength }).ids),
+        {
+          maxNewTokens,
+          temperature,
+          stop: [embedId, ...config.eosIds],
+          seed: options.seed + at,
+          ...(signal && { signal }),
+        },
+      );
+      for (const [i, query] of part.entries()) {
+        const tokens = completions[i]?.[0]?.tokens ?? [];
+        targets.set(
+          query.id,
+          tokens.filter((token) => token !== embedId && !config.eosIds.includes(token)),
+        );
+      }
+      onProgress?.(at + part.length, queries.length);
+    }
+  } finally {
+    await generator.dispose();
+  }
+  return targets;
+}

@@ -1,0 +1,233 @@
+/**
+ * Stage 1: the model learns to produce good embeddings, directly and after its own reasoning, without losing the
+ * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
+ */
+import { join } from 'node:path';
+import { readStateFile, writeStateFile, randomStream } from '../run/index.js';
+import {
+  type Checkpoint,
+  directPrompt,
+  loadWeightsInto,
+  parameterFeeds,
+  reasoningPrompt,
+  saveCheckpoint,
+} from '../checkpoint/index.js';
+import type { Anchor, Label, TrainingSequence } from './batch.js';
+import { EpochSampler, type NegativeSource, type TrainingQuery } from './data.js';
+import { GradientEngine, type StepRequest } from './engine.js';
+import type { StepRecord, Trainer } from './loop.js';
+import { Optimizer } from './optimizer.js';
+import type { ResolvedSftOptions } from './options.js';
+import type { ReasoningTargets } from './targets.js';
+
+export interface SftData {
+  queries: readonly TrainingQuery[];
+  /** Text of a document. */
+  document: (id: string) => string;
+  negatives: NegativeSource;
+  /** By query id; needed unless reasoning is switched off. */
+  targets: ReasoningTargets;
+}
+
+export class SftTrainer implements Trainer {
+  readonly stage = 'sft';
+  readonly steps: number;
+  readonly #policy: Checkpoint;
+  readonly #data: SftData;
+  readonly #options: ResolvedSftOptions;
+  readonly #engine: GradientEngine;
+  readonly #optimizer: Optimizer;
+  readonly #sampler: EpochSampler;
+
+  /**
+   * Trains `policy` in place. `base` is what it was before and stays: the other side of the KL term.
+   * @param vocabulary tokens the base knows: columns of the KL term.
+   */
+  constructor(policy: Checkpoint, base: Checkpoint, vocabulary: number, data: SftData, options: ResolvedSftOptions) {
+    const { weights, optimization } = options;
+    this.steps = options.steps;
+    this.#policy = policy;
+    this.#data = data;
+    this.#options = options;
+    const withKl = weights.kl > 0 && options.reasoning.enabled;
+    this.#engine = new GradientEngine(
+      policy.config,
+      parameterFeeds(policy),
+      {
+        tokens: { kind: 'crossEntropy' },
+        ...(withKl && { baseKl: { base: base.config, vocabulary } }),
+        contrastive: { tau: options.tau, margin: options.margin },
+        maxTokens: optimization.maxTokens,
+        checkpoint: optimization.checkpointActivations,
+      },
+      withKl ? parameterFeeds(base) : {},
+    );
+    this.#optimizer = new Optimizer(policy.weights, optimization, options.steps);
+    this.#sampler = new EpochSampler({
+      count: data.queries.length,
+      batchSize: options.batchSize,
+      seed: options.seed,
+      label: 'sft',
+    });
+  }
+
+  async step(index: number): Promise<StepRecord> {
+    const start = performance.now();
+    const batch = this.#batch(index);
+    const result = await this.#engine.compute(batch.request);
+    const computed = performance.now();
+    const update = this.#optimizer.update(index, result.gradients);
+    const updated = performance.now();
+    const count = this.#options.batchSize;
+    const mean = (values: Float32Array, from: number, to: number) =>
+      to > from ? values.subarray(from, to).reduce((a, b) => a + b, 0) / (to - from) : 0;
+    const { weights } = this.#options;
+    return {
+      metrics: {
+        loss: result.loss,
+        info_nce: mean(result.infoNceLosses, 0, count),
+        info_nce_reasoned: mean(result.infoNceLosses, count, result.infoNceLosses.length),
+        triplet: mean(result.tripletLosses, 0, count),
+        cross_entropy: batch.crossEntropy(result.labelValues),
+        kl: weights.kl > 0 ? result.kl / weights.kl : 0,
+        gradient_norm: update.gradientNorm,
+        learning_rate: update.learningRate,
+        tokens: batch.tokens,
+        truncated: batch.truncated,
+      },
+      timings: { gradients: (computed - start) / 1000, update: (updated - computed) / 1000 },
+    };
+  }
+
+  async save(folder: string): Promise<void> {
+    await saveCheckpoint(join(folder, 'model'), this.#policy, { dtype: 'f32' });
+    await writeStateFile(join(folder, 'optimizer.state'), this.#optimizer.state());
+  }
+
+  async restore(folder: string): Promise<void> {
+    await loadWeightsInto(join(folder, 'model'), this.#policy);
+    this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#engine.dispose();
+  }
+
+  #batch(index: number): SftBatch {
+    const { queries, negatives } = this.#data;
+    const random = randomStream(this.#options.seed, 'sft', 'step', index);
+    const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
+    const positives = chosen.map((query) => random.choice([...query.relevant.keys()]));
+    const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
+    return layOutBatch(this.#policy, this.#data, this.#options, chosen, positives, hard);
+  }
+}
+
+interface SftBatch {
+  request: StepRequest;
+  tokens: number;
+  truncated: number;
+  /** Mean over direct and over reasoned labels, added up, as in the loss. */
+  crossEntropy: (labelValues: readonly Float32Array[]) => number;
+}
+
+/** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
+function layOutBatch(
+  policy: Checkpoint,
+  data: SftData,
+  options: ResolvedSftOptions,
+  queries: readonly TrainingQuery[],
+  positives: readonly string[],
+  hard: readonly (string | undefined)[],
+): SftBatch {
+  const { weights, reasoning } = options;
+  const { tokenizer, prompts, embedId } = policy;
+  const limit = { maxTokens: options.maxLength };
+  let truncated = 0;
+  const direct = (text: string, role: 'query' | 'document'): TrainingSequence => {
+    const prompt = directPrompt(tokenizer, prompts, text, role, limit);
+    if (prompt.truncated) truncated++;
+    const last = prompt.ids.length - 1;
+    const labels: Label[] = [];
+    for (let position = prompt.answerStart - 1; position < last; position++) labels.push({ position, weight: 1 });
+    return { ids: prompt.ids, labels, embed: last };
+  };
+  const reasoned = (query: TrainingQuery): TrainingSequence => {
+    const prompt = reasoningPrompt(tokenizer, prompts, query.text, limit);
+    const target = data.targets.get(query.id);
+    if (target === undefined) throw new Error(`internal: no reasoning target for query ${query.id}`);
+    const ids = [...prompt.ids, ...target, embedId];
+    const labels: Label[] = [];
+    for (let position = prompt.ids.length - 1; position < ids.length - 1; position++) {
+      // The base knows nothing of the embed token: KL is over the reasoning alone.
+      labels.push({ position, weight: 1, klWeight: position < ids.length - 2 ? 1 : 0 });
+    }
+    return { ids, labels, embed: ids.length - 1 };
+  };
+
+  const documents = [...positives, ...hard.filter((id) => id !== undefined)];
+  const sequences = [
+    ...queries.map((query) => direct(query.text, 'query')),
+    ...documents.map((id) => direct(data.document(id), 'document')),
+  ];
+  const directCount = sequences.length;
+  if (reasoning.enabled) sequences.push(...queries.map(reasoned));
+  const scaled = scaleLabels(sequences, directCount, weights);
+
+  const negativeColumn = new Map<number, number>();
+  for (const [i, id] of hard.entries()) {
+    if (id !== undefined) negativeColumn.set(i, positives.length + negativeColumn.size);
+  }
+  const anchor = (sequence: number, i: number, share: number): Anchor => {
+    const query = queries[i] as TrainingQuery;
+    const negative = negativeColumn.get(i);
+    return {
+      sequence,
+      positive: i,
+      ...(negative !== undefined && { negative }),
+      infoNceWeight: (share * weights.infoNce) / queries.length,
+      tripletWeight: (share * weights.triplet) / queries.length,
+      // Another row's document that answers this query too is no negative.
+      falseNegatives: documents.flatMap((id, column) => (column !== i && query.relevant.has(id) ? [column] : [])),
+    };
+  };
+  const anchors = queries.map((_, i) => anchor(i, i, 1));
+  if (reasoning.enabled) {
+    anchors.push(...queries.map((_, i) => anchor(directCount + i, i, reasoning.contrastiveWeight)));
+  }
+  return {
+    request: {
+      sequences: scaled.sequences,
+      contrastive: { anchors, documents: documents.map((_, i) => queries.length + i) },
+    },
+    tokens: sequences.reduce((total, { ids }) => total + ids.length, 0),
+    truncated,
+    crossEntropy: scaled.crossEntropy,
+  };
+}
+
+/** Turns unit weights into means: over the labels of direct sequences, over those of reasoned ones, over KL rows. */
+function scaleLabels(
+  sequences: readonly TrainingSequence[],
+  directCount: number,
+  weights: ResolvedSftOptions['weights'],
+): { sequences: TrainingSequence[]; crossEntropy: SftBatch['crossEntropy'] } {
+  const count = (from: number, to: number, value: (label: Label) => number) =>
+    sequences.slice(from, to).reduce((total, { labels }) => total + labels.reduce((sum, l) => sum + value(l), 0), 0);
+  const unit = (i: number) => (i < directCount ? directLabels : reasonedLabels);
+  const directLabels = count(0, directCount, () => 1);
+  const reasonedLabels = count(directCount, sequences.length, () => 1);
+  const klLabels = count(directCount, sequences.length, (label) => label.klWeight ?? 0);
+  return {
+    sequences: sequences.map((sequence, i) => ({
+      ...sequence,
+      labels: sequence.labels.map((label) => ({
+        ...label,
+        weight: weights.crossEntropy / unit(i),
+        ...(label.klWeight && { klWeight: weights.kl / klLabels }),
+      })),
+    })),
+    crossEntropy: (values) =>
+      values.reduce((total, row, i) => total + row.reduce((sum, value) => sum + value, 0) / unit(i), 0),
+  };
+}
