@@ -41,6 +41,7 @@ export function product(...dims: Dim[]): Dim {
 export function quotient(a: Dim, b: Dim): Dim {
   const numerator = parse(a);
   const denominator = parse(b);
+  if (numerator.coefficient === 0 && denominator.coefficient !== 0) return 0;
   const symbols = numerator.symbols.slice();
   for (const symbol of denominator.symbols) {
     const at = symbols.indexOf(symbol);

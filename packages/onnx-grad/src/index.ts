@@ -1,7 +1,7 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 export * from './dims.js';
 export * from './dump.js';
-export { type EmitOptions, emit, type Program } from './emit.js';
+export { type EmitOptions, emit, liveNodes, type Program } from './emit.js';
 export * from './grad.js';
 export {
   type Constant,

@@ -3,7 +3,7 @@
  * one key/value head (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): they are folded into rows, so
  * that keys and values are never repeated.
  */
-import { type Dim, formatShape, product } from '../dims.js';
+import { type Dim, formatShape, product, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { mul, neg, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
@@ -106,6 +106,17 @@ export function attention(q: Value, k: Value, v: Value, bias: Value, options: At
   const groups = heads / kvHeads;
   if (!Number.isInteger(groups)) {
     throw new RangeError(`attention: expected heads (${heads}) to be a multiple of kvHeads (${kvHeads})`);
+  }
+  for (const [name, x, width] of [
+    ['q', q, heads * headDim],
+    ['k', k, kvHeads * headDim],
+    ['v', v, kvHeads * headDim],
+  ] as const) {
+    if (!sameShape(x.shape, [batch, length, width])) {
+      throw new RangeError(
+        `attention: expected ${name} of ${formatShape([batch, length, width])}, found ${formatShape(x.shape)}`,
+      );
+    }
   }
   const split = (x: Value) => transpose(reshape(x, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
   const queries = transpose(reshape(q, [batch, length, kvHeads, groups, headDim]), [0, 2, 3, 1, 4]);

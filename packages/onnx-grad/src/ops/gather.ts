@@ -2,7 +2,7 @@
  * Reading rows or elements by index, and the scatter that is its adjoint. `ScatterElements` with addition, never
  * `ScatterND`: the latter races on duplicate indices in the CPU build and silently loses gradients (measured).
  */
-import { formatShape, product } from '../dims.js';
+import { formatShape, normalizeAxis, product, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { expand } from './reduce.js';
 import { reshape, zeros } from './shape.js';
@@ -41,7 +41,9 @@ const gatherElementsOperator: Operator<null> = {
   infer(inputs) {
     const [x, indices] = inputs as [Value, Value];
     if (indices.dtype !== 'int64' || indices.shape.length !== x.shape.length) {
-      throw new TypeError('gatherElements: expected int64 indices of the same rank');
+      throw new TypeError(
+        `gatherElements: expected int64 indices of the rank of ${formatShape(x.shape)}, found ${indices.dtype} ${formatShape(indices.shape)}`,
+      );
     }
     return [{ dtype: x.dtype, shape: indices.shape }];
   },
@@ -60,7 +62,14 @@ export const gatherElements = (x: Value, indices: Value): Value =>
 const scatterAddOperator: Operator<{ axis: number }> = {
   name: 'scatterAdd',
   infer(inputs) {
-    const [x] = inputs as [Value];
+    const [x, indices, updates] = inputs as [Value, Value, Value];
+    const ranks = x.shape.length === indices.shape.length && sameShape(indices.shape, updates.shape);
+    if (indices.dtype !== 'int64' || updates.dtype !== x.dtype || !ranks) {
+      const found = [x, indices, updates].map(({ dtype, shape }) => `${dtype} ${formatShape(shape)}`);
+      throw new TypeError(
+        `scatterAdd: expected int64 indices and updates of one shape and the rank of x, found ${found.join(', ')}`,
+      );
+    }
     return [{ dtype: x.dtype, shape: x.shape }];
   },
   emit(context, node) {
@@ -78,7 +87,7 @@ const scatterAddOperator: Operator<{ axis: number }> = {
     if (gradient === undefined) return [];
     const { axis } = node.attributes;
     const indices = node.inputs[1] as Value;
-    if (needed[2] && axis !== -1 && axis !== gradient.shape.length - 1) {
+    if (needed[2] && axis !== gradient.shape.length - 1) {
       throw new Error('scatterAdd: the gradient of updates exists along the last axis only');
     }
     return [
@@ -91,4 +100,8 @@ const scatterAddOperator: Operator<{ axis: number }> = {
 
 /** `x` with `updates` added at `indices` (same rank) along `axis`; duplicates add up. */
 export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
-  single(x.graph.apply(scatterAddOperator, [x, indices, updates], { axis }));
+  single(
+    x.graph.apply(scatterAddOperator, [x, indices, updates], {
+      axis: normalizeAxis('scatterAdd', axis, x.shape.length),
+    }),
+  );

@@ -1,5 +1,5 @@
 /** Reductions over axes, their adjoint (expanding), and the undoing of broadcasting. */
-import { type Dim, normalizeAxis, type Shape, sameShape } from '../dims.js';
+import { broadcast, type Dim, formatShape, normalizeAxis, type Shape, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { reshape } from './shape.js';
 
@@ -32,6 +32,8 @@ function reduction(name: string, onnx: string, vjp?: Operator<ReduceAttributes>[
   return (x: Value, axes?: readonly number[], keepDims = false): Value => {
     const all = axes ?? x.shape.map((_, axis) => axis);
     const normalized = all.map((axis) => normalizeAxis(name, axis, x.shape.length)).sort((a, b) => a - b);
+    const twice = normalized.find((axis, i) => axis === normalized[i - 1]);
+    if (twice !== undefined) throw new RangeError(`${name}: the axis ${twice} is given twice`);
     if (normalized.length === 0) return x;
     return single(x.graph.apply(operator, [x], { axes: normalized, keepDims }));
   };
@@ -64,7 +66,13 @@ export function sumTo(x: Value, shape: Shape): Value {
 
 const expandOperator: Operator<{ shape: Shape }> = {
   name: 'expand',
-  infer: (inputs, { shape }) => [{ dtype: (inputs[0] as Value).dtype, shape }],
+  infer(inputs, { shape }) {
+    const x = inputs[0] as Value;
+    if (!sameShape(broadcast('expand', x.shape, shape), shape)) {
+      throw new RangeError(`expand: ${formatShape(x.shape)} does not broadcast to ${formatShape(shape)}`);
+    }
+    return [{ dtype: x.dtype, shape }];
+  },
   emit: (context, node) => {
     context.node('Expand', [context.name(node.inputs[0] as Value), context.shape(node.attributes.shape)], {
       outputs: [context.name(single(node.outputs))],

@@ -49,6 +49,15 @@ const transposeOperator: Operator<{ order: readonly number[] }> = {
 export const transpose = (x: Value, order: readonly number[]): Value =>
   single(x.graph.apply(transposeOperator, [x], { order }));
 
+/** The sum of sizes where all are known. */
+const add = (sizes: readonly Dim[]): number | undefined =>
+  sizes.reduce<number | undefined>(
+    (total, size) => (total === undefined || typeof size !== 'number' ? undefined : total + size),
+    0,
+  );
+
+const formatType = ({ dtype, shape }: Value): string => `${dtype} ${formatShape(shape)}`;
+
 interface SliceAttributes {
   axis: number;
   start: number;
@@ -104,9 +113,13 @@ const concatOperator: Operator<{ axis: number; size: Dim }> = {
       const fits = input.shape.length === first.shape.length && input.dtype === first.dtype;
       if (!fits || input.shape.some((dim, i) => i !== axis && dim !== first.shape[i])) {
         throw new RangeError(
-          `concat: ${formatShape(input.shape)} does not join ${formatShape(first.shape)} along axis ${axis}`,
+          `concat: ${formatType(input)} does not join ${formatType(first)} along axis ${axis}`,
         );
       }
+    }
+    const total = add(inputs.map((input) => input.shape[axis] as Dim));
+    if (total !== undefined && total !== size) {
+      throw new RangeError(`concat: expected the size ${total} along axis ${axis}, found ${size}`);
     }
     return [{ dtype: first.dtype, shape: first.shape.map((dim, i) => (i === axis ? size : dim)) }];
   },
@@ -124,10 +137,8 @@ export function concat(values: readonly Value[], axis: number, size?: Dim): Valu
   const first = values[0];
   if (first === undefined) throw new RangeError('concat: expected at least one value, found none');
   const normalized = normalizeAxis('concat', axis, first.shape.length);
-  const lengths = values.map((value) => value.shape[normalized] as Dim);
-  const total =
-    size ?? lengths.reduce((a: Dim, b: Dim) => (typeof a === 'number' && typeof b === 'number' ? a + b : ''));
-  if (total === '') throw new RangeError('concat: the size along a symbolic axis must be given');
+  const total = size ?? add(values.map((value) => value.shape[normalized] as Dim));
+  if (total === undefined) throw new RangeError('concat: the size along a symbolic axis must be given');
   return single(first.graph.apply(concatOperator, values, { axis: normalized, size: total }));
 }
 
@@ -135,6 +146,10 @@ const splitOperator: Operator<{ axis: number; sizes: readonly Dim[] }> = {
   name: 'split',
   infer(inputs, { axis, sizes }) {
     const x = inputs[0] as Value;
+    const total = add(sizes);
+    if (typeof x.shape[axis] === 'number' && total !== undefined && total !== x.shape[axis]) {
+      throw new RangeError(`split: the sizes ${formatShape(sizes)} do not add up to ${x.shape[axis]}`);
+    }
     return sizes.map((size) => ({
       dtype: x.dtype,
       shape: x.shape.map((dim, i) => (i === axis ? size : dim)),

@@ -1,0 +1,56 @@
+import { f32, Graph, gradients, rmsNorm, sum, type Value } from 'onnx-grad';
+import { expect, test } from 'vitest';
+import { checkOperator, evaluate, numbers } from '../support/check.js';
+import { at, sumOver, type Tensor, tabulate } from '../support/tensor.js';
+
+/** The attribute travels as a float32. */
+const reference = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
+  const width = x.shape.at(-1) as number;
+  return tabulate(x.shape, (...index) => {
+    const row = index.slice(0, -1);
+    const meanSquare = sumOver(width, (j) => at(x, ...row, j) ** 2) / width;
+    return (
+      (at(x, ...index) / Math.sqrt(meanSquare + Math.fround(epsilon))) * at(weight, index.at(-1) as number)
+    );
+  });
+};
+
+test.each([
+  { shape: ['B', 'S', 6], size: [2, 3, 6], epsilon: 1e-6, scale: 1 },
+  { shape: [5, 6], size: [5, 6], epsilon: 1e-5, scale: 30 },
+  // Where the row is as small as epsilon, epsilon decides.
+  { shape: [5, 6], size: [5, 6], epsilon: 1e-5, scale: 2e-3 },
+])('rmsNorm of $shape at scale $scale', async ({ shape, epsilon, scale }) => {
+  await checkOperator({
+    name: `rmsNorm ${shape} ${scale}`,
+    sizes: { B: 2, S: 3 },
+    inputs: { x: { shape, sample: (random) => scale * random.normal() }, weight: [6] },
+    build: ({ x, weight }) => rmsNorm(x as Value, weight as Value, epsilon),
+    reference: ({ x, weight }) => reference(x as Tensor, weight as Tensor, epsilon),
+    step: 1e-5 * scale,
+  });
+});
+
+test('a row of zeros gives zeros and a finite gradient', async () => {
+  const results = await evaluate(
+    (graph) => {
+      const x = graph.input('x', 'float32', [1, 4]);
+      const weight = graph.input('weight', 'float32', [4]);
+      const y = rmsNorm(x, weight, 1e-6);
+      const [dx, dw] = gradients(sum(y), [x, weight]) as [Value, Value];
+      return { y, dx, dw };
+    },
+    { x: f32(new Float32Array(4), [1, 4]), weight: f32(Float32Array.of(1, 2, 3, 4), [4]) },
+  );
+  expect(numbers(results.y)).toEqual([0, 0, 0, 0]);
+  expect(numbers(results.dw)).toEqual([0, 0, 0, 0]);
+  for (const [i, value] of numbers(results.dx).entries()) expect(value).toBeCloseTo(1000 * (i + 1), 2);
+});
+
+test('a weight of another width is refused', () => {
+  const graph = new Graph();
+  const x = graph.input('x', 'float32', ['B', 6]);
+  expect(() => rmsNorm(x, graph.input('weight', 'float32', [5]), 1e-6)).toThrow(
+    new RangeError('rmsNorm: expected a weight of [6], found [5]'),
+  );
+});
