@@ -1,4 +1,13 @@
 export {
+  type Checkpoint,
+  type GenerationConfig,
+  loadCheckpoint,
+  loadWeights,
+  type SaveCheckpointOptions,
+  saveCheckpoint,
+  stopIds,
+} from './checkpoint.js';
+export {
   type Architecture,
   loadConfig,
   type ModelConfig,
@@ -7,6 +16,8 @@ export {
   parseConfig,
   type RopeScaling,
 } from './config.js';
+export { addEmbedToken } from './embed-token.js';
+export { checkpointFingerprint } from './fingerprint.js';
 export {
   elementCount,
   initialiseWeights,
@@ -14,3 +25,28 @@ export {
   type Weights,
   type WeightTensor,
 } from './parameters.js';
+export {
+  directPrompt,
+  embedTokenId,
+  type PromptIds,
+  type PromptOptions,
+  type Role,
+  reasoningPrompt,
+} from './prompt-ids.js';
+export {
+  EMBED_TOKEN,
+  loadPrompts,
+  type PromptOverrides,
+  type Prompts,
+  promptsFingerprint,
+  resolvePrompts,
+  savePrompts,
+} from './prompts.js';
+export { openSafetensors, openWeights, type TensorSource } from './safetensors.js';
+export type { TensorEntry } from './safetensors-header.js';
+export {
+  type StorageDtype,
+  type WriteWeightsOptions,
+  writeSafetensors,
+  writeWeights,
+} from './safetensors-writer.js';

@@ -36,19 +36,25 @@ export function compileChatTemplate(
   source: string,
   variables: Readonly<Record<string, string>>,
 ): ChatTemplate {
-  const attempt = <T>(action: () => T): T => {
+  const attempt = <T>(expected: string, action: () => T): T => {
     try {
       return action();
     } catch (error) {
-      const found = error instanceof Error ? error.message : String(error);
-      throw new InputError({ source, expected: 'a chat template that takes these messages', found });
+      throw new InputError({
+        source,
+        expected,
+        found: error instanceof Error ? error.message : String(error),
+      });
     }
   };
   // The library's own strftime_now can only be replaced from within. The newline belongs to the block.
-  const template = attempt(() => new Template(`{% set strftime_now = fixed_date %}\n${text}`));
+  const template = attempt(
+    'a Jinja template',
+    () => new Template(`{% set strftime_now = fixed_date %}\n${text}`),
+  );
   return {
     render: (messages, addGenerationPrompt) =>
-      attempt(() =>
+      attempt('a chat template that takes these messages', () =>
         template.render({
           ...variables,
           messages,

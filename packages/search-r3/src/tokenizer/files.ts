@@ -20,7 +20,11 @@ export type AddedToken = z.output<typeof addedTokenSchema>;
 
 const tokenizerJsonSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).nullish(),
-  model: z.looseObject({ type: z.string().nullish(), vocab: z.unknown(), merges: z.unknown() }),
+  model: z.looseObject({
+    type: z.string().nullish(),
+    vocab: z.unknown().optional(),
+    merges: z.unknown().optional(),
+  }),
 });
 
 /** A token in the configuration: its text, or an object that holds it. */

@@ -1,0 +1,142 @@
+/** Token ids of prompts. What does not fit is cut from the text, never from the template around it. */
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
+import type { Tokenizer } from '../tokenizer/index.js';
+import type { Prompts } from './prompts.js';
+
+export type Role = 'query' | 'document';
+
+const optionsSchema = z.strictObject({
+  /** The most ids the prompt may have. Default: no bound. */
+  maxTokens: z.int().positive().optional(),
+  /** Refuse a text that does not fit, instead of cutting its end. Default false. */
+  strict: z.boolean().default(false),
+});
+
+export type PromptOptions = z.input<typeof optionsSchema>;
+
+export interface PromptIds {
+  ids: number[];
+  /** Part of the text was left out. */
+  truncated: boolean;
+}
+
+/**
+ * The id of the prompts' embed token.
+ * @param source names the tokenizer in the error.
+ * @throws InputError where the tokenizer does not have it as a special token.
+ */
+export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 'tokenizer'): number {
+  const { embedToken } = prompts;
+  const id = tokenizer.idOf(embedToken);
+  if (id !== undefined && tokenizer.specialIds.has(id)) return id;
+  throw new InputError({
+    source,
+    expected: `the special token ${embedToken}`,
+    found: id === undefined ? 'none' : 'an ordinary token of this name',
+    remedy: 'Add it to the checkpoint with addEmbedToken.',
+  });
+}
+
+/**
+ * The prompt that is embedded at once: instruction, text, and the assistant's turn up to the embed token, which is the
+ * last id. Its hidden state is the embedding.
+ */
+export function directPrompt(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  text: string,
+  role: Role,
+  options: PromptOptions = {},
+): PromptIds {
+  const embedId = embedTokenId(tokenizer, prompts);
+  const { system, assistant } = prompts[role];
+  return fit(tokenizer, text, options, (content) => [
+    ...tokenizer.encode(opening(tokenizer, system, content) + assistant),
+    embedId,
+  ]);
+}
+
+/** The prompt after which the model reasons: instruction, query, and the opening of the assistant's turn. */
+export function reasoningPrompt(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  text: string,
+  options: PromptOptions = {},
+): PromptIds {
+  const { system } = prompts.reasoning;
+  return fit(tokenizer, text, options, (content) => tokenizer.encode(opening(tokenizer, system, content)));
+}
+
+function opening(tokenizer: Tokenizer, system: string, content: string): string {
+  const messages = [
+    { role: 'system', content: system },
+    { role: 'user', content },
+  ] as const;
+  return tokenizer.renderChat(messages, { addGenerationPrompt: true });
+}
+
+/** How far back a cut moves to the last white space, in UTF-16 units: half a word is worse than none. */
+const WORD_LIMIT = 64;
+
+/** The prompt with as long a beginning of the text as `maxTokens` allows. */
+function fit(
+  tokenizer: Tokenizer,
+  text: string,
+  options: PromptOptions,
+  build: (content: string) => number[],
+): PromptIds {
+  const { maxTokens = Number.POSITIVE_INFINITY, strict } = validate(optionsSchema, options, 'prompt options');
+  const content = tokenizer.escapeSpecialTokens(text);
+  const whole = build(content);
+  if (whole.length <= maxTokens) return { ids: whole, truncated: false };
+  const refuse = (expected: string, found: number, remedy: string) =>
+    new InputError({ source: 'prompt', expected, found: `${found} tokens`, remedy });
+  if (strict) {
+    throw refuse(`at most ${maxTokens} tokens`, whole.length, 'Shorten the text, or allow it to be cut.');
+  }
+  const bare = build('');
+  if (bare.length > maxTokens) {
+    throw refuse(
+      `room for the prompt in ${maxTokens} tokens`,
+      bare.length,
+      'Raise maxTokens or shorten the prompt.',
+    );
+  }
+  return { ids: longest(content, bare, whole, maxTokens, build), truncated: true };
+}
+
+/**
+ * Searches the longest beginning that fits. The number of ids is nearly linear in that of characters, so guesses by
+ * proportion alternate with halving; each is checked by building the prompt, whatever its tokenizer does at the cut.
+ */
+function longest(
+  content: string,
+  bare: number[],
+  whole: number[],
+  maxTokens: number,
+  build: (content: string) => number[],
+): number[] {
+  let [low, high] = [0, content.length];
+  let [best, above] = [bare, whole.length];
+  for (let step = 0; high - low > 1; step++) {
+    const share = step % 2 === 0 ? (maxTokens - best.length + 0.5) / (above - best.length) : 0.5;
+    const middle = Math.min(high - 1, Math.max(low + 1, Math.round(low + share * (high - low))));
+    const ids = build(content.slice(0, onCodePoint(content, middle)));
+    if (ids.length <= maxTokens) [low, best] = [middle, ids];
+    else [high, above] = [middle, ids.length];
+  }
+  const cut = onCodePoint(content, low);
+  if (cut === 0 || /\s/u.test(content.charAt(cut))) return best;
+  const word = /\s+\S{1,64}$/u.exec(content.slice(Math.max(0, cut - 2 * WORD_LIMIT), cut))?.[0];
+  if (word === undefined) return best;
+  const shorter = build(content.slice(0, cut - word.length));
+  return shorter.length <= maxTokens ? shorter : best;
+}
+
+/** The position itself, or the one before where it would part a surrogate pair. */
+function onCodePoint(text: string, position: number): number {
+  const before = text.charCodeAt(position - 1);
+  return before >= 0xd800 && before <= 0xdbff ? position - 1 : position;
+}
