@@ -17,6 +17,7 @@ const ROOMS = [
   'evaluate',
   'environment',
   'sft',
+  'pretrain',
   'rl',
   'store',
   'cluster',

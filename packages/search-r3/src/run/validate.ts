@@ -1,7 +1,8 @@
 /** Checks values from outside against a zod schema and says in one line what is wrong where. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import { closest } from './closest.js';
 import { InputError } from './errors.js';
+import { findKey, keysAt } from './schema-tree.js';
 
 type Path = readonly PropertyKey[];
 
@@ -33,7 +34,7 @@ function asInputError(
     const key = issue.keys[0] ?? '';
     const path = [...issue.path, key];
     const known = keysAt(schema, issue.path);
-    const meant = closest(key, known) ?? elsewhere(schema, key);
+    const meant = closest(key, known) ?? findKey(schema, key);
     return new InputError({
       source: tell(path),
       field: dotted(path),
@@ -76,52 +77,4 @@ function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
-}
-
-/** JSON Schema's view of a zod schema: one uniform tree, whatever wrappers the schema is built of. */
-interface Described {
-  properties?: Record<string, Described>;
-  items?: Described;
-  additionalProperties?: Described | boolean;
-  anyOf?: Described[];
-  oneOf?: Described[];
-  allOf?: Described[];
-}
-
-function describe(schema: z.ZodType): Described {
-  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Described;
-}
-
-function branches(node: Described): Described[] {
-  const inner = [...(node.anyOf ?? []), ...(node.oneOf ?? []), ...(node.allOf ?? [])];
-  return [node, ...inner.flatMap(branches)];
-}
-
-function child(node: Described, key: PropertyKey): Described[] {
-  return branches(node).flatMap((branch) => {
-    const other = typeof branch.additionalProperties === 'object' ? branch.additionalProperties : undefined;
-    const found = typeof key === 'number' ? branch.items : (branch.properties?.[String(key)] ?? other);
-    return found === undefined ? [] : [found];
-  });
-}
-
-/** The keys that `schema` knows at `path`. */
-function keysAt(schema: z.ZodType, path: Path): string[] {
-  let nodes = [describe(schema)];
-  for (const key of path) nodes = nodes.flatMap((node) => child(node, key));
-  return [...new Set(nodes.flatMap(branches).flatMap((node) => Object.keys(node.properties ?? {})))];
-}
-
-/** The full path of a key known by this name at another level, for settings put in the wrong section. */
-function elsewhere(schema: z.ZodType, key: string): string | undefined {
-  const visit = (node: Described, path: string[]): string | undefined => {
-    for (const branch of branches(node)) {
-      for (const [name, inner] of Object.entries(branch.properties ?? {})) {
-        const found = name === key ? [...path, name].join('.') : visit(inner, [...path, name]);
-        if (found !== undefined) return found;
-      }
-    }
-    return undefined;
-  };
-  return visit(describe(schema), []);
 }

@@ -1,0 +1,26 @@
+/** `search-r3 inspect`: what a run, a model or a collection holds. */
+import { Command } from 'commander';
+import { examples, outputOf, withOutput } from '../options.js';
+
+export function inspectCommand(): Command {
+  const command = new Command('inspect')
+    .description('Show what a run folder, a model folder, a BEIR collection or one file of them holds.')
+    .argument('<path>', 'run folder, model folder, BEIR folder, .safetensors file or state file');
+  withOutput(command);
+  examples(command, [
+    { command: 'inspect runs/first', does: 'Steps, latest metrics and checkpoints of a run.' },
+    {
+      command: 'inspect runs/first/checkpoints/step-120',
+      does: 'Architecture and parameters of a checkpoint.',
+    },
+    {
+      command: 'inspect data/scifact --json',
+      does: 'Documents, queries and judgements of a collection, as JSON.',
+    },
+  ]);
+  return command.action(async (path: string) => {
+    const { inspect } = await import('../inspect/index.js');
+    const { value, text } = await inspect(path);
+    outputOf(command).result(value, text);
+  });
+}

@@ -1,0 +1,165 @@
+/**
+ * The config of a command: a YAML file, then the command's flags, then `--set`, later ones winning; checked against the
+ * command's schema as a whole. An error names where the value came from: file and line, or the flag.
+ */
+import type { Command } from 'commander';
+import { LineCounter, parse, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { readText } from '../run/files.js';
+import { nodesAt, type SchemaNode } from '../run/schema-tree.js';
+import { validate } from '../run/validate.js';
+import { configFlagsOf } from './options.js';
+
+type Path = readonly PropertyKey[];
+
+/** One origin of settings: the paths it sets, and its name in errors. */
+interface Layer {
+  touches(path: Path): boolean;
+  name(path: Path): string;
+}
+
+/** A setting given on the command line. */
+interface Setting {
+  /** How the user gave it, for example `--steps` or `--set sft.tau`. */
+  source: string;
+  key: string;
+  value: unknown;
+}
+
+/** Reads, merges and checks the settings of a command made with `withConfig`. @throws InputError */
+export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Promise<T> {
+  const { config, set = [] } = command.opts<{ config?: string; set?: string[] }>();
+  const file = config === undefined ? undefined : parseConfig(config, await readText(config));
+  const flags = configFlagsOf(command)
+    .filter(({ name }) => command.getOptionValueSource(name) === 'cli')
+    .map(({ flag, name, key }) => ({ source: flag, key, value: command.getOptionValue(name) as unknown }));
+  return mergeConfig(schema, file, [...flags, ...set.map(parseSet)]);
+}
+
+interface ParsedFile extends Layer {
+  value: unknown;
+}
+
+/** The settings of a YAML text. @throws InputError naming the line where it is not YAML, or no mapping. */
+export function parseConfig(source: string, text: string): ParsedFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const error = document.errors[0];
+  if (error !== undefined) {
+    const at = lines.linePos(error.pos[0]).line;
+    const found = (error.message.split('\n')[0] ?? '').replace(/ at line \d+.*$/, '').replace(/[.:]$/, '');
+    throw new InputError({ source: `${source}:${at}`, expected: 'valid YAML', found });
+  }
+  const value: unknown = document.toJS() ?? {};
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    throw new InputError({
+      source,
+      expected: 'settings as "key: value" lines',
+      found: JSON.stringify(value),
+    });
+  }
+  return {
+    value,
+    touches: (path) => document.hasIn(path),
+    name: (path) => {
+      const offset = keyOffset(document.contents, path);
+      return offset === undefined ? source : `${source}:${lines.linePos(offset).line}`;
+    },
+  };
+}
+
+/** Where the key at `path` begins in the text; for list entries, where the entry does. */
+function keyOffset(root: unknown, path: Path): number | undefined {
+  let node = root as YamlNode | null;
+  let offset: number | undefined;
+  for (const key of path) {
+    const items: YamlNode[] = node?.items ?? [];
+    const item = items.find((entry, index) =>
+      entry.key === undefined ? String(index) === String(key) : String(entry.key.value) === String(key),
+    );
+    if (item === undefined) return undefined;
+    offset = (item.key ?? item).range?.[0];
+    node = item.key === undefined ? item : (item.value as YamlNode | null);
+  }
+  return offset;
+}
+
+/** The parts of yaml's nodes and pairs that are used here. */
+interface YamlNode {
+  items?: YamlNode[];
+  key?: { value?: unknown; range?: [number, number, number] };
+  value?: unknown;
+  range?: [number, number, number];
+}
+
+function parseSet(text: string): Setting {
+  const equals = text.indexOf('=');
+  if (equals < 1) {
+    throw new InputError({ source: '--set', expected: 'key=value', found: JSON.stringify(text) });
+  }
+  const key = text.slice(0, equals);
+  return { source: `--set ${key}`, key, value: text.slice(equals + 1) };
+}
+
+/** Applies `settings` in order over the file's and checks the whole. */
+export function mergeConfig<T>(
+  schema: z.ZodType<T>,
+  file: ParsedFile | undefined,
+  settings: readonly Setting[],
+): T {
+  const merged = structuredClone(file?.value ?? {}) as Record<string, unknown>;
+  const layers: Layer[] = file === undefined ? [] : [file];
+  for (const { source, key, value } of settings) {
+    const path = key.split('.');
+    if (path.includes('__proto__') || path.includes('')) {
+      throw new InputError({ source, expected: 'a dotted key', found: JSON.stringify(key) });
+    }
+    setIn(merged, path, fromCommandLine(value, nodesAt(schema, path), source));
+    layers.push({
+      touches: (at) => path.every((part, i) => i >= at.length || part === String(at[i])),
+      name: () => source,
+    });
+  }
+  return validate(schema, merged, (path) => {
+    const layer = layers.findLast(({ touches }) => touches(path)) ?? layers[0];
+    return layer === undefined ? 'settings' : layer.name(path);
+  });
+}
+
+function setIn(root: Record<string, unknown>, path: readonly string[], value: unknown): void {
+  let node = root;
+  for (const key of path.slice(0, -1)) {
+    const inner = Object.hasOwn(node, key) ? node[key] : undefined;
+    if (typeof inner !== 'object' || inner === null) node[key] = {};
+    node = node[key] as Record<string, unknown>;
+  }
+  node[path.at(-1) ?? ''] = value;
+}
+
+/** Text from the command line as the schema wants it: a YAML value, but text as it stands where text is wanted. */
+function fromCommandLine(value: unknown, nodes: readonly SchemaNode[], source: string): unknown {
+  if (Array.isArray(value)) {
+    const items = nodes.flatMap((node) => node.items ?? []);
+    return value.map((item) => fromCommandLine(item, items, source));
+  }
+  if (typeof value !== 'string') return value;
+  const accepted = new Set(nodes.flatMap((node) => node.type ?? []));
+  let parsed: unknown;
+  try {
+    parsed = parse(value);
+  } catch {
+    if (accepted.has('string')) return value;
+    throw new InputError({ source, expected: 'a YAML value', found: JSON.stringify(value) });
+  }
+  return accepted.has('string') && !acceptsTypeOf(accepted, parsed) ? value : parsed;
+}
+
+function acceptsTypeOf(accepted: ReadonlySet<string>, value: unknown): boolean {
+  if (value === null) return accepted.has('null');
+  if (Array.isArray(value)) return accepted.has('array');
+  if (typeof value === 'number') {
+    return accepted.has('number') || (accepted.has('integer') && Number.isInteger(value));
+  }
+  return accepted.has(typeof value);
+}

@@ -1,0 +1,45 @@
+/** The counts of a BEIR collection. */
+import { loadBeir } from '../../dataset/index.js';
+import type { Inspection } from './inspection.js';
+import { pairs, table } from './text.js';
+
+export async function inspectCollection(path: string): Promise<Inspection> {
+  // Judgements of missing documents are counted, not refused: looking at a broken collection is what this is for.
+  const { corpus, queries, qrels } = await loadBeir(path, { allowMissing: true });
+  const documents = new Set(corpus.map(({ id }) => id));
+  const splits = [...qrels].map(([split, judged]) => {
+    const pairsOf = [...judged.values()].flatMap((grades) => [...grades]);
+    return {
+      split,
+      queries: judged.size,
+      judgements: pairsOf.length,
+      relevant: pairsOf.filter(([, grade]) => grade > 0).length,
+      missingDocuments: pairsOf.filter(([id]) => !documents.has(id)).length,
+    };
+  });
+  const characters = corpus.reduce((sum, { title = '', text }) => sum + title.length + text.length, 0);
+  const value = {
+    kind: 'collection',
+    path,
+    documents: corpus.length,
+    meanDocumentCharacters: characters / corpus.length,
+    queries: queries.size,
+    splits,
+  };
+  return {
+    value,
+    text: () =>
+      [
+        `Collection ${path}`,
+        pairs([
+          ['documents', value.documents],
+          ['mean characters of a document', Math.round(value.meanDocumentCharacters)],
+          ['queries', value.queries],
+        ]),
+        table(
+          ['split', 'queries', 'judgements', 'relevant', 'of missing documents'],
+          splits.map((s) => [s.split, s.queries, s.judgements, s.relevant, s.missingDocuments]),
+        ),
+      ].join('\n\n'),
+  };
+}

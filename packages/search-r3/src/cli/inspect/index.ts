@@ -1,0 +1,50 @@
+/** What stands at a path, recognised by the files it holds. One file per kind of thing. */
+import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InputError } from '../../run/errors.js';
+import { describeReadFailure } from '../../run/files.js';
+import type { Inspection } from './inspection.js';
+
+const KINDS =
+  'a run folder (config.yaml, events.jsonl), a model folder (config.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
+
+/** @throws InputError where nothing known is at `path`, and from the readers of what is. */
+export async function inspect(path: string): Promise<Inspection> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw new InputError({ source: path, expected: KINDS, found: describeReadFailure(error) });
+  });
+  return found.isDirectory() ? inspectFolder(path) : inspectFile(path);
+}
+
+async function inspectFolder(path: string): Promise<Inspection> {
+  const names = await readdir(path);
+  if (names.includes('config.yaml') && names.includes('events.jsonl')) {
+    return (await import('./run.js')).inspectRun(path);
+  }
+  if (names.includes('config.json')) return (await import('./model.js')).inspectModel(path);
+  if (names.includes('corpus.jsonl')) return (await import('./collection.js')).inspectCollection(path);
+  const shown =
+    names.length === 0 ? 'an empty folder' : `a folder with ${names.sort().slice(0, 5).join(', ')}`;
+  const inside = names.includes('model') ? ` Is it ${join(path, 'model')}?` : '';
+  throw new InputError({
+    source: path,
+    expected: KINDS,
+    found: `${shown}${names.length > 5 ? ', ...' : ''}${inside}`,
+  });
+}
+
+async function inspectFile(path: string): Promise<Inspection> {
+  if (path.endsWith('.safetensors')) return (await import('./model.js')).inspectSafetensors(path);
+  if ((await firstBytes(path, 8)) === 'SR3STATE') return (await import('./state.js')).inspectState(path);
+  throw new InputError({ source: path, expected: KINDS, found: 'a file of another kind' });
+}
+
+async function firstBytes(path: string, count: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(count), 0, count, 0);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,81 @@
+/** What a run has done so far. */
+import { type Metrics, runEventSchema } from '../../run/events.js';
+import { readRecords } from '../../run/record-log.js';
+import { readRunFolder } from '../../run/run-folder.js';
+import type { Inspection } from './inspection.js';
+import { bytes, pairs, table } from './text.js';
+
+interface Latest {
+  stage: string;
+  step: number;
+  metrics: Metrics;
+}
+
+export async function inspectRun(path: string): Promise<Inspection> {
+  const run = await readRunFolder(path);
+  const steps = new Map<string, Latest>();
+  const evaluations = new Map<string, Latest & { name: string }>();
+  const warnings = new Map<string, { code: string; count: number; last: string }>();
+  for await (const event of readRecords(run.eventsPath, runEventSchema)) {
+    const { stage, step } = event;
+    switch (event.type) {
+      case 'step':
+        steps.set(stage, { stage, step, metrics: event.metrics });
+        break;
+      case 'evaluation':
+        evaluations.set(`${stage}/${event.name}`, { stage, step, name: event.name, metrics: event.metrics });
+        break;
+      case 'warning': {
+        const count = (warnings.get(event.code)?.count ?? 0) + 1;
+        warnings.set(event.code, { code: event.code, count, last: event.message });
+        break;
+      }
+      default:
+        event satisfies never;
+    }
+  }
+  const checkpoints = run.checkpoints.map(({ step, bytes }) => ({ step, bytes }));
+  const value = {
+    kind: 'run',
+    path,
+    stages: [...steps.values()],
+    evaluations: [...evaluations.values()],
+    warnings: [...warnings.values()],
+    checkpoints,
+    config: run.config,
+  };
+  return { value, text: () => describe(value) };
+}
+
+function describe(value: {
+  path: string;
+  stages: Latest[];
+  evaluations: (Latest & { name: string })[];
+  warnings: { code: string; count: number; last: string }[];
+  checkpoints: { step: number; bytes: number }[];
+}): string {
+  const stages = value.stages.map(
+    ({ stage, step, metrics }) => `${stage}: ${step} steps\n${metricLines(metrics)}`,
+  );
+  const evaluations = value.evaluations.map(
+    ({ stage, name, step, metrics }) => `${stage}, ${name}, after step ${step}\n${metricLines(metrics)}`,
+  );
+  const checkpoints = value.checkpoints.map(({ step, bytes: size }) => [`step-${step}`, bytes(size)]);
+  const sections = [
+    `Run ${value.path}`,
+    stages.length === 0 ? 'No step finished yet.' : stages.join('\n'),
+    ...(evaluations.length === 0 ? [] : [`Evaluations\n${evaluations.join('\n')}`]),
+    ...(value.warnings.length === 0
+      ? []
+      : [
+          `Warnings\n${value.warnings.map(({ code, count, last }) => `${count} x ${code}: ${last}`).join('\n')}`,
+        ]),
+    checkpoints.length === 0 ? 'No checkpoint yet.' : table(['checkpoint', 'size'], checkpoints),
+  ];
+  return sections.join('\n\n');
+}
+
+function metricLines(metrics: Metrics): string {
+  const lines = pairs(Object.entries(metrics).map(([name, number]) => [name, number ?? 'not finite']));
+  return lines.replaceAll(/^/gm, '  ');
+}

@@ -1,0 +1,74 @@
+/** Options that commands share, and what a command says about itself beyond them. Loads nothing heavy. */
+import { type Command, Option } from 'commander';
+import { Output } from './output.js';
+
+/** Adds `--json` and `--quiet`. */
+export function withOutput(command: Command): Command {
+  return command
+    .addOption(new Option('--json', 'write the result as one JSON document to stdout'))
+    .addOption(new Option('-q, --quiet', 'no notes and no progress on stderr'));
+}
+
+/** The output of a command made with `withOutput`, as its options say. */
+export function outputOf(command: Command): Output {
+  const { json = false, quiet = false } = command.opts<{ json?: boolean; quiet?: boolean }>();
+  return new Output({ json, quiet });
+}
+
+/** Adds `--config` and `--set`; `loadConfig` reads them. */
+export function withConfig(command: Command): Command {
+  return command
+    .addOption(new Option('-c, --config <file>', 'YAML file with settings'))
+    .addOption(
+      new Option(
+        '--set <key=value>',
+        'one setting, dotted key and YAML value; repeatable, wins over all others',
+      ).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]),
+    );
+}
+
+/** A flag that stands for a key of the config. */
+export interface ConfigFlag {
+  /** As on the command line, for example `--steps`. */
+  flag: string;
+  /** Name of commander's option value. */
+  name: string;
+  /** Dotted key in the config. */
+  key: string;
+}
+
+const configFlags = new WeakMap<Command, ConfigFlag[]>();
+
+/** Adds a flag that sets `key` of the config; the config's schema checks its value. */
+export function configFlag(command: Command, flags: string, description: string, key: string): Command {
+  const option = new Option(flags, description);
+  command.addOption(option);
+  const flag = option.long ?? option.short ?? flags;
+  configFlags.set(command, [...configFlagsOf(command), { flag, name: option.attributeName(), key }]);
+  return command;
+}
+
+/** The config flags of a command, in the order they were added. */
+export function configFlagsOf(command: Command): ConfigFlag[] {
+  return configFlags.get(command) ?? [];
+}
+
+/** What to type, and what it does. */
+export interface Example {
+  /** Without the program's name, for example `inspect runs/first`. */
+  command: string;
+  does: string;
+}
+
+const commandExamples = new WeakMap<Command, readonly Example[]>();
+
+/** Shows examples below the help of `command` and in the reference. */
+export function examples(command: Command, list: readonly Example[]): Command {
+  commandExamples.set(command, list);
+  const text = list.map((example) => `  $ search-r3 ${example.command}\n      ${example.does}`);
+  return command.addHelpText('after', `\nExamples:\n${text.join('\n')}`);
+}
+
+export function examplesOf(command: Command): readonly Example[] {
+  return commandExamples.get(command) ?? [];
+}

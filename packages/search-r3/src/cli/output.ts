@@ -1,0 +1,64 @@
+/**
+ * What a command writes where: its result on stdout (for people, or one JSON document with `--json`), everything else
+ * (notes, warnings, progress) on stderr.
+ */
+import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
+import type { ProgressDisplay } from './progress-display.js';
+import type { TextStream } from './streams.js';
+
+export interface OutputOptions {
+  json: boolean;
+  quiet: boolean;
+  stdout?: TextStream;
+  stderr?: TextStream;
+}
+
+export class Output {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly #stdout: TextStream;
+  readonly #stderr: TextStream;
+  #display: ProgressDisplay | undefined;
+
+  constructor(options: OutputOptions) {
+    this.json = options.json;
+    this.quiet = options.quiet;
+    this.#stdout = options.stdout ?? process.stdout;
+    this.#stderr = options.stderr ?? process.stderr;
+  }
+
+  /** The result of the command: `value` as JSON with `--json`, else the text. */
+  result(value: unknown, text: () => string): void {
+    this.#stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text().trimEnd()}\n`);
+  }
+
+  /** Something good to know, unless `--quiet`. */
+  note(text: string): void {
+    if (!this.quiet) this.#write(text);
+  }
+
+  /** Something that must be known. */
+  warn(text: string): void {
+    this.#write(`warning: ${text}`);
+  }
+
+  /** Shows the progress events given to it, unless `--quiet`; close it when the work is done. */
+  async progress(): Promise<ProgressReporter & { close(): void }> {
+    if (this.quiet) return { report: () => {}, close: () => {} };
+    const { ProgressDisplay } = await import('./progress-display.js');
+    const display = new ProgressDisplay({ stream: this.#stderr });
+    this.#display = display;
+    return {
+      report: (event: ProgressEvent) => display.report(event),
+      close: () => {
+        display.close();
+        this.#display = undefined;
+      },
+    };
+  }
+
+  #write(text: string): void {
+    if (this.#display === undefined) this.#stderr.write(`${text}\n`);
+    else this.#display.log(text);
+  }
+}

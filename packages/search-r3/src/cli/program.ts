@@ -1,0 +1,80 @@
+/**
+ * The program: its commands, and how it ends. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input,
+ * 130 interrupted.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { InputError, InterruptedError } from '../run/errors.js';
+import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
+import { commands } from './commands/index.js';
+import { examples } from './options.js';
+import type { TextStream } from './streams.js';
+
+export const EXIT = { ok: 0, failure: 1, input: 2, interrupted: INTERRUPTED_EXIT_CODE } as const;
+
+/** The whole program with all its commands; `factories` replaces the commands in tests. */
+export function buildProgram(factories: readonly (() => Command)[] = commands): Command {
+  const program = new Command('search-r3')
+    .description('Language models that think before they embed: training, evaluation, indexing and search.')
+    .version(version())
+    .helpCommand(false);
+  for (const factory of factories) program.addCommand(factory());
+  examples(program, [
+    { command: 'COMMAND --help', does: 'Options and examples of a command.' },
+    { command: 'inspect runs/first', does: 'What a run, a model or a collection holds.' },
+  ]);
+  program.addHelpText(
+    'after',
+    '\nExit codes: 0 success, 1 failure, 2 wrong usage or bad input, 130 interrupted.',
+  );
+  return program;
+}
+
+/** Runs the program with these arguments (without node and script) and returns its exit code. */
+export async function runProgram(
+  argv: readonly string[],
+  options: { stderr?: TextStream; program?: Command } = {},
+): Promise<number> {
+  const program = options.program ?? buildProgram();
+  const stderr = options.stderr ?? process.stderr;
+  prepare(program, stderr);
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return EXIT.ok;
+  } catch (error) {
+    return report(error, stderr);
+  }
+}
+
+/** Commander ends the process by itself unless every command is told not to. */
+function prepare(command: Command, stderr: TextStream): void {
+  command.exitOverride().configureOutput({ writeErr: (text) => stderr.write(text) });
+  command.showHelpAfterError('Run with --help for usage and examples.');
+  for (const inner of command.commands) prepare(inner, stderr);
+}
+
+/** Tells an error to the user in the least words that help; the exit code it stands for. */
+function report(error: unknown, stderr: TextStream): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.input; // It has been told.
+  if (error instanceof InputError) {
+    stderr.write(`error: ${oneLine(error.message)}\n`);
+    return EXIT.input;
+  }
+  if (error instanceof InterruptedError) {
+    stderr.write(`${oneLine(error.message)}\n`);
+    return EXIT.interrupted;
+  }
+  // The operating system's errors (a full disk) say enough; anything else is a defect whose place matters.
+  const isSystem = error instanceof Error && 'code' in error && 'syscall' in error;
+  const text =
+    error instanceof Error ? (isSystem ? error.message : (error.stack ?? error.message)) : String(error);
+  stderr.write(`error: ${text}\n`);
+  return EXIT.failure;
+}
+
+const oneLine = (text: string) => text.replaceAll(/\s*\n\s*/g, ' ');
+
+function version(): string {
+  const manifest = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
+}

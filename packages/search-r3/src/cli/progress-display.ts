@@ -1,0 +1,119 @@
+/** Progress for people: a bar (cli-progress) on a terminal, a line every few seconds in a log. */
+import { MultiBar, type SingleBar } from 'cli-progress';
+import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
+import type { TextStream } from './streams.js';
+
+export interface ProgressDisplayOptions {
+  stream: TextStream;
+  /** Seconds between two lines where the stream is no terminal. Default 5. */
+  every?: number;
+  /** Milliseconds from any fixed moment. Default `performance.now`. */
+  clock?: () => number;
+}
+
+const BAR_WIDTH = 24;
+/** More do not fit beside the bar. */
+const METRICS_SHOWN = 3;
+
+export class ProgressDisplay implements ProgressReporter {
+  readonly #stream: TextStream;
+  readonly #every: number;
+  readonly #clock: () => number;
+  #bars: MultiBar | undefined;
+  #bar: SingleBar | undefined;
+  #stage: string | undefined;
+  #lastLine = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ProgressDisplayOptions) {
+    this.#stream = options.stream;
+    this.#every = (options.every ?? 5) * 1000;
+    this.#clock = options.clock ?? (() => performance.now());
+  }
+
+  report(event: ProgressEvent): void {
+    const isNew = event.stage !== this.#stage;
+    this.#stage = event.stage;
+    if (this.#stream.isTTY === true) this.#drawBar(event, isNew);
+    else this.#writeLine(event, isNew);
+  }
+
+  /** Writes a line of text without tearing the bar. */
+  log(text: string): void {
+    if (this.#bars === undefined) {
+      this.#stream.write(`${text}\n`);
+      return;
+    }
+    this.#bars.log(`${text}\n`);
+    this.#bars.update(); // At once: it would be lost if the process ended before the next redraw.
+  }
+
+  /** Ends the display; the last bar stays in view. */
+  close(): void {
+    this.#bars?.stop();
+    this.#bars = undefined;
+    this.#bar = undefined;
+    this.#stage = undefined;
+  }
+
+  #drawBar(event: ProgressEvent, isNew: boolean): void {
+    this.#bars ??= new MultiBar({
+      stream: this.#stream as NodeJS.WritableStream,
+      format: (_options, params, payload) =>
+        `${bar(params.progress)} ${describeProgress((payload as { event: ProgressEvent }).event)}`,
+      // Ctrl-C is handled elsewhere, and its second one ends the process without a chance to restore the terminal.
+      gracefulExit: false,
+      hideCursor: false,
+      linewrap: true,
+    });
+    if (isNew || this.#bar === undefined) {
+      this.#bar?.stop();
+      this.#bar = this.#bars.create(event.steps, event.step, { event });
+    }
+    this.#bar.update(event.step, { event });
+  }
+
+  #writeLine(event: ProgressEvent, isNew: boolean): void {
+    const now = this.#clock();
+    const due = now - this.#lastLine >= this.#every;
+    if (!isNew && !due && event.step < event.steps) return;
+    this.#lastLine = now;
+    this.#stream.write(`${describeProgress(event)}\n`);
+  }
+}
+
+function bar(share: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * BAR_WIDTH);
+  return `[${'='.repeat(full)}${' '.repeat(BAR_WIDTH - full)}]`;
+}
+
+/** One line: stage, steps, the first metrics, speed and remaining time. */
+export function describeProgress(event: ProgressEvent): string {
+  const { stage, step, steps, metrics, rate, etaSeconds } = event;
+  const share = steps > 0 ? ` (${Math.floor((100 * step) / steps)}%)` : '';
+  const shown = Object.entries(metrics).slice(0, METRICS_SHOWN);
+  return [
+    `${stage} ${step}/${steps}${share}`,
+    ...shown.map(([name, value]) => `${name} ${formatMetric(value)}`),
+    ...(rate === null ? [] : [formatRate(rate)]),
+    ...(etaSeconds === null || step >= steps ? [] : [`ETA ${formatDuration(etaSeconds)}`]),
+  ].join('  ');
+}
+
+function formatMetric(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  return Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
+}
+
+/** Steps per second, or seconds per step where that is the number above 1. */
+function formatRate(rate: number): string {
+  return rate >= 1 ? `${rate.toFixed(1)} steps/s` : `${(1 / rate).toFixed(1)} s/step`;
+}
+
+/** `42 s`, `7 min 12 s`, `2 h 5 min`. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

@@ -1,0 +1,5 @@
+/** A stream to write text to; a terminal has `isTTY`. */
+export interface TextStream {
+  write(text: string): unknown;
+  isTTY?: boolean;
+}

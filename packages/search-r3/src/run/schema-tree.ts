@@ -1,0 +1,56 @@
+/** What a zod schema accepts, as one uniform tree (JSON Schema), whatever wrappers the schema is built of. */
+import { z } from 'zod';
+
+/** A node of the tree, as far as it is used here. */
+export interface SchemaNode {
+  type?: string | string[];
+  properties?: Record<string, SchemaNode>;
+  items?: SchemaNode;
+  additionalProperties?: SchemaNode | boolean;
+  anyOf?: SchemaNode[];
+  oneOf?: SchemaNode[];
+  allOf?: SchemaNode[];
+}
+
+function rootOf(schema: z.ZodType): SchemaNode {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as SchemaNode;
+}
+
+function branches(node: SchemaNode): SchemaNode[] {
+  const inner = [...(node.anyOf ?? []), ...(node.oneOf ?? []), ...(node.allOf ?? [])];
+  return [node, ...inner.flatMap(branches)];
+}
+
+function children(node: SchemaNode, key: PropertyKey): SchemaNode[] {
+  return branches(node).flatMap((branch) => {
+    const other = typeof branch.additionalProperties === 'object' ? branch.additionalProperties : undefined;
+    const named = branch.properties?.[String(key)] ?? other;
+    return [named, /^\d+$/.test(String(key)) ? branch.items : undefined].filter((node) => node !== undefined);
+  });
+}
+
+/** The nodes a value at `path` may be of, unions opened. */
+export function nodesAt(schema: z.ZodType, path: readonly PropertyKey[]): SchemaNode[] {
+  let nodes = [rootOf(schema)];
+  for (const key of path) nodes = nodes.flatMap((node) => children(node, key));
+  return nodes.flatMap(branches);
+}
+
+/** The keys that `schema` knows at `path`. */
+export function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  return [...new Set(nodesAt(schema, path).flatMap((node) => Object.keys(node.properties ?? {})))];
+}
+
+/** The dotted path of the first key called `key` at any level. */
+export function findKey(schema: z.ZodType, key: string): string | undefined {
+  const visit = (node: SchemaNode, path: string[]): string | undefined => {
+    for (const branch of branches(node)) {
+      for (const [name, inner] of Object.entries(branch.properties ?? {})) {
+        const found = name === key ? [...path, name].join('.') : visit(inner, [...path, name]);
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  };
+  return visit(rootOf(schema), []);
+}
