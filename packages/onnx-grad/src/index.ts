@@ -12,6 +12,15 @@ export {
   type TensorType,
   type Value,
 } from './graph.js';
+export {
+  FeedError,
+  type Feeds,
+  f32,
+  floats,
+  type HostTensor,
+  i64,
+  type TensorData,
+} from './host.js';
 export * from './ops/index.js';
 export * from './session.js';
 

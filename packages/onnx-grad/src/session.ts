@@ -3,20 +3,8 @@
  * binding is made): use `worker.ts` where something else must stay responsive.
  */
 import * as ort from 'onnxruntime-node';
-import type { Shape } from './dims.js';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
-import type { Dtype } from './graph.js';
-
-export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
-
-/** A tensor in JavaScript memory, row-major. */
-export interface HostTensor {
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-  readonly data: TensorData;
-}
-
-export type Feeds = Readonly<Record<string, HostTensor>>;
+import { FeedError, type Feeds, type HostTensor, Matcher, type TensorData } from './host.js';
 
 export interface SessionOptions {
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
@@ -29,43 +17,40 @@ export interface SessionOptions {
   profile?: string;
 }
 
-/** A run was given something the program does not take. */
-export class FeedError extends Error {
-  override readonly name = 'FeedError';
-}
-
-const ARRAY_TYPE = {
-  float32: Float32Array,
-  int64: BigInt64Array,
-  int32: Int32Array,
-  bool: Uint8Array,
-} as const;
-
 /** What the 1.30 binding throws for a sequence output, after ONNX Runtime has filled the preallocated ones. */
 const SEQUENCE_MESSAGE = 'Non tensor type is temporarily not supported';
 
-function fits(expected: Shape, found: readonly number[], symbols: Map<string, number>): boolean {
-  if (expected.length !== found.length) return false;
-  return expected.every((dim, axis) => {
-    const size = found[axis] as number;
-    if (typeof dim === 'number') return dim === size;
-    if (dim.includes('*')) return true;
-    const known = symbols.get(dim);
-    if (known !== undefined) return known === size;
-    symbols.set(dim, size);
-    return true;
-  });
+export interface RunOptions {
+  /** Rejects with the signal's reason. In this thread kernels can not be interrupted, only not be started. */
+  signal?: AbortSignal;
 }
 
-/** A program ready to run. */
-export class Session {
+/** What `Session` and `WorkerSession` have in common. */
+export interface RunnableSession {
+  readonly program: Program;
+  /** Keeps tensors (weights) as feeds of every following run. Tensors that the program does not take are ignored. */
+  bind(tensors: Feeds): void | Promise<void>;
+  /**
+   * Runs the program. Feeds that were bound need not be given again. Errors: `FeedError` naming the input, what was
+   * expected and what was found.
+   */
+  run(feeds: Feeds, options?: RunOptions): Promise<Record<string, HostTensor>>;
+  /** Releases the memory of the program; every later call is refused, a second `dispose` does nothing. */
+  dispose(): Promise<void>;
+}
+
+/** A program ready to run, in this thread. */
+export class Session implements RunnableSession {
   readonly #session: ort.InferenceSession;
   readonly #bound = new Map<string, { tensor: ort.Tensor; host: HostTensor }>();
+  readonly #profiled: boolean;
+  #disposed = false;
   readonly program: Program;
 
-  private constructor(program: Program, session: ort.InferenceSession) {
+  private constructor(program: Program, session: ort.InferenceSession, profiled: boolean) {
     this.program = program;
     this.#session = session;
+    this.#profiled = profiled;
   }
 
   static async create(program: Program, options: SessionOptions = {}): Promise<Session> {
@@ -86,25 +71,28 @@ export class Session {
         },
       },
     });
-    return new Session(program, session);
+    return new Session(program, session, options.profile !== undefined);
   }
 
-  /** Keeps tensors (weights) as feeds of every following run. The memory is shared: later changes to it are seen. */
-  bind(feeds: Feeds): void {
-    for (const [name, host] of Object.entries(feeds)) {
-      if (!this.program.inputs.has(name)) continue;
-      this.#check(name, host, new Map());
+  /** See `RunnableSession`. The memory is shared with the caller: later changes to it are seen. */
+  bind(tensors: Feeds): void {
+    this.#open('bind');
+    for (const [name, host] of Object.entries(tensors)) {
+      const expected = this.program.inputs.get(name);
+      if (expected === undefined) continue;
+      new Matcher('bind').match(name, expected, host);
       this.#bound.set(name, { tensor: toOrt(host), host });
     }
   }
 
-  /**
-   * Runs the program. Feeds that were bound need not be given again. Errors: `FeedError` naming the input, what was
-   * expected and what was found.
-   */
-  async run(feeds: Feeds): Promise<Record<string, HostTensor>> {
+  async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, HostTensor>> {
+    this.#open('run');
     if (this.program.inPlace) throw new FeedError('run: expected runInPlace for an in-place program');
-    const results = await this.#session.run(this.#feeds(feeds), [...this.program.outputs.keys()]);
+    options.signal?.throwIfAborted();
+    const matcher = new Matcher('run');
+    const operands = this.#feeds('run', feeds, matcher);
+    matcher.finish();
+    const results = await this.#session.run(operands, [...this.program.outputs.keys()]);
     return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(name, tensor)]));
   }
 
@@ -114,14 +102,20 @@ export class Session {
    * (key/value caches).
    */
   async runInPlace(feeds: Feeds, outputs: Feeds): Promise<void> {
+    this.#open('runInPlace');
+    if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
+    const matcher = new Matcher('runInPlace');
+    const operands = this.#feeds('runInPlace', feeds, matcher);
     const fetches: Record<string, ort.Tensor | null> = { [SEQUENCE_OUTPUT]: null };
-    for (const name of this.program.outputs.keys()) {
+    for (const [name, expected] of this.program.outputs) {
       const output = outputs[name];
       if (output === undefined) throw new FeedError(`runInPlace: expected memory for the output ${name}`);
+      matcher.match(name, expected, output);
       fetches[name] = toOrt(output);
     }
+    matcher.finish();
     try {
-      await this.#session.run(this.#feeds(feeds), fetches as ort.InferenceSession.FetchesType);
+      await this.#session.run(operands, fetches as ort.InferenceSession.FetchesType);
     } catch (error) {
       if (error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return;
       throw error;
@@ -132,48 +126,41 @@ export class Session {
   }
 
   async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.#bound.clear();
+    if (this.#profiled) this.#session.endProfiling();
     await this.#session.release();
   }
 
-  #feeds(feeds: Feeds): Record<string, ort.Tensor> {
-    const symbols = new Map<string, number>();
+  #open(where: string): void {
+    if (this.#disposed) throw new Error(`${where}: the session is disposed`);
+  }
+
+  #feeds(where: string, feeds: Feeds, matcher: Matcher): Record<string, ort.Tensor> {
     const result: Record<string, ort.Tensor> = {};
-    for (const name of this.program.inputs.keys()) {
-      const host = feeds[name];
-      if (host !== undefined) {
-        this.#check(name, host, symbols);
-        result[name] = toOrt(host);
-        continue;
-      }
+    for (const [name, expected] of this.program.inputs) {
+      const given = feeds[name];
       const bound = this.#bound.get(name);
-      if (bound === undefined) throw new FeedError(`run: the input ${name} is missing`);
-      result[name] = bound.tensor;
+      const host = given ?? bound?.host;
+      if (host === undefined) throw new FeedError(`${where}: the input ${name} is missing`);
+      // Bound memory too: symbols must agree with it, and it may have been transferred away meanwhile.
+      matcher.match(name, expected, host);
+      result[name] = given === undefined && bound !== undefined ? bound.tensor : toOrt(host);
     }
     for (const name of Object.keys(feeds)) {
-      if (!this.program.inputs.has(name)) throw new FeedError(`run: the program has no input ${name}`);
+      if (!this.program.inputs.has(name)) throw new FeedError(`${where}: the program has no input ${name}`);
     }
     return result;
   }
-
-  #check(name: string, host: HostTensor, symbols: Map<string, number>): void {
-    const expected = this.program.inputs.get(name);
-    if (expected === undefined) throw new FeedError(`run: the program has no input ${name}`);
-    if (!(host.data instanceof ARRAY_TYPE[expected.dtype]) || host.dtype !== expected.dtype) {
-      throw new FeedError(
-        `run: ${name}: expected ${expected.dtype}, found ${host.dtype} in ${host.data.constructor.name}`,
-      );
-    }
-    const size = host.shape.reduce((a, b) => a * b, 1);
-    if (!fits(expected.shape, host.shape, symbols) || size !== host.data.length) {
-      throw new FeedError(
-        `run: ${name}: expected [${expected.shape.join(', ')}], found [${host.shape.join(', ')}] with ${host.data.length} elements`,
-      );
-    }
-  }
 }
 
-const toOrt = ({ dtype, data, shape }: HostTensor): ort.Tensor => new ort.Tensor(dtype, data, shape);
+function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
+  if (data.buffer instanceof SharedArrayBuffer) {
+    throw new FeedError('the binding takes no tensors on a SharedArrayBuffer; copy them');
+  }
+  return new ort.Tensor(dtype, data, shape);
+}
 
 function fromOrt(name: string, tensor: ort.Tensor): HostTensor {
   const dtype = tensor.type;
@@ -181,24 +168,4 @@ function fromOrt(name: string, tensor: ort.Tensor): HostTensor {
     throw new Error(`internal: output ${name} has dtype ${dtype}`);
   }
   return { dtype, shape: tensor.dims, data: tensor.data as TensorData };
-}
-
-/** A float32 tensor. */
-export const f32 = (data: Float32Array, shape: readonly number[]): HostTensor => ({
-  dtype: 'float32',
-  shape,
-  data,
-});
-
-/** An int64 tensor from ordinary numbers. */
-export const i64 = (values: ArrayLike<number>, shape: readonly number[]): HostTensor => ({
-  dtype: 'int64',
-  shape,
-  data: BigInt64Array.from(values as number[], BigInt),
-});
-
-/** The numbers of a float32 result; a TypeError for anything else. */
-export function floats(tensor: HostTensor | undefined): Float32Array {
-  if (!(tensor?.data instanceof Float32Array)) throw new TypeError('floats: expected a float32 tensor');
-  return tensor.data;
 }

@@ -1,0 +1,103 @@
+/** Tensors in JavaScript memory: what programs are fed with and give back, and whether they fit a program. */
+import { type Dim, factors, type Shape } from './dims.js';
+import type { Dtype, TensorType } from './graph.js';
+
+export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
+
+/** A tensor in JavaScript memory, row-major. */
+export interface HostTensor {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: TensorData;
+}
+
+export type Feeds = Readonly<Record<string, HostTensor>>;
+
+/** A run was given something the program does not take. */
+export class FeedError extends Error {
+  override readonly name = 'FeedError';
+}
+
+const ARRAY_TYPE = {
+  float32: Float32Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  bool: Uint8Array,
+} as const;
+
+/** Compares tensors with their declarations, and the sizes that one symbol has in several of them. */
+export class Matcher {
+  readonly #where: string;
+  readonly #symbols = new Map<string, number>();
+  readonly #products: { name: string; dim: string; size: number }[] = [];
+
+  constructor(where: string) {
+    this.#where = where;
+  }
+
+  match(name: string, expected: TensorType, found: HostTensor): void {
+    const { dtype, shape, data } = found;
+    if (!(data instanceof ARRAY_TYPE[expected.dtype]) || dtype !== expected.dtype) {
+      this.#refuse(name, expected.dtype, `${dtype} in ${data.constructor.name}`);
+    }
+    const fits =
+      expected.shape.length === shape.length &&
+      expected.shape.every((dim, axis) => this.#fits(name, dim, shape[axis] as number));
+    if (!fits) this.#refuse(name, this.#format(expected.shape), `[${shape.join(', ')}]`);
+    const size = shape.reduce((a, b) => a * b, 1);
+    if (size !== data.length) this.#refuse(name, `${size} elements`, String(data.length));
+  }
+
+  /** To be called after the last `match`: sizes that are products of symbols. */
+  finish(): void {
+    for (const { name, dim, size } of this.#products) {
+      const { coefficient, symbols } = factors(dim);
+      const expected = symbols.reduce(
+        (n, symbol) => n * (this.#symbols.get(symbol) ?? Number.NaN),
+        coefficient,
+      );
+      if (!Number.isNaN(expected) && expected !== size)
+        this.#refuse(name, `${dim} = ${expected}`, String(size));
+    }
+  }
+
+  #fits(name: string, dim: Dim, size: number): boolean {
+    if (typeof dim === 'number') return dim === size;
+    if (dim.includes('*')) {
+      this.#products.push({ name, dim, size });
+      return true;
+    }
+    const known = this.#symbols.get(dim);
+    if (known === undefined) this.#symbols.set(dim, size);
+    return known === undefined || known === size;
+  }
+
+  #format(shape: Shape): string {
+    const known = (dim: Dim) => (typeof dim === 'string' ? this.#symbols.get(dim) : undefined);
+    return `[${shape.map((dim) => (known(dim) === undefined ? dim : `${dim} = ${known(dim)}`)).join(', ')}]`;
+  }
+
+  #refuse(name: string, expected: string, found: string): never {
+    throw new FeedError(`${this.#where}: ${name}: expected ${expected}, found ${found}`);
+  }
+}
+
+/** A float32 tensor. */
+export const f32 = (data: Float32Array, shape: readonly number[]): HostTensor => ({
+  dtype: 'float32',
+  shape,
+  data,
+});
+
+/** An int64 tensor from ordinary numbers. */
+export const i64 = (values: ArrayLike<number>, shape: readonly number[]): HostTensor => ({
+  dtype: 'int64',
+  shape,
+  data: BigInt64Array.from(values as number[], BigInt),
+});
+
+/** The numbers of a float32 result; a TypeError for anything else. */
+export function floats(tensor: HostTensor | undefined): Float32Array {
+  if (!(tensor?.data instanceof Float32Array)) throw new TypeError('floats: expected a float32 tensor');
+  return tensor.data;
+}
