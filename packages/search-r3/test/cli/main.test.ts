@@ -277,7 +277,7 @@ describe('Ctrl-C', () => {
     });
 
   test('once: the step is finished, then exit code 130', async () => {
-    expect(await interrupt(150)).toEqual({
+    expect(await interrupt(500)).toEqual({
       code: 130,
       stdout: 'begin 1\nsaved 1\n',
       stderr: 'warning: finishing and saving this step; press Ctrl-C again to stop at once\ninterrupted\n',
@@ -285,7 +285,7 @@ describe('Ctrl-C', () => {
   });
 
   test('the same Ctrl-C arriving twice still lets the step finish', async () => {
-    expect(await interrupt(150, 20)).toMatchObject({ code: 130, stdout: 'begin 1\nsaved 1\n' });
+    expect(await interrupt(500, 20)).toMatchObject({ code: 130, stdout: 'begin 1\nsaved 1\n' });
   });
 
   test('twice: the process ends at once', async () => {
