@@ -3,8 +3,9 @@
  * made from (reasoning, token counts, truncation) comes with it.
  */
 import { z } from 'zod';
-import { type Checkpoint, directPrompt, parameterFeeds, reasoningPrompt } from '../checkpoint/index.js';
+import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
+import { parameterFeeds, type Policy } from '../model/index.js';
 import { InputError, validate } from '../run/index.js';
 import { SequenceEncoder } from './encoder.js';
 
@@ -60,38 +61,38 @@ const optionsSchema = z
     message: 'expected false for documents: only queries are reasoned about',
   });
 
-/** Embeds with a checkpoint; its weights may be trained on in place between calls. */
+/** Embeds with a policy; its weights may be trained on in place between calls. */
 export class Embedder {
-  readonly checkpoint: Checkpoint;
+  readonly policy: Policy;
   readonly #encoder: SequenceEncoder;
   #generator: Promise<Generator> | undefined;
   readonly #threads: number | undefined;
 
-  private constructor(checkpoint: Checkpoint, encoder: SequenceEncoder, threads: number | undefined) {
-    this.checkpoint = checkpoint;
+  private constructor(policy: Policy, encoder: SequenceEncoder, threads: number | undefined) {
+    this.policy = policy;
     this.#encoder = encoder;
     this.#threads = threads;
   }
 
-  static async create(checkpoint: Checkpoint, options: { threads?: number } = {}): Promise<Embedder> {
-    const encoder = await SequenceEncoder.create(checkpoint.config, parameterFeeds(checkpoint), options);
-    return new Embedder(checkpoint, encoder, options.threads);
+  static async create(policy: Policy, options: { threads?: number } = {}): Promise<Embedder> {
+    const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy), options);
+    return new Embedder(policy, encoder, options.threads);
   }
 
   get dimension(): number {
-    return this.checkpoint.config.hiddenSize;
+    return this.policy.config.hiddenSize;
   }
 
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const { signal, onProgress, onToken, ...plain } = options;
     const resolved = validate(optionsSchema, plain, 'embed options');
-    const room = this.checkpoint.config.maxPositions - (resolved.reasoning ? resolved.maxNewTokens + 1 : 0);
+    const room = this.policy.config.maxPositions - (resolved.reasoning ? resolved.maxNewTokens + 1 : 0);
     if (room < 1) {
       throw new InputError({
         source: 'embed options',
         field: 'maxNewTokens',
-        expected: `fewer than the ${this.checkpoint.config.maxPositions} positions of the model`,
+        expected: `fewer than the ${this.policy.config.maxPositions} positions of the model`,
         found: String(resolved.maxNewTokens),
       });
     }
@@ -112,7 +113,7 @@ export class Embedder {
     role: 'query' | 'document',
     options: EmbedOptions,
   ): Promise<Embedding[]> {
-    const { tokenizer, prompts } = this.checkpoint;
+    const { tokenizer, prompts } = this.policy;
     const built = texts.map((text) => directPrompt(tokenizer, prompts, text, role, limit));
     const matrix = await this.#encode(
       built.map(({ ids }) => ids),
@@ -131,10 +132,10 @@ export class Embedder {
     { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
     options: EmbedOptions,
   ): Promise<Embedding[]> {
-    const { tokenizer, prompts, embedId, config } = this.checkpoint;
+    const { tokenizer, prompts, embedId, stopIds, config } = this.policy;
     const built = texts.map((text) => reasoningPrompt(tokenizer, prompts, text, limit));
     const { signal, onToken, onProgress } = options;
-    this.#generator ??= Generator.create(config, parameterFeeds(this.checkpoint), {
+    this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
     });
     const generator = await this.#generator;
@@ -145,7 +146,7 @@ export class Embedder {
         maxNewTokens,
         temperature,
         seed,
-        stop: config.eosIds,
+        stop: stopIds,
         embedToken: embedId,
         ...(signal && { signal }),
         ...(onToken && {
@@ -173,8 +174,8 @@ export class Embedder {
 
   /** What was generated, without the tokens that end it. */
   #written({ tokens }: Completion): number[] {
-    const { embedId, config } = this.checkpoint;
-    return tokens.filter((token) => token !== embedId && !config.eosIds.includes(token));
+    const { embedId, stopIds } = this.policy;
+    return tokens.filter((token) => token !== embedId && !stopIds.includes(token));
   }
 
   #encode(sequences: readonly (readonly number[])[], { signal, onProgress }: EmbedOptions): Promise<Float32Array> {

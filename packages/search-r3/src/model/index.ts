@@ -1,4 +1,5 @@
 export * from './decoder.js';
 export * from './embedding.js';
+export * from './policy.js';
 export * from './rope.js';
 export * from './sequence.js';

@@ -1,2 +1,3 @@
+export * from './atlas.js';
 export * from './options.js';
 export * from './trainer.js';

@@ -1,6 +1,7 @@
 /** Next-token training of a model from scratch, on any source of token sequences. */
 import { join } from 'node:path';
-import { type Checkpoint, loadWeightsInto, parameterFeeds, saveCheckpoint } from '../checkpoint/index.js';
+import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
+import { parameterFeeds, restoreWeights } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import { GradientEngine, Optimizer, type StepRecord, type Trainer } from '../sft/index.js';
 import type { ResolvedPretrainOptions } from './options.js';
@@ -61,7 +62,7 @@ export class PretrainTrainer implements Trainer {
   }
 
   async restore(folder: string): Promise<void> {
-    await loadWeightsInto(join(folder, 'model'), this.#model);
+    await restoreWeights(join(folder, 'model'), this.#model);
     this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
   }
 

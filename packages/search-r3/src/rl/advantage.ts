@@ -42,7 +42,7 @@ export function advantages(groups: readonly (readonly number[])[], scaling: Adva
 /**
  * The weight of each token of each completion, so that the weighted sum of token losses is the loss:
  * `dapo` 1 / all tokens; `grpo` 1 / (tokens of the completion x completions); `dr_grpo` 1 / (completions x
- * maxNewTokens). Masked completions (length 0 here) count in no denominator of tokens.
+ * maxNewTokens). A masked completion (length 0 here) counts as a completion, but has no tokens.
  *
  * @param lengths tokens per completion that enter the loss, 0 for a masked one.
  */
@@ -56,14 +56,10 @@ export function tokenWeights(
       const total = lengths.reduce((a, b) => a + b, 0);
       return lengths.map((length) => (length === 0 ? 0 : 1 / total));
     }
-    case 'grpo': {
-      const count = lengths.filter((length) => length > 0).length;
-      return lengths.map((length) => (length === 0 ? 0 : 1 / (length * count)));
-    }
-    case 'dr_grpo': {
-      const count = lengths.filter((length) => length > 0).length;
-      return lengths.map((length) => (length === 0 ? 0 : 1 / (count * maxNewTokens)));
-    }
+    case 'grpo':
+      return lengths.map((length) => (length === 0 ? 0 : 1 / (length * lengths.length)));
+    case 'dr_grpo':
+      return lengths.map((length) => (length === 0 ? 0 : 1 / (lengths.length * maxNewTokens)));
     default:
       normalization satisfies never;
       throw new Error(`internal: unknown normalisation ${normalization}`);

@@ -1,8 +1,8 @@
 /** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
-import type { Checkpoint } from '../checkpoint/index.js';
 import { reasoningPrompt } from '../checkpoint/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
 import type { Completion, Generator } from '../generate/index.js';
+import type { Policy } from '../model/index.js';
 import type { CompletionRecord } from '../run/index.js';
 import type { TrainingQuery } from '../sft/index.js';
 import type { ResolvedRlOptions } from './options.js';
@@ -36,7 +36,7 @@ export function outcomeOf(completion: Completion): CompletionRecord['outcome'] {
 
 /** Samples a group per query. Rewards are 0 until `rewardRollouts`. */
 export async function sampleGroups(
-  policy: Checkpoint,
+  policy: Policy,
   generator: Generator,
   queries: readonly TrainingQuery[],
   options: ResolvedRlOptions,
@@ -50,7 +50,7 @@ export async function sampleGroups(
     samples: options.groupSize,
     maxNewTokens: options.maxNewTokens,
     temperature: options.temperature,
-    stop: policy.config.eosIds,
+    stop: policy.stopIds,
     embedToken: policy.embedId,
     seed,
     ...(signal && { signal }),

@@ -5,7 +5,8 @@
  */
 import { join } from 'node:path';
 import { readStateFile, writeStateFile } from '../run/index.js';
-import { type Checkpoint, loadWeightsInto, parameterFeeds, saveCheckpoint } from '../checkpoint/index.js';
+import { saveCheckpoint } from '../checkpoint/index.js';
+import { parameterFeeds, type Policy, restoreWeights } from '../model/index.js';
 import type { AuditReport, Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
 import {
@@ -35,7 +36,7 @@ const HOPELESS_TRUNCATION = 0.95;
 export class RlTrainer implements Trainer {
   readonly stage = 'rl';
   readonly steps: number;
-  readonly #policy: Checkpoint;
+  readonly #policy: Policy;
   readonly #environment: Environment;
   readonly #data: RlData;
   readonly #options: ResolvedRlOptions;
@@ -48,7 +49,7 @@ export class RlTrainer implements Trainer {
   #audit: AuditReport | undefined;
 
   private constructor(
-    policy: Checkpoint,
+    policy: Policy,
     environment: Environment,
     data: RlData,
     options: ResolvedRlOptions,
@@ -83,11 +84,11 @@ export class RlTrainer implements Trainer {
    * from, needed with `beta` above 0 (on resuming, `policy` is restored later, the reference is not).
    */
   static async create(
-    policy: Checkpoint,
+    policy: Policy,
     environment: Environment,
     data: RlData,
     options: ResolvedRlOptions,
-    reference?: Checkpoint,
+    reference?: Policy,
   ): Promise<RlTrainer> {
     if (options.beta > 0 && reference === undefined) throw new RangeError('RlTrainer: beta > 0 needs a reference');
     const generator = await Generator.create(policy.config, parameterFeeds(policy));
@@ -155,7 +156,7 @@ export class RlTrainer implements Trainer {
   }
 
   async restore(folder: string): Promise<void> {
-    await loadWeightsInto(join(folder, 'model'), this.#policy);
+    await restoreWeights(join(folder, 'model'), this.#policy);
     this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
     await this.#environment.restore(await readStateFile(join(folder, 'environment.state')));
   }
@@ -264,8 +265,8 @@ export class RlTrainer implements Trainer {
   }
 
   #text({ completion }: Rollout): string {
-    const { tokenizer, embedId, config } = this.#policy;
-    const tokens = completion.tokens.filter((token) => token !== embedId && !config.eosIds.includes(token));
+    const { tokenizer, embedId, stopIds } = this.#policy;
+    const tokens = completion.tokens.filter((token) => token !== embedId && !stopIds.includes(token));
     return tokenizer.decode(tokens);
   }
 }

@@ -1,6 +1,7 @@
 /** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
 import { randomStream } from '../run/index.js';
-import { type Checkpoint, directPrompt } from '../checkpoint/index.js';
+import { directPrompt } from '../checkpoint/index.js';
+import type { Policy } from '../model/index.js';
 import type { Anchor, Label, SftData, StepRequest, TrainingSequence } from '../sft/index.js';
 import { advantages, tokenWeights } from './advantage.js';
 import type { ResolvedRlOptions } from './options.js';
@@ -24,7 +25,7 @@ const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
  * run of the model, but stay in every denominator.
  */
 export function updateBatch(
-  policy: Checkpoint,
+  policy: Policy,
   groups: readonly Group[],
   data: Pick<SftData, 'document' | 'negatives'>,
   options: ResolvedRlOptions,

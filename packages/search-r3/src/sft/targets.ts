@@ -2,8 +2,9 @@
  * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model before training and
  * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned (design section 4).
  */
-import { type Checkpoint, reasoningPrompt } from '../checkpoint/index.js';
+import { reasoningPrompt } from '../checkpoint/index.js';
 import { Generator } from '../generate/index.js';
+import { parameterFeeds, type Policy } from '../model/index.js';
 import type { ResolvedSftOptions } from './options.js';
 import type { TrainingQuery } from './data.js';
 
@@ -15,16 +16,15 @@ export interface TargetOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Samples a target for every query with the checkpoint's own weights; the same seed gives the same targets. */
+/** Samples a target for every query with the base's own weights; the same seed gives the same targets. */
 export async function sampleTargets(
-  base: Checkpoint,
-  feeds: Parameters<typeof Generator.create>[1],
+  base: Policy,
   queries: readonly TrainingQuery[],
   options: Pick<ResolvedSftOptions, 'reasoning' | 'seed' | 'maxLength'>,
   { signal, onProgress }: TargetOptions = {},
 ): Promise<ReasoningTargets> {
-  const { tokenizer, prompts, embedId, config } = base;
-  const generator = await Generator.create(config, feeds);
+  const { tokenizer, prompts, embedId, stopIds, config } = base;
+  const generator = await Generator.create(config, parameterFeeds(base));
   const targets: ReasoningTargets = new Map();
   const { maxNewTokens, temperature } = options.reasoning;
   // In pieces, so that progress can be shown; a query's draws depend on its place among all queries, not on the piece.
@@ -37,7 +37,7 @@ export async function sampleTargets(
         {
           maxNewTokens,
           temperature,
-          stop: [embedId, ...config.eosIds],
+          stop: [embedId, ...stopIds],
           seed: options.seed + at,
           ...(signal && { signal }),
         },
@@ -46,7 +46,7 @@ export async function sampleTargets(
         const tokens = completions[i]?.[0]?.tokens ?? [];
         targets.set(
           query.id,
-          tokens.filter((token) => token !== embedId && !config.eosIds.includes(token)),
+          tokens.filter((token) => token !== embedId && !stopIds.includes(token)),
         );
       }
       onProgress?.(at + part.length, queries.length);

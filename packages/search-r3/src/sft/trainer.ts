@@ -4,14 +4,8 @@
  */
 import { join } from 'node:path';
 import { readStateFile, writeStateFile, randomStream } from '../run/index.js';
-import {
-  type Checkpoint,
-  directPrompt,
-  loadWeightsInto,
-  parameterFeeds,
-  reasoningPrompt,
-  saveCheckpoint,
-} from '../checkpoint/index.js';
+import { type Checkpoint, directPrompt, reasoningPrompt, saveCheckpoint } from '../checkpoint/index.js';
+import { parameterFeeds, type Policy, restoreWeights } from '../model/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
 import { EpochSampler, type NegativeSource, type TrainingQuery } from './data.js';
 import { GradientEngine, type StepRequest } from './engine.js';
@@ -32,7 +26,7 @@ export interface SftData {
 export class SftTrainer implements Trainer {
   readonly stage = 'sft';
   readonly steps: number;
-  readonly #policy: Checkpoint;
+  readonly #policy: Policy;
   readonly #data: SftData;
   readonly #options: ResolvedSftOptions;
   readonly #engine: GradientEngine;
@@ -43,7 +37,7 @@ export class SftTrainer implements Trainer {
    * Trains `policy` in place. `base` is what it was before and stays: the other side of the KL term.
    * @param vocabulary tokens the base knows: columns of the KL term.
    */
-  constructor(policy: Checkpoint, base: Checkpoint, vocabulary: number, data: SftData, options: ResolvedSftOptions) {
+  constructor(policy: Policy, base: Checkpoint, vocabulary: number, data: SftData, options: ResolvedSftOptions) {
     const { weights, optimization } = options;
     this.steps = options.steps;
     this.#policy = policy;
@@ -105,7 +99,7 @@ export class SftTrainer implements Trainer {
   }
 
   async restore(folder: string): Promise<void> {
-    await loadWeightsInto(join(folder, 'model'), this.#policy);
+    await restoreWeights(join(folder, 'model'), this.#policy);
     this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
   }
 
@@ -133,7 +127,7 @@ interface SftBatch {
 
 /** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
 function layOutBatch(
-  policy: Checkpoint,
+  policy: Policy,
   data: SftData,
   options: ResolvedSftOptions,
   queries: readonly TrainingQuery[],
@@ -149,7 +143,8 @@ function layOutBatch(
     if (prompt.truncated) truncated++;
     const last = prompt.ids.length - 1;
     const labels: Label[] = [];
-    for (let position = prompt.answerStart - 1; position < last; position++) labels.push({ position, weight: 1 });
+    const answer = tokenizer.encode(prompts[role].assistant).length;
+    for (let position = last - answer - 1; position < last; position++) labels.push({ position, weight: 1 });
     return { ids: prompt.ids, labels, embed: last };
   };
   const reasoned = (query: TrainingQuery): TrainingSequence => {
