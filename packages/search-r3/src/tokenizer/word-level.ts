@@ -32,7 +32,7 @@ export function trainWordLevel(texts: Iterable<string>, options: WordLevelOption
   };
   const counts = countWords(texts, pipeline, specialTokens);
   counts.delete(unkToken);
-  const required = countWords([skeleton(checked.chatTemplate, source)], pipeline, specialTokens);
+  const required = countWords(skeletons(checked.chatTemplate, source), pipeline, specialTokens);
   const fixed = 1 + specialTokens.length;
   refuseSmall(vocabSize, fixed + required.size, "special tokens and the chat template's own words", source);
 
@@ -46,10 +46,10 @@ export function trainWordLevel(texts: Iterable<string>, options: WordLevelOption
   return assemble(model, pipeline, checked, source, unkToken);
 }
 
-/** A conversation without content, as the template writes it. */
-function skeleton(chatTemplate: string, source: string): string {
+/** Conversations without content, as the template writes them. */
+function skeletons(chatTemplate: string, source: string): string[] {
   const template = compileChatTemplate(chatTemplate, `${source}: chatTemplate`, {});
   const roles = ['system', 'user', 'assistant'] as const;
   const messages = roles.map((role) => ({ role, content: '' }));
-  return template.render(messages, false) + template.render(messages.slice(0, 2), true);
+  return [template.render(messages, false), template.render(messages.slice(0, 2), true)];
 }
