@@ -5,7 +5,7 @@
  */
 import onnxProto from 'onnx-proto';
 import { type Dim, factors, type Shape } from './dims.js';
-import type { Constant, Dtype, ExternalData, Graph, Node, Value } from './graph.js';
+import type { Constant, Dtype, Emitter, ExternalData, Graph, Node, NodeOptions, Value } from './graph.js';
 
 const { onnx } = onnxProto;
 type NodeProto = onnxProto.onnx.INodeProto;
@@ -17,21 +17,8 @@ const OPSET = 20;
 const DATA_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
 const EXTERNAL_LOCATION = 1;
 
-export type AttributeValue = number | string | readonly number[];
-
-export interface NodeOptions {
-  /** `com.microsoft` for ONNX Runtime's fused operators; the default is the ONNX domain. */
-  domain?: 'com.microsoft';
-  /** Integers unless listed in `floats`. */
-  attributes?: Record<string, AttributeValue>;
-  /** Float attributes, which the protobuf tells apart from integers. */
-  floats?: Record<string, number>;
-  /** Number of outputs or their names; one fresh name by default. */
-  outputs?: number | readonly string[];
-}
-
-/** What an operator emits through: ONNX nodes, constants and run-time sizes. */
-export class EmitContext {
+/** The emitter of one graph. */
+export class EmitContext implements Emitter {
   readonly nodes: NodeProto[] = [];
   readonly initializers: TensorProto[] = [];
   readonly #graph: Graph;

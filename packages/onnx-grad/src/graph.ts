@@ -4,7 +4,6 @@
  * (`grad.ts`).
  */
 import { canonicalShape, formatShape, type Shape } from './dims.js';
-import type { EmitContext } from './emit.js';
 
 export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
 
@@ -38,6 +37,39 @@ export interface ExternalData {
   readonly storage: 'float32' | 'float16' | 'bfloat16';
 }
 
+export type AttributeValue = number | string | readonly number[];
+
+export interface NodeOptions {
+  /** `com.microsoft` for ONNX Runtime's fused operators; the default is the ONNX domain. */
+  domain?: 'com.microsoft';
+  /** Integers unless listed in `floats`. */
+  attributes?: Record<string, AttributeValue>;
+  /** Float attributes, which the protobuf tells apart from integers. */
+  floats?: Record<string, number>;
+  /** Number of outputs or their names; one fresh name by default. */
+  outputs?: number | readonly string[];
+}
+
+/** What an operator emits through: ONNX nodes, constants and run-time sizes, all known by name. */
+export interface Emitter {
+  /** The ONNX name of a value. */
+  name(value: Value): string;
+  /** Emits one ONNX node and returns the names of its outputs. */
+  node(type: string, inputs: readonly string[], options?: NodeOptions): string[];
+  /** The usual case: one ONNX node for one node of the graph. */
+  simple(node: Node<unknown>, type: string, options?: Omit<NodeOptions, 'outputs'>): void;
+  /** Emits a single node and returns its only output. */
+  one(type: string, inputs: readonly string[], options?: NodeOptions): string;
+  /** An int64 vector constant. */
+  integers(values: readonly number[]): string;
+  /** The run-time value of a dimension as an int64 vector of one element. */
+  dimension(dim: Dim): string;
+  /** A shape as an int64 vector known at run time. */
+  shape(shape: Shape): string;
+  /** The shape operand of a Reshape from `from` to `to`: constants wherever 0 (copy) and -1 (infer) suffice. */
+  reshapeTarget(from: Shape, to: Shape): string;
+}
+
 /**
  * One operator: shape rule, ONNX emission, vector-Jacobian product. `A` are its attributes. An operator without `vjp`
  * stops the gradient (comparisons, index arithmetic).
@@ -50,7 +82,7 @@ export interface Operator<A = unknown> {
    */
   readonly differentiable?: number;
   infer(inputs: readonly Value[], attributes: A): TensorType[];
-  emit(context: EmitContext, node: Node<A>): void;
+  emit(context: Emitter, node: Node<A>): void;
   /**
    * Gradients with respect to the inputs, given those of the outputs (`undefined`: not used by the loss). `needed[i]`
    * tells which inputs lead to a requested gradient; others may be left `undefined`.
