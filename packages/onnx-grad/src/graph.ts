@@ -3,7 +3,7 @@
  * A graph knows nothing of ONNX: each operator brings its own emission (`emit.ts`) and its own vector-Jacobian product
  * (`grad.ts`).
  */
-import { type Dim, formatShape, type Shape } from './dims.js';
+import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
 
 export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
 
