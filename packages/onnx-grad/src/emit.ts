@@ -25,13 +25,17 @@ export class EmitContext implements Emitter {
   readonly #names = new Map<Value, string>();
   readonly #dimensions = new Map<string, string>();
   readonly #integers = new Map<string, string>();
+  readonly #emitted: Node[] = [];
   #fresh = 0;
 
-  readonly #live: readonly Node[];
-
-  constructor(graph: Graph, live: readonly Node[]) {
+  constructor(graph: Graph) {
     this.#graph = graph;
-    this.#live = live;
+  }
+
+  /** Emits a node of the graph; those it depends on come before it. */
+  emit(node: Node): void {
+    node.operator.emit(this, node);
+    this.#emitted.push(node);
   }
 
   /** The ONNX name of a value. */
@@ -166,7 +170,7 @@ export class EmitContext implements Emitter {
       return name;
     }
     // A size that arises inside the program (a joined axis): taken from the first value that has it.
-    for (const node of this.#live) {
+    for (const node of this.#emitted) {
       for (const output of node.outputs) {
         const axis = output.shape.indexOf(symbol);
         if (axis < 0) continue;
@@ -175,7 +179,9 @@ export class EmitContext implements Emitter {
         return name;
       }
     }
-    throw new Error(`emit: the symbol ${symbol} is no dimension of any value`);
+    throw new Error(
+      `emit: the symbol ${symbol} is the size of no value that is computed before it is needed`,
+    );
   }
 }
 
@@ -218,7 +224,7 @@ export const SEQUENCE_OUTPUT = '%sequence';
 export function emit(graph: Graph, options: EmitOptions = {}): Program {
   const inPlace = options.inPlace ?? false;
   const nodes = liveNodes(graph);
-  const context = new EmitContext(graph, nodes);
+  const context = new EmitContext(graph);
   const used = new Set<Value>([...nodes.flatMap((node) => node.inputs), ...graph.outputs.values()]);
   for (const [value, constant] of graph.constants) {
     if (used.has(value)) context.initializer(context.name(value), constant);
@@ -226,7 +232,7 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
   for (const [value, data] of graph.externals) {
     if (used.has(value)) context.external(context.name(value), value.shape as number[], data);
   }
-  for (const node of nodes) node.operator.emit(context, node);
+  for (const node of nodes) context.emit(node);
   for (const [name, value] of graph.outputs) {
     context.node('Identity', [context.name(value)], { outputs: [name] });
   }

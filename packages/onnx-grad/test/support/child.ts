@@ -1,0 +1,26 @@
+/** Runs JavaScript in a process of its own: for peaks of memory and whether a process ends. */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+export interface ChildResult {
+  stdout: string;
+  /** Peak resident memory in MiB. */
+  peak: number;
+}
+
+/**
+ * Runs an ES module given as text, in this package's folder (so that it may import the package by name). Rejects when
+ * it fails or takes more than `timeout` milliseconds.
+ */
+export async function runModule(source: string, timeout = 60_000): Promise<ChildResult> {
+  const report = `process.on('exit', () => process.stderr.write('PEAK ' + process.resourceUsage().maxRSS));\n`;
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '--expose-gc', '--eval', report + source],
+    { cwd: fileURLToPath(new URL('../..', import.meta.url)), timeout },
+  );
+  const peak = /PEAK (\d+)$/.exec(stderr)?.[1];
+  if (peak === undefined) throw new Error(`runModule: expected a peak at the end of stderr, found ${stderr}`);
+  return { stdout, peak: Number(peak) / 1024 };
+}
