@@ -18,3 +18,4 @@ export * from './ranking.js';
 export * from './significance.js';
 export * from './table.js';
 export * from './trec.js';
+export * from './retriever.js';

@@ -2,7 +2,7 @@
 import { randomStream } from '../run/index.js';
 import { directPrompt } from '../checkpoint/index.js';
 import type { Policy } from '../model/index.js';
-import type { Anchor, Label, SftData, StepRequest, TrainingSequence } from '../sft/index.js';
+import { type Anchor, type Label, positivesOf, type SftData, type StepRequest, type TrainingSequence } from '../sft/index.js';
 import { advantages, tokenWeights } from './advantage.js';
 import type { ResolvedRlOptions } from './options.js';
 import type { Group, Rollout } from './rollout.js';
@@ -59,7 +59,7 @@ export function updateBatch(
 
   const random = randomStream(options.seed, 'rl', 'negatives', step);
   const queries = groups.map((group) => (group[0] as Rollout).query);
-  const positives = queries.map((query) => random.choice([...query.relevant.keys()]));
+  const positives = queries.map((query) => random.choice(positivesOf(query)));
   const hard = queries.map((query, i) => data.negatives(query, positives[i] as string, random));
   const documents = [...positives, ...hard.filter((id) => id !== undefined)];
   const column = new Map(queries.map((query, i) => [query.id, i]));

@@ -7,7 +7,13 @@ export interface TrainingQuery {
   text: string;
   /** Documents that answer it, with their grades (above 0). */
   relevant: ReadonlyMap<string, number>;
+  /** Which of them are drawn as positives. Default all. */
+  positives?: readonly string[];
 }
+
+/** The documents a query's positive is drawn from. */
+export const positivesOf = ({ relevant, positives }: TrainingQuery): readonly string[] =>
+  positives ?? [...relevant.keys()];
 
 /** Draws a hard negative for a query and the positive chosen for it; `undefined` where there is none. */
 export type NegativeSource = (

@@ -2,6 +2,7 @@ export * from './batch.js';
 export * from './data.js';
 export * from './engine.js';
 export * from './loop.js';
+export * from './negatives.js';
 export * from './optimizer.js';
 export * from './options.js';
 export * from './program.js';

@@ -7,7 +7,7 @@ import { readStateFile, writeStateFile, randomStream } from '../run/index.js';
 import { type Checkpoint, directPrompt, reasoningPrompt, saveCheckpoint } from '../checkpoint/index.js';
 import { parameterFeeds, type Policy, restoreWeights } from '../model/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
-import { EpochSampler, type NegativeSource, type TrainingQuery } from './data.js';
+import { EpochSampler, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import { GradientEngine, type StepRequest } from './engine.js';
 import type { StepRecord, Trainer } from './loop.js';
 import { Optimizer } from './optimizer.js';
@@ -111,7 +111,7 @@ export class SftTrainer implements Trainer {
     const { queries, negatives } = this.#data;
     const random = randomStream(this.#options.seed, 'sft', 'step', index);
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
-    const positives = chosen.map((query) => random.choice([...query.relevant.keys()]));
+    const positives = chosen.map((query) => random.choice(positivesOf(query)));
     const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
     return layOutBatch(this.#policy, this.#data, this.#options, chosen, positives, hard);
   }

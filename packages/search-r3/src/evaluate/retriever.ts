@@ -1,0 +1,170 @@
+/**
+ * A policy as a retriever on a collection: BM25, the direct embedding, the embedding after reasoning, and their hybrids
+ * with BM25, whose weights are tuned on training queries.
+ */
+import { type Collection, documentText, type Qrels, type Query, type Rankings } from '../dataset/index.js';
+import type { Embedder, Embedding } from '../embed/index.js';
+import { InputError } from '../run/index.js';
+import { ExactIndex } from '../vectors/index.js';
+import { Bm25Index } from './bm25.js';
+import { fusePair, tuneFusionWeight } from './fusion.js';
+
+export interface RetrieverOptions {
+  /** Which of the systems to run. Default all. */
+  systems?: readonly RetrieverSystem[];
+  /** Judgements of training queries, on which the hybrids are tuned; without them no hybrid is made. */
+  tuning?: Qrels;
+  /** Tune on this many of the training queries at most. Default 200. */
+  tuningQueries?: number;
+  /** Documents per ranking. Default 100. */
+  depth?: number;
+  /** Longest text in tokens. Default 512. */
+  maxLength?: number;
+  /** Length limit of the reasoning. Default 44. */
+  maxNewTokens?: number;
+  signal?: AbortSignal;
+  onProgress?: (event: { part: string; done: number; total: number }) => void;
+}
+
+export const RETRIEVER_SYSTEMS = ['bm25', 'direct', 'reasoned', 'hybrid', 'hybrid_reasoned'] as const;
+export type RetrieverSystem = (typeof RETRIEVER_SYSTEMS)[number];
+
+export interface RetrieverRun {
+  rankings: Partial<Record<RetrieverSystem, Rankings>>;
+  /** What was embedded after reasoning, by query id. */
+  reasoned: Map<string, Embedding>;
+  /** Share of the dense score in each hybrid, as tuned. */
+  weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
+}
+
+/** Documents and judged queries of a collection, encoded once and searched by any vectors. */
+export class RetrieverEvaluation {
+  readonly #embedder: Embedder;
+  readonly #collection: Collection;
+  readonly #options: RetrieverOptions;
+  #index: Promise<ExactIndex> | undefined;
+  #bm25: Bm25Index | undefined;
+
+  constructor(embedder: Embedder, collection: Collection, options: RetrieverOptions = {}) {
+    this.#embedder = embedder;
+    this.#collection = collection;
+    this.#options = options;
+  }
+
+  /** Rankings of the judged queries by every system asked for. */
+  async run(qrels: Qrels): Promise<RetrieverRun> {
+    const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
+    const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
+    const queries = this.#queries(qrels);
+    const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {} };
+    const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
+    if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;
+    for (const [dense, hybrid] of [
+      ['direct', 'hybrid'],
+      ['reasoned', 'hybrid_reasoned'],
+    ] as const) {
+      if (!wants(dense, hybrid)) continue;
+      const rankings = await this.#dense(queries, dense === 'reasoned', run.reasoned);
+      run.rankings[dense] = rankings;
+      if (!wants(hybrid) || tuning === undefined || lexical === undefined) continue;
+      const weight = await this.#tune(tuning, dense === 'reasoned');
+      run.weights[hybrid] = weight;
+      run.rankings[hybrid] = fusePair(lexical, rankings, 'min-max', weight);
+    }
+    return run;
+  }
+
+  /** The `depth` best documents for query vectors [queries * dimension], in the order of `ids`. */
+  async search(ids: readonly string[], vectors: Float32Array): Promise<Rankings> {
+    const index = await this.#documents();
+    const { corpus } = this.#collection;
+    const depth = Math.min(this.#options.depth ?? 100, corpus.length);
+    const { rows, scores } = await index.search(vectors, depth);
+    return new Map(
+      ids.map((id, query) => {
+        const own = new Map<string, number>();
+        for (let i = query * depth; i < (query + 1) * depth; i++) {
+          own.set(corpus[rows[i] as number]?.id as string, scores[i] as number);
+        }
+        return [id, own];
+      }),
+    );
+  }
+
+  async dispose(): Promise<void> {
+    await (await this.#index)?.dispose();
+  }
+
+  #queries(qrels: Qrels): Query[] {
+    return [...qrels.keys()].map((id) => {
+      const query = this.#collection.queries.get(id);
+      if (query === undefined) {
+        throw new InputError({ source: 'judgements', field: id, expected: 'a query of the collection', found: 'none' });
+      }
+      return query;
+    });
+  }
+
+  #lexical(queries: readonly Query[]): Rankings {
+    this.#bm25 ??= Bm25Index.build(this.#collection.corpus);
+    return this.#bm25.rank(queries, this.#options.depth ?? 100);
+  }
+
+  async #dense(
+    queries: readonly Query[],
+    reasoning: boolean,
+    reasoned: Map<string, Embedding>,
+  ): Promise<Rankings> {
+    await this.#documents();
+    const embedded = await this.#embed(
+      reasoning ? 'reasoning' : 'queries',
+      queries.map(({ text }) => text),
+      { role: 'query', reasoning },
+    );
+    if (reasoning) for (const [i, { id }] of queries.entries()) reasoned.set(id, embedded[i] as Embedding);
+    return this.search(
+      queries.map(({ id }) => id),
+      matrixOf(embedded, this.#embedder.dimension),
+    );
+  }
+
+  async #tune(tuning: Qrels, reasoning: boolean): Promise<number> {
+    const limited: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
+    const queries = this.#queries(limited);
+    const dense = await this.#dense(queries, reasoning, new Map());
+    return tuneFusionWeight(limited, this.#lexical(queries), dense, { method: 'min-max', metric: 'ndcg@10' }).weight;
+  }
+
+  #documents(): Promise<ExactIndex> {
+    this.#index ??= (async () => {
+      const texts = this.#collection.corpus.map(documentText);
+      const embedded = await this.#embed('documents', texts, { role: 'document', reasoning: false });
+      const index = await ExactIndex.create(this.#embedder.dimension, { capacity: texts.length });
+      index.setAll(matrixOf(embedded, this.#embedder.dimension), texts.length);
+      return index;
+    })();
+    return this.#index;
+  }
+
+  #embed(
+    part: string,
+    texts: readonly string[],
+    how: { role: 'query' | 'document'; reasoning: boolean },
+  ): Promise<Embedding[]> {
+    const { maxLength, maxNewTokens, signal, onProgress } = this.#options;
+    return this.#embedder.embed(texts, {
+      ...how,
+      ...(maxLength !== undefined && { maxLength }),
+      ...(maxNewTokens !== undefined && { maxNewTokens }),
+      ...(signal && { signal }),
+      ...(onProgress && { onProgress: (done: number, total: number) => onProgress({ part, done, total }) }),
+    });
+  }
+}
+
+/** Vectors as the rows of one matrix. */
+export function matrixOf(embedded: readonly Embedding[], dimension: number): Float32Array {
+  const matrix = new Float32Array(embedded.length * dimension);
+  for (const [i, { vector }] of embedded.entries()) matrix.set(vector, i * dimension);
+  return matrix;
+}

@@ -1,0 +1,96 @@
+/** What the stages train on: a collection, its two disjoint sets of training queries, and texts by document id. */
+import {
+  atlasCollection,
+  type Collection,
+  documentText,
+  generateAtlas,
+  loadBeir,
+  titlePairs,
+} from '../dataset/index.js';
+import { InputError, randomStream } from '../run/index.js';
+import { lexicalNegatives, type NegativeSource, type TrainingQuery, trainingQueries } from '../sft/index.js';
+
+/** The name of the built-in world where a BEIR folder is expected. */
+export const ATLAS = 'atlas';
+
+/** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
+export async function loadCollection(source: string, seed = 0): Promise<Collection> {
+  return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source);
+}
+
+export interface TrainingDataOptions {
+  /** Split of stage 1. Default: `sft` where there is one, else a share of `train`. */
+  sftSplit?: string;
+  /** Split of stage 2. Default: `rl` where there is one, else the rest of `train`. */
+  rlSplit?: string;
+  /** Share of `train` for stage 1 where both stages draw on it. Default 0.5. */
+  sftShare?: number;
+  /** Add the titles of the corpus as queries for their texts, in stage 1. Default false. */
+  titlePairs?: boolean;
+  seed?: number;
+}
+
+export interface TrainingData {
+  sft: TrainingQuery[];
+  rl: TrainingQuery[];
+  /** Text of a document as it is embedded. */
+  document: (id: string) => string;
+  negatives: NegativeSource;
+}
+
+/** The document without its title, as positive of the title: an id that no corpus has. */
+const bodyOf = (id: string) => `${id}\u0000body`;
+
+/** Queries of both stages, never the same query in both. @throws InputError where a split is missing or shared. */
+export function trainingData(collection: Collection, options: TrainingDataOptions = {}): TrainingData {
+  const { sft, rl } = stageQueries(collection, options);
+  const texts = new Map(collection.corpus.map((document) => [document.id, documentText(document)]));
+  if (options.titlePairs ?? false) {
+    for (const { query, positive, text } of titlePairs(collection.corpus)) {
+      const body = bodyOf(positive);
+      texts.set(body, text);
+      const relevant = new Map([
+        [positive, 1],
+        [body, 1],
+      ]);
+      sft.push({ id: `title ${positive}`, text: query, relevant, positives: [body] });
+    }
+  }
+  return {
+    sft,
+    rl,
+    document: (id) => {
+      const text = texts.get(id);
+      if (text === undefined) throw new RangeError(`no document ${id} in the collection`);
+      return text;
+    },
+    negatives: lexicalNegatives(collection.corpus),
+  };
+}
+
+function stageQueries(
+  collection: Collection,
+  { sftSplit, rlSplit, sftShare = 0.5, seed = 0 }: TrainingDataOptions,
+): { sft: TrainingQuery[]; rl: TrainingQuery[] } {
+  const has = (split: string) => collection.qrels.has(split);
+  const first = sftSplit ?? (has('sft') ? 'sft' : 'train');
+  const second = rlSplit ?? (has('rl') ? 'rl' : 'train');
+  if (first === second) {
+    const all = randomStream(seed, 'stages').shuffle(trainingQueries(collection, first));
+    const cut = Math.round(all.length * sftShare);
+    return { sft: all.slice(0, cut), rl: all.slice(cut) };
+  }
+  const [sft, rl] = [trainingQueries(collection, first), trainingQueries(collection, second)];
+  const known = new Set(sft.map(({ id }) => id));
+  const shared = rl.find(({ id }) => known.has(id));
+  if (shared !== undefined) {
+    throw new InputError({
+      source: `split ${second}`,
+      field: shared.id,
+      expected: `queries that are not in the split ${first} of stage 1`,
+      found: 'one that is',
+      remedy: 'Rewards start saturated on queries seen in stage 1.',
+    });
+  }
+  return { sft, rl };
+}

@@ -1,0 +1,50 @@
+/** Evaluation of a policy on a split of a collection: the rankings of all systems, and what they are worth. */
+import type { Collection, Qrels } from '../dataset/index.js';
+import { Embedder } from '../embed/index.js';
+import {
+  type DefaultMetric,
+  type Evaluation,
+  evaluateRankings,
+  RetrieverEvaluation,
+  type RetrieverOptions,
+  type RetrieverRun,
+} from '../evaluate/index.js';
+import type { Policy } from '../model/index.js';
+import { InputError } from '../run/index.js';
+
+export interface PolicyEvaluation extends RetrieverRun {
+  evaluation: Evaluation<DefaultMetric>;
+  /** Share of reasonings that the model ended with the embed token by itself. */
+  completed: number | null;
+}
+
+/** The judgements of a split. @throws InputError naming the splits there are. */
+export function splitOf(collection: Collection, split: string): Qrels {
+  const qrels = collection.qrels.get(split);
+  if (qrels !== undefined) return qrels;
+  const found = [...collection.qrels.keys()].join(', ') || 'no splits';
+  throw new InputError({ source: 'collection', field: 'split', expected: `the split ${split}`, found });
+}
+
+/** Runs and compares the systems on the judged queries of `qrels`. */
+export async function evaluatePolicy(
+  policy: Policy,
+  collection: Collection,
+  qrels: Qrels,
+  options: RetrieverOptions & { seed?: number } = {},
+): Promise<PolicyEvaluation> {
+  const { seed = 0, ...retriever } = options;
+  const embedder = await Embedder.create(policy);
+  const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
+  try {
+    const run = await retrieval.run(qrels);
+    const evaluation = evaluateRankings(qrels, run.rankings, { seed });
+    const reasoned = [...run.reasoned.values()];
+    const completed =
+      reasoned.length === 0 ? null : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
+    return { ...run, evaluation, completed };
+  } finally {
+    await retrieval.dispose();
+    await embedder.dispose();
+  }
+}

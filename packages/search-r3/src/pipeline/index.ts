@@ -1,0 +1,3 @@
+export * from './data.js';
+export * from './evaluate.js';
+export * from './stages.js';
