@@ -3,6 +3,7 @@
  * works with only when it runs, so that `--help` stays quick.
  */
 import type { Command } from 'commander';
+import { demoCommand } from './demo.js';
 import { inspectCommand } from './inspect.js';
 
-export const commands: readonly (() => Command)[] = [inspectCommand];
+export const commands: readonly (() => Command)[] = [demoCommand, inspectCommand];

@@ -1,0 +1,133 @@
+/** One seed of the built-in world through both stages, with controls: the parts of the `atlas` benchmark. */
+import { fileURLToPath } from 'node:url';
+import { loadCheckpoint, reasoningPrompt } from 'search-r3/checkpoint';
+import { atlasCollection, generateAtlas } from 'search-r3/dataset';
+import { SequenceEncoder } from 'search-r3/embed';
+import { bootstrapInterval, randomisationTest, RetrieverEvaluation, scoreRankings } from 'search-r3/evaluate';
+import { frozenCopy, parameterFeeds } from 'search-r3/model';
+import { evaluatePolicy, runRl, runSft, trainingData } from 'search-r3/pipeline';
+import { ATLAS_PROMPTS } from 'search-r3/pretrain';
+import { rlOptionsSchema } from 'search-r3/rl';
+import { randomStream } from 'search-r3/run';
+import { sftOptionsSchema } from 'search-r3/sft';
+
+export const BASE = fileURLToPath(new URL('../../packages/search-r3/assets/atlas-base', import.meta.url));
+
+/** Everything that a seed decides: splits, training queries; the base is shared. */
+export async function setUp(seed) {
+  const world = generateAtlas();
+  const collection = atlasCollection(world, seed);
+  const data = trainingData(collection, { seed });
+  const base = await loadCheckpoint(process.env.ATLAS_BASE ?? BASE);
+  return { seed, world, collection, data, base, qrels: collection.qrels.get('test') };
+}
+
+export async function trainSft(context, options = {}, loop = {}) {
+  const resolved = sftOptionsSchema.parse({ seed: context.seed, maxQueries: 1280, ...options });
+  return runSft(context.base, context.data, resolved, loop, ATLAS_PROMPTS);
+}
+
+/** Stage 2 on a copy of the policy; gives the trained copy. */
+export async function trainRl(context, policy, options = {}, loop = {}) {
+  const trained = frozenCopy(policy);
+  const resolved = rlOptionsSchema.parse({ seed: context.seed, ...options });
+  await runRl(trained, context.collection, context.data, resolved, loop);
+  return trained;
+}
+
+const perQuery = (scores) => [...scores.perQuery.values()];
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** nDCG@10 of a policy by system: mean, interval, per query, by kind of query and by number of facts. */
+export async function measure(context, policy, systems = ['direct', 'reasoned'], qrels = context.qrels) {
+  const run = await evaluatePolicy(policy, context.collection, qrels, { systems });
+  const result = { completed: run.completed };
+  for (const [system, rankings] of Object.entries(run.rankings)) {
+    const scores = scoreRankings(qrels, rankings, ['ndcg@10'])['ndcg@10'];
+    result[system] = {
+      mean: scores.mean,
+      interval: bootstrapInterval(perQuery(scores)),
+      perQuery: scores.perQuery,
+      byKind: byKind(context, scores.perQuery),
+    };
+  }
+  return { ...result, reasoned_texts: run.reasoned };
+}
+
+function byKind(context, scores) {
+  const groups = {};
+  for (const [id, score] of scores) {
+    const { kind, facts } = context.collection.atlas.get(id);
+    const name = `${kind} (${facts.length})`;
+    groups[name] ??= [];
+    groups[name].push(score);
+  }
+  return Object.fromEntries(Object.entries(groups).map(([name, values]) => [name, mean(values)]));
+}
+
+/** Paired randomisation of two per-query score maps. */
+export function compare(a, b) {
+  const ids = [...a.keys()];
+  return randomisationTest(
+    ids.map((id) => a.get(id)),
+    ids.map((id) => b.get(id)),
+  );
+}
+
+/** nDCG@10 where the model embeds a reasoning that is not its own for the query: another's, shuffled words, none. */
+export async function controls(context, policy, reasoned) {
+  const ids = [...context.qrels.keys()];
+  const random = randomStream(context.seed, 'controls');
+  const own = ids.map((id) => reasoned.get(id).reasoning);
+  // A rotation by a random amount gives every query the reasoning of another one.
+  const shift = 1 + random.integer(ids.length - 1);
+  const variants = {
+    own,
+    other_query: own.map((_, i) => own[(i + shift) % own.length]),
+    shuffled_words: own.map((text) => random.shuffle(text.split(' ')).join(' ')),
+    empty: own.map(() => ''),
+  };
+  const { tokenizer, prompts, embedId, config } = policy;
+  const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+  const { Embedder } = await import('search-r3/embed');
+  const embedder = await Embedder.create(policy);
+  const retrieval = new RetrieverEvaluation(embedder, context.collection);
+  const result = {};
+  for (const [name, texts] of Object.entries(variants)) {
+    const sequences = ids.map((id, i) => [
+      ...reasoningPrompt(tokenizer, prompts, context.collection.queries.get(id).text).ids,
+      ...tokenizer.encode(texts[i]),
+      embedId,
+    ]);
+    const rankings = await retrieval.search(ids, await encoder.encode(sequences));
+    result[name] = scoreRankings(context.qrels, rankings, ['ndcg@10'])['ndcg@10'].mean;
+  }
+  await retrieval.dispose();
+  await embedder.dispose();
+  await encoder.dispose();
+  return result;
+}
+
+/** Stage 1 again for about `seconds` on the queries of both stages together: what more supervision alone would give. */
+export async function continueSft(context, policy, seconds, options = {}) {
+  const union = { ...context.data, sft: [...context.data.sft, ...context.data.rl] };
+  const run = (steps) =>
+    runSft(
+      frozenCopy(policy),
+      union,
+      sftOptionsSchema.parse({
+        seed: context.seed + 1,
+        steps,
+        ...options,
+        optimization: { warmupSteps: 0, ...options.optimization },
+      }),
+      {},
+      policy.prompts,
+    );
+  const probe = Date.now();
+  await run(5);
+  const perStep = (Date.now() - probe) / 5 / 1000;
+  const steps = Math.max(10, Math.round(seconds / perStep));
+  return { policy: await run(steps), steps };
+}
+

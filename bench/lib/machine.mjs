@@ -1,0 +1,127 @@
+/** What a measurement ran on, and the machine's own yardstick: the rate of a large matrix product in ONNX Runtime. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import os from 'node:os';
+import { fileURLToPath } from 'node:url';
+import onnxProto from 'onnx-proto';
+import * as ort from 'onnxruntime-node';
+
+const { onnx } = onnxProto;
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FLOAT = 1;
+const INT64 = 7;
+
+function git(...args) {
+  try {
+    return execFileSync('git', args, {
+      cwd: ROOT,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The commit measured, with `+changes` where files differ from it; `unknown` outside a git checkout. */
+export function commit() {
+  const head = git('rev-parse', '--short=12', 'HEAD');
+  if (head === undefined) return 'unknown';
+  return git('status', '--porcelain') === '' ? head : `${head}+changes`;
+}
+
+/** Processor, cores, memory, load and versions. */
+export function machineInfo() {
+  const cpus = os.cpus();
+  const ortPackage = new URL('../../node_modules/onnxruntime-node/package.json', import.meta.url);
+  return {
+    cpu: cpus[0]?.model ?? 'unknown',
+    cores: cpus.length,
+    memoryGb: Math.round(os.totalmem() / 2 ** 30),
+    loadBefore: Number(os.loadavg()[0].toFixed(2)),
+    platform: `${os.platform()} ${os.arch()}`,
+    node: process.version,
+    onnxruntime: JSON.parse(readFileSync(ortPackage, 'utf8')).version,
+    commit: commit(),
+  };
+}
+
+/** Peak resident memory of this process since `resetPeakMemory`, in MB. */
+export const peakMemoryMb = () => Math.round(memoryStatus('VmHWM') ?? process.resourceUsage().maxRSS / 1024);
+
+/** Lets the peak start again from what is resident now. Returns whether the system allows it (Linux does). */
+export function resetPeakMemory() {
+  try {
+    execFileSync('sh', ['-c', `echo 5 > /proc/${process.pid}/clear_refs`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function memoryStatus(field) {
+  try {
+    const line = readFileSync('/proc/self/status', 'utf8').match(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm'));
+    return line === null ? undefined : Number(line[1]) / 1024;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `count` products of size-squares in a chain x = x * b, of which one number is fetched: no time goes into copies. */
+function chain(size, count) {
+  const square = { elemType: FLOAT, shape: { dim: [{ dimValue: size }, { dimValue: size }] } };
+  const one = { elemType: FLOAT, shape: { dim: [{ dimValue: 1 }, { dimValue: 1 }] } };
+  const products = Array.from({ length: count }, (_, i) => ({
+    opType: 'MatMul',
+    input: [i === 0 ? 'a' : `x${i - 1}`, 'b'],
+    output: [`x${i}`],
+  }));
+  const ints = (name, values) => ({ name, dataType: INT64, dims: [values.length], int64Data: values });
+  return onnx.ModelProto.encode(
+    onnx.ModelProto.create({
+      irVersion: 9,
+      opsetImport: [{ domain: '', version: 20 }],
+      graph: {
+        name: 'peak',
+        node: [
+          ...products,
+          { opType: 'Slice', input: [`x${count - 1}`, 'start', 'end'], output: ['corner'] },
+        ],
+        initializer: [ints('start', [0, 0]), ints('end', [1, 1])],
+        input: [
+          { name: 'a', type: { tensorType: square } },
+          { name: 'b', type: { tensorType: square } },
+        ],
+        output: [{ name: 'corner', type: { tensorType: one } }],
+      },
+    }),
+  ).finish();
+}
+
+/**
+ * The best rate in GFLOP/s (2 size^3 per product) of float32 MatMul over `rounds` rounds of `products` products.
+ * `threads`: ONNX Runtime's choice by default.
+ */
+export async function matmulPeak({ size = 2048, products = 4, rounds = 6, threads } = {}) {
+  const session = await ort.InferenceSession.create(chain(size, products), {
+    executionProviders: ['cpu'],
+    logSeverityLevel: 3,
+    ...(threads !== undefined && { intraOpNumThreads: threads }),
+    extra: { session: { force_spinning_stop: '1' } },
+  });
+  // A fixed pattern of mean zero; the second factor is scaled so that the chain neither grows nor dies out.
+  const fill = (scale) => Float32Array.from({ length: size * size }, (_, i) => scale * Math.sin(i * i + 1));
+  const feeds = {
+    a: new ort.Tensor('float32', fill(1), [size, size]),
+    b: new ort.Tensor('float32', fill(Math.SQRT2 / Math.sqrt(size)), [size, size]),
+  };
+  let best = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < rounds; round++) {
+    const start = performance.now();
+    await session.run(feeds);
+    best = Math.min(best, performance.now() - start);
+  }
+  await session.release();
+  return (2 * size ** 3 * products) / best / 1e6;
+}

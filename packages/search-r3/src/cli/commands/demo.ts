@@ -1,0 +1,77 @@
+/** `search-r3 demo`: the built-in world through both stages, in minutes, with a table and a report. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { untilStopped } from '../interrupt.js';
+import { examples, outputOf, withOutput } from '../options.js';
+
+interface Flags {
+  out: string;
+  seed: number;
+  sftSteps?: number;
+  rlSteps?: number;
+  queries?: number;
+  base?: string;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected a whole number of at least 1');
+  return value;
+}
+
+function seed(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value)) throw new InvalidArgumentError('expected a whole number');
+  return value;
+}
+
+export function demoCommand(): Command {
+  const command = new Command('demo')
+    .description(
+      'Teach a small language model to think before it embeds, on the built-in world: both training stages, ' +
+        'an evaluation on held-out queries, and a report.',
+    )
+    .addOption(new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'))
+    .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(seed).default(0))
+    .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(count))
+    .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(count))
+    .addOption(new Option('--queries <n>', 'held-out queries').argParser(count))
+    .addOption(new Option('--base <folder>', 'base model instead of the one of the package'));
+  withOutput(command);
+  examples(command, [
+    { command: 'demo', does: 'The whole demonstration; the report is runs/demo/report.html.' },
+    { command: 'demo --seed 1 --rl-steps 160', does: 'Other splits, a longer stage 2.' },
+  ]);
+  return command.action(async () => {
+    const output = outputOf(command);
+    const { out, ...flags } = command.opts<Flags>();
+    const { runDemo } = await import('../../pipeline/index.js');
+    const display = await output.progress();
+    const result = await untilStopped(output, (signal) =>
+      runDemo({
+        folder: out,
+        seed: flags.seed,
+        ...(flags.sftSteps !== undefined && { sftSteps: flags.sftSteps }),
+        ...(flags.rlSteps !== undefined && { rlSteps: flags.rlSteps }),
+        ...(flags.queries !== undefined && { queries: flags.queries }),
+        ...(flags.base !== undefined && { base: flags.base }),
+        signal,
+        progress: display,
+        onNote: (text) => output.note(text),
+      }),
+    ).finally(() => display.close());
+    output.result(result, () => {
+      const width = Math.max(...result.systems.map(({ system }) => system.length));
+      const rows = result.systems.map(
+        ({ system, ndcg10, interval }) =>
+          `  ${system.padEnd(width)}  ${ndcg10.toFixed(3)}  [${interval.low.toFixed(3)}, ${interval.high.toFixed(3)}]`,
+      );
+      return [
+        `nDCG@10 on ${result.queries} held-out queries, 95 % intervals (${Math.round(result.seconds)} s)`,
+        ...rows,
+        `gain by stage 2: ${result.gain >= 0 ? '+' : ''}${result.gain.toFixed(3)} (p = ${result.p.toPrecision(2)})`,
+        `model:  ${result.model}`,
+        `report: ${result.report}`,
+      ].join('\n');
+    });
+  });
+}
