@@ -1,0 +1,27 @@
+/** The machine's yardstick: a large float32 matrix product in ONNX Runtime, and in PyTorch where it is installed. */
+import { matmulPeak } from './lib/machine.mjs';
+import { startPeer } from './lib/peer.mjs';
+import { interleaved, rounded } from './lib/stats.mjs';
+
+export const description = 'GFLOP/s of a 2048-cube fp32 MatMul: ONNX Runtime against PyTorch';
+
+const SIZE = 2048;
+
+export async function run({ quick, log }) {
+  const peer = await startPeer('train_torch.py');
+  try {
+    const { ours, theirs, ratio } = await interleaved({
+      rounds: quick ? 2 : 8,
+      ours: () => matmulPeak({ size: SIZE, rounds: 3 }),
+      theirs: async () => (await peer.ask(`matmul ${SIZE}`)).gflops,
+      log,
+    });
+    return {
+      figures: rounded({ onnxruntime: ours, torch: theirs, ratio }),
+      sizes: { matmul: SIZE },
+      peer: peer.ready,
+    };
+  } finally {
+    await peer.stop();
+  }
+}
