@@ -23,5 +23,6 @@ export {
 } from './host.js';
 export * from './ops/index.js';
 export * from './session.js';
+export { WorkerSession } from './worker.js';
 
 export const VERSION = '0.1.0';

@@ -59,7 +59,8 @@ export class Session implements RunnableSession {
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       executionMode: 'sequential',
-      logSeverityLevel: 3,
+      // Errors are thrown; ONNX Runtime need not print them as well.
+      logSeverityLevel: 4,
       ...(options.threads !== undefined && { intraOpNumThreads: options.threads }),
       ...(options.profile !== undefined && { enableProfiling: true, profileFilePrefix: options.profile }),
       extra: {
