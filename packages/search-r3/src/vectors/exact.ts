@@ -1,0 +1,277 @@
+/**
+ * The exact index: every search scans all vectors. Measured faster than a graph up to some hundred thousand vectors, with
+ * recall 1 and replacement for the price of a copy; the vectors of a corpus that moves are kept in this one.
+ *
+ * The scan goes over slices of one array, which keeps the score matrix in the cache and out of JavaScript.
+ */
+import { type Feeds, f32 } from 'onnx-grad';
+import { z } from 'zod';
+import { validate } from '../run/validate.js';
+import { mergeBest, sortSlice } from './merge.js';
+import { countRanks, type SliceSpan } from './ranks.js';
+import { Scorer } from './scorer.js';
+import type { SearchResult, VectorIndex } from './types.js';
+
+const optionsSchema = z.strictObject({
+  /** Rows to make room for at once; more are made as needed, by doubling. Default 1,024. */
+  capacity: z.int().positive().default(1024),
+  /** Threads of one search. Default: ONNX Runtime's choice (physical cores). */
+  threads: z.int().positive().optional(),
+});
+
+export type ExactIndexOptions = z.input<typeof optionsSchema>;
+
+/** Rows of a slice at most: twenty slices of this size are faster than one of a million (measured). */
+const SLICE_ROWS = 50_000;
+/** Scores computed at once at most; larger batches of queries are cut. */
+const BLOCK_SCORES = 256 * SLICE_ROWS;
+/**
+ * Slices end at multiples of this, filled up with rows that nothing finds: the kernels compute the columns left over at
+ * the end of a matrix in another order, so that equal vectors would differ in the last bit of their scores.
+ */
+const ROW_ALIGNMENT = 16;
+
+const aligned = (rows: number): number => Math.ceil(rows / ROW_ALIGNMENT) * ROW_ALIGNMENT;
+
+interface Slice extends SliceSpan {
+  feeds: Feeds;
+}
+
+interface Block {
+  /** The first query and their number. */
+  start: number;
+  count: number;
+  feeds: Feeds;
+}
+
+/** See `VectorIndex`. Where vectors have length 1, scores are cosines; equal scores mean equal float32 numbers. */
+export class ExactIndex implements VectorIndex {
+  readonly dimension: number;
+  readonly #scorer: Scorer;
+  /** [capacity * dimension]; finite everywhere. */
+  #data: Float32Array;
+  /** [capacity]: 0 for rows that can be found, otherwise -Infinity. */
+  #penalties: Float32Array;
+  #size = 0;
+  #live = 0;
+
+  private constructor(dimension: number, capacity: number, scorer: Scorer) {
+    this.dimension = dimension;
+    this.#scorer = scorer;
+    this.#data = new Float32Array(capacity * dimension);
+    this.#penalties = new Float32Array(capacity).fill(Number.NEGATIVE_INFINITY);
+  }
+
+  /** An empty index. @throws InputError on options that are none. */
+  static async create(dimension: number, options: ExactIndexOptions = {}): Promise<ExactIndex> {
+    const { capacity, threads } = validate(optionsSchema, options, 'ExactIndex options');
+    if (!Number.isSafeInteger(dimension) || dimension < 1) {
+      throw new RangeError(`ExactIndex: expected a positive dimension, found ${dimension}`);
+    }
+    return new ExactIndex(dimension, aligned(capacity), await Scorer.create(dimension, threads));
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get live(): number {
+    return this.#live;
+  }
+
+  setAll(matrix: Float32Array, count: number): void {
+    if (this.#rowsOf('setAll', matrix) !== count) {
+      throw new RangeError(`setAll: expected ${count * this.dimension} numbers, found ${matrix.length}`);
+    }
+    this.#reserve(count);
+    this.#data.set(matrix);
+    this.#penalties.fill(0, 0, count).fill(Number.NEGATIVE_INFINITY, count);
+    this.#size = count;
+    this.#live = count;
+  }
+
+  set(row: number, vector: Float32Array): void {
+    this.#refuseUnknown('set', row);
+    if (this.#rowsOf('set', vector) !== 1) {
+      throw new RangeError(`set: expected ${this.dimension} numbers, found ${vector.length}`);
+    }
+    this.#data.set(vector, row * this.dimension);
+    if (this.#penalties[row] !== 0) this.#live++;
+    this.#penalties[row] = 0;
+  }
+
+  append(vectors: Float32Array): number {
+    const first = this.#size;
+    const count = this.#rowsOf('append', vectors);
+    this.#reserve(first + count);
+    this.#data.set(vectors, first * this.dimension);
+    this.#penalties.fill(0, first, first + count);
+    this.#size += count;
+    this.#live += count;
+    return first;
+  }
+
+  remove(row: number): void {
+    this.#refuseGone('remove', row);
+    this.#penalties[row] = Number.NEGATIVE_INFINITY;
+    this.#live--;
+  }
+
+  /** The vector of a row: a view, good until the index grows. */
+  vector(row: number): Float32Array {
+    this.#refuseGone('vector', row);
+    return this.#data.subarray(row * this.dimension, (row + 1) * this.dimension);
+  }
+
+  /** Equal scores: the smaller row first. */
+  async search(queries: Float32Array, k: number): Promise<SearchResult> {
+    if (!Number.isSafeInteger(k) || k < 1) throw new RangeError(`search: expected a positive k, found ${k}`);
+    const count = this.#rowsOf('search', queries);
+    const limit = Math.min(k, this.#live);
+    const result = { k: limit, rows: new Int32Array(count * limit), scores: new Float32Array(count * limit) };
+    const slices = limit === 0 ? [] : this.#slices();
+    for (const block of this.#blocks(queries, count)) {
+      let best: SearchResult = { k: 0, rows: new Int32Array(0), scores: new Float32Array(0) };
+      for (const slice of slices) {
+        best = mergeBest(best, await this.#best(block, slice, limit), block.count, limit);
+      }
+      result.rows.set(best.rows, block.start * limit);
+      result.scores.set(best.scores, block.start * limit);
+    }
+    return result;
+  }
+
+  /** All scores, [queries * size]; -Infinity for removed rows. */
+  async scores(queries: Float32Array): Promise<Float32Array> {
+    const count = this.#rowsOf('scores', queries);
+    const size = this.#size;
+    const result = new Float32Array(count * size);
+    const slices = this.#slices();
+    for (const block of this.#blocks(queries, count)) {
+      for (const slice of slices) {
+        const scores = await this.#scorer.scores({ ...block.feeds, ...slice.feeds });
+        for (let i = 0; i < block.count; i++) {
+          const own = scores.subarray(i * slice.length, i * slice.length + slice.rows);
+          result.set(own, (block.start + i) * size + slice.start);
+        }
+      }
+    }
+    return result;
+  }
+
+  /**
+   * The ranks, from 1, of each query's positive rows among all rows. A tie counts against the positive: any other row
+   * with an equal score ranks before it. Positives of one query with equal scores rank in the order given.
+   *
+   * @param positives per query, different rows; a list may be empty.
+   */
+  async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
+    const count = this.#rowsOf('ranks', queries);
+    this.#refusePositives(positives, count);
+    const ranks: number[][] = [];
+    const slices = this.#slices();
+    for (const block of this.#blocks(queries, count)) {
+      const score = (slice: Slice) => this.#scorer.scores({ ...block.feeds, ...slice.feeds });
+      const own = positives.slice(block.start, block.start + block.count);
+      for (const counted of await countRanks(slices, own, score)) ranks.push(counted);
+    }
+    return ranks;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#scorer.dispose();
+  }
+
+  /** The best rows of a slice: at least `limit` of them, or all. */
+  async #best(block: Block, slice: Slice, limit: number): Promise<SearchResult> {
+    const feeds = { ...block.feeds, ...slice.feeds };
+    const k = 2 ** Math.ceil(Math.log2(limit));
+    if (k > slice.length)
+      return sortSlice(await this.#scorer.scores(feeds), slice.length, slice.rows, slice.start);
+    const { scores, indices } = await this.#scorer.best(feeds, k);
+    return { k, scores, rows: Int32Array.from(indices, (index) => slice.start + Number(index)) };
+  }
+
+  /** Slices of nearly equal size, as they are now. */
+  #slices(): Slice[] {
+    const total = aligned(this.#size);
+    const length = aligned(Math.ceil(total / Math.ceil(total / SLICE_ROWS)));
+    const slices: Slice[] = [];
+    for (let start = 0; start < total; start += length) {
+      const end = Math.min(start + length, total);
+      const vectors = this.#data.subarray(start * this.dimension, end * this.dimension);
+      slices.push({
+        start,
+        length: end - start,
+        rows: Math.min(end, this.#size) - start,
+        feeds: {
+          vectors: f32(vectors, [end - start, this.dimension]),
+          penalties: f32(this.#penalties.subarray(start, end), [end - start]),
+        },
+      });
+    }
+    return slices;
+  }
+
+  /** Queries in groups whose scores against a slice fit the memory set aside for them. */
+  *#blocks(queries: Float32Array, count: number): Generator<Block> {
+    const most = Math.floor(BLOCK_SCORES / Math.min(SLICE_ROWS, Math.max(1, aligned(this.#size))));
+    for (let start = 0; start < count; start += most) {
+      const end = Math.min(start + most, count);
+      const part = queries.subarray(start * this.dimension, end * this.dimension);
+      yield { start, count: end - start, feeds: { queries: f32(part, [end - start, this.dimension]) } };
+    }
+  }
+
+  #reserve(rows: number): void {
+    const capacity = this.#penalties.length;
+    if (rows <= capacity) return;
+    const larger = aligned(Math.max(rows, 2 * capacity));
+    const data = new Float32Array(larger * this.dimension);
+    data.set(this.#data.subarray(0, this.#size * this.dimension));
+    const penalties = new Float32Array(larger).fill(Number.NEGATIVE_INFINITY);
+    penalties.set(this.#penalties.subarray(0, this.#size));
+    this.#data = data;
+    this.#penalties = penalties;
+  }
+
+  /** The number of rows of a matrix from outside. */
+  #rowsOf(where: string, matrix: Float32Array): number {
+    const rows = matrix.length / this.dimension;
+    if (!Number.isInteger(rows)) {
+      throw new RangeError(
+        `${where}: expected rows of ${this.dimension} numbers, found ${matrix.length} numbers`,
+      );
+    }
+    // A NaN would outrank nothing and be outranked by nothing.
+    for (let i = 0; i < matrix.length; i++) {
+      if (!Number.isFinite(matrix[i])) {
+        const row = Math.floor(i / this.dimension);
+        throw new RangeError(`${where}: expected finite numbers, found ${matrix[i]} in row ${row}`);
+      }
+    }
+    return rows;
+  }
+
+  #refuseUnknown(where: string, row: number): void {
+    if (Number.isInteger(row) && row >= 0 && row < this.#size) return;
+    throw new RangeError(`${where}: expected a row below ${this.#size}, found ${row}`);
+  }
+
+  #refuseGone(where: string, row: number): void {
+    this.#refuseUnknown(where, row);
+    if (this.#penalties[row] !== 0) throw new RangeError(`${where}: the row ${row} was removed`);
+  }
+
+  #refusePositives(positives: readonly (readonly number[])[], queries: number): void {
+    if (positives.length !== queries) {
+      throw new RangeError(`ranks: expected positives for ${queries} queries, found ${positives.length}`);
+    }
+    for (const [query, rows] of positives.entries()) {
+      for (const row of rows) this.#refuseGone('ranks', row);
+      if (new Set(rows).size !== rows.length) {
+        throw new RangeError(`ranks: expected different positives, found [${rows}] for query ${query}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,2 @@
+export * from './exact.js';
+export * from './types.js';
