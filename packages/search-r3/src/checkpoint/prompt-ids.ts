@@ -77,7 +77,7 @@ function opening(tokenizer: Tokenizer, system: string, content: string): string 
   return tokenizer.renderChat(messages, { addGenerationPrompt: true });
 }
 
-/** How far back a cut moves to the last white space, in UTF-16 units: half a word is worse than none. */
+/** How far from its end, in characters, a word is looked for at a cut: half a word is worse than none. */
 const WORD_LIMIT = 64;
 
 /** The prompt with as long a beginning of the text as `maxTokens` allows. */
@@ -108,8 +108,9 @@ function fit(
 }
 
 /**
- * Searches the longest beginning that fits. The number of ids is nearly linear in that of characters, so guesses by
- * proportion alternate with halving; each is checked by building the prompt, whatever its tokenizer does at the cut.
+ * Searches a beginning that fills the bound, or the longest one. The number of ids is nearly linear in that of
+ * characters, so most guesses are by proportion; each is checked by building the prompt, whatever its tokenizer does at
+ * the cut.
  */
 function longest(
   content: string,
@@ -120,19 +121,28 @@ function longest(
 ): number[] {
   let [low, high] = [0, content.length];
   let [best, above] = [bare, whole.length];
-  for (let step = 0; high - low > 1; step++) {
-    const share = step % 2 === 0 ? (maxTokens - best.length + 0.5) / (above - best.length) : 0.5;
+  for (let step = 1; high - low > 1 && best.length < maxTokens; step++) {
+    // Halving now and then, against texts of uneven density.
+    const share = step % 3 === 0 ? 0.5 : (maxTokens - best.length + 0.5) / (above - best.length);
     const middle = Math.min(high - 1, Math.max(low + 1, Math.round(low + share * (high - low))));
     const ids = build(content.slice(0, onCodePoint(content, middle)));
     if (ids.length <= maxTokens) [low, best] = [middle, ids];
     else [high, above] = [middle, ids.length];
   }
-  const cut = onCodePoint(content, low);
-  if (cut === 0 || /\s/u.test(content.charAt(cut))) return best;
-  const word = /\s+\S{1,64}$/u.exec(content.slice(Math.max(0, cut - 2 * WORD_LIMIT), cut))?.[0];
-  if (word === undefined) return best;
-  const shorter = build(content.slice(0, cut - word.length));
-  return shorter.length <= maxTokens ? shorter : best;
+  for (const end of wordEnds(content, onCodePoint(content, low))) {
+    const ids = build(content.slice(0, end));
+    if (ids.length <= maxTokens) return ids;
+  }
+  return best;
+}
+
+/** Where to cut rather than at `cut`: after the word it goes through, which may still fit, or before it. */
+function wordEnds(content: string, cut: number): number[] {
+  const rest = /^\S*/u.exec(content.slice(cut, cut + WORD_LIMIT))?.[0].length ?? 0;
+  const partial = rest === 0 ? /\s+$/u : /\s+\S*$/u;
+  const left = partial.exec(content.slice(Math.max(0, cut - WORD_LIMIT), cut))?.[0].length;
+  const ends = rest === 0 || rest === WORD_LIMIT ? [] : [cut + rest];
+  return left === undefined ? ends : [...ends, cut - left];
 }
 
 /** The position itself, or the one before where it would part a surrogate pair. */

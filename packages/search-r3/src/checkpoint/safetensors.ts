@@ -40,7 +40,7 @@ export async function openSafetensors(path: string): Promise<TensorSource> {
     const { tensors } = parseHeader(header, info.size, path);
     return {
       entries: tensors,
-      read: (name) => readTensor(file, lookUp(tensors, name, path), path),
+      read: async (name) => readTensor(file, lookUp(tensors, name, path), path),
       close: () => file.close(),
     };
   } catch (error) {

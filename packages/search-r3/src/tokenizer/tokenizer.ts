@@ -1,9 +1,12 @@
 /**
  * A tokenizer as Hugging Face folders hold it. Text is split by @huggingface/tokenizers, the pure JavaScript
- * implementation of the format: no native binary, and equal ids wherever it runs.
+ * implementation of the format. On 5,183 abstracts (1.77M tokens) it took 6-10 s, the native package in batches 5 s,
+ * with equal ids; half the speed is cheap beside the model's, and saves 64 MB of binaries.
  */
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
 import { type ChatMessage, type ChatTemplate, compileChatTemplate } from './chat-template.js';
 import {
   chatTemplate,
@@ -15,10 +18,12 @@ import {
 } from './files.js';
 import { type Implementation, implementTokenizer } from './implementation.js';
 
-export interface LoadTokenizerOptions {
+const loadSchema = z.strictObject({
   /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
-  defaultChatTemplate?: string;
-}
+  defaultChatTemplate: z.string().optional(),
+});
+
+export type LoadTokenizerOptions = z.input<typeof loadSchema>;
 
 export interface EncodeOptions {
   /** Add what the tokenizer's post-processor puts around a text (Llama's bos token). Default false. */
@@ -65,8 +70,8 @@ export class Tokenizer {
    * @throws InputError on missing or garbled files, and on parts the library does not know.
    */
   static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
+    const { defaultChatTemplate } = validate(loadSchema, options, 'tokenizer options');
     const files = await readTokenizerFiles(folder);
-    const { defaultChatTemplate } = options;
     if (defaultChatTemplate !== undefined && chatTemplate(files) === undefined) {
       files.config = { ...files.config, chat_template: defaultChatTemplate };
     }

@@ -218,6 +218,7 @@ describe('chat templates', () => {
     expect((await Tokenizer.load(folder)).renderChat(MESSAGES.slice(1))).toBe(text);
     const own = await Tokenizer.load(await folderOf({ ...files, 'chat_template.jinja': 'own' }), options);
     expect(own.renderChat(MESSAGES)).toBe('own');
+    await expect(Tokenizer.load(folder, { chatTemplate: 'x' } as never)).rejects.toThrow(/"chatTemplate"/);
   });
 
   test('the date is always the same', async () => {
