@@ -2,7 +2,7 @@ export * from './attention.js';
 export * from './cache.js';
 export * from './elementwise.js';
 export * from './gather.js';
-export * from './matmul.js';
+export { type GemmOptions, gemm, linear, type MatmulOptions, matmul } from './matmul.js';
 export * from './mean.js';
 export * from './norm.js';
 export * from './reduce.js';

@@ -1,0 +1,56 @@
+/** The README's example does what it says, and its table knows the operators. */
+import { readFile } from 'node:fs/promises';
+import * as engine from 'onnx-grad';
+import { expect, test } from 'vitest';
+import { runModule } from './support/child.js';
+
+const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
+const block = (language: string): string => {
+  const found = [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))];
+  expect(found, `blocks of ${language}`).toHaveLength(1);
+  return found[0]?.[1] as string;
+};
+
+/** Numbers apart from the words around them. */
+const NUMBER = /\d+(?:\.\d+)?/g;
+
+test('the example prints what the README says', async () => {
+  const { stdout } = await runModule(block('js'));
+  const expected = block('text');
+  expect(stdout.replaceAll(NUMBER, '#')).toBe(expected.replaceAll(NUMBER, '#'));
+  const numbers = (text: string) => Array.from(text.matchAll(NUMBER), ([digits]) => Number(digits));
+  for (const [i, value] of numbers(stdout).entries()) {
+    // Kernels of other processors round differently, which training amplifies.
+    const written = numbers(expected)[i] as number;
+    expect(Math.abs(value - written), `${value}, written as ${written}`).toBeLessThan(0.02 * written + 0.01);
+  }
+});
+
+test('the table lists every operator', () => {
+  const rows = readme.split('## Operators')[1]?.split('## ')[0] ?? '';
+  const listed = Array.from(
+    rows.matchAll(/^\| (`.*?`) \|/gm),
+    ([, names]) => names?.match(/\w+/g) ?? [],
+  ).flat();
+  const others = [
+    ...[
+      'VERSION',
+      'Graph',
+      'FeedError',
+      'Session',
+      'WorkerSession',
+      'emit',
+      'dump',
+      'liveNodes',
+      'gradients',
+    ],
+    ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast'],
+    ...['sameShape', 'canonicalShape', 'formatShape', 'normalizeAxis'],
+  ];
+  expect([...listed, ...others].sort()).toEqual(Object.keys(engine).sort());
+});
+
+test('the version is that of the package', async () => {
+  const manifest = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as object;
+  expect(manifest).toMatchObject({ name: 'onnx-grad', version: engine.VERSION });
+});
