@@ -1,0 +1,61 @@
+/** The reference's tiny models as the package takes them: a parsed `config.json`, float32 weights, feeds. */
+import { f32, type HostTensor } from 'onnx-grad';
+import { type ModelConfig, parseConfig, type Weights } from 'search-r3/checkpoint';
+import type { DecoderConfig, Weight } from '../reference/decoder.js';
+import { tinyWeights } from '../reference/fixtures.js';
+
+/** The configuration as Hugging Face would write it. */
+export function huggingFaceConfig(config: DecoderConfig): Record<string, unknown> {
+  const { ropeScaling } = config;
+  return {
+    model_type: config.architecture,
+    vocab_size: config.vocabSize,
+    hidden_size: config.hiddenSize,
+    intermediate_size: config.intermediateSize,
+    num_hidden_layers: config.layers,
+    num_attention_heads: config.heads,
+    num_key_value_heads: config.kvHeads,
+    head_dim: config.headDim,
+    hidden_act: 'silu',
+    max_position_embeddings: 512,
+    rms_norm_eps: config.rmsNormEps,
+    rope_theta: config.ropeTheta,
+    tie_word_embeddings: config.tieWordEmbeddings,
+    attention_bias: config.attentionBias,
+    mlp_bias: config.mlpBias,
+    ...(ropeScaling !== null && {
+      rope_scaling: {
+        rope_type: ropeScaling.type,
+        factor: ropeScaling.factor,
+        low_freq_factor: ropeScaling.lowFreqFactor,
+        high_freq_factor: ropeScaling.highFreqFactor,
+        original_max_position_embeddings: ropeScaling.originalMaxPosition,
+      },
+    }),
+  };
+}
+
+export interface TinyModel {
+  config: ModelConfig;
+  weights: Weights;
+  /** Shares the memory of the weights. */
+  feeds: Record<string, HostTensor>;
+}
+
+export function feedsOf(weights: Weights): Record<string, HostTensor> {
+  return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
+}
+
+/** A model of the package with the weights of a reference model. */
+export function tinyModel(
+  config: DecoderConfig,
+  source: ReadonlyMap<string, Weight> = tinyWeights(config),
+): TinyModel {
+  const weights: Weights = new Map(
+    Array.from(source, ([name, { data, shape }]) => [
+      name,
+      { data: Float32Array.from(data), shape: [...shape] },
+    ]),
+  );
+  return { config: parseConfig(huggingFaceConfig(config)), weights, feeds: feedsOf(weights) };
+}

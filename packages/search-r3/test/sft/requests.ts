@@ -1,0 +1,138 @@
+/** The reference's batches as requests to the gradient engine: its means and sums become label and anchor weights. */
+import { type EngineOptions, GradientEngine, type StepRequest, type TrainingSequence } from 'search-r3/sft';
+import type { TinyModel } from '../model/tiny.js';
+import { EMBED_TOKEN, OLD_VOCABULARY, TINY_GRPO_OPTIONS, TINY_SFT_OPTIONS } from '../reference/fixtures.js';
+import type {
+  GrpoBatch,
+  GrpoObjectiveOptions,
+  SftBatch,
+  SftObjectiveOptions,
+} from '../reference/objectives.js';
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
+const columnsOf = (excluded: readonly boolean[] | undefined, positive: number) =>
+  (excluded ?? []).flatMap((out, column) => (out && column !== positive ? [column] : []));
+
+/** Cross-entropy is a mean over all target tokens, KL over those of the old vocabulary. */
+export function sftRequest(
+  { targets, contrastive }: SftBatch,
+  { weights }: Pick<SftObjectiveOptions, 'weights'>,
+): StepRequest {
+  const labelled = targets.flatMap(({ tokens, start }) => tokens.slice(start));
+  const reasoning = labelled.filter((token) => token < OLD_VOCABULARY).length;
+  const sequences: TrainingSequence[] = targets.map(({ tokens, start }) => ({
+    ids: tokens,
+    embed: tokens.length - 1,
+    labels: range(start - 1, tokens.length - 1).map((position) => ({
+      position,
+      weight: weights.crossEntropy / labelled.length,
+      klWeight: tokens[position + 1] === EMBED_TOKEN ? 0 : weights.kl / reasoning,
+    })),
+  }));
+  // Queries that are targets too share their sequence.
+  const place = (tokens: readonly number[]): number => {
+    const known = sequences.findIndex(({ ids }) => ids === tokens);
+    return known >= 0 ? known : sequences.push({ ids: tokens, labels: [], embed: tokens.length - 1 }) - 1;
+  };
+  const queries = contrastive.queries.map(place);
+  const documents = contrastive.documents.map(place);
+  return {
+    sequences,
+    contrastive: {
+      documents,
+      anchors: queries.map((sequence, q) => ({
+        sequence,
+        positive: contrastive.positives[q] as number,
+        negative: contrastive.negatives[q] as number,
+        infoNceWeight: weights.infoNce / queries.length,
+        tripletWeight: weights.triplet / queries.length,
+        falseNegatives: columnsOf(contrastive.excluded?.[q], contrastive.positives[q] as number),
+      })),
+    },
+  };
+}
+
+/** The token normalisations by their definitions; `rl` has its own, which is tested elsewhere. */
+function tokenWeight(length: number, batch: GrpoBatch, options: GrpoObjectiveOptions): number {
+  const { completions } = batch;
+  const counted = completions
+    .filter(({ masked }) => masked !== true)
+    .reduce((total, { tokens, start }) => total + tokens.length - start, 0);
+  switch (options.normalisation) {
+    case 'dapo':
+      return 1 / counted;
+    case 'grpo':
+      return 1 / (length * completions.length);
+    case 'dr_grpo':
+      return 1 / (completions.length * options.maxCompletionLength);
+    default:
+      throw options.normalisation satisfies never;
+  }
+}
+
+export function grpoRequest(batch: GrpoBatch, options: GrpoObjectiveOptions): StepRequest {
+  const sequences: TrainingSequence[] = batch.completions.map((completion) => {
+    const { tokens, start, advantage } = completion;
+    const weight = completion.masked ? 0 : tokenWeight(tokens.length - start, batch, options);
+    return {
+      ids: tokens,
+      ...(completion.positive !== undefined && { embed: tokens.length - 1 }),
+      labels: range(start - 1, tokens.length - 1).map((position, i) => ({
+        position,
+        weight,
+        klWeight: weight,
+        advantage,
+        oldLogProbability: completion.oldLogProbs[i] as number,
+        referenceLogProbability: completion.referenceLogProbs?.[i] as number,
+      })),
+    };
+  });
+  const better = batch.completions.flatMap(({ advantage, positive, excluded }, sequence) =>
+    advantage > 0 && positive !== undefined ? [{ sequence, positive, excluded }] : [],
+  );
+  const first = sequences.length;
+  for (const ids of batch.documents) sequences.push({ ids, labels: [], embed: ids.length - 1 });
+  return {
+    sequences,
+    temperature: options.samplingTemperature,
+    contrastive: {
+      documents: batch.documents.map((_, i) => first + i),
+      anchors: better.map(({ sequence, positive, excluded }) => ({
+        sequence,
+        positive,
+        infoNceWeight: options.contrastiveWeight / better.length,
+        tripletWeight: 0,
+        falseNegatives: columnsOf(excluded, positive),
+      })),
+    },
+  };
+}
+
+type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint'>;
+
+/** Stage 1 on the reference's options. */
+export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>
+  new GradientEngine(
+    model.config,
+    model.feeds,
+    {
+      tokens: { kind: 'crossEntropy' },
+      baseKl: { base: base.config, vocabulary: OLD_VOCABULARY },
+      contrastive: { tau: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
+      ...extra,
+    },
+    base.feeds,
+  );
+
+/** Stage 2 on the reference's options. */
+export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine =>
+  new GradientEngine(model.config, model.feeds, {
+    tokens: {
+      kind: 'policyGradient',
+      clipLow: TINY_GRPO_OPTIONS.epsilonLow,
+      clipHigh: TINY_GRPO_OPTIONS.epsilonHigh,
+      beta: TINY_GRPO_OPTIONS.beta,
+    },
+    contrastive: { tau: TINY_GRPO_OPTIONS.contrastiveTemperature, margin: 0 },
+    ...extra,
+  });
