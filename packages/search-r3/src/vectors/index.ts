@@ -1,2 +1,13 @@
-export * from './exact.js';
-export * from './types.js';
+export { ExactIndex, type ExactIndexOptions } from './exact.js';
+export { assertCompatible, type IndexFingerprint, type IndexManifest, readManifest } from './manifest.js';
+export {
+  type FoundDocument,
+  type IndexContents,
+  type IndexedDocument,
+  type OpenIndexOptions,
+  openIndex,
+  type SavedIndex,
+  type SaveIndexOptions,
+  saveIndex,
+} from './saved-index.js';
+export type { SearchResult, VectorIndex } from './types.js';

@@ -1,0 +1,100 @@
+/** What a saved index says of itself: `manifest.json` in its folder. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { describeReadFailure, readJson } from '../run/files.js';
+import { validate } from '../run/validate.js';
+
+export const MANIFEST_FILE = 'manifest.json';
+export const VECTORS_FILE = 'vectors.f32';
+export const DOCUMENTS_FILE = 'documents.jsonl';
+
+const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.literal(1) });
+
+const digestSchema = z.strictObject({
+  bytes: z.int().positive(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'),
+});
+
+export const fingerprintSchema = z.strictObject({
+  /** See `checkpointFingerprint` and `promptsFingerprint`. */
+  checkpoint: z.string().min(1),
+  prompts: z.string().min(1),
+});
+
+const manifestSchema = z.strictObject({
+  ...headSchema.shape,
+  count: z.int().positive(),
+  dimension: z.int().positive(),
+  /** Little-endian. */
+  dtype: z.literal('f32'),
+  /** The model whose embeddings these are. */
+  fingerprint: fingerprintSchema,
+  created: z.iso.datetime(),
+  files: z.strictObject({ [VECTORS_FILE]: digestSchema, [DOCUMENTS_FILE]: digestSchema }),
+});
+
+export type IndexManifest = z.output<typeof manifestSchema>;
+
+/** The model that made an index, or is to search it. */
+export type IndexFingerprint = z.output<typeof fingerprintSchema>;
+
+/**
+ * Reads the manifest of a saved index.
+ * @throws InputError where there is none, where it is of another format version, where its figures disagree with each
+ *   other, and where the files it names are missing or of another size. (Their contents `openIndex` checks.)
+ */
+export async function readManifest(folder: string): Promise<IndexManifest> {
+  const path = join(folder, MANIFEST_FILE);
+  const value = await readJson(path);
+  // First, since the fields of another version would be called unknown.
+  validate(headSchema, value, path);
+  const manifest = validate(manifestSchema, value, path);
+  const { count, dimension, files } = manifest;
+  const { bytes } = files[VECTORS_FILE];
+  if (bytes !== count * dimension * Float32Array.BYTES_PER_ELEMENT) {
+    throw new InputError({
+      source: path,
+      field: `files.${VECTORS_FILE}.bytes`,
+      expected: `${count * dimension * Float32Array.BYTES_PER_ELEMENT}, for ${count} vectors of dimension ${dimension}`,
+      found: String(bytes),
+    });
+  }
+  for (const [name, digest] of Object.entries(files)) await refuseWrongSize(join(folder, name), digest.bytes);
+  return manifest;
+}
+
+async function refuseWrongSize(path: string, bytes: number): Promise<void> {
+  const found = await stat(path).then(({ size }) => `${size} bytes`, describeReadFailure);
+  if (found !== `${bytes} bytes`) {
+    throw new InputError({ source: path, expected: `${bytes} bytes, as the manifest says`, found });
+  }
+}
+
+/**
+ * Refuses to search an index with another model than made it: the vectors would have nothing to do with each other.
+ * @throws InputError naming both fingerprints (or dimensions), the model's as expected, the index's as found.
+ */
+export function assertCompatible(
+  manifest: IndexManifest,
+  model: IndexFingerprint & { dimension: number },
+  source = 'index',
+): void {
+  const { fingerprint, dimension } = manifest;
+  const compared = [
+    ['dimension', model.dimension, dimension],
+    ['fingerprint.checkpoint', model.checkpoint, fingerprint.checkpoint],
+    ['fingerprint.prompts', model.prompts, fingerprint.prompts],
+  ] as const;
+  for (const [field, expected, found] of compared) {
+    if (expected === found) continue;
+    throw new InputError({
+      source,
+      field,
+      expected: `${expected}, as of the model`,
+      found: String(found),
+      remedy: 'Search it with the model that made it, or index the corpus again with this one.',
+    });
+  }
+}

@@ -1,0 +1,295 @@
+/**
+ * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
+ * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document a line in the same order,
+ * `manifest.json` what they are and their checksums. Vectors are held in memory, documents stay on the disk.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { endianness } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { publishFolder, writeJsonAtomic } from '../run/files.js';
+import { validate } from '../run/validate.js';
+import { openChecked, readFully, writeChecked } from './checked-file.js';
+import { ExactIndex } from './exact.js';
+import {
+  DOCUMENTS_FILE,
+  fingerprintSchema,
+  type IndexFingerprint,
+  type IndexManifest,
+  MANIFEST_FILE,
+  readManifest,
+  VECTORS_FILE,
+} from './manifest.js';
+import type { VectorIndex } from './types.js';
+
+const documentSchema = z.looseObject({
+  id: z.string().min(1),
+  title: z.string().optional(),
+  text: z.string(),
+});
+
+/** A document as it is kept beside its vector; further fields are metadata, anything JSON can express. */
+export type IndexedDocument = z.output<typeof documentSchema>;
+
+export interface FoundDocument {
+  document: IndexedDocument;
+  /** Cosine. */
+  score: number;
+}
+
+export interface IndexContents {
+  /** [documents * dimension], rows of length 1 in the order of the documents. */
+  vectors: Float32Array;
+  dimension: number;
+  /** At least one; no id twice. */
+  documents: readonly IndexedDocument[];
+  /** The model that made the vectors. */
+  fingerprint: IndexFingerprint;
+}
+
+const saveSchema = z.strictObject({
+  /** Replace a folder that is there; it stays until the new one is complete. Default false. */
+  overwrite: z.boolean().default(false),
+});
+
+export type SaveIndexOptions = z.input<typeof saveSchema>;
+
+/** Files are written and read in pieces of about this many bytes. */
+const PIECE_BYTES = 1 << 24;
+/** By how much the length of an embedding may differ from 1: float32 rounding stays far below. */
+const LENGTH_TOLERANCE = 1e-3;
+const NEWLINE = 10;
+
+/**
+ * Writes the folder of an index, which appears whole or not at all.
+ * @throws InputError where the folder is there already, and on vectors and documents that do not fit each other.
+ */
+export async function saveIndex(
+  folder: string,
+  contents: IndexContents,
+  options: SaveIndexOptions = {},
+): Promise<void> {
+  const { overwrite } = validate(saveSchema, options, 'saveIndex options');
+  requireLittleEndian();
+  const { vectors, dimension, documents } = contents;
+  const fingerprint = validate(fingerprintSchema, contents.fingerprint, 'saveIndex fingerprint');
+  refuseWrongDocuments(documents);
+  if (!Number.isSafeInteger(dimension) || dimension < 1 || vectors.length !== documents.length * dimension) {
+    throw new InputError({
+      source: 'saveIndex',
+      field: 'vectors',
+      expected: `${documents.length} rows of dimension ${dimension}`,
+      found: `${vectors.length} numbers`,
+    });
+  }
+  refuseWrongVectors(vectors, dimension, 'saveIndex', 0);
+  await publishFolder(
+    folder,
+    async (at) => {
+      const files = {
+        [VECTORS_FILE]: await writeChecked(join(at, VECTORS_FILE), pieces(vectors)),
+        [DOCUMENTS_FILE]: await writeChecked(join(at, DOCUMENTS_FILE), lines(documents)),
+      };
+      await writeJsonAtomic(join(at, MANIFEST_FILE), {
+        format: 'search-r3-index',
+        version: 1,
+        count: documents.length,
+        dimension,
+        dtype: 'f32',
+        fingerprint,
+        created: new Date().toISOString(),
+        files,
+      } satisfies IndexManifest);
+    },
+    { replace: overwrite },
+  );
+}
+
+/** An index read from its folder. Rows of `vectors` are numbers of documents. */
+export class SavedIndex {
+  readonly manifest: IndexManifest;
+  readonly vectors: VectorIndex;
+  readonly #path: string;
+  readonly #file: FileHandle;
+  /** Where each document starts in the file, and at last its size. */
+  readonly #offsets: Float64Array;
+
+  /** Use `openIndex`. */
+  constructor(
+    manifest: IndexManifest,
+    vectors: VectorIndex,
+    documents: { path: string; file: FileHandle; offsets: Float64Array },
+  ) {
+    this.manifest = manifest;
+    this.vectors = vectors;
+    this.#path = documents.path;
+    this.#file = documents.file;
+    this.#offsets = documents.offsets;
+  }
+
+  /** The document of a row. @throws InputError where its line is no document. */
+  async document(row: number): Promise<IndexedDocument> {
+    const [start, end] = [this.#offsets[row], this.#offsets[row + 1]];
+    if (start === undefined || end === undefined) {
+      throw new RangeError(`document: expected a row below ${this.manifest.count}, found ${row}`);
+    }
+    const bytes = Buffer.alloc(end - start);
+    await readFully(this.#file, bytes, start, this.#path);
+    const source = `${this.#path}:${row + 1}`;
+    try {
+      return validate(documentSchema, JSON.parse(bytes.toString('utf8')), source);
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new InputError({ source, expected: 'a JSON object', found: error.message });
+    }
+  }
+
+  /** For each of the queries [queries * dimension] its `k` nearest documents, best first; all where there are fewer. */
+  async search(queries: Float32Array, k: number): Promise<FoundDocument[][]> {
+    const { k: found, rows, scores } = await this.vectors.search(queries, k);
+    return Promise.all(
+      Array.from({ length: queries.length / this.manifest.dimension }, (_, query) =>
+        Promise.all(
+          Array.from({ length: found }, async (_, i) => ({
+            document: await this.document(rows[query * found + i] as number),
+            score: scores[query * found + i] as number,
+          })),
+        ),
+      ),
+    );
+  }
+
+  async dispose(): Promise<void> {
+    await this.vectors.dispose();
+    await this.#file.close();
+  }
+}
+
+const openSchema = z.strictObject({
+  /** Threads of one search. Default: ONNX Runtime's choice (physical cores). */
+  threads: z.int().positive().optional(),
+});
+
+export type OpenIndexOptions = z.input<typeof openSchema>;
+
+/**
+ * Opens a saved index; every byte is read and checked. To be closed with `dispose`. Whether a model may search it, see
+ * `assertCompatible`.
+ * @throws InputError naming the file where one is missing, cut short, changed, or not what the manifest says.
+ */
+export async function openIndex(folder: string, options: OpenIndexOptions = {}): Promise<SavedIndex> {
+  const { threads } = validate(openSchema, options, 'openIndex options');
+  requireLittleEndian();
+  const manifest = await readManifest(folder);
+  const vectors = await ExactIndex.create(manifest.dimension, {
+    capacity: manifest.count,
+    ...(threads !== undefined && { threads }),
+  });
+  try {
+    await readVectors(join(folder, VECTORS_FILE), manifest, vectors);
+    return new SavedIndex(manifest, vectors, await openDocuments(join(folder, DOCUMENTS_FILE), manifest));
+  } catch (error) {
+    await vectors.dispose();
+    throw error;
+  }
+}
+
+async function readVectors(
+  path: string,
+  { dimension, files }: IndexManifest,
+  into: ExactIndex,
+): Promise<void> {
+  const rowBytes = dimension * Float32Array.BYTES_PER_ELEMENT;
+  const pieceBytes = Math.max(1, Math.floor(PIECE_BYTES / rowBytes)) * rowBytes;
+  const file = await openChecked(path, files[VECTORS_FILE], pieceBytes, (piece) => {
+    const rows = new Float32Array(
+      piece.buffer,
+      piece.byteOffset,
+      piece.length / Float32Array.BYTES_PER_ELEMENT,
+    );
+    refuseWrongVectors(rows, dimension, path, into.size);
+    into.append(rows);
+  });
+  await file.close();
+}
+
+async function openDocuments(path: string, { count, files }: IndexManifest) {
+  const offsets = new Float64Array(count + 1);
+  let ends = 0;
+  let position = 0;
+  const file = await openChecked(path, files[DOCUMENTS_FILE], PIECE_BYTES, (piece) => {
+    for (let at = piece.indexOf(NEWLINE); at >= 0; at = piece.indexOf(NEWLINE, at + 1)) {
+      ends++;
+      // Beyond the last there is nothing to write to; the count tells below.
+      offsets[ends] = position + at + 1;
+    }
+    position += piece.length;
+  });
+  if (ends !== count || offsets[count] !== position) {
+    await file.close();
+    const found = ends === count ? 'more after the last' : `${ends}`;
+    throw new InputError({ source: path, field: 'lines', expected: `${count}, as the manifest says`, found });
+  }
+  return { path, file, offsets };
+}
+
+function refuseWrongDocuments(documents: readonly IndexedDocument[]): void {
+  if (documents.length === 0) {
+    throw new InputError({
+      source: 'saveIndex',
+      field: 'documents',
+      expected: 'at least one',
+      found: 'none',
+    });
+  }
+  const rows = new Map<string, number>();
+  for (const [row, document] of documents.entries()) {
+    const { id } = validate(documentSchema, document, `saveIndex documents[${row}]`);
+    const first = rows.get(id);
+    if (first !== undefined) {
+      const found = `"${id}" again, which is documents[${first}]`;
+      throw new InputError({
+        source: `saveIndex documents[${row}]`,
+        field: 'id',
+        expected: 'a new id',
+        found,
+      });
+    }
+    rows.set(id, row);
+  }
+}
+
+/** Embeddings have length 1; anything else, NaN included, was made or stored wrongly. */
+function refuseWrongVectors(matrix: Float32Array, dimension: number, source: string, firstRow: number): void {
+  for (let start = 0; start < matrix.length; start += dimension) {
+    let squares = 0;
+    for (let i = start; i < start + dimension; i++) squares += (matrix[i] as number) ** 2;
+    const length = Math.sqrt(squares);
+    if (Math.abs(length - 1) <= LENGTH_TOLERANCE) continue;
+    const field = `vectors[${firstRow + start / dimension}]`;
+    throw new InputError({ source, field, expected: 'a vector of length 1', found: `length ${length}` });
+  }
+}
+
+function* pieces(vectors: Float32Array): Generator<Uint8Array> {
+  const bytes = new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength);
+  for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
+    yield bytes.subarray(start, start + PIECE_BYTES);
+  }
+}
+
+function* lines(documents: readonly IndexedDocument[]): Generator<Uint8Array> {
+  let text = '';
+  for (const document of documents) {
+    text += `${JSON.stringify(document)}\n`;
+    if (text.length < PIECE_BYTES) continue;
+    yield Buffer.from(text);
+    text = '';
+  }
+  yield Buffer.from(text);
+}
+
+function requireLittleEndian(): void {
+  if (endianness() !== 'LE') throw new Error('saved indexes need a little-endian machine');
+}
