@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { loadCheckpoint, reasoningPrompt } from 'search-r3/checkpoint';
 import { atlasCollection, generateAtlas } from 'search-r3/dataset';
 import { SequenceEncoder } from 'search-r3/embed';
-import { bootstrapInterval, randomisationTest, RetrieverEvaluation, scoreRankings } from 'search-r3/evaluate';
+import { bootstrapInterval, RetrieverEvaluation, randomisationTest, scoreRankings } from 'search-r3/evaluate';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, trainingData } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
@@ -130,4 +130,3 @@ export async function continueSft(context, policy, seconds, options = {}) {
   const steps = Math.max(10, Math.round(seconds / perStep));
   return { policy: await run(steps), steps };
 }
-

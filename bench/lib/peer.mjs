@@ -9,14 +9,15 @@ import { fileURLToPath } from 'node:url';
 
 /**
  * Starts `bench/peers/<script>` with the system's Python (not one of a virtual environment: the peer is Debian's
- * package). `env` is added to the environment; OMP_NUM_THREADS is the number of cores unless given there.
+ * package), or, for our own side of a comparison, `bench/lib/<script>.mjs` with Node. `env` is added to the environment; OMP_NUM_THREADS is the number of cores unless given there.
  *
  * Returns { ready, ask, stop }: the line it greeted with; a function from a request line to its answer (errors when
  * the peer answers {"error"} or ends); and one that ends it.
  */
 export async function startPeer(script, { env = {} } = {}) {
-  const path = fileURLToPath(new URL(`../peers/${script}`, import.meta.url));
-  const child = spawn('/usr/bin/python3', [path], {
+  const own = script.endsWith('.mjs');
+  const path = fileURLToPath(new URL(own ? script : `../peers/${script}`, import.meta.url));
+  const child = spawn(own ? process.execPath : '/usr/bin/python3', [path], {
     env: { ...process.env, OMP_NUM_THREADS: String(os.cpus().length), ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });

@@ -1,0 +1,71 @@
+/** Generation with key/value caches in place against the same with copied caches, and where a GRPO step's time goes. */
+import { initialiseWeights, newConfig } from 'search-r3/checkpoint';
+import { Generator } from 'search-r3/generate';
+import { parameterFeeds } from 'search-r3/model';
+import { setUp, trainRl, trainSft } from './lib/atlas.mjs';
+import { interleaved, median, rounded } from './lib/stats.mjs';
+
+export const description =
+  'generation tokens/s, caches in place against copied, and the parts of a GRPO step';
+
+const PROMPT = 64;
+const NEW = 64;
+
+export async function run({ quick, log }) {
+  const config = newConfig({
+    vocabSize: 2048,
+    hiddenSize: 256,
+    intermediateSize: 704,
+    layers: 6,
+    heads: 8,
+    kvHeads: 4,
+    maxPositions: 1024,
+  });
+  const feeds = parameterFeeds({ weights: initialiseWeights(config, 0) });
+  const inPlace = await Generator.create(config, feeds);
+  const copied = await Generator.create(config, feeds, { copyCaches: true });
+  const figures = {};
+  for (const batch of quick ? [1, 64] : [1, 64, 128]) {
+    const prompts = Array.from({ length: batch }, (_, row) =>
+      Array.from({ length: PROMPT }, (__, i) => (row * 7919 + i * 104729) % config.vocabSize),
+    );
+    const rate = (generator) => async () => {
+      const started = performance.now();
+      await generator.generate(prompts, { maxNewTokens: NEW, temperature: 1, stop: [], slots: batch });
+      return (batch * NEW * 1000) / (performance.now() - started);
+    };
+    await rate(inPlace)();
+    await rate(copied)();
+    figures[`batch${batch}`] = await interleaved({
+      rounds: quick ? 3 : 8,
+      ours: rate(inPlace),
+      theirs: rate(copied),
+      log: (text) => log(`batch ${batch}: ${text}`),
+    });
+  }
+  await inPlace.dispose();
+  await copied.dispose();
+  figures.grpoStep = await parts(quick, log);
+  return { figures: rounded(figures), sizes: { prompt: PROMPT, newTokens: NEW, model: '5.0M' }, seeds: [0] };
+}
+
+/** Median seconds of each part of a GRPO step on the built-in world (16 queries x 8 samples, 600 documents). */
+async function parts(quick, log) {
+  const context = await setUp(0);
+  const policy = await trainSft(context, { steps: 30, maxQueries: 256 });
+  const timings = [];
+  await trainRl(
+    context,
+    policy,
+    { steps: quick ? 8 : 25 },
+    {
+      onStep: (step, record) => {
+        // The first steps compile their programs.
+        if (step > 3) timings.push(record.timings);
+        log(`GRPO step ${step}`);
+      },
+    },
+  );
+  const names = [...new Set(timings.flatMap((record) => Object.keys(record)))];
+  return Object.fromEntries(names.map((name) => [name, median(timings.map((record) => record[name] ?? 0))]));
+}
