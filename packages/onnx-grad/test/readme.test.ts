@@ -29,7 +29,7 @@ test('the example prints what the README says', async () => {
 test('the table lists every operator', () => {
   const rows = readme.split('## Operators')[1]?.split('## ')[0] ?? '';
   const listed = Array.from(
-    rows.matchAll(/^\| (`.*?`) \|/gm),
+    rows.matchAll(/^\| (`.*?`) *\|/gm),
     ([, names]) => names?.match(/\w+/g) ?? [],
   ).flat();
   const others = [
