@@ -19,6 +19,7 @@ const ROOMS = [
   'sft',
   'pretrain',
   'rl',
+  'pipeline',
   'store',
   'cluster',
   'serve',

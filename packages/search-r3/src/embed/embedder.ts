@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
-import { parameterFeeds, type Policy } from '../model/index.js';
+import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, validate } from '../run/index.js';
 import { SequenceEncoder } from './encoder.js';
 
@@ -178,7 +178,10 @@ export class Embedder {
     return tokens.filter((token) => token !== embedId && !stopIds.includes(token));
   }
 
-  #encode(sequences: readonly (readonly number[])[], { signal, onProgress }: EmbedOptions): Promise<Float32Array> {
+  #encode(
+    sequences: readonly (readonly number[])[],
+    { signal, onProgress }: EmbedOptions,
+  ): Promise<Float32Array> {
     return this.#encoder.encode(sequences, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
   }
 

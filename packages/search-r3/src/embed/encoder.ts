@@ -43,7 +43,10 @@ export class SequenceEncoder {
    * The embedding at the last token of each sequence: [sequences * hidden], unit rows. Sequences are grouped by length,
    * so that little is spent on padding; the order of the result is that of the input.
    */
-  async encode(sequences: readonly (readonly number[])[], options: EncodeOptions = {}): Promise<Float32Array> {
+  async encode(
+    sequences: readonly (readonly number[])[],
+    options: EncodeOptions = {},
+  ): Promise<Float32Array> {
     const { maxTokens = 8192 } = options;
     const width = this.#config.hiddenSize;
     const result = new Float32Array(sequences.length * width);

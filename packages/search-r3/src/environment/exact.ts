@@ -46,7 +46,12 @@ export class ExactEnvironment implements Environment {
     options: ExactEnvironmentOptions,
   ): Promise<ExactEnvironment> {
     if (documents.length === 0) {
-      throw new InputError({ source: 'environment', field: 'documents', expected: 'at least one', found: 'none' });
+      throw new InputError({
+        source: 'environment',
+        field: 'documents',
+        expected: 'at least one',
+        found: 'none',
+      });
     }
     const index = await ExactIndex.create(options.dimension, { capacity: documents.length });
     return new ExactEnvironment(documents, encode, index, options.cut);
@@ -88,7 +93,8 @@ export class ExactEnvironment implements Environment {
   state(): State {
     const { dimension } = this.#index;
     const vectors = new Float32Array(this.#version < 0 ? 0 : this.documents.length * dimension);
-    for (let row = 0; row * dimension < vectors.length; row++) vectors.set(this.#index.vector(row), row * dimension);
+    for (let row = 0; row * dimension < vectors.length; row++)
+      vectors.set(this.#index.vector(row), row * dimension);
     return { metadata: { kind: 'exact', version: this.#version }, arrays: { vectors } };
   }
 

@@ -9,7 +9,11 @@ const discount = (rank: number): number => 1 / Math.log2(rank + 1);
  * @param grades their grades, all above 0.
  * @param cut only ranks up to this count, in the ideal too. Default none.
  */
-export function scaledDcg(ranks: readonly number[], grades: readonly number[], cut = Number.POSITIVE_INFINITY): number {
+export function scaledDcg(
+  ranks: readonly number[],
+  grades: readonly number[],
+  cut = Number.POSITIVE_INFINITY,
+): number {
   let gained = 0;
   for (const [i, rank] of ranks.entries()) if (rank <= cut) gained += (grades[i] as number) * discount(rank);
   const ideal = [...grades]

@@ -15,7 +15,7 @@ export {
   scoreRankings,
 } from './metrics.js';
 export * from './ranking.js';
+export * from './retriever.js';
 export * from './significance.js';
 export * from './table.js';
 export * from './trec.js';
-export * from './retriever.js';

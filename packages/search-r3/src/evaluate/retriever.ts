@@ -99,7 +99,12 @@ export class RetrieverEvaluation {
     return [...qrels.keys()].map((id) => {
       const query = this.#collection.queries.get(id);
       if (query === undefined) {
-        throw new InputError({ source: 'judgements', field: id, expected: 'a query of the collection', found: 'none' });
+        throw new InputError({
+          source: 'judgements',
+          field: id,
+          expected: 'a query of the collection',
+          found: 'none',
+        });
       }
       return query;
     });
@@ -132,7 +137,8 @@ export class RetrieverEvaluation {
     const limited: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
     const queries = this.#queries(limited);
     const dense = await this.#dense(queries, reasoning, new Map());
-    return tuneFusionWeight(limited, this.#lexical(queries), dense, { method: 'min-max', metric: 'ndcg@10' }).weight;
+    return tuneFusionWeight(limited, this.#lexical(queries), dense, { method: 'min-max', metric: 'ndcg@10' })
+      .weight;
   }
 
   #documents(): Promise<ExactIndex> {

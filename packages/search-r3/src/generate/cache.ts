@@ -21,7 +21,10 @@ export class KeyValueCache {
   }
 
   /** Views of `count` slots from `first` on, as feeds and as the outputs that share their memory. */
-  view(first: number, count: number): { feeds: Record<string, HostTensor>; outputs: Record<string, HostTensor> } {
+  view(
+    first: number,
+    count: number,
+  ): { feeds: Record<string, HostTensor>; outputs: Record<string, HostTensor> } {
     const { kvHeads, headDim } = this.#config;
     const row = kvHeads * this.capacity * headDim;
     const shape = [count, kvHeads, this.capacity, headDim];

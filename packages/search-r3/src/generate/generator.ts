@@ -6,7 +6,7 @@
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { padRight, ropeTables } from '../model/index.js';
-import { InterruptedError, type RandomStream, randomStream } from '../run/index.js';
+import { InputError, InterruptedError, type RandomStream, randomStream } from '../run/index.js';
 import { KeyValueCache } from './cache.js';
 import { generationProgram } from './program.js';
 import { draw, type SamplingOptions } from './sampling.js';
@@ -68,13 +68,17 @@ export class Generator {
 
   /**
    * `parameters` are bound by reference. `copyCaches` runs without shared memory (the fallback, and what `bench`
-   * compares with).
+   * compares with). Errors: InputError for heads that cached attention can not take.
    */
   static async create(
     config: ModelConfig,
     parameters: Readonly<Record<string, HostTensor>>,
     options: { copyCaches?: boolean; threads?: number } = {},
   ): Promise<Generator> {
+    if (config.headDim % 8 !== 0) {
+      const found = String(config.headDim);
+      throw new InputError({ source: 'config.json', field: 'head_dim', expected: 'a multiple of 8', found });
+    }
     const program = generationProgram(config, !(options.copyCaches ?? false));
     const session = await Session.create(program, {
       ...(options.threads !== undefined && { threads: options.threads }),
@@ -260,7 +264,12 @@ function choose(row: Row, run: StepResult, i: number, options: GenerateOptions):
 }
 
 /** Takes finished rows out and closes the gaps, so that active rows are always the first slots. */
-function retire(active: Row[], cache: KeyValueCache, results: Completion[][], options: GenerateOptions): void {
+function retire(
+  active: Row[],
+  cache: KeyValueCache,
+  results: Completion[][],
+  options: GenerateOptions,
+): void {
   const finished = (row: Row): boolean => {
     if (row.completion.finish === 'embed') return true;
     // An embed token still has to be fed, even when it was the last one allowed.

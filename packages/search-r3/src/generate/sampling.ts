@@ -30,7 +30,10 @@ function candidates(probabilities: Float32Array, topP: number, topK: number): nu
   return order.slice(0, limit);
 }
 
-/** Draws one token by inverting the cumulative distribution. `probabilities` must be at the wanted temperature. */
+/**
+ * Draws one token by inverting the cumulative distribution. `probabilities` must be at the wanted temperature. Errors:
+ * RangeError for probabilities that are all 0, or NaN.
+ */
 export function draw(
   probabilities: Float32Array,
   options: Pick<SamplingOptions, 'topP' | 'topK'>,
@@ -43,6 +46,10 @@ export function draw(
   const id = (i: number) => ids?.[i] ?? i;
   let mass = 0;
   for (let i = 0; i < size; i++) mass += probabilities[id(i)] as number;
+  // Not `mass <= 0`: NaN is to be refused too.
+  if (!(mass > 0)) {
+    throw new RangeError('draw: expected probabilities with mass, found none (are logits NaN?)');
+  }
   let left = random.uniform() * mass;
   let chosen = -1;
   for (let i = 0; i < size; i++) {
@@ -52,6 +59,7 @@ export function draw(
     left -= p;
     if (left < 0) break;
   }
-  if (chosen < 0) throw new RangeError('draw: expected probabilities with mass, found none (are logits NaN?)');
+  if (chosen < 0)
+    throw new RangeError('draw: expected probabilities with mass, found none (are logits NaN?)');
   return { token: chosen, logProbability: Math.log(probabilities[chosen] as number) };
 }

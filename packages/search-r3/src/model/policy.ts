@@ -37,7 +37,8 @@ export function asPolicy(checkpoint: Checkpoint, source = 'checkpoint'): Policy 
 
 /** Makes a base model a policy: adds the embed token where it is missing, and prompts where it has none or others are given. */
 export function makePolicy(checkpoint: Checkpoint, overrides?: PromptOverrides): Policy {
-  const prompts = overrides === undefined ? (checkpoint.prompts ?? resolvePrompts()) : resolvePrompts(overrides);
+  const prompts =
+    overrides === undefined ? (checkpoint.prompts ?? resolvePrompts()) : resolvePrompts(overrides);
   const grown: Checkpoint = { ...checkpoint, prompts, weights: new Map(checkpoint.weights) };
   addEmbedToken(grown);
   return asPolicy(grown);

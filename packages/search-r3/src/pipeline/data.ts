@@ -4,6 +4,7 @@ import {
   type Collection,
   documentText,
   generateAtlas,
+  type LoadBeirOptions,
   loadBeir,
   titlePairs,
 } from '../dataset/index.js';
@@ -14,8 +15,12 @@ import { lexicalNegatives, type NegativeSource, type TrainingQuery, trainingQuer
 export const ATLAS = 'atlas';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
-export async function loadCollection(source: string, seed = 0): Promise<Collection> {
-  return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source);
+export async function loadCollection(
+  source: string,
+  seed = 0,
+  options: LoadBeirOptions = {},
+): Promise<Collection> {
+  return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source, options);
 }
 
 export interface TrainingDataOptions {

@@ -1,16 +1,9 @@
 /** The page that the demonstration leaves behind: table, curves, and what the model wrote before and after stage 2. */
 import type { Collection, Qrels } from '../dataset/index.js';
 import { rankDocuments } from '../evaluate/index.js';
-import type { Metrics } from '../run/index.js';
-import type { Report, ReportChart, ReportCompletion, ReportSample } from '../run/report/index.js';
+import type { Report, ReportCompletion, ReportSample } from '../run/report/index.js';
+import { type StageSteps, trainingCharts } from './curves.js';
 import type { PolicyEvaluation } from './evaluate.js';
-
-/** One recorded step of a stage, or an evaluation on development queries under the stage `dev`. */
-export interface StageSteps {
-  stage: string;
-  step: number;
-  metrics: Metrics;
-}
 
 interface Summary {
   systems: readonly { system: string; ndcg10: number; interval: { low: number; high: number } }[];
@@ -49,53 +42,10 @@ export function demoReport(
         ]),
       },
     ],
-    charts: charts(steps),
+    charts: trainingCharts(steps),
     samples: samples(collection, before, after, test),
     sampleLabels: ['after stage 1', 'after stage 2'],
   };
-}
-
-function charts(steps: readonly StageSteps[]): ReportChart[] {
-  const series = (stage: string, metric: string, label: string) => ({
-    label,
-    points: steps
-      .filter((entry) => entry.stage === stage)
-      .map((entry) => [entry.step, entry.metrics[metric] ?? null] as const),
-  });
-  return [
-    {
-      title: 'Stage 2: mean reward of the rollouts',
-      series: [series('rl', 'reward', 'reward')],
-      yDomain: [0, 1],
-    },
-    {
-      title: 'Stage 2: nDCG@10 on development queries',
-      series: [series('dev', 'ndcg', 'reasoned')],
-      yDomain: [0, 1],
-    },
-    {
-      title: 'Stage 2: length of the completions',
-      series: [series('rl', 'completion_length', 'tokens')],
-      yLabel: 'tokens',
-    },
-    {
-      title: 'Stage 2: outcomes of the rollouts',
-      series: [
-        series('rl', 'embedded', 'embedded'),
-        series('rl', 'truncated', 'truncated'),
-        series('rl', 'zero_variance', 'groups without variance'),
-      ],
-      yDomain: [0, 1],
-    },
-    {
-      title: 'Stage 1: contrastive losses',
-      series: [series('sft', 'info_nce', 'direct'), series('sft', 'info_nce_reasoned', 'after reasoning')],
-    },
-    {
-      title: 'Stage 1: language losses',
-      series: [series('sft', 'cross_entropy', 'cross-entropy'), series('sft', 'kl', 'KL to the base')],
-    },
-  ];
 }
 
 /** Queries spread over the test set, with the reasoning and the rank of the right document on both sides. */

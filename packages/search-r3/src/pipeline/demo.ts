@@ -13,8 +13,9 @@ import { rlOptionsSchema } from '../rl/index.js';
 import { type ProgressReporter, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type LoopOptions, type StepRecord, sftOptionsSchema } from '../sft/index.js';
+import type { StageSteps } from './curves.js';
 import { ATLAS, loadCollection, trainingData } from './data.js';
-import { demoReport, type StageSteps } from './demo-report.js';
+import { demoReport } from './demo-report.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
 import { runRl, runSft } from './stages.js';
 
@@ -65,15 +66,21 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const rl = rlOptionsSchema.parse({ seed, steps: rlSteps });
   const run = await RunFolder.create(folder, { seed, queries, sft, rl }, { overwrite: true });
   const steps: StageSteps[] = [];
-  const record = (stage: string) => (step: number, { metrics }: StepRecord) => {
-    steps.push({ stage, step, metrics });
-  };
+  const record =
+    (stage: string) =>
+    (step: number, { metrics }: StepRecord) => {
+      steps.push({ stage, step, metrics });
+    };
   const shared = {
     ...(options.progress && { progress: options.progress }),
     ...(options.signal && { signal: options.signal }),
   };
   const evaluate = (policy: Policy, systems: readonly ('bm25' | 'direct' | 'reasoned')[], qrels = test) =>
-    evaluatePolicy(policy, collection, qrels, { systems, seed, ...(options.signal && { signal: options.signal }) });
+    evaluatePolicy(policy, collection, qrels, {
+      systems,
+      seed,
+      ...(options.signal && { signal: options.signal }),
+    });
   const stage = async <T>(name: string, work: (loop: LoopOptions) => Promise<T>): Promise<T> => {
     const inner = await RunFolder.create(join(folder, name), name === 'sft' ? sft : rl, { overwrite: true });
     try {
@@ -86,7 +93,9 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     onNote(`Stage 1: learning to embed, from ${data.sft.length} queries about people of the first half.`);
     const policy = await stage('sft', (loop) => runSft(base, data, sft, loop, ATLAS_PROMPTS));
     const before = await evaluate(policy, ['bm25', 'direct', 'reasoned']);
-    onNote(`Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`);
+    onNote(
+      `Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`,
+    );
     const learner = frozenCopy(policy);
     const dev = new Map([...splitOf(collection, 'dev')]);
     await stage('rl', (loop) =>
@@ -106,7 +115,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     await saveCheckpoint(model, learner, { overwrite: true });
     const result = summarize(test, before, after);
     const seconds = (performance.now() - start) / 1000;
-    const report = demoReport({ ...result, queries: test.size, seconds }, steps, collection, before, after, test);
+    const report = demoReport(
+      { ...result, queries: test.size, seconds },
+      steps,
+      collection,
+      before,
+      after,
+      test,
+    );
     await run.writeFile('report.html', renderReport(report));
     return { ...result, queries: test.size, seconds, model, report: join(folder, 'report.html') };
   } finally {

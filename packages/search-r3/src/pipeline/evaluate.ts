@@ -41,7 +41,9 @@ export async function evaluatePolicy(
     const evaluation = evaluateRankings(qrels, run.rankings, { seed });
     const reasoned = [...run.reasoned.values()];
     const completed =
-      reasoned.length === 0 ? null : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
+      reasoned.length === 0
+        ? null
+        : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
     return { ...run, evaluation, completed };
   } finally {
     await retrieval.dispose();

@@ -5,7 +5,7 @@ import { type Checkpoint, directPrompt, type PromptOverrides } from '../checkpoi
 import type { Collection } from '../dataset/index.js';
 import { SequenceEncoder } from '../embed/index.js';
 import { ExactEnvironment } from '../environment/index.js';
-import { frozenCopy, makePolicy, parameterFeeds, type Policy } from '../model/index.js';
+import { frozenCopy, makePolicy, type Policy, parameterFeeds } from '../model/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../rl/index.js';
 import { ProgressTracker, randomStream } from '../run/index.js';
 import {
@@ -129,4 +129,3 @@ export async function runRl(
     await encoder.dispose();
   }
 }
-

@@ -1,4 +1,6 @@
 /** The base model of the built-in world: its tokenizer, its shape, and what it reads before any training for search. */
+
+import type { ModelConfig, PromptOverrides } from '../checkpoint/index.js';
 import {
   type AtlasWorld,
   atlasWords,
@@ -7,9 +9,9 @@ import {
   type PretrainingOptions,
   pretrainingText,
 } from '../dataset/index.js';
-import { type ModelConfig, newConfig, type PromptOverrides } from '../checkpoint/index.js';
 import type { Generator } from '../generate/index.js';
 import { type Tokenizer, trainWordLevel } from '../tokenizer/index.js';
+import { modelShapeSchema, scratchConfig } from './shape.js';
 import type { SequenceSource } from './trainer.js';
 
 export const ATLAS_END = '<|endoftext|>';
@@ -29,7 +31,9 @@ export const ATLAS_PROMPTS: PromptOverrides = {
 
 /** A word-level tokenizer with every word the world can say. */
 export function atlasTokenizer(world: AtlasWorld): Tokenizer {
-  const prompts = Object.values(ATLAS_PROMPTS).flatMap((prompt) => Object.values(prompt as Record<string, string>));
+  const prompts = Object.values(ATLAS_PROMPTS).flatMap((prompt) =>
+    Object.values(prompt as Record<string, string>),
+  );
   const texts = [atlasWords(world).join(' '), ...prompts];
   return trainWordLevel(texts, {
     vocabSize: 1_000_000,
@@ -43,18 +47,7 @@ export function atlasTokenizer(world: AtlasWorld): Tokenizer {
 
 /** Qwen2 with four layers of width 192: two million parameters. */
 export function atlasConfig(tokenizer: Tokenizer): ModelConfig {
-  const end = tokenizer.eosId ?? null;
-  return newConfig({
-    architecture: 'qwen2',
-    vocabSize: tokenizer.vocabSize,
-    hiddenSize: 192,
-    intermediateSize: 512,
-    layers: 4,
-    heads: 6,
-    maxPositions: 256,
-    eosIds: end === null ? [] : [end],
-    padId: end,
-  });
+  return scratchConfig(tokenizer, modelShapeSchema.parse({}));
 }
 
 /** Token sequences of the world's pre-training stream, `batchSize` per step. */

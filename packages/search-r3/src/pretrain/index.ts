@@ -1,3 +1,5 @@
 export * from './atlas.js';
+export * from './collection.js';
 export * from './options.js';
+export * from './shape.js';
 export * from './trainer.js';

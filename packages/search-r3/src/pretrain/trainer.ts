@@ -39,7 +39,10 @@ export class PretrainTrainer implements Trainer {
     const result = await this.#engine.compute({
       sequences: sequences.map((ids) => ({
         ids,
-        labels: Array.from({ length: ids.length - 1 }, (_, position) => ({ position, weight: 1 / predicted })),
+        labels: Array.from({ length: ids.length - 1 }, (_, position) => ({
+          position,
+          weight: 1 / predicted,
+        })),
       })),
     });
     const computed = performance.now();

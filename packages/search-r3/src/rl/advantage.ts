@@ -22,7 +22,8 @@ export function standardDeviation(values: readonly number[]): number {
   return Math.sqrt(values.reduce((total, value) => total + (value - center) ** 2, 0) / (values.length - 1));
 }
 
-export const hasVariance = (rewards: readonly number[]): boolean => standardDeviation(rewards) > ZERO_VARIANCE;
+export const hasVariance = (rewards: readonly number[]): boolean =>
+  standardDeviation(rewards) > ZERO_VARIANCE;
 
 /**
  * Rewards by group to advantages by group: the deviation from the group's mean, divided by the standard deviation

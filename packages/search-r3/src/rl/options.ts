@@ -1,6 +1,6 @@
 /** Options of stage 2 (GRPO), named as other trainers name them. Defaults are the measured recipe. */
 import { z } from 'zod';
-import { optimizationSchema, type OptimizationOptions, withDefaults } from '../sft/index.js';
+import { type OptimizationOptions, optimizationSchema, withDefaults } from '../sft/index.js';
 
 const weight = z.number().nonnegative();
 

@@ -42,7 +42,9 @@ export class LogProbabilities {
           targets.push(ids[position + 1] as number);
         }
       }
-      const longest = Math.max(...members.map((member) => (sequences[member] as TrainingSequence).ids.length));
+      const longest = Math.max(
+        ...members.map((member) => (sequences[member] as TrainingSequence).ids.length),
+      );
       const run = await this.#session.run({
         ...layout.feeds,
         ...ropeTables(this.#config, longest),

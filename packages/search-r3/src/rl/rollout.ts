@@ -44,7 +44,8 @@ export async function sampleGroups(
   signal?: AbortSignal,
 ): Promise<Group[]> {
   const prompts = queries.map(
-    ({ text }) => reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }).ids,
+    ({ text }) =>
+      reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }).ids,
   );
   const completions = await generator.generate(prompts, {
     samples: options.groupSize,

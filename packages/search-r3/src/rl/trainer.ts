@@ -4,11 +4,11 @@
  * on the reasoning and the contrastive term on the embeddings that did better than their group (design section 5).
  */
 import { join } from 'node:path';
-import { readStateFile, writeStateFile } from '../run/index.js';
 import { saveCheckpoint } from '../checkpoint/index.js';
-import { parameterFeeds, type Policy, restoreWeights } from '../model/index.js';
 import type { AuditReport, Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
+import { type Policy, parameterFeeds, restoreWeights } from '../model/index.js';
+import { readStateFile, writeStateFile } from '../run/index.js';
 import {
   EpochSampler,
   GradientEngine,
@@ -23,7 +23,7 @@ import {
 import { hasVariance, standardDeviation } from './advantage.js';
 import type { ResolvedRlOptions } from './options.js';
 import { LogProbabilities } from './reference.js';
-import { type Group, rewardRollouts, type Rollout, sampleGroups } from './rollout.js';
+import { type Group, type Rollout, rewardRollouts, sampleGroups } from './rollout.js';
 import { type UpdateBatch, updateBatch } from './update.js';
 
 export interface RlData extends Pick<SftData, 'document' | 'negatives'> {
@@ -90,7 +90,8 @@ export class RlTrainer implements Trainer {
     options: ResolvedRlOptions,
     reference?: Policy,
   ): Promise<RlTrainer> {
-    if (options.beta > 0 && reference === undefined) throw new RangeError('RlTrainer: beta > 0 needs a reference');
+    if (options.beta > 0 && reference === undefined)
+      throw new RangeError('RlTrainer: beta > 0 needs a reference');
     const generator = await Generator.create(policy.config, parameterFeeds(policy));
     const fixed =
       options.beta > 0 && reference !== undefined
@@ -106,8 +107,10 @@ export class RlTrainer implements Trainer {
     const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index);
     const update = await this.#update(index, batch, clock);
     const rewards = rollouts.map(({ reward }) => reward);
-    const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
-    const share = (outcome: Rollout['outcome']) => mean(rollouts.map((rollout) => (rollout.outcome === outcome ? 1 : 0)));
+    const mean = (values: readonly number[]) =>
+      values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
+    const share = (outcome: Rollout['outcome']) =>
+      mean(rollouts.map((rollout) => (rollout.outcome === outcome ? 1 : 0)));
     const truncated = share('truncated');
     const warnings = [];
     if (truncated >= HOPELESS_TRUNCATION) {
@@ -214,7 +217,8 @@ export class RlTrainer implements Trainer {
 
   /** `numIterations` updates on the same rollouts; their log-probabilities at sampling stay the old ones. */
   async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Record<string, number>> {
-    if (batch.request === undefined) return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
+    if (batch.request === undefined)
+      return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
     const { numIterations, clipLow, clipHigh, contrastive } = this.#options;
     const request = await this.#withReference(batch.request);
     clock.lap('reference');
@@ -241,7 +245,8 @@ export class RlTrainer implements Trainer {
         gradient_norm: update.gradientNorm,
         learning_rate: update.learningRate,
         clip_ratio: clipped / Math.max(1, counted),
-        contrastive: contrastive.weight > 0 ? infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length) : 0,
+        contrastive:
+          contrastive.weight > 0 ? infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length) : 0,
         kl: result.kl,
       };
     }

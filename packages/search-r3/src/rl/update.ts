@@ -1,8 +1,16 @@
 /** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
-import { randomStream } from '../run/index.js';
+
 import { directPrompt } from '../checkpoint/index.js';
 import type { Policy } from '../model/index.js';
-import { type Anchor, type Label, positivesOf, type SftData, type StepRequest, type TrainingSequence } from '../sft/index.js';
+import { randomStream } from '../run/index.js';
+import {
+  type Anchor,
+  type Label,
+  positivesOf,
+  type SftData,
+  type StepRequest,
+  type TrainingSequence,
+} from '../sft/index.js';
 import { advantages, tokenWeights } from './advantage.js';
 import type { ResolvedRlOptions } from './options.js';
 import type { Group, Rollout } from './rollout.js';

@@ -67,7 +67,9 @@ export class GradientEngine {
     this.#config = config;
     this.#options = options;
     this.#parameters = parameters;
-    this.#base = Object.fromEntries(Object.entries(base).map(([name, tensor]) => [BASE_PREFIX + name, tensor]));
+    this.#base = Object.fromEntries(
+      Object.entries(base).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
+    );
   }
 
   async compute(request: StepRequest): Promise<StepGradients> {
@@ -114,7 +116,8 @@ export class GradientEngine {
       const embedded = await this.#embed(sequences, chunks);
       const members = [...embedded.keys()];
       const data = new Float32Array(members.length * width);
-      for (const [row, member] of members.entries()) data.set(embedded.get(member) as Float32Array, row * width);
+      for (const [row, member] of members.entries())
+        data.set(embedded.get(member) as Float32Array, row * width);
       const session = await this.#session('contrastive', () =>
         contrastiveProgram(width, this.#options.contrastive),
       );
@@ -124,7 +127,9 @@ export class GradientEngine {
         ...contrastiveFeeds(contrastive, (sequence) => row.get(sequence) as number),
       });
       const gradient = floats(results.embedding_gradients);
-      embeddingGradients = new Map(members.map((member, i) => [member, gradient.subarray(i * width, (i + 1) * width)]));
+      embeddingGradients = new Map(
+        members.map((member, i) => [member, gradient.subarray(i * width, (i + 1) * width)]),
+      );
       total = scalar(results.loss);
       infoNceLosses = floats(results.info_nce_losses);
       tripletLosses = floats(results.triplet_losses);
@@ -139,7 +144,8 @@ export class GradientEngine {
       let surrogate = 0;
       for (const member of chunk) {
         const gradient = embeddingGradients.get(member);
-        if (gradient !== undefined) (given.data as Float32Array).set(gradient, piece.embedding(member) * width);
+        if (gradient !== undefined)
+          (given.data as Float32Array).set(gradient, piece.embedding(member) * width);
       }
       const results = await session.run({ ...piece.feeds, embedding_gradients: given });
       const embeddings = floats(results.embeddings);

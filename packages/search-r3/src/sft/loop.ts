@@ -50,7 +50,10 @@ export interface LoopOptions {
  * Trains to the end or to the caller's stop. Stopped, the step at hand is finished and saved, then InterruptedError is
  * thrown; a run opened with `resume` goes on from its newest checkpoint and ends bit-identical to one never stopped.
  */
-export async function trainLoop(trainer: Trainer, options: LoopOptions = {}): Promise<Checkpoint | undefined> {
+export async function trainLoop(
+  trainer: Trainer,
+  options: LoopOptions = {},
+): Promise<Checkpoint | undefined> {
   const { run, saveEvery = 50, evaluateEvery = 0, evaluate, signal, progress } = options;
   let saved: Checkpoint | undefined = run?.resumed;
   if (saved !== undefined) await trainer.restore(saved.path);
@@ -68,14 +71,19 @@ export async function trainLoop(trainer: Trainer, options: LoopOptions = {}): Pr
       metrics: record.metrics,
       timings: record.timings,
     });
-    for (const completion of record.completions ?? []) run?.completions.append({ step: finished, ...completion });
+    for (const completion of record.completions ?? [])
+      run?.completions.append({ step: finished, ...completion });
     for (const warning of record.warnings ?? []) {
       run?.events.append({ type: 'warning', stage, step: finished, ...warning });
     }
     options.onStep?.(finished, record);
     tracker.update(finished, watched(record.metrics, options.watch));
 
-    if (evaluate !== undefined && evaluateEvery > 0 && (finished % evaluateEvery === 0 || finished === steps)) {
+    if (
+      evaluate !== undefined &&
+      evaluateEvery > 0 &&
+      (finished % evaluateEvery === 0 || finished === steps)
+    ) {
       for (const [name, metrics] of Object.entries(await evaluate(finished))) {
         run?.events.append({ type: 'evaluation', stage, step: finished, name, metrics });
       }

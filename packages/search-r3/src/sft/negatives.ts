@@ -30,9 +30,10 @@ export function lexicalNegatives(corpus: readonly Document[], options: MiningOpt
   };
   return (query: TrainingQuery, positive, random) => {
     const relevant = new Set(query.relevant.keys());
-    const pool = random.uniform() < 0.5
-      ? search(`query ${query.id}`, query.text, relevant)
-      : search(`document ${query.id} ${positive}`, texts.get(positive) ?? '', relevant);
+    const pool =
+      random.uniform() < 0.5
+        ? search(`query ${query.id}`, query.text, relevant)
+        : search(`document ${query.id} ${positive}`, texts.get(positive) ?? '', relevant);
     return pool.length === 0 ? undefined : random.choice(pool);
   };
 }

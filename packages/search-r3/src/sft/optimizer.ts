@@ -1,5 +1,14 @@
 /** AdamW with clipping and a schedule over the parameters of a model, and its state as a file. */
-import { AdamW, type AdamWMoments, clipScale, constantSchedule, cosineSchedule, globalNorm, linearSchedule, type Schedule } from 'onnx-grad/optim';
+import {
+  AdamW,
+  type AdamWMoments,
+  clipScale,
+  constantSchedule,
+  cosineSchedule,
+  globalNorm,
+  linearSchedule,
+  type Schedule,
+} from 'onnx-grad/optim';
 import { InputError, type State, type StateArray } from '../run/index.js';
 import type { OptimizationOptions } from './options.js';
 

@@ -40,7 +40,10 @@ const optimization = {
 export type OptimizationOptions = z.infer<typeof optimizationSchema>;
 
 /** Fills an options section from defaults, key by key. */
-export function withDefaults<T extends z.ZodRawShape>(schema: z.ZodObject<T>, defaults: Record<string, unknown>) {
+export function withDefaults<T extends z.ZodRawShape>(
+  schema: z.ZodObject<T>,
+  defaults: Record<string, unknown>,
+) {
   const shape = Object.fromEntries(
     Object.entries(schema.shape).map(([key, field]) => [
       key,

@@ -15,7 +15,14 @@ import {
   type Value,
 } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { attendSequences, decoder, embeddingsAt, logits, parameterInputs, ropeInputs } from '../model/index.js';
+import {
+  attendSequences,
+  decoder,
+  embeddingsAt,
+  logits,
+  parameterInputs,
+  ropeInputs,
+} from '../model/index.js';
 import {
   type ContrastiveTermOptions,
   contrastiveTerm,
@@ -99,7 +106,11 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
       ids,
       attend: attendSequences(base, { ids }, rope),
     });
-    const baseScores = logits(base, frozen, gatherRows(states, graph.input('base_rows', 'int64', ['kl_rows'])));
+    const baseScores = logits(
+      base,
+      frozen,
+      gatherRows(states, graph.input('base_rows', 'int64', ['kl_rows'])),
+    );
     const policyScores = gatherRows(scores, graph.input('kl_labels', 'int64', ['kl_rows']));
     loss = add(loss, klTerm(policyScores, baseScores, vocabulary));
   }

@@ -4,9 +4,9 @@
  */
 import { reasoningPrompt } from '../checkpoint/index.js';
 import { Generator } from '../generate/index.js';
-import { parameterFeeds, type Policy } from '../model/index.js';
-import type { ResolvedSftOptions } from './options.js';
+import { type Policy, parameterFeeds } from '../model/index.js';
 import type { TrainingQuery } from './data.js';
+import type { ResolvedSftOptions } from './options.js';
 
 /** Tokens of a query's reasoning, without embed or end tokens. */
 export type ReasoningTargets = Map<string, number[]>;
@@ -33,7 +33,9 @@ export async function sampleTargets(
     for (let at = 0; at < queries.length; at += piece) {
       const part = queries.slice(at, at + piece);
       const completions = await generator.generate(
-        part.map((query) => reasoningPrompt(tokenizer, prompts, query.text, { maxTokens: options.maxLength }).ids),
+        part.map(
+          (query) => reasoningPrompt(tokenizer, prompts, query.text, { maxTokens: options.maxLength }).ids,
+        ),
         {
           maxNewTokens,
           temperature,

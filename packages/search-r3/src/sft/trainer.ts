@@ -3,9 +3,9 @@
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
  */
 import { join } from 'node:path';
-import { readStateFile, writeStateFile, randomStream } from '../run/index.js';
 import { type Checkpoint, directPrompt, reasoningPrompt, saveCheckpoint } from '../checkpoint/index.js';
-import { parameterFeeds, type Policy, restoreWeights } from '../model/index.js';
+import { type Policy, parameterFeeds, restoreWeights } from '../model/index.js';
+import { randomStream, readStateFile, writeStateFile } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
 import { EpochSampler, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import { GradientEngine, type StepRequest } from './engine.js';
@@ -37,7 +37,13 @@ export class SftTrainer implements Trainer {
    * Trains `policy` in place. `base` is what it was before and stays: the other side of the KL term.
    * @param vocabulary tokens the base knows: columns of the KL term.
    */
-  constructor(policy: Policy, base: Checkpoint, vocabulary: number, data: SftData, options: ResolvedSftOptions) {
+  constructor(
+    policy: Policy,
+    base: Checkpoint,
+    vocabulary: number,
+    data: SftData,
+    options: ResolvedSftOptions,
+  ) {
     const { weights, optimization } = options;
     this.steps = options.steps;
     this.#policy = policy;
@@ -183,7 +189,9 @@ function layOutBatch(
       infoNceWeight: (share * weights.infoNce) / queries.length,
       tripletWeight: (share * weights.triplet) / queries.length,
       // Another row's document that answers this query too is no negative.
-      falseNegatives: documents.flatMap((id, column) => (column !== i && query.relevant.has(id) ? [column] : [])),
+      falseNegatives: documents.flatMap((id, column) =>
+        column !== i && query.relevant.has(id) ? [column] : [],
+      ),
     };
   };
   const anchors = queries.map((_, i) => anchor(i, i, 1));
@@ -208,7 +216,9 @@ function scaleLabels(
   weights: ResolvedSftOptions['weights'],
 ): { sequences: TrainingSequence[]; crossEntropy: SftBatch['crossEntropy'] } {
   const count = (from: number, to: number, value: (label: Label) => number) =>
-    sequences.slice(from, to).reduce((total, { labels }) => total + labels.reduce((sum, l) => sum + value(l), 0), 0);
+    sequences
+      .slice(from, to)
+      .reduce((total, { labels }) => total + labels.reduce((sum, l) => sum + value(l), 0), 0);
   const unit = (i: number) => (i < directCount ? directLabels : reasonedLabels);
   const directLabels = count(0, directCount, () => 1);
   const reasonedLabels = count(directCount, sequences.length, () => 1);

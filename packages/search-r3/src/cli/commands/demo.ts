@@ -14,7 +14,8 @@ interface Flags {
 
 function count(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('expected a whole number of at least 1');
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError('expected a whole number of at least 1');
   return value;
 }
 
@@ -30,7 +31,9 @@ export function demoCommand(): Command {
       'Teach a small language model to think before it embeds, on the built-in world: both training stages, ' +
         'an evaluation on held-out queries, and a report.',
     )
-    .addOption(new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'))
+    .addOption(
+      new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'),
+    )
     .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(seed).default(0))
     .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(count))
     .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(count))

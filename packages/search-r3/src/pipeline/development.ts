@@ -1,0 +1,37 @@
+/** Queries held out from training: to watch a run by, and to tune fusions on judgements that no stage has learnt. */
+import type { Collection, Qrels } from '../dataset/index.js';
+import { randomStream } from '../run/index.js';
+
+export const DEVELOPMENT = 'dev';
+
+/**
+ * The collection with a split `dev`: its own, or a share of `train`, which loses those queries. Without either, as it
+ * is. The same seed holds out the same queries, for training and evaluation alike.
+ */
+export function withDevelopment(collection: Collection, share: number, seed: number): Collection {
+  const train = collection.qrels.get('train');
+  if (collection.qrels.has(DEVELOPMENT) || train === undefined) return collection;
+  const held = new Set(
+    randomStream(seed, 'development').sample([...train.keys()], Math.round(share * train.size)),
+  );
+  if (held.size === 0) return collection;
+  const part = (inside: boolean): Qrels => new Map([...train].filter(([id]) => held.has(id) === inside));
+  const qrels = new Map([...collection.qrels, ['train', part(false)], [DEVELOPMENT, part(true)]]);
+  return { ...collection, qrels };
+}
+
+/** The collection without judgements that name a document or query it does not have. */
+export function withoutMissing(collection: Collection): Collection {
+  const documents = new Set(collection.corpus.map(({ id }) => id));
+  const known = (qrels: Qrels): Qrels =>
+    new Map(
+      [...qrels].flatMap(([query, grades]) => {
+        const kept = new Map([...grades].filter(([document]) => documents.has(document)));
+        return kept.size === 0 || !collection.queries.has(query) ? [] : [[query, kept] as const];
+      }),
+    );
+  return {
+    ...collection,
+    qrels: new Map([...collection.qrels].map(([split, qrels]) => [split, known(qrels)])),
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * A base model for a collection of one's own: its tokenizer, and what it reads before any training for search. Half of that is the documents as they are. The other half is conversations in the form of the reasoning
+ * prompt, so that the base follows the chat template and answers a query with words that go with it: from a title or a
+ * sentence of a document to its key terms or another of its sentences. Which of these help retrieval, stage 2 finds out.
+ */
+import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
+import { type Document, documentText } from '../dataset/index.js';
+import { type RandomStream, randomStream } from '../run/index.js';
+import { EpochSampler } from '../sft/index.js';
+import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
+import type { SequenceSource } from './trainer.js';
+
+/** Short ones: a model from scratch learns what they mean anyway, and every token of a prompt is paid for. */
+export const COLLECTION_PROMPTS: PromptOverrides = {
+  query: { system: 'Represent the query.' },
+  document: { system: 'Represent the document.' },
+  reasoning: { system: 'Expand the query.' },
+};
+
+/** Byte-level BPE on the corpus; the words of the prompts count once per document, so that they become tokens too. */
+export function collectionTokenizer(
+  corpus: readonly Document[],
+  prompts: Prompts,
+  vocabSize: number,
+): Tokenizer {
+  const { query, document, reasoning } = prompts;
+  const answers = [query.assistant, document.assistant].map((text) => `assistant\n${text}`);
+  const instructions = [query.system, document.system, reasoning.system].map((text) => `system\n${text}`);
+  const around = [...instructions, 'user\n', ...answers];
+  function* texts(): Generator<string> {
+    for (const entry of corpus) {
+      yield documentText(entry);
+      yield* around;
+    }
+  }
+  return trainByteLevelBpe(texts(), { vocabSize });
+}
+
+export interface CollectionTextOptions {
+  /** Sequences per step, each from another document. */
+  batchSize: number;
+  /** Longest sequence in tokens; documents are cut into pieces, of which one is read at a time. */
+  maxLength: number;
+  /** Share of conversations. */
+  chatShare: number;
+  seed: number;
+}
+
+/** What a base model of the collection reads, step by step. @throws InputError where a batch is larger than the corpus. */
+export function collectionSequences(
+  corpus: readonly Document[],
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  options: CollectionTextOptions,
+): SequenceSource {
+  const { batchSize, maxLength, chatShare, seed } = options;
+  const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain' });
+  const terms = keyTerms(corpus);
+  const safe = (text: string) => tokenizer.escapeSpecialTokens(text);
+  const boundary = (tokenizer.padId ?? tokenizer.eosId) as number;
+  const text = (document: Document, random: RandomStream): number[] => {
+    const ids = [boundary, ...tokenizer.encode(safe(documentText(document))), boundary];
+    const pieces = Math.ceil(ids.length / maxLength);
+    const length = Math.ceil(ids.length / pieces);
+    const start = random.integer(pieces) * length;
+    return ids.slice(start, start + length);
+  };
+  const chat = ({ user, assistant }: Conversation): number[] => {
+    const messages = [
+      { role: 'system', content: prompts.reasoning.system },
+      { role: 'user', content: safe(user) },
+      { role: 'assistant', content: safe(assistant) },
+    ] as const;
+    return tokenizer.encode(tokenizer.renderChat(messages)).slice(0, maxLength);
+  };
+  return (step) => {
+    const random = randomStream(seed, 'pretrain', 'step', step);
+    return sampler.batch(step).map((i) => {
+      const document = corpus[i] as Document;
+      const talk = random.uniform() < chatShare ? conversation(document, terms, random) : undefined;
+      return talk === undefined ? text(document, random) : chat(talk);
+    });
+  };
+}
+
+export interface Conversation {
+  user: string;
+  assistant: string;
+}
+
+/**
+ * A title or a sentence of the document, and its key terms or another sentence as the answer; undefined where the
+ * document has too little to say.
+ */
+export function conversation(
+  document: Document,
+  terms: KeyTerms,
+  random: RandomStream,
+): Conversation | undefined {
+  const sentences = random.shuffle(sentencesOf(document.text));
+  const title = document.title?.trim() ?? '';
+  const fromTitle = title !== '' && random.uniform() < 0.5;
+  const user = fromTitle ? title : sentences.shift();
+  if (user === undefined) return undefined;
+  const listed = terms(document, user).join(', ');
+  const answers = [listed, sentences[0] ?? ''].filter((answer) => answer !== '');
+  return answers.length === 0 ? undefined : { user, assistant: random.choice(answers) };
+}
+
+const segmenter = new Intl.Segmenter('en', { granularity: 'sentence' });
+
+function sentencesOf(text: string): string[] {
+  return Array.from(segmenter.segment(text), ({ segment }) => segment.trim()).filter(
+    (sentence) => sentence !== '',
+  );
+}
+
+/** The words that tell a document from others, most telling first, those of `known` left out. */
+export type KeyTerms = (document: Document, known: string) => string[];
+
+/** How many key terms an answer lists. */
+const TERMS = 8;
+
+/** Words by tf ln(N / df) over the corpus (Salton and Buckley 1988); words of every document weigh nothing. */
+export function keyTerms(corpus: readonly Document[]): KeyTerms {
+  const frequencies = new Map<string, number>();
+  for (const document of corpus) {
+    for (const word of new Set(wordsOf(documentText(document)))) {
+      frequencies.set(word, (frequencies.get(word) ?? 0) + 1);
+    }
+  }
+  return (document, known) => {
+    const excluded = new Set(wordsOf(known));
+    const weights = new Map<string, number>();
+    for (const word of wordsOf(documentText(document))) {
+      if (excluded.has(word)) continue;
+      const idf = Math.log(corpus.length / (frequencies.get(word) ?? corpus.length));
+      if (idf > 0) weights.set(word, (weights.get(word) ?? 0) + idf);
+    }
+    return [...weights]
+      .sort(([, a], [, b]) => b - a)
+      .slice(0, TERMS)
+      .map(([word]) => word);
+  };
+}
+
+/** Words of at least three letters or digits, hyphens inside kept, in lower case. */
+function wordsOf(text: string): string[] {
+  return text.toLowerCase().match(/\p{L}[\p{L}\p{N}-]*[\p{L}\p{N}]{2}/gu) ?? [];
+}

@@ -1,0 +1,41 @@
+/** The shape of a model that is trained from scratch. Defaults are those of the built-in world's base model. */
+import { z } from 'zod';
+import { type ModelConfig, newConfig } from '../checkpoint/index.js';
+import type { Tokenizer } from '../tokenizer/index.js';
+
+const count = z.int().positive();
+
+export const modelShapeSchema = z
+  .strictObject({
+    hiddenSize: count.default(192),
+    intermediateSize: count.default(512),
+    layers: count.default(4),
+    heads: count.default(6),
+    /** Heads of keys and values. Default: as many as heads. */
+    kvHeads: count.optional(),
+    /** Longest sequence, in tokens. */
+    maxPositions: z.int().min(8).default(256),
+  })
+  .refine(({ hiddenSize, heads }) => hiddenSize % (2 * heads) === 0, {
+    path: ['hiddenSize'],
+    message: 'expected a multiple of twice the number of heads: rotary embedding turns pairs of each head',
+  })
+  .refine(({ heads, kvHeads = heads }) => heads % kvHeads === 0, {
+    path: ['kvHeads'],
+    message: 'expected a divisor of the number of heads',
+  });
+
+export type ModelShape = z.output<typeof modelShapeSchema>;
+
+/** A Qwen2 of this shape for a tokenizer: tied embeddings, as many rows as the tokenizer has ids. */
+export function scratchConfig(tokenizer: Tokenizer, shape: ModelShape): ModelConfig {
+  const { kvHeads = shape.heads, ...rest } = shape;
+  return newConfig({
+    architecture: 'qwen2',
+    vocabSize: tokenizer.vocabSize,
+    ...rest,
+    kvHeads,
+    eosIds: tokenizer.eosId === undefined ? [] : [tokenizer.eosId],
+    padId: tokenizer.padId ?? null,
+  });
+}
