@@ -39,6 +39,7 @@ export {
   type PromptOverrides,
   type Prompts,
   promptsFingerprint,
+  promptsSchema,
   resolvePrompts,
   savePrompts,
 } from './prompts.js';

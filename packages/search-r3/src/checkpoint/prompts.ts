@@ -26,7 +26,8 @@ const direct = (system: string) =>
     })
     .prefault({});
 
-const promptsSchema = z.strictObject({
+/** Prompts as a user writes them; what is left out is filled in. */
+export const promptsSchema = z.strictObject({
   version: z.literal(1).default(1),
   embedToken: z.string().min(2).default(EMBED_TOKEN),
   query: direct(
