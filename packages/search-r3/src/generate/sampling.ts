@@ -59,7 +59,5 @@ export function draw(
     left -= p;
     if (left < 0) break;
   }
-  if (chosen < 0)
-    throw new RangeError('draw: expected probabilities with mass, found none (are logits NaN?)');
   return { token: chosen, logProbability: Math.log(probabilities[chosen] as number) };
 }

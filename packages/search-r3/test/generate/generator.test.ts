@@ -1,0 +1,257 @@
+/** Generation against forward passes without a cache in float64, and against itself in other batches. */
+import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
+import { InterruptedError, randomStream } from 'search-r3/run';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tinyModel } from '../model/tiny.js';
+import { relativeError } from '../reference/finite-differences.js';
+import { EMBED_TOKEN } from '../reference/fixtures.js';
+import { judge, MODELS, reference } from './models.js';
+
+const random = randomStream(3, 'prompts');
+/** Ragged, one of a single token, two equal. */
+const PROMPTS = [5, 1, 9, 3, 12, 2].map((length) => Array.from({ length }, () => random.integer(22)));
+PROMPTS.push([...(PROMPTS[2] as number[])]);
+
+/** Rows end at different times: by two stop tokens, by the embed token, by length. */
+const RAGGED: GenerateOptions = {
+  maxNewTokens: 11,
+  samples: 6,
+  temperature: 0.7,
+  stop: [3, 17],
+  embedToken: EMBED_TOKEN,
+  seed: 5,
+};
+
+function expectSame(found: Completion[][], expected: Completion[][]): void {
+  const words = (completions: Completion[][]) =>
+    completions.map((rows) => rows.map(({ tokens, finish }) => ({ tokens, finish })));
+  expect(words(found)).toEqual(words(expected));
+  for (const [i, completion] of expected.flat().entries()) {
+    const other = found.flat()[i]!;
+    for (const [t, value] of completion.logProbabilities.entries()) {
+      expect(other.logProbabilities[t]).toBeCloseTo(value, 5);
+    }
+    expect(other.hidden === undefined).toBe(completion.hidden === undefined);
+    if (completion.hidden) expect(relativeError(other.hidden!, completion.hidden)).toBeLessThan(1e-5);
+  }
+}
+
+const beginning = ({ tokens, logProbabilities }: Completion, length: number) => ({
+  tokens: tokens.slice(0, length),
+  logProbabilities: logProbabilities.slice(0, length),
+});
+
+describe.each(MODELS)('%s', (_, config) => {
+  let generator: Generator;
+  const model = tinyModel(config);
+  beforeAll(async () => {
+    generator = await Generator.create(model.config, model.feeds);
+  });
+  afterAll(() => generator.dispose());
+
+  test('greedy with a cache is greedy without one', async () => {
+    const completions = await generator.generate(PROMPTS, {
+      maxNewTokens: 10,
+      temperature: 0,
+      stop: [],
+      slots: 3,
+    });
+    const without = reference(config);
+    for (const [i, [completion]] of completions.entries()) {
+      expect(completion!.finish).toBe('length');
+      expect(completion!.tokens.length).toBe(10);
+      const row = judge(without, PROMPTS[i]!, completion!);
+      expect(Math.max(...row.gaps)).toBeLessThan(1e-4);
+      for (const [t, value] of row.logProbabilities.entries()) {
+        expect(completion!.logProbabilities[t]).toBeCloseTo(value, 4);
+      }
+    }
+  });
+
+  test('samples: log-probabilities and embeddings are those without a cache, at the temperature', async () => {
+    const completions = await generator.generate(PROMPTS, RAGGED);
+    const without = reference(config);
+    const finishes = new Set(completions.flat().map(({ finish }) => finish));
+    expect([...finishes].sort()).toEqual(['embed', 'length', 'stop']);
+    for (const [i, rows] of completions.entries()) {
+      for (const completion of rows) {
+        const row = judge(without, PROMPTS[i]!, completion, RAGGED.temperature);
+        for (const [t, value] of row.logProbabilities.entries()) {
+          expect(Math.abs(completion.logProbabilities[t]! - value)).toBeLessThan(1e-4);
+        }
+        if (completion.finish !== 'embed') continue;
+        expect(completion.tokens.at(-1)).toBe(EMBED_TOKEN);
+        expect(relativeError(completion.hidden!, row.hidden)).toBeLessThan(1e-5);
+      }
+    }
+  });
+
+  test('slots refilled and compacted, one by one, and all at once give the same', async () => {
+    const all = await generator.generate(PROMPTS, RAGGED);
+    for (const slots of [1, 4, 5]) expectSame(await generator.generate(PROMPTS, { ...RAGGED, slots }), all);
+  });
+
+  test('without shared memory the same', async () => {
+    const copying = await Generator.create(model.config, model.feeds, { copyCaches: true });
+    const found = await copying.generate(PROMPTS, { ...RAGGED, slots: 4 });
+    await copying.dispose();
+    expectSame(found, await generator.generate(PROMPTS, { ...RAGGED, slots: 4 }));
+  });
+});
+
+describe('one model', () => {
+  const config = MODELS[3]![1];
+  const model = tinyModel(config);
+  const without = reference(config);
+  let generator: Generator;
+  beforeAll(async () => {
+    generator = await Generator.create(model.config, model.feeds);
+  });
+  afterAll(() => generator.dispose());
+  const greedy = (prompts: readonly (readonly number[])[], options: Partial<GenerateOptions> = {}) =>
+    generator.generate(prompts, { maxNewTokens: 10, temperature: 0, stop: [], ...options });
+
+  test('a prompt by itself gives what it gives in a batch', async () => {
+    const batch = await greedy(PROMPTS);
+    for (const [i, prompt] of PROMPTS.entries()) {
+      expectSame(await greedy([prompt]), [batch[i]!]);
+    }
+    expect(batch[6]).toEqual(batch[2]);
+  });
+
+  test('a seed reproduces its draws, another gives others; samples of a prompt differ', async () => {
+    const first = await generator.generate(PROMPTS, RAGGED);
+    expect(await generator.generate(PROMPTS, RAGGED)).toEqual(first);
+    const other = await generator.generate(PROMPTS, { ...RAGGED, seed: 6 });
+    const texts = (completions: Completion[][]) => completions.flat().map(({ tokens }) => tokens.join());
+    expect(texts(other).filter((text, i) => text === texts(first)[i]).length).toBeLessThan(6);
+    for (const rows of first) expect(new Set(texts([rows])).size).toBeGreaterThan(3);
+  });
+
+  test('greedy samples are all the same, and cost one reading of the prompt', async () => {
+    const [rows] = await greedy([PROMPTS[0]!], { samples: 3 });
+    expect(rows).toEqual([rows![0], rows![0], rows![0]]);
+  });
+
+  test('ends at a stop token, which is the last of the completion', async () => {
+    const [[whole]] = (await greedy([PROMPTS[4]!])) as [[Completion]];
+    const stop = whole.tokens[4]!;
+    const at = whole.tokens.indexOf(stop);
+    const [[cut]] = (await greedy([PROMPTS[4]!], { stop: [stop] })) as [[Completion]];
+    expectSame([[cut]], [[{ ...beginning(whole, at + 1), finish: 'stop' }]]);
+  });
+
+  test.each([0, 1, 4, 9])(
+    'an embed token as the last token allowed (%i before it) still embeds',
+    async (before) => {
+      // What is said greedily says where a token stands for the first time.
+      const found = (await greedy(PROMPTS)).flatMap(([row], i) =>
+        row!.tokens.indexOf(row!.tokens[before]!) === before ? [{ prompt: PROMPTS[i]!, row: row! }] : [],
+      );
+      expect(found.length).toBeGreaterThan(0);
+      for (const { prompt, row } of found) {
+        const embedToken = row.tokens[before]!;
+        const [[last]] = (await greedy([prompt], { embedToken, maxNewTokens: before + 1 })) as [[Completion]];
+        expect(last.finish).toBe('embed');
+        expect(last.tokens).toEqual(row.tokens.slice(0, before + 1));
+        expect(relativeError(last.hidden!, judge(without, prompt, last).hidden)).toBeLessThan(1e-5);
+        if (before === 0) continue;
+        const [[short]] = (await greedy([prompt], { embedToken, maxNewTokens: before })) as [[Completion]];
+        expectSame([[short]], [[{ ...beginning(row, before), finish: 'length' }]]);
+      }
+    },
+  );
+
+  test('top-k and top-p draw only what they allow', async () => {
+    const [temperature, topP, topK] = [1.6, 0.6, 4];
+    const options = { ...RAGGED, temperature, samples: 12 };
+    const outside = { p: 0, k: 0 };
+    for (const limits of [{ topP }, { topK }, { topP, topK }, {}]) {
+      const completions = await generator.generate(PROMPTS, { ...options, ...limits });
+      for (const [i, rows] of completions.entries()) {
+        for (const completion of rows) {
+          const { probabilities } = judge(without, PROMPTS[i]!, completion, temperature);
+          for (const [t, token] of completion.tokens.entries()) {
+            const own = probabilities[t]![token]!;
+            const better = probabilities[t]!.filter((p) => p > own);
+            const mass = better.reduce((a, b) => a + b, 0);
+            // The best tokens before the last one allowed have less mass than top-p. Equal within float32.
+            if ('topP' in limits) expect(mass).toBeLessThan(topP + 1e-5);
+            else if (mass >= topP) outside.p++;
+            if ('topK' in limits) expect(better.length).toBeLessThan(topK);
+            else if (better.length >= topK) outside.k++;
+          }
+        }
+      }
+    }
+    expect(Math.min(outside.p, outside.k)).toBeGreaterThan(100);
+  });
+
+  test('tokens and completions are told as they come', async () => {
+    const tokens: number[][][] = PROMPTS.map(() => Array.from({ length: 6 }, () => []));
+    const finished: string[] = [];
+    const completions = await generator.generate(PROMPTS, {
+      ...RAGGED,
+      slots: 5,
+      onToken: ({ prompt, sample, token }) => tokens[prompt]![sample]!.push(token),
+      onFinished: ({ prompt, sample, completion }) => {
+        expect(tokens[prompt]![sample]).toEqual(completion.tokens);
+        finished.push(`${prompt} ${sample}`);
+      },
+    });
+    expect(tokens).toEqual(completions.map((rows) => rows.map((row) => row.tokens)));
+    expect(new Set(finished).size).toBe(PROMPTS.length * 6);
+    expect(finished.length).toBe(PROMPTS.length * 6);
+  });
+
+  test('stops when aborted, and generates again afterwards', async () => {
+    const before = await greedy(PROMPTS);
+    const controller = new AbortController();
+    let drawn = 0;
+    const onToken = () => {
+      if (++drawn === 20) controller.abort();
+    };
+    await expect(greedy(PROMPTS, { signal: controller.signal, onToken })).rejects.toThrow(InterruptedError);
+    // The step at hand is finished: 7 rows.
+    expect(drawn).toBeLessThan(28);
+    expect(await greedy(PROMPTS)).toEqual(before);
+  });
+
+  test('shorter and longer runs in turn use the same generator', async () => {
+    const short = await greedy(PROMPTS.slice(1, 4), { maxNewTokens: 2 });
+    const long = await greedy(PROMPTS, { maxNewTokens: 40, samples: 2 });
+    expect(await greedy(PROMPTS.slice(1, 4), { maxNewTokens: 2 })).toEqual(short);
+    expect(long[1]![0]!.tokens.slice(0, 2)).toEqual(short[0]![0]!.tokens);
+    for (const [i, [row]] of long.entries()) {
+      expect(Math.max(...judge(without, PROMPTS[i]!, row!).gaps)).toBeLessThan(1e-4);
+    }
+  });
+
+  test('sees weights that are changed in place', async () => {
+    const own = tinyModel(config);
+    const training = await Generator.create(own.config, own.feeds);
+    const options = { maxNewTokens: 8, temperature: 0, stop: [] };
+    const before = await training.generate(PROMPTS, options);
+    for (const { data } of own.weights.values()) data.set(data.map((value, i) => value * (1 + (i % 3))));
+    const after = await training.generate(PROMPTS, options);
+    const fresh = await Generator.create(own.config, own.feeds);
+    expect(after).toEqual(await fresh.generate(PROMPTS, options));
+    expect(after).not.toEqual(before);
+    await training.dispose();
+    await fresh.dispose();
+  });
+
+  test('no prompts give nothing; an empty prompt is refused by its number', async () => {
+    expect(await greedy([])).toEqual([]);
+    await expect(greedy([[1], []])).rejects.toThrow(
+      new RangeError('generate: expected tokens in prompt 1, found none'),
+    );
+  });
+});
+
+test('head widths that cached attention can not take are refused by name', async () => {
+  const { config, feeds } = tinyModel({ ...MODELS[2]![1], headDim: 6 });
+  await expect(Generator.create(config, feeds)).rejects.toThrow(
+    /head_dim: expected a multiple of 8.*found 6/,
+  );
+});
