@@ -4,6 +4,13 @@ import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder, parameterInputs } from './decoder.js';
 import { attendSequences, ropeInputs } from './sequence.js';
 
+/**
+ * How far the embeddings of one text may lie apart (Euclidean distance of unit vectors) when it is padded on the left,
+ * on the right, on both sides or not at all, and whatever batch it is in. Measured: at most 6e-7, on models of width
+ * 16 and 192; the rest is room for other machines' kernels.
+ */
+export const EMBEDDING_TOLERANCE = 1e-5;
+
 /** Rows scaled to length 1: [rows, width]. A zero row stays zero. */
 export function normalizeRows(x: Value): Value {
   const squares = sum(mul(x, x), [-1], true);

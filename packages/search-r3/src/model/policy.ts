@@ -35,11 +35,20 @@ export function asPolicy(checkpoint: Checkpoint, source = 'checkpoint'): Policy 
   return { ...checkpoint, prompts, embedId: embedTokenId(tokenizer, prompts), stopIds: stopIds(checkpoint) };
 }
 
-/** Makes a base model a policy: adds the embed token where it is missing, and prompts where it has none or others are given. */
+/**
+ * Makes a base model a policy: adds the embed token where it is missing, and prompts where it has none or others are
+ * given. The base stays as it is; arrays that did not have to grow are shared with it.
+ */
 export function makePolicy(checkpoint: Checkpoint, overrides?: PromptOverrides): Policy {
   const prompts =
     overrides === undefined ? (checkpoint.prompts ?? resolvePrompts()) : resolvePrompts(overrides);
-  const grown: Checkpoint = { ...checkpoint, prompts, weights: new Map(checkpoint.weights) };
+  const { tokenizer, weights } = checkpoint;
+  const grown: Checkpoint = {
+    ...checkpoint,
+    prompts,
+    tokenizer: tokenizer.copy(),
+    weights: new Map(weights),
+  };
   addEmbedToken(grown);
   return asPolicy(grown);
 }

@@ -83,6 +83,11 @@ export class Tokenizer {
     return new Tokenizer(files, source);
   }
 
+  /** A tokenizer equal to this one, to which tokens can be added without changing this one. */
+  copy(): Tokenizer {
+    return new Tokenizer(this.files, this.source);
+  }
+
   /** The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`. */
   encode(text: string, { addSpecialTokens = false }: EncodeOptions = {}): number[] {
     const { ids, tokens } = this.implementation.encode(text, { add_special_tokens: addSpecialTokens });
