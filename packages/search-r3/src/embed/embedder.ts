@@ -47,7 +47,7 @@ export interface Embedding {
 }
 
 const optionsSchema = z
-  .object({
+  .strictObject({
     role: z.enum(['query', 'document']).default('query'),
     reasoning: z.boolean().default(false),
     maxLength: z.int().positive().default(512),

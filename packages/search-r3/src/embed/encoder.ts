@@ -41,7 +41,8 @@ export class SequenceEncoder {
 
   /**
    * The embedding at the last token of each sequence: [sequences * hidden], unit rows. Sequences are grouped by length,
-   * so that little is spent on padding; the order of the result is that of the input.
+   * so that little is spent on padding; the order of the result is that of the input. Errors: RangeError for an empty
+   * sequence, InterruptedError when aborted.
    */
   async encode(
     sequences: readonly (readonly number[])[],
@@ -51,6 +52,9 @@ export class SequenceEncoder {
     const width = this.#config.hiddenSize;
     const result = new Float32Array(sequences.length * width);
     const length = (i: number) => (sequences[i] as readonly number[]).length;
+    for (const [i, sequence] of sequences.entries()) {
+      if (sequence.length === 0) throw new RangeError(`encode: expected tokens in sequence ${i}, found none`);
+    }
     const order = sequences.map((_, i) => i).sort((a, b) => length(b) - length(a) || a - b);
     for (let at = 0; at < order.length; ) {
       if (options.signal?.aborted) throw new InterruptedError('encode: stopped by the caller');

@@ -1,0 +1,179 @@
+/** Texts to vectors: which tokens are embedded, what the model wrote, and what is told beside the vector. */
+import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
+import { Embedder, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
+import { Generator } from 'search-r3/generate';
+import { makePolicy, parameterFeeds } from 'search-r3/model';
+import { InputError, InterruptedError } from 'search-r3/run';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tinyBase, WORDS } from '../model/tiny-policy.js';
+import { relativeError } from '../reference/finite-differences.js';
+
+// Roles differ in one word, so that a mistaken one shows.
+const policy = makePolicy(tinyBase('embedder'), {
+  query: { system: 'represent who', assistant: 'the embedding is' },
+  document: { system: 'represent where', assistant: 'the embedding is' },
+  reasoning: { system: 'reason' },
+});
+const { tokenizer, prompts, embedId, stopIds } = policy;
+const TEXTS = [
+  'who',
+  'food in bern',
+  'old tower of the new river',
+  'trade',
+  'dance of ada in cork',
+  'bern bern',
+];
+const LONG = Array.from({ length: 100 }, (_, i) => WORDS[i % 7]).join(' ');
+
+let embedder: Embedder;
+let encoder: SequenceEncoder;
+let generator: Generator;
+beforeAll(async () => {
+  embedder = await Embedder.create(policy);
+  encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
+  generator = await Generator.create(policy.config, parameterFeeds(policy));
+});
+afterAll(async () => {
+  for (const session of [embedder, encoder, generator]) await session.dispose();
+});
+
+const encode = (ids: readonly number[]) => encoder.encode([ids]);
+
+test.each(['query', 'document'] as const)('a %s is embedded at the end of its own prompt', async (role) => {
+  const found = await embedder.embed(TEXTS, { role });
+  expect(found.length).toBe(TEXTS.length);
+  for (const [i, text] of TEXTS.entries()) {
+    const { ids } = directPrompt(tokenizer, prompts, text, role);
+    const { vector, ...rest } = found[i]!;
+    expect(ids.at(-1)).toBe(embedId);
+    expect(relativeError(vector, await encode(ids))).toBeLessThan(1e-5);
+    expect(Math.hypot(...vector)).toBeCloseTo(1, 5);
+    expect(rest).toEqual({ truncated: false, tokens: ids.length });
+  }
+});
+
+test('the role is query by default, and changes the vector', async () => {
+  const [[query], [document], [neither]] = await Promise.all([
+    embedder.embed(['bern'], { role: 'query' }),
+    embedder.embed(['bern'], { role: 'document' }),
+    embedder.embed(['bern']),
+  ]);
+  expect(neither).toEqual(query);
+  expect(relativeError(document!.vector, query!.vector)).toBeGreaterThan(0.01);
+});
+
+describe('after reasoning', () => {
+  const options: EmbedOptions = { reasoning: true, temperature: 1, seed: 4, maxNewTokens: 12 };
+
+  test('the vector is that of prompt, reasoning and embed token, completed or not', async () => {
+    const found = await embedder.embed(TEXTS, options);
+    const built = TEXTS.map((text) => reasoningPrompt(tokenizer, prompts, text).ids);
+    const completions = await generator.generate(built, {
+      maxNewTokens: 12,
+      temperature: 1,
+      seed: 4,
+      stop: stopIds,
+      embedToken: embedId,
+    });
+    for (const [i, { vector, ...rest }] of found.entries()) {
+      const [completion] = completions[i]!;
+      const { tokens, finish, hidden } = completion!;
+      const written = finish === 'length' ? tokens : tokens.slice(0, -1);
+      expect(rest).toEqual({
+        truncated: false,
+        tokens: built[i]!.length + tokens.length,
+        reasoning: tokenizer.decode(written),
+        completed: finish === 'embed',
+      });
+      expect(relativeError(vector, await encode([...built[i]!, ...written, embedId]))).toBeLessThan(1e-5);
+      if (hidden === undefined) continue;
+      // What the generator saw at the embed token, as the reward does.
+      const norm = Math.hypot(...hidden);
+      expect(
+        relativeError(
+          hidden.map((x) => x / norm),
+          vector,
+        ),
+      ).toBeLessThan(1e-5);
+    }
+    const finishes = completions.flat().map(({ finish }) => finish);
+    expect([...new Set(finishes)].sort()).toEqual(['embed', 'length', 'stop']);
+  });
+
+  test('greedy by default; a seed reproduces samples', async () => {
+    const words = async (more: EmbedOptions) =>
+      (await embedder.embed(TEXTS, { reasoning: true, maxNewTokens: 12, ...more })).map(
+        ({ reasoning }) => reasoning,
+      );
+    expect(await words({ seed: 1 })).toEqual(await words({ seed: 2 }));
+    const sampled = await words({ temperature: 1, seed: 1 });
+    expect(await words({ temperature: 1, seed: 1 })).toEqual(sampled);
+    expect(await words({ temperature: 1, seed: 2 })).not.toEqual(sampled);
+  });
+
+  test('tells each piece as it is written, and each text as it is done', async () => {
+    const pieces = TEXTS.map(() => [] as string[]);
+    const done: number[] = [];
+    const found = await embedder.embed(TEXTS, {
+      ...options,
+      onToken: ({ text, piece }) => pieces[text]!.push(piece),
+      onProgress: (count, total) => {
+        expect(total).toBe(TEXTS.length);
+        done.push(count);
+      },
+    });
+    expect(done).toEqual([1, 2, 3, 4, 5, 6]);
+    const end = tokenizer.tokenOf(stopIds[0]!);
+    expect(pieces.map((words) => words.filter((word) => word !== end).join(' '))).toEqual(
+      found.map(({ reasoning }) => reasoning),
+    );
+  });
+
+  test('is for queries alone', async () => {
+    await expect(embedder.embed(TEXTS, { role: 'document', reasoning: true })).rejects.toThrow(
+      /reasoning.*expected false for documents/,
+    );
+  });
+});
+
+describe('text that does not fit', () => {
+  test('is cut to the limit and said to be, or refused', async () => {
+    const [cut, whole] = await embedder.embed([LONG, 'who'], { maxLength: 20 });
+    expect(cut).toMatchObject({ truncated: true, tokens: 20 });
+    expect(whole!.truncated).toBe(false);
+    const { ids } = directPrompt(tokenizer, prompts, LONG, 'query', { maxTokens: 20 });
+    expect(relativeError(cut!.vector, await encode(ids))).toBeLessThan(1e-5);
+    await expect(embedder.embed([LONG], { maxLength: 20, strict: true })).rejects.toThrow(InputError);
+  });
+
+  test('is cut to what the model can take, the reasoning counted', async () => {
+    const positions = policy.config.maxPositions;
+    const [direct] = await embedder.embed([LONG]);
+    expect(direct).toMatchObject({ truncated: true, tokens: positions });
+    const [reasoned] = await embedder.embed([LONG], { reasoning: true, maxNewTokens: 10 });
+    expect(reasoned!.truncated).toBe(true);
+    const prompt = reasoningPrompt(tokenizer, prompts, LONG, { maxTokens: positions - 11 }).ids;
+    expect(reasoned!.tokens).toBeGreaterThan(prompt.length);
+    expect(reasoned!.tokens).toBeLessThanOrEqual(prompt.length + 10);
+    await expect(embedder.embed(['who'], { reasoning: true, maxNewTokens: 64 })).rejects.toThrow(
+      /maxNewTokens: expected fewer than the 64 positions/,
+    );
+  });
+});
+
+test('options are checked: values and names', async () => {
+  await expect(embedder.embed(TEXTS, { maxLength: 0 })).rejects.toThrow(InputError);
+  const misspelt = { rol: 'document' } as EmbedOptions;
+  await expect(embedder.embed(TEXTS, misspelt)).rejects.toThrow(/rol/);
+});
+
+test('no texts give nothing', async () => {
+  expect(await embedder.embed([])).toEqual([]);
+  expect(await embedder.embed([], { reasoning: true })).toEqual([]);
+});
+
+test('stops when aborted', async () => {
+  const signal = AbortSignal.abort();
+  await expect(embedder.embed(TEXTS, { signal })).rejects.toThrow(InterruptedError);
+  await expect(embedder.embed(TEXTS, { signal, reasoning: true })).rejects.toThrow(InterruptedError);
+});
