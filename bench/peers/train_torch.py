@@ -21,7 +21,7 @@ import sys
 import time
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
-# Without these glibc gives every large tensor back to the system and faults its pages in again (10-15 % of a step).
+# Without these glibc gives every large tensor back to the system and faults its pages in again (about 10 % of a step).
 # The allocator reads them when the process starts, hence the restart.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 if __name__ == "__main__" and any(name not in os.environ for name in MALLOC):
