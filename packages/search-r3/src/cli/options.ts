@@ -1,5 +1,5 @@
 /** Options that commands share, and what a command says about itself beyond them. Loads nothing heavy. */
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Output } from './output.js';
 
 /** Adds `--json` and `--quiet`. */
@@ -25,6 +25,15 @@ export function withConfig(command: Command): Command {
         'one setting, dotted key and YAML value; repeatable, wins over all others',
       ).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]),
     );
+}
+
+/** Parses an option's value as a whole number of at least 1. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new InvalidArgumentError('expected a whole number of at least 1');
+  }
+  return value;
 }
 
 /** A flag that stands for a key of the config. */

@@ -3,7 +3,7 @@
  * made from (reasoning, token counts, truncation) comes with it.
  */
 import { z } from 'zod';
-import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
+import { directPrompt, type PromptIds, reasoningPrompt } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, validate } from '../run/index.js';
@@ -24,6 +24,8 @@ export interface EmbedOptions {
   temperature?: number;
   seed?: number;
   signal?: AbortSignal;
+  /** What errors call the text at this place. Default `text 0`, `text 1` and so on. */
+  nameOf?: (index: number) => string;
   /** Called with the number of texts done. */
   onProgress?: (done: number, total: number) => void;
   /** Called with each piece of reasoning as it is generated. */
@@ -85,7 +87,7 @@ export class Embedder {
 
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
-    const { signal, onProgress, onToken, ...plain } = options;
+    const { signal, onProgress, onToken, nameOf, ...plain } = options;
     const resolved = validate(optionsSchema, plain, 'embed options');
     const room = this.policy.config.maxPositions - (resolved.reasoning ? resolved.maxNewTokens + 1 : 0);
     if (room < 1) {
@@ -114,7 +116,7 @@ export class Embedder {
     options: EmbedOptions,
   ): Promise<Embedding[]> {
     const { tokenizer, prompts } = this.policy;
-    const built = texts.map((text) => directPrompt(tokenizer, prompts, text, role, limit));
+    const built = eachText(texts, options, (text) => directPrompt(tokenizer, prompts, text, role, limit));
     const matrix = await this.#encode(
       built.map(({ ids }) => ids),
       options,
@@ -133,7 +135,7 @@ export class Embedder {
     options: EmbedOptions,
   ): Promise<Embedding[]> {
     const { tokenizer, prompts, embedId, stopIds, config } = this.policy;
-    const built = texts.map((text) => reasoningPrompt(tokenizer, prompts, text, limit));
+    const built = eachText(texts, options, (text) => reasoningPrompt(tokenizer, prompts, text, limit));
     const { signal, onToken, onProgress } = options;
     this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
@@ -188,4 +190,20 @@ export class Embedder {
   #row(matrix: Float32Array, i: number): Float32Array {
     return matrix.slice(i * this.dimension, (i + 1) * this.dimension);
   }
+}
+
+/** The prompts of all texts; an error says which text it is about. */
+function eachText(
+  texts: readonly string[],
+  { nameOf = (index) => `text ${index}` }: EmbedOptions,
+  build: (text: string) => PromptIds,
+): PromptIds[] {
+  return texts.map((text, index) => {
+    try {
+      return build(text);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      throw new InputError({ ...error.problem, source: nameOf(index), field: error.problem.source });
+    }
+  });
 }

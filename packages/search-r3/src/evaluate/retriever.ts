@@ -35,6 +35,8 @@ export interface RetrieverRun {
   reasoned: Map<string, Embedding>;
   /** Share of the dense score in each hybrid, as tuned. */
   weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
+  /** Texts that were cut to fit, by how they were embedded. */
+  truncated: Partial<Record<'documents' | 'direct' | 'reasoned', number>>;
 }
 
 /** Documents and judged queries of a collection, encoded once and searched by any vectors. */
@@ -44,6 +46,7 @@ export class RetrieverEvaluation {
   readonly #options: RetrieverOptions;
   #index: Promise<ExactIndex> | undefined;
   #bm25: Bm25Index | undefined;
+  #truncatedDocuments = 0;
 
   constructor(embedder: Embedder, collection: Collection, options: RetrieverOptions = {}) {
     this.#embedder = embedder;
@@ -56,7 +59,7 @@ export class RetrieverEvaluation {
     const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
-    const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {} };
+    const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
     const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
     if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;
     for (const [dense, hybrid] of [
@@ -64,8 +67,13 @@ export class RetrieverEvaluation {
       ['reasoned', 'hybrid_reasoned'],
     ] as const) {
       if (!wants(dense, hybrid)) continue;
-      const rankings = await this.#dense(queries, dense === 'reasoned', run.reasoned);
+      const { rankings, embedded } = await this.#dense(queries, dense === 'reasoned');
+      if (dense === 'reasoned') {
+        for (const [i, { id }] of queries.entries()) run.reasoned.set(id, embedded[i] as Embedding);
+      }
       run.rankings[dense] = rankings;
+      run.truncated.documents = this.#truncatedDocuments;
+      run.truncated[dense] = truncatedAmong(embedded);
       if (!wants(hybrid) || tuning === undefined || lexical === undefined) continue;
       const weight = await this.#tune(tuning, dense === 'reasoned');
       run.weights[hybrid] = weight;
@@ -118,26 +126,23 @@ export class RetrieverEvaluation {
   async #dense(
     queries: readonly Query[],
     reasoning: boolean,
-    reasoned: Map<string, Embedding>,
-  ): Promise<Rankings> {
+  ): Promise<{ rankings: Rankings; embedded: Embedding[] }> {
     await this.#documents();
     const embedded = await this.#embed(
       reasoning ? 'reasoning' : 'queries',
       queries.map(({ text }) => text),
       { role: 'query', reasoning },
     );
-    if (reasoning) for (const [i, { id }] of queries.entries()) reasoned.set(id, embedded[i] as Embedding);
-    return this.search(
-      queries.map(({ id }) => id),
-      matrixOf(embedded, this.#embedder.dimension),
-    );
+    const ids = queries.map(({ id }) => id);
+    const rankings = await this.search(ids, matrixOf(embedded, this.#embedder.dimension));
+    return { rankings, embedded };
   }
 
   async #tune(tuning: Qrels, reasoning: boolean): Promise<number> {
     const limited: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
     const queries = this.#queries(limited);
-    const dense = await this.#dense(queries, reasoning, new Map());
-    return tuneFusionWeight(limited, this.#lexical(queries), dense, { method: 'min-max', metric: 'ndcg@10' })
+    const { rankings } = await this.#dense(queries, reasoning);
+    return tuneFusionWeight(limited, this.#lexical(queries), rankings, { method: 'min-max', metric: 'ndcg@10' })
       .weight;
   }
 
@@ -145,6 +150,7 @@ export class RetrieverEvaluation {
     this.#index ??= (async () => {
       const texts = this.#collection.corpus.map(documentText);
       const embedded = await this.#embed('documents', texts, { role: 'document', reasoning: false });
+      this.#truncatedDocuments = truncatedAmong(embedded);
       const index = await ExactIndex.create(this.#embedder.dimension, { capacity: texts.length });
       index.setAll(matrixOf(embedded, this.#embedder.dimension), texts.length);
       return index;
@@ -167,6 +173,9 @@ export class RetrieverEvaluation {
     });
   }
 }
+
+const truncatedAmong = (embedded: readonly Embedding[]): number =>
+  embedded.filter(({ truncated }) => truncated).length;
 
 /** Vectors as the rows of one matrix. */
 export function matrixOf(embedded: readonly Embedding[], dimension: number): Float32Array {

@@ -22,7 +22,7 @@ export function renderEvaluation<M extends MetricName>(
   const percent = `${Number((100 * evaluation.confidence).toPrecision(10))} %`;
   const range = ({ low, high }: Interval) => `[${low.toFixed(digits)}, ${high.toFixed(digits)}]`;
   const parts = [
-    table([
+    renderTable([
       ['system', 'queries', ...metrics],
       ...systems.map(({ system, queries, scores }) => [
         system,
@@ -35,7 +35,7 @@ export function renderEvaluation<M extends MetricName>(
   ];
   if (comparisons.length > 0) {
     parts.push(
-      table([
+      renderTable([
         ['compared', 'metric', 'queries', 'difference', 'p'],
         ...comparisons.map(({ metric, baseline, system, queries, difference, interval, p }) => [
           `${system} - ${baseline}`,
@@ -53,7 +53,7 @@ export function renderEvaluation<M extends MetricName>(
 }
 
 /** Columns as wide as their widest cell, two spaces between them; the first to the left, the others to the right. */
-function table(rows: string[][]): string {
+export function renderTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);

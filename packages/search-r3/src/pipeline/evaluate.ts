@@ -26,7 +26,10 @@ export function splitOf(collection: Collection, split: string): Qrels {
   throw new InputError({ source: 'collection', field: 'split', expected: `the split ${split}`, found });
 }
 
-/** Runs and compares the systems on the judged queries of `qrels`. */
+/**
+ * Runs and compares the systems on the judged queries of `qrels`. A judged query that the collection does not have (see
+ * `LoadBeirOptions.allowMissing`) scores 0, as in trec_eval.
+ */
 export async function evaluatePolicy(
   policy: Policy,
   collection: Collection,
@@ -37,7 +40,8 @@ export async function evaluatePolicy(
   const embedder = await Embedder.create(policy);
   const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
   try {
-    const run = await retrieval.run(qrels);
+    const there = new Map([...qrels].filter(([id]) => collection.queries.has(id)));
+    const run = await retrieval.run(there);
     const evaluation = evaluateRankings(qrels, run.rankings, { seed });
     const reasoned = [...run.reasoned.values()];
     const completed =

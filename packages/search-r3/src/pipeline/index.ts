@@ -1,4 +1,14 @@
+export * from './config.js';
+export * from './curves.js';
 export * from './data.js';
 export * from './demo.js';
+export * from './development.js';
 export * from './evaluate.js';
+export * from './evaluation.js';
+export * from './indexing.js';
+export * from './part-progress.js';
+export type { Stage, StageResult } from './stage-result.js';
+export type { RunOptions } from './stage-run.js';
 export * from './stages.js';
+export * from './train.js';
+export * from './training.js';

@@ -84,9 +84,7 @@ export async function publishFolder(
   await mkdir(parent, { recursive: true });
   await cleanTemporaries(parent, basename(path));
   const occupied = await isOccupied(path);
-  if (occupied && options.replace !== true) {
-    throw new InputError({ source: path, expected: 'no such folder yet, or an empty one', found: occupied });
-  }
+  if (occupied && options.replace !== true) throw occupiedError(path, occupied);
   const temporary = temporaryPath(path);
   try {
     await mkdir(temporary);
@@ -119,6 +117,16 @@ export async function removeFolder(path: string): Promise<void> {
   const temporary = temporaryPath(path);
   await rename(path, temporary);
   await rm(temporary, { recursive: true, force: true });
+}
+
+/** For long work that ends in a new folder: @throws InputError at once where something stands at `path`. */
+export async function assertVacant(path: string): Promise<void> {
+  const occupied = await isOccupied(path);
+  if (occupied) throw occupiedError(path, occupied);
+}
+
+function occupiedError(path: string, found: string): InputError {
+  return new InputError({ source: path, expected: 'no such folder yet, or an empty one', found });
 }
 
 /** What stands at `path` in words, or false where there is nothing or an empty folder. */

@@ -4,6 +4,25 @@
  */
 import type { Command } from 'commander';
 import { demoCommand } from './demo.js';
+import { embedCommand } from './embed.js';
+import { evaluateCommand } from './evaluate.js';
+import { indexCommand } from './index-corpus.js';
 import { inspectCommand } from './inspect.js';
+import { pretrainCommand } from './pretrain.js';
+import { rlCommand } from './rl.js';
+import { searchCommand } from './search.js';
+import { sftCommand } from './sft.js';
+import { trainCommand } from './train.js';
 
-export const commands: readonly (() => Command)[] = [demoCommand, inspectCommand];
+export const commands: readonly (() => Command)[] = [
+  demoCommand,
+  pretrainCommand,
+  sftCommand,
+  rlCommand,
+  trainCommand,
+  evaluateCommand,
+  embedCommand,
+  indexCommand,
+  searchCommand,
+  inspectCommand,
+];

@@ -1,0 +1,84 @@
+/** `search-r3 embed`: texts to vectors. */
+import { Command, Option } from 'commander';
+import { untilStopped } from '../interrupt.js';
+import { examples, outputOf, parseCount, withOutput } from '../options.js';
+
+interface Flags {
+  model: string;
+  file?: string;
+  role: 'query' | 'document';
+  reasoning?: boolean;
+  strict?: boolean;
+  maxLength: number;
+  maxNewTokens: number;
+}
+
+export function embedCommand(): Command {
+  const command = new Command('embed')
+    .description('Embed texts: one JSON object a line, in the order of the texts.')
+    .argument('[text...]', 'texts; without any and without --file, the lines of stdin')
+    .requiredOption('-m, --model <folder>', 'model of sft, rl or train')
+    .addOption(new Option('-f, --file <path>', 'JSONL with text, and perhaps id (or _id) and title'))
+    .addOption(
+      new Option('--role <role>', 'what the texts are').choices(['query', 'document']).default('query'),
+    )
+    .addOption(new Option('--reasoning', 'let the model reason before it embeds; for queries'))
+    .addOption(new Option('--strict', 'refuse texts that do not fit instead of cutting them'))
+    .addOption(
+      new Option('--max-length <tokens>', 'longest prompt, reasoning aside')
+        .argParser(parseCount)
+        .default(512),
+    )
+    .addOption(
+      new Option('--max-new-tokens <n>', 'length limit of the reasoning').argParser(parseCount).default(44),
+    );
+  withOutput(command);
+  examples(command, [
+    {
+      command: 'embed --model runs/scifact/model --reasoning "does vitamin D prevent colds"',
+      does: 'The vector of a query, with the reasoning it was made after.',
+    },
+    {
+      command: 'embed --model runs/scifact/model --role document --file data/scifact/corpus.jsonl --strict',
+      does: 'Vectors of documents, with their ids; one that is too long is refused.',
+    },
+    { command: 'embed --model runs/scifact/model < queries.txt', does: 'One vector a line of a text file.' },
+  ]);
+  return command.action(async (args: string[]) => {
+    const flags = command.opts<Flags>();
+    const output = outputOf(command);
+    const { readTexts } = await import('../texts.js');
+    const texts = await readTexts(args, flags.file);
+    const { loadPolicy, partProgress } = await import('../../pipeline/index.js');
+    const { Embedder } = await import('../../embed/index.js');
+    const embedder = await Embedder.create(await loadPolicy(flags.model));
+    const progress = await output.progress();
+    const report = partProgress(progress);
+    try {
+      const embedded = await untilStopped(output, (signal) =>
+        embedder.embed(
+          texts.map(({ text }) => text),
+          {
+            role: flags.role,
+            reasoning: flags.reasoning ?? false,
+            strict: flags.strict ?? false,
+            maxLength: flags.maxLength,
+            maxNewTokens: flags.maxNewTokens,
+            signal,
+            nameOf: (index) => texts[index]?.source ?? '',
+            onProgress: (done, total) => report({ part: 'texts', done, total }),
+          },
+        ),
+      ).finally(() => progress.close());
+      const rows = embedded.map(({ vector, ...rest }, i) => ({
+        ...(texts[i]?.id !== undefined && { id: texts[i].id }),
+        ...rest,
+        // Nine digits give every float32 back.
+        vector: Array.from(vector, (value) => Number(value.toPrecision(9))),
+      }));
+      output.result(rows, () => rows.map((row) => JSON.stringify(row)).join('\n'));
+    } finally {
+      await embedder.dispose();
+    }
+  });
+}

@@ -1,0 +1,70 @@
+/** `search-r3 evaluate`: what a model is worth on a split of a collection. */
+import { Command, Option } from 'commander';
+import { untilStopped } from '../interrupt.js';
+import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
+import { withMissing } from '../training.js';
+
+export function evaluateCommand(): Command {
+  const command = new Command('evaluate').description(
+    'Rank the documents of a collection by BM25, by direct and reasoned embeddings and by hybrids of both, and compare.',
+  );
+  withConfig(command);
+  configFlag(
+    command,
+    '-m, --model <folder>',
+    'model of sft, rl or train; default: that of the run folder in the config',
+    'model',
+  );
+  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  configFlag(command, '-s, --split <name>', 'judgements to evaluate on (default: test)', 'evaluate.split');
+  configFlag(
+    command,
+    '--systems <name...>',
+    'any of bm25, direct, reasoned, hybrid, hybrid_reasoned (default: all)',
+    'evaluate.systems',
+  );
+  configFlag(command, '--queries <n>', 'only the first so many judged queries', 'evaluate.queries');
+  configFlag(
+    command,
+    '--max-length <tokens>',
+    'longest text; longer ones are cut (default: 512)',
+    'evaluate.maxLength',
+  );
+  configFlag(
+    command,
+    '--max-new-tokens <n>',
+    'length limit of the reasoning (default: 44)',
+    'evaluate.maxNewTokens',
+  );
+  configFlag(command, '--seed <n>', 'of splits and significance tests', 'seed');
+  withMissing(command, 'scored as trec_eval does');
+  command.addOption(new Option('--run-dir <folder>', 'write the rankings there as TREC run files'));
+  withOutput(command);
+  examples(command, [
+    {
+      command: 'evaluate --model runs/scifact/model --data data/scifact',
+      does: 'All systems on the split test, with bootstrap intervals and p-values.',
+    },
+    {
+      command: 'evaluate --config examples/scifact.yaml --data data/scifact --split test --run-dir runs/trec',
+      does: 'With the settings the model was trained with; rankings for trec_eval in runs/trec.',
+    },
+    {
+      command: 'evaluate --model runs/demo/model --data atlas --systems direct reasoned --json',
+      does: 'Two systems in the built-in world, by kind of query too, as JSON.',
+    },
+  ]);
+  return command.action(async () => {
+    const { loadConfig } = await import('../config.js');
+    const { evaluateModel, evaluateSettings, saveRuns } = await import('../../pipeline/index.js');
+    const settings = await loadConfig(command, evaluateSettings);
+    const output = outputOf(command);
+    const { runDir } = command.opts<{ runDir?: string }>();
+    const progress = await output.progress();
+    const evaluation = await untilStopped(output, (signal) =>
+      evaluateModel(settings, { progress, signal }),
+    ).finally(() => progress.close());
+    const files = runDir === undefined ? [] : await saveRuns(runDir, evaluation);
+    output.result({ ...evaluation.summary, files }, () => `${evaluation.text}\n${files.join('\n')}`);
+  });
+}

@@ -1,0 +1,29 @@
+/** `search-r3 pretrain`: a tokenizer and a small model from scratch. */
+import { Command } from 'commander';
+import { configFlag, examples } from '../options.js';
+import { describeStage, runTraining, withTraining } from '../training.js';
+
+export function pretrainCommand(): Command {
+  const command = new Command('pretrain').description(
+    'Train a tokenizer and a small model from scratch on the text of a collection: a base for sft.',
+  );
+  withTraining(command);
+  configFlag(command, '--steps <n>', 'training steps', 'pretrain.steps');
+  configFlag(command, '--batch-size <n>', 'sequences per step', 'pretrain.batchSize');
+  configFlag(command, '--vocab-size <n>', 'ids of the tokenizer', 'pretrain.vocabSize');
+  examples(command, [
+    {
+      command: 'pretrain --data data/scifact --out runs/base --steps 500',
+      does: 'A base model on the documents of a collection; the model is runs/base/model.',
+    },
+    { command: 'pretrain --data atlas --out runs/atlas-base', does: 'The base model of the built-in world.' },
+    {
+      command: 'pretrain --config examples/scifact.yaml --out runs/base --resume',
+      does: 'Go on with a run.',
+    },
+  ]);
+  return command.action(async () => {
+    const { pretrain, pretrainSettings } = await import('../../pipeline/index.js');
+    await runTraining(command, pretrainSettings, pretrain, describeStage);
+  });
+}

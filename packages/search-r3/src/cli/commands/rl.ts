@@ -1,0 +1,35 @@
+/** `search-r3 rl`: stage 2, the model learns which reasoning makes its embedding find documents. */
+import { Command } from 'commander';
+import { configFlag, examples } from '../options.js';
+import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+
+export function rlCommand(): Command {
+  const command = new Command('rl').description(
+    'Stage 2: teach a model of stage 1 to reason so that its embedding finds the documents (GRPO).',
+  );
+  configFlag(command, '-m, --model <folder>', 'model of stage 1', 'model');
+  withTraining(command);
+  withMissing(command, 'they are left out');
+  configFlag(command, '--steps <n>', 'training steps', 'rl.steps');
+  configFlag(command, '--queries-per-step <n>', 'queries per step', 'rl.queriesPerStep');
+  configFlag(command, '--group-size <n>', 'completions per query', 'rl.groupSize');
+  configFlag(command, '--learning-rate <x>', 'peak learning rate', 'rl.optimization.learningRate');
+  examples(command, [
+    {
+      command: 'rl --model runs/sft/model --data data/scifact --out runs/rl',
+      does: 'Stage 2 on the training queries that stage 1 left.',
+    },
+    {
+      command: 'rl --model runs/sft/model --data atlas --out runs/rl --steps 120 --set development.every=20',
+      does: 'In the built-in world, with development queries evaluated every 20 steps.',
+    },
+    {
+      command: 'rl --model runs/sft/model --data data/scifact --out runs/rl --resume',
+      does: 'Go on after Ctrl-C or a crash.',
+    },
+  ]);
+  return command.action(async () => {
+    const { rl, rlSettings } = await import('../../pipeline/index.js');
+    await runTraining(command, rlSettings, rl, describeStage);
+  });
+}

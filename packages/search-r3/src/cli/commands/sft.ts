@@ -1,0 +1,40 @@
+/** `search-r3 sft`: stage 1, a base model learns to embed, directly and after its own reasoning. */
+import { Command } from 'commander';
+import { configFlag, examples } from '../options.js';
+import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+
+export function sftCommand(): Command {
+  const command = new Command('sft').description(
+    'Stage 1: teach a base model to embed, directly and after its own reasoning.',
+  );
+  configFlag(command, '-b, --base <folder>', 'base model, a Hugging Face folder', 'base');
+  withTraining(command);
+  withMissing(command, 'they are left out');
+  configFlag(command, '--steps <n>', 'training steps', 'sft.steps');
+  configFlag(command, '--batch-size <n>', 'queries per step', 'sft.batchSize');
+  configFlag(command, '--learning-rate <x>', 'peak learning rate', 'sft.optimization.learningRate');
+  configFlag(
+    command,
+    '--title-pairs',
+    'learn from titles as queries for their texts too',
+    'queries.titlePairs',
+  );
+  examples(command, [
+    {
+      command: 'sft --base runs/base/model --data data/scifact --out runs/sft --title-pairs',
+      does: 'Stage 1 on half of the training queries and the titles of the corpus.',
+    },
+    {
+      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/sft --set sft.tau=0.07',
+      does: 'With the settings of a file, and one of them otherwise.',
+    },
+    {
+      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/sft --resume',
+      does: 'Go on after Ctrl-C or a crash.',
+    },
+  ]);
+  return command.action(async () => {
+    const { sft, sftSettings } = await import('../../pipeline/index.js');
+    await runTraining(command, sftSettings, sft, describeStage);
+  });
+}

@@ -1,0 +1,78 @@
+/** What the training commands share: their options, how they run, and how they end. Loads nothing heavy. */
+import { type Command, Option } from 'commander';
+import type { z } from 'zod';
+import type { RunOptions, StageResult } from '../pipeline/index.js';
+import { InterruptedError } from '../run/errors.js';
+import { untilStopped } from './interrupt.js';
+import { configFlag, outputOf, withConfig, withOutput } from './options.js';
+
+/** Adds the options of a training command: data, run folder, settings and output. */
+export function withTraining(command: Command): Command {
+  withConfig(command);
+  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  configFlag(command, '-o, --out <folder>', 'run folder', 'out');
+  configFlag(command, '--seed <n>', 'seed of everything that is drawn', 'seed');
+  configFlag(command, '--save-every <n>', 'steps between checkpoints', 'saveEvery');
+  command
+    .addOption(new Option('--resume', 'go on with the run in the folder').conflicts('overwrite'))
+    .addOption(new Option('--overwrite', 'replace the run in the folder'));
+  return withOutput(command);
+}
+
+/** Adds `--allow-missing`. */
+export function withMissing(command: Command, meaning: string): Command {
+  const description = `accept judgements that name missing documents or queries: ${meaning}`;
+  return configFlag(command, '--allow-missing', description, 'allowMissing');
+}
+
+/** Runs the work of a training command with its settings, until it ends or is interrupted, and shows the result. */
+export async function runTraining<S, T>(
+  command: Command,
+  schema: z.ZodType<S>,
+  work: (settings: S, options: RunOptions) => Promise<T>,
+  text: (result: T) => string,
+): Promise<void> {
+  const { loadConfig } = await import('./config.js');
+  const settings = await loadConfig(command, schema);
+  const output = outputOf(command);
+  const { resume, overwrite, config } = command.opts<{
+    resume?: boolean;
+    overwrite?: boolean;
+    config?: string;
+  }>();
+  const progress = await output.progress();
+  try {
+    const result = await untilStopped(output, (signal) =>
+      work(settings, {
+        ...(resume !== undefined && { resume }),
+        ...(overwrite !== undefined && { overwrite }),
+        ...(config !== undefined && { source: config }),
+        progress,
+        signal,
+        onNote: (note) => output.note(note),
+      }),
+    );
+    progress.close();
+    output.result(result, () => text(result));
+  } catch (error) {
+    if (!(error instanceof InterruptedError)) throw error;
+    throw new InterruptedError(`${error.message}; the same command with --resume goes on from there`);
+  } finally {
+    progress.close();
+  }
+}
+
+/** A stage's result for people. */
+export function describeStage({ stage, steps, metrics, development, model, run }: StageResult): string {
+  const shown = Object.entries(metrics).map(
+    ([name, value]) => `${name} ${value === null ? 'not finite' : Number(value.toPrecision(4))}`,
+  );
+  const scores = Object.entries(development ?? {}).map(([system, score]) => `${system} ${score.toFixed(3)}`);
+  return [
+    `${stage}: ${steps} steps`,
+    `  last step    ${shown.join(', ')}`,
+    ...(scores.length === 0 ? [] : [`  development  nDCG@10 ${scores.join(', ')}`]),
+    `  model        ${model}`,
+    `  report       ${run}/report.html`,
+  ].join('\n');
+}

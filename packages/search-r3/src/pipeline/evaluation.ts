@@ -1,0 +1,202 @@
+/** The evaluation of a model on a collection as a command runs it, and its result as plain values and as text. */
+import { join } from 'node:path';
+import {
+  type AtlasQuery,
+  type Collection,
+  type Qrels,
+  QUERY_KINDS,
+  type Rankings,
+} from '../dataset/index.js';
+import {
+  type DefaultMetric,
+  type Evaluation,
+  type Interval,
+  RETRIEVER_SYSTEMS,
+  type RetrieverSystem,
+  renderEvaluation,
+  renderTable,
+  saveTrecQrels,
+  saveTrecRun,
+} from '../evaluate/index.js';
+import { InputError, type ProgressReporter } from '../run/index.js';
+import type { EvaluateSettings } from './config.js';
+import { loadCollection } from './data.js';
+import { DEVELOPMENT, withDevelopment, withoutMissing } from './development.js';
+import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
+import { loadPolicy } from './indexing.js';
+import { partProgress } from './part-progress.js';
+
+export interface EvaluationOptions {
+  progress?: ProgressReporter;
+  signal?: AbortSignal;
+}
+
+/** What an evaluation found, as it is written for machines. */
+export interface EvaluationSummary {
+  model: string;
+  data: string;
+  split: string;
+  queries: number;
+  documents: number;
+  systems: {
+    system: string;
+    queries: number;
+    scores: Record<DefaultMetric, Interval & { mean: number }>;
+  }[];
+  comparisons: Evaluation<DefaultMetric>['comparisons'];
+  /** Share of the dense score in each hybrid, and the split it was tuned on. */
+  fusion: { weights: Record<string, number>; tunedOn: string } | null;
+  /** Of the reasoned queries: the share whose reasoning the model ended by itself. */
+  completed: number | null;
+  /** Texts that were cut to fit. */
+  truncated: PolicyEvaluation['truncated'];
+  /** nDCG@10 by kind of query, in the built-in world. */
+  kinds: { kind: string; queries: number; scores: Record<string, number> }[] | null;
+}
+
+export interface FinishedEvaluation {
+  summary: EvaluationSummary;
+  qrels: Qrels;
+  rankings: Partial<Record<RetrieverSystem, Rankings>>;
+  text: string;
+}
+
+/** Evaluates as the settings say. @throws InputError on anything wrong with settings, data or model. */
+export async function evaluateModel(
+  settings: EvaluateSettings,
+  options: EvaluationOptions = {},
+): Promise<FinishedEvaluation> {
+  const { data, seed, allowMissing, development, evaluate, out = '' } = settings;
+  const { split, maxLength, maxNewTokens, depth, tuningQueries } = evaluate;
+  const model = settings.model ?? join(out, 'model');
+  const loaded = await loadCollection(data, seed, { allowMissing });
+  const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
+  const tuning = tuningSplit(withDevelopment(loaded, development.share, seed), split);
+  const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
+  const policy = await loadPolicy(model);
+  const result = await evaluatePolicy(policy, loaded, qrels, {
+    systems,
+    ...(tuning && { tuning: tuning.qrels }),
+    tuningQueries,
+    depth,
+    maxLength,
+    maxNewTokens,
+    seed,
+    ...(options.signal && { signal: options.signal }),
+    ...(options.progress && { onProgress: partProgress(options.progress) }),
+  });
+  const summary: EvaluationSummary = {
+    model,
+    data,
+    split,
+    queries: qrels.size,
+    documents: loaded.corpus.length,
+    systems: result.evaluation.systems.map(({ system, queries, scores }) => ({
+      system,
+      queries,
+      scores: Object.fromEntries(
+        Object.entries(scores).map(([metric, { mean, interval }]) => [metric, { mean, ...interval }]),
+      ) as EvaluationSummary['systems'][number]['scores'],
+    })),
+    comparisons: result.evaluation.comparisons,
+    fusion:
+      Object.keys(result.weights).length === 0 || tuning === undefined
+        ? null
+        : { weights: result.weights, tunedOn: tuning.name },
+    completed: result.completed,
+    truncated: result.truncated,
+    kinds: byKind(loaded, result.evaluation),
+  };
+  return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
+}
+
+/** Judgements to tune fusions on: development queries, else training queries; never those that are evaluated. */
+function tuningSplit(collection: Collection, evaluated: string): { name: string; qrels: Qrels } | undefined {
+  const { qrels } = withoutMissing(collection);
+  const name = [DEVELOPMENT, 'train', 'sft'].find(
+    (split) => split !== evaluated && (qrels.get(split)?.size ?? 0) > 0,
+  );
+  return name === undefined ? undefined : { name, qrels: qrels.get(name) as Qrels };
+}
+
+function chosenSystems(
+  asked: readonly RetrieverSystem[] | undefined,
+  tunable: boolean,
+  data: string,
+): readonly RetrieverSystem[] {
+  const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
+  if (tunable) return asked ?? RETRIEVER_SYSTEMS;
+  const hybrid = asked?.find(isHybrid);
+  if (hybrid === undefined) return asked ?? RETRIEVER_SYSTEMS.filter((system) => !isHybrid(system));
+  throw new InputError({
+    source: data,
+    field: 'qrels',
+    expected: `a split dev or train to tune ${hybrid} on`,
+    found: 'none',
+  });
+}
+
+/** nDCG@10 by kind of query; null where the collection is not the built-in world. */
+function byKind(collection: Collection, { systems }: Evaluation<DefaultMetric>): EvaluationSummary['kinds'] {
+  const queries = (collection as { atlas?: Map<string, AtlasQuery> }).atlas;
+  if (queries === undefined) return null;
+  return QUERY_KINDS.map((kind) => {
+    let count = 0;
+    const scores = systems.map(({ system, scores }) => {
+      const own = [...scores['ndcg@10'].perQuery].filter(([id]) => queries.get(id)?.kind === kind);
+      count = own.length;
+      return [system, own.reduce((sum, [, score]) => sum + score, 0) / Math.max(1, own.length)] as const;
+    });
+    return { kind, queries: count, scores: Object.fromEntries(scores) };
+  });
+}
+
+function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetric>): string {
+  const { model, data, split, documents, fusion, completed, truncated, kinds, queries } = summary;
+  // All metrics of all pairs would hide what matters; the JSON has them.
+  const comparisons = evaluation.comparisons.filter(({ metric }) => metric === 'ndcg@10');
+  const notes = [
+    ...(fusion === null
+      ? []
+      : Object.entries(fusion.weights).map(
+          ([system, weight]) => `${system}: ${weight} dense, tuned on the split ${fusion.tunedOn}`,
+        )),
+    ...(completed === null
+      ? []
+      : [
+          `reasoning ended by the model itself: ${(100 * completed).toFixed(1)} %; else the embed token was put behind it`,
+        ]),
+    ...Object.entries(truncated).map(([what, cut]) => {
+      const of = what === 'documents' ? `${documents} documents` : `${queries} queries, ${what}`;
+      return `cut to fit: ${cut} of ${of}`;
+    }),
+  ];
+  const systems = evaluation.systems.map(({ system }) => system);
+  const table =
+    kinds === null
+      ? ''
+      : `\n${renderTable([
+          ['nDCG@10 by kind of query', 'queries', ...systems],
+          ...kinds.map(({ kind, queries: count, scores }) => [
+            kind,
+            String(count),
+            ...systems.map((system) => (scores[system] ?? 0).toFixed(3)),
+          ]),
+        ])}`;
+  return `${model} on ${data}, split ${split}, ${documents} documents\n\n${renderEvaluation({ ...evaluation, comparisons })}\n${notes.join('\n')}\n${table}`;
+}
+
+/** Writes `qrels.trec` and a run `<system>.trec` per system, as trec_eval reads them. The paths written. */
+export async function saveRuns(
+  folder: string,
+  { qrels, rankings }: Pick<FinishedEvaluation, 'qrels' | 'rankings'>,
+): Promise<string[]> {
+  const paths = [join(folder, 'qrels.trec')];
+  await saveTrecQrels(join(folder, 'qrels.trec'), qrels);
+  for (const [system, ranking] of Object.entries(rankings)) {
+    const path = join(folder, `${system}.trec`);
+    await saveTrecRun(path, { tag: `search-r3-${system}`, rankings: ranking });
+    paths.push(path);
+  }
+  return paths;
+}

@@ -1,0 +1,38 @@
+/** Progress of work that tells the part it is at: each part is shown as a stage of its own. */
+import { type ProgressReporter, ProgressTracker } from '../run/index.js';
+
+export interface PartProgress {
+  part: string;
+  done: number;
+  total: number;
+}
+
+/** Reports parts under `prefix`, for example `development documents`. */
+export function partProgress(reporter: ProgressReporter, prefix = ''): (event: PartProgress) => void {
+  let current: { part: string; done: number; tracker: ProgressTracker } | undefined;
+  let ended = performance.now();
+  return ({ part, done, total }) => {
+    // The same part may come again, for other queries.
+    if (current === undefined || current.part !== part || done < current.done) {
+      const stage = `${prefix} ${part}`.trim();
+      current = {
+        part,
+        done,
+        tracker: new ProgressTracker({ stage, steps: total, reporter, clock: from(ended) }),
+      };
+    }
+    current.done = done;
+    current.tracker.update(done);
+    ended = performance.now();
+  };
+}
+
+/** A part is first heard of when some of it is done: it began when the one before ended. */
+function from(start: number): () => number {
+  let asked = false;
+  return () => {
+    const time = asked ? performance.now() : start;
+    asked = true;
+    return time;
+  };
+}

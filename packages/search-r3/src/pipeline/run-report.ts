@@ -1,0 +1,64 @@
+/** The page that a training run leaves behind: where its stages ended, their curves, and completions early and late. */
+import { type CompletionRecord, completionSchema, readRecords, readRunFolder } from '../run/index.js';
+import type { Report, ReportSample, ReportTable } from '../run/report/index.js';
+import { readSteps, trainingCharts } from './curves.js';
+import type { Stage, StageResult } from './stage-result.js';
+
+const TITLES: Record<Stage, string> = {
+  pretrain: 'pre-training',
+  sft: 'stage 1 (SFT)',
+  rl: 'stage 2 (RL)',
+};
+
+/** How many queries are shown with their completions. */
+const SAMPLES = 8;
+
+/** The report of the run at `folder`, made of these stages. */
+export async function runReport(
+  folder: string,
+  config: Record<string, unknown>,
+  results: readonly StageResult[],
+): Promise<Report> {
+  const runs = await Promise.all(results.map(({ run }) => readRunFolder(run)));
+  const steps = await Promise.all(runs.map(({ eventsPath }) => readSteps(eventsPath)));
+  const completions = await Promise.all(runs.map(({ completionsPath }) => readSamples(completionsPath)));
+  const stages = results.map(({ stage, steps: count }) => `${TITLES[stage]}, ${count} steps`).join('; ');
+  return {
+    title: `Search-R3: ${folder}`,
+    summary: `Data ${String(config.data)}, seed ${String(config.seed)}: ${stages}.`,
+    tables: [...developmentTable(results), ...results.map(metricsTable)],
+    charts: trainingCharts(steps.flat()),
+    samples: completions.flat(),
+    sampleLabels: ['early in stage 2', 'late in stage 2'],
+  };
+}
+
+function developmentTable(results: readonly StageResult[]): ReportTable[] {
+  const rows = results.flatMap(({ stage, development }) =>
+    Object.entries(development ?? {}).map(([system, score]) => [`${system}, after ${TITLES[stage]}`, score]),
+  );
+  const title = 'nDCG@10 on development queries';
+  return rows.length === 0 ? [] : [{ title, columns: ['system', 'nDCG@10'], rows }];
+}
+
+function metricsTable({ stage, metrics }: StageResult): ReportTable {
+  const rows = Object.entries(metrics).map(([name, value]) => [name, value ?? 'not finite']);
+  return { title: `Last step of ${TITLES[stage]}`, columns: ['metric', 'value'], rows };
+}
+
+/** The queries whose completions lie furthest apart in the run: the first one and the last one of each. */
+async function readSamples(completionsPath: string): Promise<ReportSample[]> {
+  const seen = new Map<string, { first: CompletionRecord; last: CompletionRecord }>();
+  for await (const record of readRecords(completionsPath, completionSchema)) {
+    if (record.sample !== 0) continue;
+    const known = seen.get(record.queryId);
+    seen.set(record.queryId, { first: known?.first ?? record, last: record });
+  }
+  return [...seen.values()]
+    .filter(({ first, last }) => first.step < last.step)
+    .sort((a, b) => b.last.step - b.first.step - (a.last.step - a.first.step))
+    .slice(0, SAMPLES)
+    .map(({ first, last }) => ({ query: first.query, before: shown(first), after: shown(last) }));
+}
+
+const shown = ({ reasoning, rank, reward }: CompletionRecord) => ({ reasoning, rank, reward });

@@ -1,0 +1,242 @@
+/** The three stages as commands run them: settings, data and model checked against each other, then a run folder. */
+import { join } from 'node:path';
+import {
+  type Checkpoint,
+  checkpointFingerprint,
+  initialiseWeights,
+  resolvePrompts,
+} from '../checkpoint/index.js';
+import { type Document, generateAtlas } from '../dataset/index.js';
+import { makePolicy, type Policy } from '../model/index.js';
+import {
+  atlasSequences,
+  atlasTokenizer,
+  collectionSequences,
+  collectionTokenizer,
+  PretrainTrainer,
+  type SequenceSource,
+  scratchConfig,
+} from '../pretrain/index.js';
+import { type LoopOptions, trainLoop } from '../sft/index.js';
+import { Tokenizer } from '../tokenizer/index.js';
+import type { PretrainSettings, RlSettings, Settings, SftSettings } from './config.js';
+import { ATLAS } from './data.js';
+import { DEVELOPMENT } from './development.js';
+import { evaluatePolicy } from './evaluate.js';
+import { partProgress } from './part-progress.js';
+import type { StageResult } from './stage-result.js';
+import { type RunOptions, runStage } from './stage-run.js';
+import { runRl, runSft } from './stages.js';
+import {
+  basePrompts,
+  checkPretraining,
+  checkRl,
+  checkSft,
+  promptLimit,
+  rlOptions,
+  scratchPrompts,
+  sftOptions,
+  type TrainingContext,
+} from './training.js';
+
+/** Settings that change no number of a run, and names of what fingerprints identify. */
+const FREE = ['data', 'base', 'model', 'saveEvery', 'development.every', 'development.queries'];
+
+const nameOf = ({ source = 'settings' }: RunOptions) => source;
+
+const DEFAULT_VOCABULARY = 8192;
+const DEFAULT_CHAT_SHARE = 0.5;
+
+/** A small model from scratch on the text of a collection; `fingerprint` is that of the text. */
+export async function pretrainStage(
+  folder: string,
+  settings: PretrainSettings,
+  text: { corpus: readonly Document[]; fingerprint: string },
+  options: RunOptions,
+): Promise<StageResult> {
+  const { data, seed, pretrain, saveEvery } = settings;
+  const prompts = resolvePrompts(scratchPrompts(settings));
+  checkPretraining(settings, text.corpus.length, nameOf(options));
+  const fingerprints = { data: text.fingerprint };
+  const train = async (loop: LoopOptions): Promise<Checkpoint> => {
+    const resumed = loop.run?.resumed;
+    if (resumed === undefined && data !== ATLAS) options.onNote?.('Learning a vocabulary from the corpus.');
+    const known = resumed && (await Tokenizer.load(join(resumed.path, 'model')));
+    const { tokenizer, source } = textSource(settings, text.corpus, prompts, known);
+    const config = scratchConfig(tokenizer, pretrain.model);
+    const model: Checkpoint = { config, weights: initialiseWeights(config, seed), tokenizer };
+    const trainer = new PretrainTrainer(model, source, { ...pretrain, seed });
+    try {
+      await trainLoop(trainer, { watch: ['loss'], ...loop });
+    } finally {
+      await trainer.dispose();
+    }
+    return makePolicy(model, prompts);
+  };
+  const config = { data, seed, prompts, pretrain, saveEvery, fingerprints };
+  return runStage(
+    { stage: 'pretrain', folder, config, mayChange: [...FREE, 'pretrain.steps'], saveEvery, train },
+    options,
+  );
+}
+
+/** The tokenizer and what the model reads. Deterministic: a resumed run has the tokenizer already. */
+function textSource(
+  { data, seed, pretrain }: PretrainSettings,
+  corpus: readonly Document[],
+  prompts: ReturnType<typeof resolvePrompts>,
+  known: Tokenizer | undefined,
+): { tokenizer: Tokenizer; source: SequenceSource } {
+  const { batchSize, maxLength, vocabSize = DEFAULT_VOCABULARY, chatShare = DEFAULT_CHAT_SHARE } = pretrain;
+  if (data === ATLAS) {
+    const world = generateAtlas();
+    const tokenizer = known ?? atlasTokenizer(world);
+    // The stream's own default seed is 1.
+    const whole = atlasSequences(world, tokenizer, batchSize, { seed: seed + 1 });
+    return { tokenizer, source: (step) => whole(step).map((ids) => ids.slice(0, maxLength)) };
+  }
+  const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize);
+  const source = collectionSequences(corpus, tokenizer, prompts, { batchSize, maxLength, chatShare, seed });
+  return { tokenizer, source };
+}
+
+/** Stage 1 on a base model. */
+export async function sftStage(
+  folder: string,
+  settings: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
+  base: Checkpoint,
+  context: TrainingContext,
+  options: RunOptions,
+): Promise<StageResult> {
+  const { seed, saveEvery, queries, development } = settings;
+  const { collection, data } = context;
+  checkSft(settings, data, nameOf(options));
+  const start = makePolicy(base, basePrompts(settings, base));
+  const sft = limitedSft(settings, start, options);
+  const config = {
+    data: settings.data,
+    ...(settings.base !== undefined && { base: settings.base }),
+    seed,
+    prompts: start.prompts,
+    queries,
+    development,
+    sft: settings.sft,
+    saveEvery,
+    fingerprints: { data: context.fingerprint, base: checkpointFingerprint(start) },
+  };
+  let policy = start;
+  return runStage(
+    {
+      stage: 'sft',
+      folder,
+      config,
+      mayChange: [...FREE, 'sft.steps'],
+      saveEvery,
+      train: async (loop) => {
+        policy = await runSft(start, data, sft, loop);
+        return policy;
+      },
+      evaluate: developmentScores(() => policy, { collection, settings, options }, ['direct', 'reasoned'], {
+        maxLength: sft.maxLength,
+        maxNewTokens: sft.reasoning.maxNewTokens,
+      }),
+    },
+    options,
+  );
+}
+
+/** Stage 2 on a policy, whose weights it changes. */
+export async function rlStage(
+  folder: string,
+  settings: Omit<RlSettings, 'model' | 'out'> & { model?: string | undefined },
+  policy: Policy,
+  context: TrainingContext,
+  options: RunOptions,
+): Promise<StageResult> {
+  const { seed, saveEvery, queries, development } = settings;
+  const { collection, data } = context;
+  checkRl(settings, data, nameOf(options));
+  const rl = limitedRl(settings, policy, options);
+  const limits = { maxLength: rl.maxLength, maxNewTokens: rl.maxNewTokens };
+  const scores = (systems: readonly ('direct' | 'reasoned')[]) =>
+    developmentScores(() => policy, { collection, settings, options }, systems, limits);
+  const reasoned = scores(['reasoned']);
+  const config = {
+    data: settings.data,
+    ...(settings.model !== undefined && { model: settings.model }),
+    seed,
+    queries,
+    development,
+    rl: settings.rl,
+    saveEvery,
+    fingerprints: { data: context.fingerprint, model: checkpointFingerprint(policy) },
+  };
+  return runStage(
+    {
+      stage: 'rl',
+      folder,
+      config,
+      mayChange: [...FREE, 'rl.steps'],
+      saveEvery,
+      train: async (loop) => {
+        await runRl(policy, collection, data, rl, {
+          ...loop,
+          evaluateEvery: development.every,
+          ...(reasoned && {
+            evaluate: async () => ({ reasoned: { 'ndcg@10': (await reasoned()).reasoned ?? null } }),
+          }),
+        });
+        return policy;
+      },
+      evaluate: scores(['direct', 'reasoned']),
+    },
+    options,
+  );
+}
+
+/** The options of stage 1 with lengths within the model's. @throws InputError where its prompts do not fit. */
+export function limitedSft(settings: Settings, policy: Policy, options: RunOptions) {
+  const sft = sftOptions(settings);
+  const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
+  const limits = { maxLength: sft.maxLength, reasoning };
+  return { ...sft, maxLength: promptLimit(policy, limits, nameOf(options), 'sft.maxLength') };
+}
+
+/** The options of stage 2 with lengths within the model's. @throws InputError where its prompts do not fit. */
+export function limitedRl(settings: Settings, policy: Policy, options: RunOptions) {
+  const rl = rlOptions(settings);
+  const limits = { maxLength: rl.maxLength, reasoning: rl.maxNewTokens };
+  return { ...rl, maxLength: promptLimit(policy, limits, nameOf(options), 'rl.maxLength') };
+}
+
+/** nDCG@10 on the development queries by system; undefined where there are none. */
+function developmentScores(
+  policy: () => Policy,
+  {
+    collection,
+    settings,
+    options,
+  }: Pick<TrainingContext, 'collection'> & {
+    settings: Settings;
+    options: RunOptions;
+  },
+  systems: readonly ('direct' | 'reasoned')[],
+  limits: { maxLength: number; maxNewTokens: number },
+): (() => Promise<Record<string, number>>) | undefined {
+  const { queries } = settings.development;
+  const all = collection.qrels.get(DEVELOPMENT);
+  if (all === undefined || queries === 0) return undefined;
+  const qrels = new Map([...all].slice(0, queries));
+  return async () => {
+    const { evaluation } = await evaluatePolicy(policy(), collection, qrels, {
+      systems,
+      ...limits,
+      seed: settings.seed,
+      ...(options.signal && { signal: options.signal }),
+      ...(options.progress && { onProgress: partProgress(options.progress, 'development') }),
+    });
+    return Object.fromEntries(
+      evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),
+    );
+  };
+}

@@ -1,0 +1,64 @@
+/** A stage in its run folder: from settings that have been checked to `model/`, a result and a report. */
+import { join } from 'node:path';
+import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
+import { type ProgressReporter, RunFolder, type RunFolderOptions } from '../run/index.js';
+import { renderReport } from '../run/report/index.js';
+import type { LoopOptions } from '../sft/index.js';
+import { readSteps } from './curves.js';
+import { runReport } from './run-report.js';
+import { MODEL, RESULT, type Stage, type StageResult } from './stage-result.js';
+
+/** How a training command runs, beside its settings. */
+export interface RunOptions {
+  /** Go on where the run in the folder stands. */
+  resume?: boolean;
+  /** Replace the run in the folder. */
+  overwrite?: boolean;
+  progress?: ProgressReporter;
+  signal?: AbortSignal;
+  /** Called with what is going on, for people. */
+  onNote?: (text: string) => void;
+  /** Names the settings in errors. Default `settings`. */
+  source?: string;
+}
+
+export interface StageRun {
+  stage: Stage;
+  folder: string;
+  /** Everything the run follows from, as plain values. */
+  config: Record<string, unknown>;
+  /** Keys of the config that a resumed run may have otherwise. */
+  mayChange: readonly string[];
+  saveEvery: number;
+  train: (loop: LoopOptions) => Promise<Checkpoint>;
+  /** nDCG@10 on development queries, by system. */
+  evaluate?: (() => Promise<Record<string, number>>) | undefined;
+}
+
+/** Trains in the run folder and leaves model, result and report there; the model last, whole. */
+export async function runStage(stageRun: StageRun, options: RunOptions): Promise<StageResult> {
+  const { stage, folder, config, mayChange, saveEvery, train, evaluate } = stageRun;
+  const { progress, signal } = options;
+  const run = await RunFolder.create(folder, config, { ...existing(options), mayChange });
+  try {
+    const model = await train({ run, saveEvery, ...(progress && { progress }), ...(signal && { signal }) });
+    const development = (await evaluate?.()) ?? null;
+    await run.events.flush();
+    await run.completions.flush();
+    const steps = (await readSteps(run.events.path)).filter((entry) => entry.stage === stage);
+    const last = steps.at(-1);
+    const result = { stage, steps: last?.step ?? 0, metrics: last?.metrics ?? {}, development };
+    await run.writeFile(RESULT, `${JSON.stringify(result, null, 2)}\n`);
+    const placed = { ...result, run: folder, model: join(folder, MODEL) };
+    await run.writeFile('report.html', renderReport(await runReport(folder, config, [placed])));
+    await saveCheckpoint(join(folder, MODEL), model, { overwrite: true });
+    return placed;
+  } finally {
+    await run.close();
+  }
+}
+
+export const existing = ({ resume, overwrite }: RunOptions): RunFolderOptions => ({
+  resume: resume ?? false,
+  overwrite: overwrite ?? false,
+});

@@ -1,0 +1,129 @@
+/** The training commands: each stage alone, and the whole pipeline from a collection to a model that reasons. */
+import { createHash } from 'node:crypto';
+import { cp, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { checkpointFingerprint, loadCheckpoint } from '../checkpoint/index.js';
+import { makePolicy } from '../model/index.js';
+import { publishFolder, RunFolder } from '../run/index.js';
+import { renderReport } from '../run/report/index.js';
+import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
+import { loadDocuments, loadPolicy } from './indexing.js';
+import { runReport } from './run-report.js';
+import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
+import { finishedStage, type Stage, type StageResult } from './stage-result.js';
+import { existing, type RunOptions } from './stage-run.js';
+import {
+  basePrompts,
+  checkPretraining,
+  checkRl,
+  checkSft,
+  loadTraining,
+  type TrainingContext,
+} from './training.js';
+
+/** Trains a tokenizer and a small model from scratch on the text of a collection. */
+export async function pretrain(settings: PretrainSettings, options: RunOptions = {}): Promise<StageResult> {
+  const { data, out } = settings;
+  const corpus = await loadDocuments(data);
+  const fingerprint = createHash('sha256').update(JSON.stringify(corpus)).digest('hex');
+  return pretrainStage(out, settings, { corpus, fingerprint }, options);
+}
+
+/** Stage 1 on the base model of the settings. */
+export async function sft(settings: SftSettings, options: RunOptions = {}): Promise<StageResult> {
+  const context = await loadTraining(settings);
+  return sftStage(settings.out, settings, await loadCheckpoint(settings.base), context, options);
+}
+
+/** Stage 2 on the model of the settings. */
+export async function rl(settings: RlSettings, options: RunOptions = {}): Promise<StageResult> {
+  const context = await loadTraining(settings);
+  const policy = await loadPolicy(settings.model);
+  return rlStage(settings.out, settings, policy, context, options);
+}
+
+export interface TrainResult {
+  run: string;
+  model: string;
+  report: string;
+  stages: StageResult[];
+}
+
+/**
+ * The whole pipeline: a model from scratch unless a base is given, stage 1, stage 2, each in its own folder of the run.
+ * Resumed, finished stages are skipped.
+ */
+export async function train(settings: TrainSettings, options: RunOptions = {}): Promise<TrainResult> {
+  const { out, onNote = () => {} } = { ...settings, ...options };
+  const context = await loadTraining(settings);
+  const config = await checkedConfig(settings, context, options);
+  const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries'];
+  const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
+  const { progress, signal, source } = options;
+  const inner = {
+    ...(progress && { progress }),
+    ...(signal && { signal }),
+    ...(source && { source }),
+    onNote,
+  };
+  const stages: StageResult[] = [];
+  const stage = async (
+    name: Stage,
+    about: string,
+    work: (folder: string, how: RunOptions) => Promise<StageResult>,
+  ) => {
+    const folder = join(out, name);
+    let result = await finishedStage(folder);
+    if (result === undefined) {
+      signal?.throwIfAborted();
+      onNote(about);
+      const resume = (await stat(folder).catch(() => undefined)) !== undefined;
+      result = await work(folder, { ...inner, resume });
+    }
+    stages.push(result);
+    return result.model;
+  };
+  try {
+    const text = { corpus: context.collection.corpus, fingerprint: context.fingerprint };
+    const base =
+      settings.base ??
+      (await stage('pretrain', `Pre-training on ${text.corpus.length} documents.`, (folder, how) =>
+        pretrainStage(folder, settings, text, how),
+      ));
+    const embedding = await stage(
+      'sft',
+      `Stage 1: learning to embed, from ${context.data.sft.length} queries.`,
+      async (folder, how) => sftStage(folder, settings, await loadCheckpoint(base), context, how),
+    );
+    const final = await stage(
+      'rl',
+      `Stage 2: learning to reason for the embedding, from ${context.data.rl.length} other queries.`,
+      async (folder, how) => rlStage(folder, settings, await loadPolicy(embedding), context, how),
+    );
+    await run.writeFile('report.html', renderReport(await runReport(out, config, stages)));
+    const model = join(out, 'model');
+    await publishFolder(model, (folder) => cp(final, folder, { recursive: true }), { replace: true });
+    return { run: out, model, report: join(out, 'report.html'), stages };
+  } finally {
+    await run.close();
+  }
+}
+
+/** The settings that decide the run, after checking all stages against the data and the base model. */
+async function checkedConfig(settings: TrainSettings, context: TrainingContext, options: RunOptions) {
+  const { data, base, seed, prompts, queries, development, pretrain, sft, rl, saveEvery } = settings;
+  const { source = 'settings' } = options;
+  checkSft(settings, context.data, source);
+  checkRl(settings, context.data, source);
+  const common = { data, seed, prompts, queries, development, sft, rl, saveEvery };
+  if (base === undefined) {
+    checkPretraining(settings, context.collection.corpus.length, source);
+    return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
+  }
+  const checkpoint = await loadCheckpoint(base);
+  const policy = makePolicy(checkpoint, basePrompts(settings, checkpoint));
+  limitedSft(settings, policy, options);
+  limitedRl(settings, policy, options);
+  const fingerprints = { data: context.fingerprint, base: checkpointFingerprint(policy) };
+  return { ...common, base, fingerprints };
+}
