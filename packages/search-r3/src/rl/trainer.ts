@@ -231,6 +231,8 @@ export class RlTrainer implements Trainer {
       let clipped = 0;
       let counted = 0;
       for (const [sequence, { advantage }] of batch.trained.entries()) {
+        // With a KL term alone there is no ratio to clip.
+        if (advantage === 0) continue;
         const { labels } = request.sequences[sequence] as TrainingSequence;
         for (const [i, label] of labels.entries()) {
           const now = result.labelValues[sequence]?.[i] as number;

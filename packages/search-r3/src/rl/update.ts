@@ -29,8 +29,8 @@ const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
   options.maskTruncated && rollout.outcome === 'truncated' ? 0 : rollout.completion.tokens.length;
 
 /**
- * Lays a step out. Rollouts without any influence (no advantage, no KL term, nothing contrastive) are left out of the
- * run of the model, but stay in every denominator.
+ * Lays a step out. Rollouts without any influence (masked, or neither advantage nor KL term) are left out of the run of
+ * the model and of the metrics of its tokens; in the advantages and in the denominators of the loss they stay.
  */
 export function updateBatch(
   policy: Policy,
@@ -54,7 +54,7 @@ export function updateBatch(
   for (const [i, rollout] of rollouts.entries()) {
     const advantage = own[i] as number;
     const weight = weights[i] as number;
-    if (advantage === 0 && options.beta === 0) continue;
+    if (weight === 0 || (advantage === 0 && options.beta === 0)) continue;
     sequences.push(policySequence(rollout, advantage, weight, options));
     trained.push({ rollout, advantage });
   }

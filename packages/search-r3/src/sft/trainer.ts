@@ -82,12 +82,15 @@ export class SftTrainer implements Trainer {
     const mean = (values: Float32Array, from: number, to: number) =>
       to > from ? values.subarray(from, to).reduce((a, b) => a + b, 0) / (to - from) : 0;
     const { weights } = this.#options;
+    const anchors = batch.request.contrastive?.anchors ?? [];
+    // A row without a hard negative has no triplet.
+    const triplets = result.tripletLosses.filter((_, i) => i < count && anchors[i]?.negative !== undefined);
     return {
       metrics: {
         loss: result.loss,
         info_nce: mean(result.infoNceLosses, 0, count),
         info_nce_reasoned: mean(result.infoNceLosses, count, result.infoNceLosses.length),
-        triplet: mean(result.tripletLosses, 0, count),
+        triplet: mean(triplets, 0, triplets.length),
         cross_entropy: batch.crossEntropy(result.labelValues),
         kl: weights.kl > 0 ? result.kl / weights.kl : 0,
         gradient_norm: update.gradientNorm,
