@@ -230,13 +230,15 @@ describe('options', () => {
   test('within its capacity the memory stays where it is, beyond it moves', async () => {
     const index = await ExactIndex.create(2, { capacity: 32 });
     open.push(index);
-    index.append(new Float32Array(2));
+    index.append(Float32Array.of(5, -6));
     const { buffer } = index.vector(0);
     expect(buffer.byteLength).toBe(32 * 2 * 4);
     index.append(new Float32Array(31 * 2));
     expect(index.vector(31).buffer).toBe(buffer);
     index.append(new Float32Array(2));
     expect(index.vector(0).buffer).not.toBe(buffer);
+    expect([...index.vector(0)]).toEqual([5, -6]);
+    expect((await index.search(Float32Array.of(1, 0), 1)).rows[0]).toBe(0);
   });
 
   test.runIf(process.platform === 'linux')('threads', async () => {
