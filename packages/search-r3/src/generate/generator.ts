@@ -59,6 +59,7 @@ export class Generator {
   readonly #session: Session;
   readonly #inPlace: boolean;
   #cache: KeyValueCache | undefined;
+  #buffers: StepResult | undefined;
 
   private constructor(config: ModelConfig, session: Session) {
     this.#config = config;
@@ -220,11 +221,7 @@ export class Generator {
       };
     }
     const { hiddenSize, vocabSize } = this.#config;
-    const result: StepResult = {
-      hidden: new Float32Array(batch.batch * hiddenSize),
-      probabilities: new Float32Array(batch.batch * vocabSize),
-      best: new BigInt64Array(batch.batch),
-    };
+    const result = this.#results(batch.batch);
     await this.#session.runInPlace(feeds, {
       ...views.outputs,
       hidden: f32(result.hidden, [batch.batch, hiddenSize]),
@@ -232,6 +229,23 @@ export class Generator {
       best: { dtype: 'int64', shape: [batch.batch], data: result.best },
     });
     return result;
+  }
+
+  /** Memory for the outputs of `rows` rows, the same at every step: what a step returns is used before the next. */
+  #results(rows: number): StepResult {
+    const { hiddenSize, vocabSize } = this.#config;
+    if (this.#buffers === undefined || this.#buffers.best.length < rows) {
+      this.#buffers = {
+        hidden: new Float32Array(rows * hiddenSize),
+        probabilities: new Float32Array(rows * vocabSize),
+        best: new BigInt64Array(rows),
+      };
+    }
+    return {
+      hidden: this.#buffers.hidden.subarray(0, rows * hiddenSize),
+      probabilities: this.#buffers.probabilities.subarray(0, rows * vocabSize),
+      best: this.#buffers.best.subarray(0, rows),
+    };
   }
 
   #reserve(slots: number, capacity: number): KeyValueCache {

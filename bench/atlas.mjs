@@ -1,0 +1,129 @@
+/**
+ * Both stages on the built-in world, seed by seed, on queries about people never seen in training: what each stage
+ * brings, against BM25, against more supervision for the same time, and with the reasoning taken away; then, on the
+ * first seed, with parts of the method left out. Finished arms are kept in runs/bench-atlas and not run again for the
+ * same commit, so that the long form can be done over several sittings.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { compare, continueSft, controls, measure, setUp, trainRl, trainSft } from './lib/atlas.mjs';
+import { commit } from './lib/machine.mjs';
+import { rounded } from './lib/stats.mjs';
+
+export const description = 'both training stages on the built-in world: 3 seeds, controls, ablations';
+
+const FOLDER = 'runs/bench-atlas';
+
+/** Arms of stage 1 and stage 2 that differ from the recipe in one thing. */
+const SFT_ARMS = {
+  'no cross-entropy': { weights: { crossEntropy: 0 } },
+  'no KL': { weights: { kl: 0 } },
+  'no InfoNCE': { weights: { infoNce: 0 } },
+  'no triplet': { weights: { triplet: 0 } },
+};
+const RL_ARMS = {
+  'policy gradient alone': { contrastive: { weight: 0 } },
+  'contrastive term alone': { policyWeight: 0 },
+};
+const NORMALIZATIONS = {
+  'loss normalisation grpo': { lossNormalization: 'grpo' },
+  'loss normalisation dr_grpo': { lossNormalization: 'dr_grpo' },
+};
+
+const plain = ({ mean, interval, byKind }) => ({ ndcg10: mean, interval, byKind });
+
+async function arm(name, log, work) {
+  await mkdir(FOLDER, { recursive: true });
+  const path = join(FOLDER, `${commit()}-${name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`);
+  const known = await readFile(path, 'utf8').catch(() => undefined);
+  if (known !== undefined) return JSON.parse(known);
+  log(`${name} ...`);
+  const started = performance.now();
+  const result = { ...(await work()), seconds: Math.round((performance.now() - started) / 1000) };
+  await writeFile(path, JSON.stringify(result));
+  log(`${name}: ${JSON.stringify(rounded(result, 3)).slice(0, 400)}`);
+  return result;
+}
+
+const progress = (log, name) => ({
+  onStep: (step, { metrics }) => {
+    const reward = metrics.reward === undefined ? '' : ` reward ${metrics.reward.toFixed(3)}`;
+    if (step % 20 === 0) log(`${name} step ${step}${reward}`);
+  },
+});
+
+/** The whole recipe on one seed, with its comparisons. */
+async function wholeSeed(seed, steps, log) {
+  const context = await setUp(seed);
+  const policy = await trainSft(context, steps.sft, progress(log, `seed ${seed} sft`));
+  const before = await measure(context, policy, ['bm25', 'direct', 'reasoned']);
+  const started = performance.now();
+  const trained = await trainRl(context, policy, steps.rl, progress(log, `seed ${seed} rl`));
+  const seconds = (performance.now() - started) / 1000;
+  const after = await measure(context, trained);
+  const continued = await continueSft(context, policy, seconds);
+  const supervised = await measure(context, continued.policy);
+  const test = (a, b) => {
+    const { difference, p } = compare(a.perQuery, b.perQuery);
+    return { difference, p };
+  };
+  return {
+    bm25: plain(before.bm25),
+    afterSft: { direct: plain(before.direct), reasoned: plain(before.reasoned) },
+    afterRl: { direct: plain(after.direct), reasoned: plain(after.reasoned), completed: after.completed },
+    sftContinued: {
+      steps: continued.steps,
+      direct: plain(supervised.direct),
+      reasoned: plain(supervised.reasoned),
+    },
+    gains: {
+      overReasonedAfterSft: test(before.reasoned, after.reasoned),
+      overSftContinued: test(supervised.reasoned, after.reasoned),
+      overDirectAfterRl: test(after.direct, after.reasoned),
+    },
+    controls: await controls(context, trained, after.reasoned_texts),
+    rlSeconds: Math.round(seconds),
+  };
+}
+
+/** Reasoned nDCG@10 after both stages with other options. */
+async function variant(seed, sft, rl, log, name) {
+  const context = await setUp(seed);
+  const policy = await trainSft(context, sft, progress(log, `${name} sft`));
+  const before = await measure(context, policy);
+  const after = await measure(context, await trainRl(context, policy, rl, progress(log, `${name} rl`)));
+  return {
+    afterSft: { direct: before.direct.mean, reasoned: before.reasoned.mean },
+    afterRl: { direct: after.direct.mean, reasoned: after.reasoned.mean },
+  };
+}
+
+export async function run({ quick, log }) {
+  const seeds = quick ? [0] : [0, 1, 2];
+  const steps = quick ? { sft: { steps: 60 }, rl: { steps: 20 } } : { sft: {}, rl: {} };
+  const label = quick ? 'quick ' : '';
+  const figures = { seeds: {}, ablations: {} };
+  for (const seed of seeds) {
+    figures.seeds[seed] = await arm(`${label}seed ${seed}`, log, () => wholeSeed(seed, steps, log));
+  }
+  if (!quick) {
+    for (const [name, options] of Object.entries(RL_ARMS)) {
+      for (const seed of seeds) {
+        const key = `${name} seed ${seed}`;
+        figures.ablations[key] = await arm(key, log, () => variant(seed, {}, options, log, key));
+      }
+    }
+    for (const [name, options] of Object.entries(SFT_ARMS)) {
+      figures.ablations[name] = await arm(name, log, () => variant(0, options, {}, log, name));
+    }
+    for (const [name, options] of Object.entries(NORMALIZATIONS)) {
+      figures.ablations[name] = await arm(name, log, () => variant(0, {}, options, log, name));
+    }
+  }
+  const context = await setUp(0);
+  return {
+    figures: rounded(figures),
+    seeds,
+    sizes: { documents: context.collection.corpus.length, testQueries: context.qrels.size },
+  };
+}
