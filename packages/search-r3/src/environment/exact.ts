@@ -78,11 +78,20 @@ export class ExactEnvironment implements Environment {
   }
 
   async reward({ vectors, relevant }: RolloutBatch): Promise<RolloutReward[]> {
-    const positives = relevant.map((grades) => [...grades.keys()].map((id) => this.#row(id)));
-    const ranks = await this.#index.ranks(vectors, positives);
-    return relevant.map((grades, i) => {
+    // Of positives with equal scores the index ranks the first one first: a tie never helps.
+    const ascending = relevant.map((grades) => [...grades].sort(([, a], [, b]) => a - b));
+    const ranks = await this.#index.ranks(
+      vectors,
+      ascending.map((grades) => grades.map(([id]) => this.#row(id))),
+    );
+    return ascending.map((grades, i) => {
       const own = ranks[i] as readonly number[];
-      return { reward: scaledDcg(own, [...grades.values()], this.#cut), rank: Math.min(...own) };
+      const reward = scaledDcg(
+        own,
+        grades.map(([, grade]) => grade),
+        this.#cut,
+      );
+      return { reward, rank: Math.min(...own) };
     });
   }
 

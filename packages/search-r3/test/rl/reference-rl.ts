@@ -1,0 +1,284 @@
+/**
+ * Stage 2 as the trainer should run it, in float64. Given from outside are only the sampled tokens; embeddings, ranks,
+ * rewards, advantages, every log-probability, the loss and the update are computed anew from the definitions (design
+ * section 5).
+ */
+import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
+import type { Completion } from 'search-r3/generate';
+import type { Policy } from 'search-r3/model';
+import type { ResolvedRlOptions } from 'search-r3/rl';
+import type { TrainingQuery } from 'search-r3/sft';
+import { asParameters } from '../reference/decoder.js';
+import {
+  dcgReward,
+  groupAdvantages,
+  infoNce,
+  type PolicyGradientRow,
+  policyGradientLoss,
+  tokenLogProbs,
+} from '../reference/losses.js';
+import { embeddings, type ReferenceModel, referenceModel } from '../reference/objectives.js';
+import { add, mul, type Tensor } from '../reference/tape.js';
+import { type ReferenceStep, referenceTraining } from '../reference/train.js';
+import { referenceOptimizer, referenceRate, remembering } from '../sft/reference-sft.js';
+import { DATA, DOCUMENTS } from '../sft/tiny-data.js';
+
+/** A group as it was sampled. */
+export interface SampledGroup {
+  query: TrainingQuery;
+  completions: readonly Completion[];
+}
+
+export interface ExpectedRlStep {
+  metrics: Record<string, number>;
+  /** By rollout; groups without variance come last, otherwise in the order they were sampled. */
+  rewards: number[];
+  ranks: (number | null)[];
+  /** Of all iterations together. */
+  changes: Map<string, Float64Array>;
+}
+
+/** A rollout with what was known of it when it was sampled. */
+interface Row {
+  query: TrainingQuery;
+  tokens: number[];
+  start: number;
+  length: number;
+  finish: Completion['finish'];
+  oldLogProbs: number[];
+  referenceLogProbs: number[];
+  reward: number;
+  rank: number | null;
+  advantage: number;
+  masked: boolean;
+}
+
+const average = (values: readonly number[]): number =>
+  values.length === 0 ? 0 : values.reduce((a, b) => a + b, 0) / values.length;
+
+const deviation = (values: readonly number[]): number => {
+  const center = average(values);
+  return Math.sqrt(values.reduce((total, value) => total + (value - center) ** 2, 0) / (values.length - 1));
+};
+
+function normalised(vectors: Tensor): number[][] {
+  const [rows, width] = vectors.shape as [number, number];
+  return Array.from({ length: rows }, (_, i) => {
+    const row = Array.from(vectors.data.slice(i * width, (i + 1) * width));
+    const norm = Math.hypot(...row);
+    return row.map((x) => x / norm);
+  });
+}
+
+const dot = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((total, x, i) => total + x * b[i]!, 0);
+
+/** What the step's rollouts are worth to the model that wrote them. */
+function judgeRows(
+  model: ReferenceModel,
+  policy: Policy,
+  groups: readonly SampledGroup[],
+  options: ResolvedRlOptions,
+  reference: ReferenceModel | undefined,
+): Row[] {
+  const { tokenizer, prompts } = policy;
+  const limit = { maxTokens: options.maxLength };
+  const ids = [...DOCUMENTS.keys()];
+  const documents = normalised(
+    embeddings(
+      model,
+      [...DOCUMENTS.values()].map((text) => directPrompt(tokenizer, prompts, text, 'document', limit).ids),
+    ),
+  );
+  const rows = groups.flatMap(({ query, completions }) => {
+    const prompt = reasoningPrompt(tokenizer, prompts, query.text, limit).ids;
+    return completions.map(({ tokens: completion, finish }): Row => {
+      const tokens = [...prompt, ...completion];
+      let rank: number | null = null;
+      let reward = 0;
+      if (finish === 'embed') {
+        const [vector] = normalised(embeddings(model, [tokens])) as [number[]];
+        const scores = documents.map((document) => dot(vector, document));
+        const gains = ids.map((id) => query.relevant.get(id) ?? 0);
+        reward = dcgReward(scores, gains, options.reward.cut);
+        // Equal texts score equally: ties count against what is relevant.
+        const order = ids.map((_, d) => d).sort((a, b) => scores[b]! - scores[a]! || gains[a]! - gains[b]!);
+        rank = 1 + order.findIndex((d) => gains[d]! > 0);
+      }
+      const logProbs = (of: ReferenceModel) =>
+        Array.from(tokenLogProbs(of.forward(tokens).logits, tokens, prompt.length, options.temperature).data);
+      return {
+        query,
+        tokens,
+        start: prompt.length,
+        length: completion.length,
+        finish,
+        oldLogProbs: logProbs(model),
+        referenceLogProbs: reference === undefined ? [] : logProbs(reference),
+        reward: reward - options.reward.tokenCost * completion.length,
+        rank,
+        advantage: 0,
+        masked: options.maskTruncated && finish === 'length',
+      };
+    });
+  });
+  const size = options.groupSize;
+  const rewards = groups.map((_, g) => rows.slice(g * size, (g + 1) * size).map(({ reward }) => reward));
+  const advantages = groupAdvantages(rewards, options.advantageScaling);
+  for (const [g, group] of rewards.entries()) {
+    const varied = Math.max(...group) - Math.min(...group) > 1e-6;
+    for (let i = 0; i < size; i++) rows[g * size + i]!.advantage = varied ? advantages[g]![i]! : 0;
+  }
+  return rows;
+}
+
+/** The loss of one update on the rows, and its metrics. */
+function updateLoss(
+  model: ReferenceModel,
+  policy: Policy,
+  groups: readonly SampledGroup[],
+  rows: readonly Row[],
+  options: ResolvedRlOptions,
+): { loss: Tensor; metrics: Record<string, number> } {
+  const { clipLow, clipHigh, beta, contrastive, policyWeight } = options;
+  const gradientRows = rows.map(
+    (row): PolicyGradientRow => ({
+      ...row,
+      logProbs: tokenLogProbs(model.forward(row.tokens).logits, row.tokens, row.start, options.temperature),
+    }),
+  );
+  const reduction = {
+    epsilonLow: clipLow,
+    epsilonHigh: clipHigh,
+    normalisation: options.lossNormalization,
+    maxCompletionLength: options.maxNewTokens,
+  };
+  const policyLoss = policyGradientLoss(gradientRows, { ...reduction, beta: 0 });
+  let loss = mul(policyLoss, policyWeight);
+  let kl = 0;
+  if (beta > 0) {
+    // With every advantage 0, only the KL term is left.
+    const still = gradientRows.map((row) => ({ ...row, advantage: 0 }));
+    const penalty = policyGradientLoss(still, { ...reduction, beta });
+    kl = penalty.item() / beta;
+    loss = add(loss, penalty);
+  }
+
+  const better = rows.filter(({ advantage, finish }) => advantage > 0 && finish === 'embed');
+  let infoNceValue = 0;
+  if (contrastive.weight > 0 && better.length > 0) {
+    const positives = groups.map(({ query }) => query.positives?.[0] as string);
+    const hard = groups.map(({ query }) => DATA.negatives(query, '', undefined as never));
+    const documents = [...positives, ...hard.filter((id) => id !== undefined)];
+    const limit = { maxTokens: options.maxLength };
+    const texts = documents.map(
+      (id) => directPrompt(policy.tokenizer, policy.prompts, DATA.document(id), 'document', limit).ids,
+    );
+    const own = better.map(({ query }) => groups.findIndex((group) => group.query.id === query.id));
+    const term = infoNce(
+      embeddings(
+        model,
+        better.map(({ tokens }) => tokens),
+      ),
+      embeddings(model, texts),
+      own,
+      contrastive.tau,
+      better.map(({ query }) => documents.map((id) => query.relevant.has(id))),
+    );
+    infoNceValue = term.item();
+    loss = add(loss, mul(term, contrastive.weight));
+  }
+
+  const ratios = gradientRows.flatMap(({ logProbs, oldLogProbs, advantage, masked }) =>
+    masked === true || advantage === 0
+      ? []
+      : oldLogProbs.map((old, t) => ({ advantage, ratio: Math.exp(logProbs.data[t]! - old) })),
+  );
+  const clipped = ratios.filter(({ advantage, ratio }) =>
+    advantage > 0 ? ratio > 1 + clipHigh : ratio < 1 - clipLow,
+  );
+  return {
+    loss,
+    metrics: {
+      kl,
+      contrastive: infoNceValue,
+      anchors: contrastive.weight > 0 ? better.length : 0,
+      clip_ratio: ratios.length === 0 ? 0 : clipped.length / ratios.length,
+    },
+  };
+}
+
+/** Steps on sampled groups; `numIterations` updates on each. */
+export function referenceRl(
+  policy: Policy,
+  reference: Policy | undefined,
+  steps: readonly (readonly SampledGroup[])[],
+  options: ResolvedRlOptions,
+): ExpectedRlStep[] {
+  const { numIterations, optimization, groupSize } = options;
+  const updates = steps.flatMap((groups, step) =>
+    Array.from({ length: numIterations }, (_, iteration) => ({ groups, step, iteration })),
+  );
+  const fixed =
+    reference &&
+    referenceModel(
+      reference.config,
+      asParameters(reference.weights, () => false),
+    );
+  const sampled: Row[][] = [];
+  const metrics: Record<string, number>[] = [];
+  const rate = (update: number) => referenceRate(optimization, update, options.steps * numIterations);
+  const trained: ReferenceStep[] = referenceTraining(policy.config, policy.weights, updates, {
+    optimizer: referenceOptimizer(optimization),
+    learningRate: rate,
+    objective: (trainable, { groups, step, iteration }) => {
+      const model = remembering(trainable);
+      if (iteration === 0) sampled[step] = judgeRows(model, policy, groups, options, fixed);
+      const update = updateLoss(model, policy, groups, sampled[step]!, options);
+      metrics.push(update.metrics);
+      return update.loss;
+    },
+  });
+  return steps.map((groups, step) => {
+    const rows = sampled[step]!;
+    const last = (step + 1) * numIterations - 1;
+    const share = (finish: Completion['finish']) =>
+      average(rows.map((row) => (row.finish === finish ? 1 : 0)));
+    const rewards = rows.map(({ reward }) => reward);
+    const changes = new Map<string, Float64Array>();
+    for (const update of trained.slice(step * numIterations, last + 1)) {
+      for (const [name, change] of update.changes) {
+        const sum = changes.get(name) ?? new Float64Array(change.length);
+        changes.set(
+          name,
+          sum.map((value, i) => value + change[i]!),
+        );
+      }
+    }
+    const equal = groups.map((_, g) => {
+      const group = rewards.slice(g * groupSize, (g + 1) * groupSize);
+      return Math.max(...group) - Math.min(...group) > 1e-6 ? 0 : 1;
+    });
+    const logged = rows
+      .map((row, i) => ({ row, equal: equal[Math.floor(i / groupSize)] as number }))
+      .sort((a, b) => a.equal - b.equal);
+    return {
+      rewards: logged.map(({ row }) => row.reward),
+      ranks: logged.map(({ row }) => row.rank),
+      changes,
+      metrics: {
+        ...metrics[last]!,
+        reward: average(rewards),
+        reward_std: deviation(rewards),
+        zero_variance: average(equal),
+        embedded: share('embed'),
+        truncated: share('length'),
+        no_embed_token: share('stop'),
+        completion_length: average(rows.map(({ length }) => length)),
+        loss: trained[last]!.loss,
+        gradient_norm: trained[last]!.gradientNorm,
+        learning_rate: rate(last),
+      },
+    };
+  });
+}

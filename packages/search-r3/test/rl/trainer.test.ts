@@ -1,0 +1,109 @@
+/**
+ * Stage 2's trainer against the same steps in float64, under every option. Only the sampled tokens are taken from the
+ * trainer; rewards, ranks, advantages, losses, gradients and changes of the weights are computed anew.
+ */
+import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { tinyPolicy } from '../model/tiny-policy.js';
+import { difference, expectChanges, expectMetrics } from '../sft/compare.js';
+import { type ExpectedRlStep, referenceRl } from './reference-rl.js';
+import { policy, type RlRun, train } from './support.js';
+
+/** Not what training starts from, so that the KL penalty counts at once. */
+const reference = tinyPolicy('rl reference', { layers: 1 });
+
+const OPTIONS = {
+  steps: 2,
+  queriesPerStep: 3,
+  groupSize: 4,
+  seed: 1,
+  temperature: 0.7,
+  maxNewTokens: 9,
+  contrastive: { tau: 0.2 },
+  optimization: { learningRate: 5e-3 },
+} satisfies RlOptions;
+
+/** Options over `OPTIONS`, section by section. */
+function merge(changes: RlOptions) {
+  return rlOptionsSchema.parse({
+    ...OPTIONS,
+    ...changes,
+    contrastive: { ...OPTIONS.contrastive, ...changes.contrastive },
+    optimization: { ...OPTIONS.optimization, ...changes.optimization },
+  });
+}
+type Resolved = ReturnType<typeof merge>;
+
+const run = (options: Resolved) => train(options, { reference });
+const expected = (options: Resolved, { sampled }: RlRun) =>
+  referenceRl(policy, options.beta > 0 ? reference : undefined, sampled, options);
+
+function expectSame(found: RlRun, steps: readonly ExpectedRlStep[]): void {
+  expectMetrics(
+    found.metrics,
+    steps.map(({ metrics }) => metrics),
+  );
+  for (const [i, { rewards, ranks }] of steps.entries()) {
+    const completions = found.records[i]!.completions ?? [];
+    expect(completions.map(({ rank }) => rank)).toEqual(ranks);
+    expect(completions.map(({ reward }) => reward)).toEqual(rewards.map((value) => expect.closeTo(value, 5)));
+  }
+  expectChanges(policy.weights, found.weights, steps, 5e-3);
+}
+
+let standard: RlRun;
+beforeAll(async () => {
+  standard = await run(merge({}));
+});
+
+test('two steps: rewards, ranks, metrics and changes', () => {
+  const steps = expected(merge({}), standard);
+  expectSame(standard, steps);
+  // Everything is there to be got wrong: all outcomes, several rewards, anchors, a group with no variance or some.
+  const [first] = steps as [ExpectedRlStep];
+  for (const name of ['reward', 'embedded', 'truncated', 'no_embed_token', 'anchors', 'contrastive']) {
+    expect(first.metrics[name], name).toBeGreaterThan(0.05);
+  }
+  expect(new Set(first.rewards).size).toBeGreaterThan(3);
+});
+
+describe('every option changes what is computed as it says', () => {
+  test.each<[string, RlOptions]>([
+    ['steps', { steps: 3 }],
+    ['queriesPerStep', { queriesPerStep: 2 }],
+    ['groupSize', { groupSize: 6 }],
+    ['seed', { seed: 2 }],
+    ['temperature', { temperature: 1.2 }],
+    ['maxNewTokens', { maxNewTokens: 5 }],
+    ['maxLength', { maxLength: 10 }],
+    ['lossNormalization dr_grpo', { lossNormalization: 'dr_grpo' }],
+    ['lossNormalization grpo', { lossNormalization: 'grpo' }],
+    ['advantageScaling batch', { advantageScaling: 'batch' }],
+    ['advantageScaling none', { advantageScaling: 'none' }],
+    ['numIterations', { numIterations: 3 }],
+    ['clipLow', { numIterations: 3, clipLow: 0.01, clipHigh: 100 }],
+    ['clipHigh', { numIterations: 3, clipLow: 0.99, clipHigh: 0.01 }],
+    ['beta', { beta: 0.2 }],
+    ['policyWeight', { policyWeight: 0.2 }],
+    ['policyWeight 0', { policyWeight: 0 }],
+    ['contrastive.weight', { contrastive: { weight: 2 } }],
+    ['contrastive.weight 0', { contrastive: { weight: 0 } }],
+    ['contrastive.tau', { contrastive: { tau: 0.05 } }],
+    ['maskTruncated', { maskTruncated: true }],
+    ['maskTruncated, dr_grpo and beta', { maskTruncated: true, lossNormalization: 'dr_grpo', beta: 0.2 }],
+    ['reward.cut', { reward: { cut: 4 } }],
+    ['reward.tokenCost', { reward: { tokenCost: 0.01 } }],
+    ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
+    ['optimization.schedule', { optimization: { schedule: 'linear', finalLearningRate: 0.2 } }],
+    ['optimization.finalLearningRate', { optimization: { schedule: 'cosine', finalLearningRate: 0.5 } }],
+    ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
+    ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
+    ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
+    ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],
+  ])('%s', async (_, changes) => {
+    const options = merge(changes);
+    const found = await run(options);
+    expectSame(found, expected(options, found));
+    expect(difference(found, standard)).toBeGreaterThan(1e-3);
+  });
+});

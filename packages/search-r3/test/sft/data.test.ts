@@ -1,0 +1,147 @@
+/** The order of prompts, and what is drawn beside them. */
+import type { Collection } from 'search-r3/dataset';
+import { InputError, randomStream } from 'search-r3/run';
+import { EpochSampler, lexicalNegatives, positivesOf, trainingQueries } from 'search-r3/sft';
+import { describe, expect, test } from 'vitest';
+
+describe('EpochSampler', () => {
+  const options = { count: 11, batchSize: 4, seed: 5, label: 'test' };
+  const read = (sampler: EpochSampler, steps: number) =>
+    Array.from({ length: steps }, (_, step) => sampler.batch(step)).flat();
+
+  test('every epoch holds every query once, in another order', () => {
+    // 11 steps of 4 are 4 epochs of 11; batches straddle their ends.
+    const all = read(new EpochSampler(options), 11);
+    const epochs = [0, 1, 2, 3].map((epoch) => all.slice(11 * epoch, 11 * (epoch + 1)));
+    for (const epoch of epochs) {
+      expect(epoch.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 11 }, (_, i) => i));
+    }
+    expect(new Set(epochs.map((epoch) => epoch.join())).size).toBe(4);
+  });
+
+  test('resumed at any step, it skips and repeats no query', () => {
+    const straight = new EpochSampler(options);
+    const batches = Array.from({ length: 11 }, (_, step) => straight.batch(step));
+    for (let from = 0; from < 11; from++) {
+      const resumed = new EpochSampler(options);
+      for (let step = from; step < 11; step++) expect(resumed.batch(step)).toEqual(batches[step]);
+    }
+    // Back and forth too.
+    for (const step of [7, 2, 9, 2, 0]) expect(straight.batch(step)).toEqual(batches[step]);
+  });
+
+  test('seed and label decide the order', () => {
+    const order = (change: object) => read(new EpochSampler({ ...options, ...change }), 11).join();
+    expect(new Set([{}, { seed: 6 }, { label: 'other' }].map(order)).size).toBe(3);
+    expect(order({})).toBe(order({ seed: 5 }));
+  });
+
+  test('a batch as large as the epoch is one, a larger is refused', () => {
+    const whole = new EpochSampler({ ...options, batchSize: 11 });
+    expect(whole.batch(3).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 11 }, (_, i) => i));
+    expect(() => new EpochSampler({ ...options, batchSize: 12 })).toThrow(
+      new InputError({
+        source: 'test',
+        field: 'batchSize',
+        expected: 'at most the 11 training queries',
+        found: '12',
+      }),
+    );
+  });
+});
+
+const TEXTS = {
+  d1: 'the tower of bern stands by the river',
+  d2: 'a tower in cork, old and grey',
+  d3: 'dances of the river people',
+  d4: 'how to cook potatoes',
+  d5: 'the old river and its tower',
+  d6: 'bern has a bridge over the river beside the tower',
+};
+const corpus = Object.entries(TEXTS).map(([id, text]) => ({ id, title: '', text }));
+const collection: Collection = {
+  corpus,
+  queries: new Map(
+    [
+      ['q1', 'tower of bern'],
+      ['q2', 'potatoes'],
+      ['q3', 'unjudged'],
+      ['q4', 'nothing relevant'],
+    ].map(([id, text]) => [id as string, { id: id as string, text: text as string }]),
+  ),
+  qrels: new Map([
+    [
+      'train',
+      new Map([
+        [
+          'q1',
+          new Map([
+            ['d1', 2],
+            ['d2', 0],
+            ['d6', 1],
+          ]),
+        ],
+        ['q2', new Map([['d4', 1]])],
+        ['q4', new Map([['d3', 0]])],
+        ['missing', new Map([['d1', 1]])],
+      ]),
+    ],
+    ['empty', new Map([['q4', new Map([['d3', 0]])]])],
+  ]),
+};
+
+describe('trainingQueries', () => {
+  test('takes what has text and a relevant document, without the judgements that say no', () => {
+    const queries = trainingQueries(collection, 'train');
+    expect(queries).toEqual([
+      {
+        id: 'q1',
+        text: 'tower of bern',
+        relevant: new Map([
+          ['d1', 2],
+          ['d6', 1],
+        ]),
+      },
+      { id: 'q2', text: 'potatoes', relevant: new Map([['d4', 1]]) },
+    ]);
+    expect(queries.map(positivesOf)).toEqual([['d1', 'd6'], ['d4']]);
+    expect(positivesOf({ ...queries[0]!, positives: ['d6'] })).toEqual(['d6']);
+  });
+
+  test('names a split that is not there, and one that teaches nothing', () => {
+    expect(() => trainingQueries(collection, 'test')).toThrow(/expected the split test, found train, empty/);
+    expect(() => trainingQueries(collection, 'empty')).toThrow(/expected queries with a relevant document/);
+  });
+});
+
+describe('lexicalNegatives', () => {
+  const [query] = trainingQueries(collection, 'train');
+  const draw = (candidates: number, times = 200) => {
+    const source = lexicalNegatives(corpus, { candidates });
+    const random = randomStream(3, 'negatives');
+    const found = Array.from({ length: times }, () => source(query!, 'd1', random));
+    return new Map([...new Set(found)].map((id) => [id, found.filter((other) => other === id).length]));
+  };
+
+  test('are like the query or its answer, and never relevant', () => {
+    const counts = draw(10);
+    // q1 shares "tower" with d2 and d5; its answer d1 "tower", "river" or both with d2, d3 and d5; nothing with d4.
+    expect([...counts.keys()].sort()).toEqual(['d2', 'd3', 'd5']);
+    // Half of the draws from {d2, d5}, half from {d2, d3, d5}: d3 in a sixth. Three standard deviations of 200 draws.
+    expect(Math.abs(counts.get('d3')! - 200 / 6)).toBeLessThan(3 * Math.sqrt((200 * 5) / 36));
+  });
+
+  test('one candidate from each side is the best of it', () => {
+    // d5 has the tower and the river of the answer; for the query alone it ties with d2 up to length.
+    const counts = draw(1);
+    expect(counts.size).toBeLessThanOrEqual(2);
+    expect(counts.has('d3')).toBe(false);
+    expect(counts.get('d5')).toBeGreaterThan(60);
+  });
+
+  test('where nothing is alike there is none', () => {
+    const source = lexicalNegatives(corpus);
+    const [, potatoes] = trainingQueries(collection, 'train');
+    expect(source(potatoes!, 'd4', randomStream(1, 'none'))).toBeUndefined();
+  });
+});

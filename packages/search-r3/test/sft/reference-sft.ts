@@ -1,0 +1,172 @@
+/**
+ * Stage 1 as the trainer should run it, in float64: which sequences a step has, what is labelled, every mean and weight
+ * written out from the definitions (design section 4), the update by the reference AdamW.
+ */
+import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
+import type { Policy } from 'search-r3/model';
+import { positivesOf, type ResolvedSftOptions, type SftData, type TrainingQuery } from 'search-r3/sft';
+import type { AdamWOptions } from '../reference/adamw.js';
+import { asParameters } from '../reference/decoder.js';
+import { crossEntropy, infoNce, klToBase, tripletMargin } from '../reference/losses.js';
+import { embeddings, type ReferenceModel, referenceModel } from '../reference/objectives.js';
+import { add, concat, gatherRows, mul, slice, type Tensor } from '../reference/tape.js';
+import { type ReferenceStep, referenceTraining } from '../reference/train.js';
+
+export interface ExpectedSftStep extends ReferenceStep {
+  metrics: Record<string, number>;
+}
+
+type Optimization = ResolvedSftOptions['optimization'];
+
+/** The optimiser of the options; matrices decay, norms and biases do not. */
+export const referenceOptimizer = ({ betas, ...options }: Optimization): AdamWOptions => ({
+  learningRate: options.learningRate,
+  beta1: betas[0],
+  beta2: betas[1],
+  weightDecay: options.weightDecay,
+  maxGradNorm: options.maxGradientNorm,
+  decays: (name) => !name.endsWith('norm.weight') && !name.endsWith('.bias'),
+});
+
+/** The learning rate of update `step` (from 0) of `steps`, by the words of the options. */
+export function referenceRate(options: Optimization, step: number, steps: number): number {
+  const { learningRate, warmupSteps, finalLearningRate, schedule } = options;
+  const update = step + 1;
+  if (update < warmupSteps) return (learningRate * update) / warmupSteps;
+  if (schedule === 'constant') return learningRate;
+  const progress = (update - warmupSteps) / (steps - warmupSteps);
+  const shape = schedule === 'linear' ? 1 - progress : 0.5 + 0.5 * Math.cos(Math.PI * progress);
+  return learningRate * (finalLearningRate + (1 - finalLearningRate) * shape);
+}
+
+/** Reads each sequence once, however many terms need it. */
+export function remembering(model: ReferenceModel): ReferenceModel {
+  const known = new Map<string, ReturnType<ReferenceModel['forward']>>();
+  const forward = (tokens: readonly number[]) => {
+    const output = known.get(tokens.join()) ?? model.forward(tokens);
+    known.set(tokens.join(), output);
+    return output;
+  };
+  return { ...model, forward };
+}
+
+/** Logits that predict the last `count` tokens of each sequence: one matrix. */
+const predicting = (
+  model: ReferenceModel,
+  sequences: readonly (readonly number[])[],
+  counts: readonly number[],
+) =>
+  concat(
+    sequences.map((ids, i) => {
+      const { logits } = model.forward(ids);
+      return slice(logits, 0, ids.length - 1 - (counts[i] as number), ids.length - 1);
+    }),
+    0,
+  );
+
+const lastTokens = (sequences: readonly (readonly number[])[], counts: readonly number[]) =>
+  sequences.flatMap((ids, i) => ids.slice(ids.length - (counts[i] as number)));
+
+/** Steps on the given queries. `vocabulary`: columns of the KL term. */
+export function referenceSft(
+  policy: Policy,
+  base: Policy,
+  vocabulary: number,
+  data: SftData,
+  steps: readonly (readonly TrainingQuery[])[],
+  options: ResolvedSftOptions,
+): ExpectedSftStep[] {
+  const { tokenizer, prompts, embedId, config } = policy;
+  const { weights, reasoning, tau, margin, optimization } = options;
+  const limit = { maxTokens: options.maxLength };
+  const fixed = referenceModel(
+    base.config,
+    asParameters(base.weights, () => false),
+  );
+  const metrics: Record<string, number>[] = [];
+
+  const objective = (trained: ReferenceModel, queries: readonly TrainingQuery[]): Tensor => {
+    const model = remembering(trained);
+    const positives = queries.map((query) => positivesOf(query)[0] as string);
+    const hard = queries.map((query, i) => data.negatives(query, positives[i] as string, undefined as never));
+    const documents = [...positives, ...hard.filter((id) => id !== undefined)];
+    const direct = [
+      ...queries.map(({ text }) => directPrompt(tokenizer, prompts, text, 'query', limit)),
+      ...documents.map((id) => directPrompt(tokenizer, prompts, data.document(id), 'document', limit)),
+    ];
+    const ids = direct.map((prompt) => prompt.ids);
+    // "the embedding is" and the embed token.
+    const directCounts = ids.map(() => 4);
+    const directLoss = crossEntropy(predicting(model, ids, directCounts), lastTokens(ids, directCounts));
+
+    const targets = queries.map(({ id }) => [...(data.targets.get(id) ?? []), embedId]);
+    const reasoned = queries.map(({ text }, i) => [
+      ...reasoningPrompt(tokenizer, prompts, text, limit).ids,
+      ...(targets[i] as number[]),
+    ]);
+    const counts = targets.map(({ length }) => length);
+    const policyLogits = predicting(model, reasoned, counts);
+    const isReasoning = counts.flatMap((count) =>
+      Array.from({ length: count }, (_, i) => (i < count - 1 ? 1 : 0)),
+    );
+    const reasonedLoss = crossEntropy(policyLogits, targets.flat());
+    const kl = klToBase(predicting(fixed, reasoned, counts), policyLogits, vocabulary, isReasoning);
+
+    const documentVectors = embeddings(model, ids.slice(queries.length));
+    // The first relevant document of another row, in the batch for that row's sake.
+    const excluded = queries.map(({ relevant }, q) => documents.map((id, d) => d !== q && relevant.has(id)));
+    const own = queries.map((_, q) => q);
+    const withHard = own.filter((q) => hard[q] !== undefined);
+    const hardColumns = withHard.map((_, i) => queries.length + i);
+    const contrastive = (sequences: readonly (readonly number[])[]) => {
+      const vectors = embeddings(model, sequences);
+      return {
+        infoNce: infoNce(vectors, documentVectors, own, tau, excluded),
+        triplet: tripletMargin(
+          gatherRows(vectors, withHard),
+          gatherRows(documentVectors, withHard),
+          gatherRows(documentVectors, hardColumns),
+          margin,
+        ),
+      };
+    };
+    const plain = contrastive(ids.slice(0, queries.length));
+    const after = contrastive(reasoned);
+    // Rows without a negative count in the denominator of the triplet term.
+    const tripletShare = weights.triplet * (withHard.length / queries.length);
+    const alignment = (terms: typeof plain) =>
+      add(mul(terms.infoNce, weights.infoNce), mul(terms.triplet, tripletShare));
+    let loss = add(mul(directLoss, weights.crossEntropy), alignment(plain));
+    if (reasoning.enabled) {
+      loss = add(loss, mul(reasonedLoss, weights.crossEntropy));
+      loss = add(loss, mul(alignment(after), reasoning.contrastiveWeight));
+      loss = add(loss, mul(kl, weights.kl));
+    }
+    const used = reasoning.enabled ? [...ids, ...reasoned] : ids;
+    metrics.push({
+      info_nce: plain.infoNce.item(),
+      info_nce_reasoned: reasoning.enabled ? after.infoNce.item() : 0,
+      triplet: plain.triplet.item(),
+      cross_entropy: directLoss.item() + (reasoning.enabled ? reasonedLoss.item() : 0),
+      kl: reasoning.enabled && weights.kl > 0 ? kl.item() : 0,
+      tokens: used.reduce((total, { length }) => total + length, 0),
+      truncated: direct.filter((prompt) => prompt.truncated).length,
+    });
+    return loss;
+  };
+
+  const rate = (step: number) => referenceRate(optimization, step, options.steps);
+  return referenceTraining(config, policy.weights, steps, {
+    objective,
+    optimizer: referenceOptimizer(optimization),
+    learningRate: rate,
+  }).map((step, i) => ({
+    ...step,
+    metrics: {
+      ...(metrics[i] as Record<string, number>),
+      loss: step.loss,
+      gradient_norm: step.gradientNorm,
+      learning_rate: rate(i),
+    },
+  }));
+}

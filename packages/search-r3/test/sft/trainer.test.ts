@@ -1,0 +1,194 @@
+/**
+ * Stage 1's trainer against the same steps in float64, under every option: what a step is made of, what it reports,
+ * and how the weights change. Every option also has to change a number, or the comparison would say nothing about it.
+ */
+import { Session } from 'onnx-grad';
+import onnxProto from 'onnx-proto';
+import { frozenCopy, type Policy } from 'search-r3/model';
+import {
+  EpochSampler,
+  type ReasoningTargets,
+  type SftOptions,
+  SftTrainer,
+  sftOptionsSchema,
+} from 'search-r3/sft';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { tinyPolicy } from '../model/tiny-policy.js';
+import { difference, expectChanges, expectMetrics } from './compare.js';
+import { type ExpectedSftStep, referenceSft } from './reference-sft.js';
+import { DATA, QUERIES } from './tiny-data.js';
+
+const policy = tinyPolicy('sft', { layers: 1 });
+const base = tinyPolicy('sft base', { layers: 1 });
+const VOCABULARY = policy.embedId;
+/** As if sampled: of uneven length, one empty. */
+const TARGETS: ReasoningTargets = new Map([
+  ['q1', [3, 7, 1, 12]],
+  ['q2', [5]],
+  ['q3', []],
+  ['q4', [9, 9, 2, 4, 6, 1]],
+  ['q5', [8, 0, 11]],
+]);
+const data = { ...DATA, targets: TARGETS };
+
+const OPTIONS = {
+  steps: 2,
+  batchSize: 4,
+  seed: 3,
+  tau: 0.2,
+  margin: 0.4,
+  weights: { kl: 0.5 },
+  optimization: { warmupSteps: 0, learningRate: 5e-3, weightDecay: 0.1, finalLearningRate: 0.5 },
+} satisfies SftOptions;
+
+/** Options over `OPTIONS`, section by section. */
+function merge(changes: SftOptions) {
+  return sftOptionsSchema.parse({
+    ...OPTIONS,
+    ...changes,
+    weights: { ...OPTIONS.weights, ...changes.weights },
+    optimization: { ...OPTIONS.optimization, ...changes.optimization },
+  });
+}
+type Resolved = ReturnType<typeof merge>;
+
+interface Found {
+  metrics: Record<string, number>[];
+  weights: Policy['weights'];
+}
+
+async function train(options: Resolved, steps = options.steps): Promise<Found> {
+  const own = frozenCopy(policy);
+  const trainer = new SftTrainer(own, base, VOCABULARY, data, options);
+  const metrics: Record<string, number>[] = [];
+  for (let step = 0; step < steps; step++) {
+    metrics.push((await trainer.step(step)).metrics as Record<string, number>);
+  }
+  await trainer.dispose();
+  return { metrics, weights: own.weights };
+}
+
+/** The same in float64; which queries a step has is the sampler's word, which has tests of its own. */
+function expected(options: Resolved): ExpectedSftStep[] {
+  const { batchSize, seed, steps } = options;
+  const sampler = new EpochSampler({ count: QUERIES.length, batchSize, seed, label: 'sft' });
+  const queries = Array.from({ length: steps }, (_, step) => sampler.batch(step).map((i) => QUERIES[i]!));
+  return referenceSft(policy, base, VOCABULARY, data, queries, options);
+}
+
+function expectSame(found: Found, steps: readonly ExpectedSftStep[]): void {
+  expectMetrics(
+    found.metrics,
+    steps.map(({ metrics }) => metrics),
+  );
+  expectChanges(policy.weights, found.weights, steps, 2e-3);
+}
+
+let standard: Found;
+beforeAll(async () => {
+  standard = await train(merge({}));
+});
+afterEach(() => vi.restoreAllMocks());
+
+test('two steps: metrics and changes', () => {
+  const steps = expected(merge({}));
+  expectSame(standard, steps);
+  // Every term is there to be got wrong.
+  for (const name of ['info_nce', 'info_nce_reasoned', 'triplet', 'cross_entropy', 'kl']) {
+    expect(steps[0]!.metrics[name]).toBeGreaterThan(0.05);
+  }
+});
+
+describe('every option changes what is computed as it says', () => {
+  test.each<[string, SftOptions]>([
+    ['steps', { steps: 3 }],
+    ['batchSize', { batchSize: 3 }],
+    ['seed', { seed: 4 }],
+    ['weights.crossEntropy', { weights: { crossEntropy: 0.3 } }],
+    ['weights.kl', { weights: { kl: 2 } }],
+    ['weights.kl 0', { weights: { kl: 0 } }],
+    ['weights.infoNce', { weights: { infoNce: 0.2 } }],
+    ['weights.triplet', { weights: { triplet: 0 } }],
+    ['tau', { tau: 0.05 }],
+    ['margin', { margin: 0.9 }],
+    ['reasoning.enabled', { reasoning: { enabled: false } }],
+    ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
+    ['maxLength', { maxLength: 9 }],
+    ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
+    ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
+    ['optimization.schedule constant', { optimization: { schedule: 'constant' } }],
+    ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
+    ['optimization.finalLearningRate', { optimization: { finalLearningRate: 0.1 } }],
+    ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
+    ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
+    ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],
+  ])('%s', async (_, changes) => {
+    const options = merge(changes);
+    const found = await train(options);
+    expectSame(found, expected(options));
+    expect(difference(found, standard)).toBeGreaterThan(1e-3);
+  });
+});
+
+describe('options that change how, not what', () => {
+  test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
+    const run = vi.spyOn(Session.prototype, 'run');
+    expectSame(await train(merge({}), 1), expected(merge({ steps: 2 })).slice(0, 1));
+    expect(run).toHaveBeenCalledTimes(1);
+    run.mockClear();
+    const maxTokens = 60;
+    const options = merge({ optimization: { maxTokens } });
+    const found = await train(options);
+    expectSame(found, expected(options));
+    // Per step: every piece embedded, the contrastive term, every piece again.
+    const embedded = run.mock.calls.filter(
+      ([feeds]) => 'embed_rows' in feeds && !('label_rows' in feeds),
+    ).length;
+    const trained = run.mock.calls.filter(([feeds]) => 'label_rows' in feeds).length;
+    expect(run).toHaveBeenCalledTimes(2 * trained + options.steps);
+    expect(embedded).toBe(trained);
+    expect(trained).toBeGreaterThanOrEqual(found.metrics[0]!.tokens! / maxTokens);
+    for (const [feeds] of run.mock.calls) {
+      const size = feeds.ids_0?.shape.reduce((a, b) => a * b) ?? 0;
+      expect(size).toBeLessThanOrEqual(maxTokens);
+    }
+  });
+
+  test('optimization.checkpointActivations: layers computed twice, the same numbers', async () => {
+    const create = vi.spyOn(Session, 'create');
+    const products = async (checkpointActivations: boolean) => {
+      create.mockClear();
+      const options = merge({ optimization: { checkpointActivations } });
+      expectSame(await train(options), expected(options));
+      expect(create).toHaveBeenCalledTimes(1);
+      const { graph } = onnxProto.onnx.ModelProto.decode(create.mock.calls[0]![0].bytes);
+      return graph?.node?.filter(({ opType }) => opType === 'Gemm').length ?? 0;
+    };
+    const plain = await products(false);
+    // Six of the seven projections of the layer, in each of the groups that sequences are cut into.
+    expect(((await products(true)) - plain) % 6).toBe(0);
+    expect(await products(true)).toBeGreaterThan(plain);
+  });
+});
+
+test('no hard negative anywhere: no triplet, and nothing breaks', async () => {
+  const options = merge({});
+  const trainer = new SftTrainer(
+    frozenCopy(policy),
+    base,
+    VOCABULARY,
+    { ...data, negatives: () => undefined },
+    options,
+  );
+  const { metrics } = await trainer.step(0);
+  await trainer.dispose();
+  expect(metrics.triplet).toBe(0);
+  expect(metrics.info_nce).toBeGreaterThan(0.05);
+});
+
+test('a batch larger than the queries is refused', () => {
+  const options = merge({ batchSize: 6 });
+  expect(() => new SftTrainer(frozenCopy(policy), base, VOCABULARY, data, options)).toThrow(
+    /batchSize: expected at most the 5 training queries, found 6/,
+  );
+});
