@@ -1,0 +1,138 @@
+/** A collection of 24 documents and models of some thousand parameters for it, and the program as a child process. */
+import { spawn } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
+import { makePolicy, type Policy } from 'search-r3/model';
+import { modelShapeSchema, scratchConfig } from 'search-r3/pretrain';
+import { trainWordLevel } from 'search-r3/tokenizer';
+
+const MAIN = resolve(import.meta.dirname, '../../dist/cli/main.js');
+
+const CITIES = 'arlen brook cavel dorne elmo farro gilda hask'.split(' ');
+const TOPICS = {
+  food: 'bread soup cheese pepper',
+  trade: 'ships copper wool',
+  music: 'lute drum choir dance flute',
+};
+
+export interface Row {
+  _id: string;
+  title?: string;
+  text: string;
+}
+
+export interface TinyCollection {
+  corpus: Row[];
+  queries: Row[];
+  /** Split -> lines of query, document, grade. */
+  qrels: Record<string, [string, string, number][]>;
+}
+
+/** Three topics of eight cities; 18 training queries and 6 test queries, one of which has two answers of uneven grade. */
+export function tinyCollection(): TinyCollection {
+  const corpus: Row[] = [];
+  const queries: Row[] = [];
+  const train: [string, string, number][] = [];
+  const test: [string, string, number][] = [];
+  for (const city of CITIES) {
+    for (const [topic, words] of Object.entries(TOPICS)) {
+      const n = corpus.length;
+      const text = `${words} are the ${topic} of ${city} . people of ${city} know ${topic} .`;
+      corpus.push(
+        n === 5 ? { _id: `d${n}`, text } : { _id: `d${n}`, title: `the ${topic} of ${city}`, text },
+      );
+      queries.push({ _id: `q${n}`, text: `which ${topic} is there in ${city}` });
+      (n % 4 === 3 ? test : train).push([`q${n}`, `d${n}`, n === 3 ? 2 : 1]);
+    }
+  }
+  test.push(['q3', 'd4', 1]);
+  return { corpus, queries, qrels: { train, test } };
+}
+
+/** Writes a BEIR folder; what `changed` names replaces the tiny collection's. */
+export async function writeCollection(
+  folder: string,
+  changed: Partial<TinyCollection> = {},
+): Promise<string> {
+  const { corpus, queries, qrels } = { ...tinyCollection(), ...changed };
+  await mkdir(join(folder, 'qrels'), { recursive: true });
+  const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  await writeFile(join(folder, 'corpus.jsonl'), lines(corpus));
+  await writeFile(join(folder, 'queries.jsonl'), lines(queries));
+  for (const [split, rows] of Object.entries(qrels)) {
+    const table = [['query-id', 'corpus-id', 'score'], ...rows].map((row) => row.join('\t'));
+    await writeFile(join(folder, 'qrels', `${split}.tsv`), `${table.join('\n')}\n`);
+  }
+  return folder;
+}
+
+const TURNS = ['<|end|>', '<|system|>', '<|user|>', '<|assistant|>'];
+const TEMPLATE =
+  "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}<|end|>{% endif %}" +
+  '{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}';
+
+/** A retriever that knows the words of the collection and nothing of them; other seeds give other weights. */
+export function tinyPolicy(seed = 0): Policy {
+  const { corpus, queries } = tinyCollection();
+  const texts = [...corpus, ...queries].map(({ title = '', text }) => `${title} ${text}`);
+  const tokenizer = trainWordLevel([...texts, 'represent think embedding'], {
+    vocabSize: 200,
+    specialTokens: TURNS,
+    eosToken: '<|end|>',
+    padToken: '<|end|>',
+    chatTemplate: TEMPLATE,
+  });
+  const shape = { hiddenSize: 32, intermediateSize: 48, layers: 2, heads: 4, kvHeads: 2, maxPositions: 64 };
+  const config = scratchConfig(tokenizer, modelShapeSchema.parse(shape));
+  const prompts = { system: 'represent', assistant: 'embedding' };
+  return makePolicy(
+    { config, weights: initialiseWeights(config, seed), tokenizer },
+    { query: prompts, document: prompts, reasoning: { system: 'think' } },
+  );
+}
+
+export async function writeModel(folder: string, seed = 0): Promise<string> {
+  await saveCheckpoint(folder, tinyPolicy(seed), { overwrite: true });
+  return folder;
+}
+
+export interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CliOptions {
+  cwd: string;
+  stdin?: string;
+  /** Called with all of stderr so far, and what sends a signal. */
+  onStderr?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
+}
+
+/** Runs the built program. */
+export function cli(argv: readonly string[], { cwd, stdin = '', onStderr }: CliOptions): Promise<Ended> {
+  return new Promise((done, failed) => {
+    const child = spawn(process.execPath, [MAIN, ...argv], { cwd });
+    const ended: Ended = { status: null, stdout: '', stderr: '' };
+    child.stdout.on('data', (chunk) => {
+      ended.stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      ended.stderr += chunk;
+      onStderr?.(ended.stderr, (signal) => child.kill(signal));
+    });
+    child.on('error', failed);
+    child.on('close', (status) => done({ ...ended, status }));
+    child.stdin.end(stdin);
+  });
+}
+
+/** Runs the program with `--json` and gives its result. @throws Error with stderr where it fails. */
+export async function cliJson<T>(argv: readonly string[], cwd: string): Promise<T> {
+  const { status, stdout, stderr } = await cli([...argv, '--json', '--quiet'], { cwd });
+  if (status !== 0) throw new Error(`search-r3 ${argv.join(' ')}: exit code ${status}\n${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+export const weightsOf = (model: string): Promise<Buffer> => readFile(join(model, 'model.safetensors'));

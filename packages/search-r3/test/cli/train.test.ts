@@ -1,0 +1,237 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadBeir } from 'search-r3/dataset';
+import { trainingData, withDevelopment } from 'search-r3/pipeline';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cli, cliJson, tinyCollection, weightsOf, writeCollection, writeModel } from './tiny.js';
+
+const CONFIG = `
+data: data
+queries: { titlePairs: true }
+development: { share: 0.2, every: 2 }
+pretrain:
+  vocabSize: 420
+  model: { hiddenSize: 32, intermediateSize: 48, layers: 2, heads: 4, kvHeads: 2, maxPositions: 96 }
+  steps: 6
+  batchSize: 5
+  maxLength: 48
+  optimization: { warmupSteps: 2 }
+sft:
+  steps: 12
+  batchSize: 4
+  reasoning: { maxNewTokens: 6 }
+  optimization: { warmupSteps: 2 }
+rl: { steps: 4, queriesPerStep: 3, groupSize: 3, maxNewTokens: 6 }
+saveEvery: 3
+`;
+
+interface Stage {
+  stage: string;
+  steps: number;
+  metrics: Record<string, number | null>;
+  development: Record<string, number> | null;
+  model: string;
+}
+
+let cwd: string;
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'cli-train-'));
+  await writeCollection(join(cwd, 'data'));
+  await writeFile(join(cwd, 'tiny.yaml'), CONFIG);
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+const settings = ['--config', 'tiny.yaml'];
+
+describe('the whole pipeline', () => {
+  let stages: Stage[];
+  beforeAll(async () => {
+    const result = await cliJson<{ stages: Stage[] }>(['train', ...settings, '--out', 'whole'], cwd);
+    stages = result.stages;
+  });
+
+  test('runs the stages in order, each with its model, and evaluates on held-out queries', async () => {
+    expect(stages.map(({ stage, steps, model }) => [stage, steps, model])).toEqual([
+      ['pretrain', 6, 'whole/pretrain/model'],
+      ['sft', 12, 'whole/sft/model'],
+      ['rl', 4, 'whole/rl/model'],
+    ]);
+    expect(stages.map(({ development }) => Object.keys(development ?? {}))).toEqual([
+      [],
+      ['direct', 'reasoned'],
+      ['direct', 'reasoned'],
+    ]);
+    expect(await weightsOf(join(cwd, 'whole/model'))).toEqual(await weightsOf(join(cwd, 'whole/rl/model')));
+    // Stage 1 changed the weights it was given.
+    expect(await weightsOf(join(cwd, 'whole/sft/model'))).not.toEqual(
+      await weightsOf(join(cwd, 'whole/pretrain/model')),
+    );
+    const { evaluations } = await cliJson<{ evaluations: { step: number; name: string }[] }>(
+      ['inspect', 'whole/rl'],
+      cwd,
+    );
+    expect(evaluations).toMatchObject([{ step: 4, name: 'reasoned' }]);
+    const report = await readFile(join(cwd, 'whole/report.html'), 'utf8');
+    for (const text of ['next-token loss', 'contrastive losses', 'mean reward', 'stage 2 (RL), 4 steps']) {
+      expect(report).toContain(text);
+    }
+  });
+
+  test('resumed when finished: nothing is trained again', async () => {
+    const before = await weightsOf(join(cwd, 'whole/model'));
+    const { status, stdout, stderr } = await cli(['train', ...settings, '--out', 'whole', '--resume'], {
+      cwd,
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain('rl: 4 steps');
+    expect(await weightsOf(join(cwd, 'whole/model'))).toEqual(before);
+  });
+
+  test('the stages alone, one after the other, give the same model', async () => {
+    const run = (...argv: string[]) => cliJson<Stage>([...argv, ...settings], cwd);
+    const base = await run('pretrain', '--out', 'alone/base');
+    const embedding = await run('sft', '--base', base.model, '--out', 'alone/sft');
+    const final = await run('rl', '--model', embedding.model, '--out', 'alone/rl');
+    expect([base.metrics, embedding.metrics, final.metrics]).toEqual(stages.map(({ metrics }) => metrics));
+    expect(await weightsOf(join(cwd, final.model))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+  });
+
+  test('interrupted in stage 1 and resumed, it ends in the same model', async () => {
+    let asked = false;
+    const interrupted = await cli(['train', ...settings, '--out', 'cut'], {
+      cwd,
+      onStderr: (text, kill) => {
+        if (asked || !text.includes('\nsft 1/12')) return;
+        asked = true;
+        kill('SIGINT');
+      },
+    });
+    expect(interrupted.status).toBe(130);
+    expect(interrupted.stderr).toMatch(/sft: stopped after step \d+; the same command with --resume goes on/);
+    expect(await readdir(join(cwd, 'cut'))).not.toContain('model');
+    const resumed = await cliJson<{ stages: Stage[] }>(
+      ['train', ...settings, '--out', 'cut', '--resume'],
+      cwd,
+    );
+    expect(resumed.stages.map(({ metrics }) => metrics)).toEqual(stages.map(({ metrics }) => metrics));
+    expect(await weightsOf(join(cwd, 'cut/model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+  });
+
+  test('no query of stage 2 or of the development split is learnt from in stage 1', async () => {
+    // 18 training queries, of which 20 % (4) are held out; the rest halved. 23 of 24 documents have a title.
+    const collection = withDevelopment(await loadBeir(join(cwd, 'data')), 0.2, 0);
+    const { sft, rl } = trainingData(collection, { titlePairs: true, seed: 0 });
+    const development = [...(collection.qrels.get('dev')?.keys() ?? [])];
+    const judged = sft.filter(({ id }) => !id.startsWith('title'));
+    expect([judged.length, sft.length - judged.length, rl.length, development.length]).toEqual([7, 23, 7, 4]);
+    const all = [...judged.map(({ id }) => id), ...rl.map(({ id }) => id), ...development];
+    expect(new Set(all).size).toBe(18);
+  });
+});
+
+describe('a single stage', () => {
+  beforeAll(async () => {
+    await writeModel(join(cwd, 'model'));
+  });
+  const sft = (...argv: string[]) => ['sft', ...settings, '--base', 'model', '--set', 'sft.steps=3', ...argv];
+
+  test('--seed changes what is drawn, and the same seed gives the same', async () => {
+    const losses = [];
+    for (const [i, seed] of ['0', '1', '0'].entries()) {
+      const { metrics } = await cliJson<Stage>(sft('--out', `seed-${i}`, '--seed', seed), cwd);
+      losses.push(metrics.loss);
+    }
+    expect(losses[2]).toBe(losses[0]);
+    expect(losses[1]).not.toBe(losses[0]);
+  });
+
+  test('resuming takes more steps, but no other objective and no other data', async () => {
+    await cliJson(sft('--out', 'longer'), cwd);
+    const { steps } = await cliJson<Stage>(sft('--out', 'longer', '--resume', '--set', 'sft.steps=5'), cwd);
+    expect(steps).toBe(5);
+    const other = await cli(sft('--out', 'longer', '--resume', '--set', 'sft.tau=0.1'), { cwd });
+    expect(other).toMatchObject({ status: 2, stdout: '' });
+    expect(other.stderr).toMatch(/longer\/config\.yaml: sft\.tau: expected 0\.05, .*, found 0\.1\./);
+    const changed = join(cwd, 'changed');
+    await writeCollection(changed);
+    await writeFile(
+      join(changed, 'corpus.jsonl'),
+      (await readFile(join(changed, 'corpus.jsonl'), 'utf8')).replace('bread', 'bred'),
+    );
+    const data = await cli(sft('--out', 'longer', '--resume', '--data', 'changed'), { cwd });
+    expect(data.stderr).toMatch(/config\.yaml: fingerprints\.data: expected "/);
+  });
+
+  test('a run that is there is neither continued nor replaced unless told so', async () => {
+    await cliJson(sft('--out', 'there'), cwd);
+    const before = await weightsOf(join(cwd, 'there/model'));
+    const again = await cli(sft('--out', 'there', '--set', 'sft.tau=0.5'), { cwd });
+    expect(again).toMatchObject({ status: 2, stdout: '' });
+    expect(again.stderr).toMatch(/^error: there: expected a new or empty folder, found .*overwrite it/m);
+    expect(await weightsOf(join(cwd, 'there/model'))).toEqual(before);
+    const both = await cli(sft('--out', 'there', '--resume', '--overwrite'), { cwd });
+    expect(both.status).toBe(2);
+    await cliJson(sft('--out', 'there', '--set', 'sft.tau=0.5', '--overwrite'), cwd);
+    expect(await weightsOf(join(cwd, 'there/model'))).not.toEqual(before);
+  });
+
+  test('judgements of missing documents are left out of training with --allow-missing', async () => {
+    const { qrels } = tinyCollection();
+    const train = [...(qrels.train ?? []), ['q0', 'gone', 3], ['nobody', 'd1', 1]] as [
+      string,
+      string,
+      number,
+    ][];
+    await writeCollection(join(cwd, 'missing'), { qrels: { ...qrels, train } });
+    const development = ['--set', 'development.share=0'];
+    const with_ = await cliJson<Stage>(
+      sft('--out', 'missing-1', '--data', 'missing', '--allow-missing', ...development),
+      cwd,
+    );
+    const without = await cliJson<Stage>(sft('--out', 'missing-2', ...development), cwd);
+    expect(with_.metrics).toEqual(without.metrics);
+    expect(with_.development).toBeNull();
+  });
+
+  test('stage 2 interrupted and resumed ends in the same model, which is another than before', async () => {
+    const rl = (out: string, ...argv: string[]) => {
+      const sizes = ['rl.steps=24', 'rl.groupSize=6', 'rl.maxNewTokens=12', 'development.every=0'];
+      return [
+        'rl',
+        ...settings,
+        '--model',
+        'model',
+        '--out',
+        out,
+        ...sizes.flatMap((size) => ['--set', size]),
+        ...argv,
+      ];
+    };
+    const whole = await cliJson<Stage>(rl('rl-whole'), cwd);
+    expect(await weightsOf(join(cwd, whole.model))).not.toEqual(await weightsOf(join(cwd, 'model')));
+    let asked = false;
+    const interrupted = await cli(rl('rl-cut'), {
+      cwd,
+      onStderr: (text, kill) => {
+        if (asked || !text.includes('rl 1/24')) return;
+        asked = true;
+        kill('SIGTERM');
+      },
+    });
+    expect(interrupted.status).toBe(130);
+    const resumed = await cliJson<Stage>(rl('rl-cut', '--resume'), cwd);
+    expect(resumed.metrics).toEqual(whole.metrics);
+    expect(await weightsOf(join(cwd, resumed.model))).toEqual(await weightsOf(join(cwd, whole.model)));
+    const report = await readFile(join(cwd, 'rl-whole/report.html'), 'utf8');
+    expect(report).toContain('early in stage 2');
+  });
+
+  test('built-in world: from scratch, with its own prompts', async () => {
+    const argv = ['pretrain', '--data', 'atlas', '--out', 'atlas', '--steps', '1', '--batch-size', '2'];
+    const shape = ['--set', 'pretrain.model.layers=1', '--set', 'pretrain.optimization.warmupSteps=0'];
+    const { model } = await cliJson<Stage>([...argv, ...shape], cwd);
+    const prompts = JSON.parse(await readFile(join(cwd, model, 'search_r3.json'), 'utf8')) as object;
+    expect(prompts).toMatchObject({ reasoning: { system: 'reason' }, query: { system: 'represent' } });
+  });
+});
