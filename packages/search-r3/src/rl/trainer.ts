@@ -45,7 +45,7 @@ export class RlTrainer implements Trainer {
   readonly #optimizer: Optimizer;
   readonly #sampler: EpochSampler;
   readonly #reference: LogProbabilities | undefined;
-  /** The audit of the latest step that had one. */
+  /** The audit of the step at hand, where it has one: kept for no other, which a resumed run would not know. */
   #audit: AuditReport | undefined;
 
   private constructor(
@@ -102,6 +102,7 @@ export class RlTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const clock = stopwatch();
+    this.#audit = undefined;
     const groups = await this.#rollouts(index, clock);
     const rollouts = groups.flat();
     const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index);
