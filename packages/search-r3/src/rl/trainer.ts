@@ -45,8 +45,6 @@ export class RlTrainer implements Trainer {
   readonly #optimizer: Optimizer;
   readonly #sampler: EpochSampler;
   readonly #reference: LogProbabilities | undefined;
-  /** The audit of the step at hand, where it has one: kept for no other, which a resumed run would not know. */
-  #audit: AuditReport | undefined;
 
   private constructor(
     policy: Policy,
@@ -102,8 +100,7 @@ export class RlTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const clock = stopwatch();
-    this.#audit = undefined;
-    const groups = await this.#rollouts(index, clock);
+    const { groups, audit } = await this.#rollouts(index, clock);
     const rollouts = groups.flat();
     const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index);
     const update = await this.#update(index, batch, clock);
@@ -133,9 +130,9 @@ export class RlTrainer implements Trainer {
         completion_length: mean(rollouts.map(({ completion }) => completion.tokens.length)),
         anchors: batch.anchors,
         ...update,
-        ...(this.#audit !== undefined && {
-          audited_error: this.#audit.rewardError,
-          audited_error_high: this.#audit.interval[1],
+        ...(audit !== undefined && {
+          audited_error: audit.rewardError,
+          audited_error_high: audit.interval[1],
         }),
       },
       timings: clock.parts,
@@ -172,10 +169,14 @@ export class RlTrainer implements Trainer {
   }
 
   /** Rewarded groups: of the step's queries, then of further ones in place of groups without variance. */
-  async #rollouts(index: number, clock: Stopwatch): Promise<Group[]> {
+  async #rollouts(
+    index: number,
+    clock: Stopwatch,
+  ): Promise<{ groups: Group[]; audit: AuditReport | undefined }> {
     const { queriesPerStep, resampleRounds, reward, seed } = this.#options;
     const kept: Group[] = [];
     let dull: Group[] = [];
+    let audit: AuditReport | undefined;
     const used = new Set<string>();
     for (let round = 0; round <= resampleRounds; round++) {
       const wanted = queriesPerStep - kept.length;
@@ -206,14 +207,14 @@ export class RlTrainer implements Trainer {
       clock.lap('environment');
       const { auditEvery } = this.#options;
       if (round === 0 && auditEvery > 0 && index % auditEvery === 0) {
-        this.#audit = await this.#environment.audit(index, batch);
+        audit = await this.#environment.audit(index, batch);
         clock.lap('audit');
       }
       const varied = groups.filter((group) => hasVariance(group.map((rollout) => rollout.reward)));
       kept.push(...varied);
       dull = [...dull, ...groups.filter((group) => !varied.includes(group))];
     }
-    return [...kept, ...dull.slice(0, queriesPerStep - kept.length)];
+    return { groups: [...kept, ...dull.slice(0, queriesPerStep - kept.length)], audit };
   }
 
   /** `numIterations` updates on the same rollouts; their log-probabilities at sampling stay the old ones. */
