@@ -2,8 +2,10 @@
  * Stage 2's trainer against the same steps in float64, under every option. Only the sampled tokens are taken from the
  * trainer; rewards, ranks, advantages, losses, gradients and changes of the weights are computed anew.
  */
+import { Session } from 'onnx-grad';
+import onnxProto from 'onnx-proto';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../model/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from '../sft/compare.js';
 import { type ExpectedRlStep, referenceRl } from './reference-rl.js';
@@ -105,5 +107,45 @@ describe('every option changes what is computed as it says', () => {
     const found = await run(options);
     expectSame(found, expected(options, found));
     expect(difference(found, standard)).toBeGreaterThan(1e-3);
+  });
+});
+
+describe('options that change how, not what', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
+    const labelled = vi.spyOn(Session.prototype, 'run');
+    const runs = () => labelled.mock.calls.filter(([feeds]) => 'label_rows' in feeds);
+    const once = merge({ steps: 1, beta: 0.2 });
+    await run(once);
+    // The reference's log-probabilities, and the gradients.
+    expect(runs().length).toBe(2);
+    labelled.mockClear();
+    const maxTokens = 40;
+    const options = merge({ steps: 1, beta: 0.2, optimization: { maxTokens } });
+    const found = await run(options);
+    expectSame(found, expected(options, found));
+    expect(runs().length).toBeGreaterThan(6);
+    for (const [feeds] of runs()) {
+      expect(feeds.ids_0!.shape.reduce((a, b) => a * b)).toBeLessThanOrEqual(maxTokens);
+    }
+  });
+
+  test('optimization.checkpointActivations: layers computed twice, the same numbers', async () => {
+    const create = vi.spyOn(Session, 'create');
+    const products = async (checkpointActivations: boolean) => {
+      create.mockClear();
+      const options = merge({ steps: 1, optimization: { checkpointActivations } });
+      const found = await run(options);
+      expectSame(found, expected(options, found));
+      const programs = create.mock.calls.map(([program]) => program);
+      const training = programs.find(({ outputs }) => outputs.has('gradient:lm_head.weight'));
+      const { graph } = onnxProto.onnx.ModelProto.decode(training!.bytes);
+      return graph?.node?.filter(({ opType }) => opType === 'Gemm').length ?? 0;
+    };
+    const plain = await products(false);
+    const recomputed = await products(true);
+    // Six of the seven projections of the layer, in each of the groups that sequences are cut into.
+    expect([6, 12]).toContain(recomputed - plain);
   });
 });

@@ -165,9 +165,9 @@ describe('options that change how, not what', () => {
       return graph?.node?.filter(({ opType }) => opType === 'Gemm').length ?? 0;
     };
     const plain = await products(false);
+    const recomputed = await products(true);
     // Six of the seven projections of the layer, in each of the groups that sequences are cut into.
-    expect(((await products(true)) - plain) % 6).toBe(0);
-    expect(await products(true)).toBeGreaterThan(plain);
+    expect([6, 12]).toContain(recomputed - plain);
   });
 });
 

@@ -1,0 +1,283 @@
+/**
+ * What stage 2 tells of steps that teach little or nothing, resampling and audits; rollouts are made by hand, the
+ * environment says what they are worth.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadCheckpoint } from 'search-r3/checkpoint';
+import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
+import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { QUERIES } from '../sft/tiny-data.js';
+import { type CraftedEnvironment, completion, craftedEnvironment } from './crafted.js';
+import { policy, queriesOf, type Stage, stage } from './support.js';
+
+afterEach(() => vi.restoreAllMocks());
+
+const VARIED = [completion(2, 0.9), completion(4, 0.2), completion(3, 0.5)];
+const EQUAL = [completion(2, 0.6), completion(4, 0.6), completion(3, 0.6)];
+const CUT = [completion(6, 'length'), completion(6, 'length'), completion(6, 'length')];
+const SILENT = [completion(3, 'stop'), completion(5, 'stop'), completion(1, 'stop')];
+
+interface Call {
+  /** Queries by id, recognised by their prompts. */
+  queries: string[];
+  options: GenerateOptions;
+}
+
+/** Lets `say` write the completions of each query. */
+function script(run: Stage, say: (query: string, call: number) => readonly Completion[]): Call[] {
+  const calls: Call[] = [];
+  vi.spyOn(Generator.prototype, 'generate').mockImplementation(async (prompts, options) => {
+    const { tokenizer } = run.policy;
+    const queries = prompts.map((ids) => {
+      const text = tokenizer.decode(ids);
+      // The longest of the texts that are in the prompt.
+      const known = QUERIES.filter((query) => text.includes(query.text));
+      return known.sort((a, b) => b.text.length - a.text.length)[0]!.id;
+    });
+    calls.push({ queries, options });
+    return queries.map((query) => [...say(query, calls.length - 1)]);
+  });
+  return calls;
+}
+
+async function step(
+  changes: RlOptions,
+  say: (query: string, call: number) => readonly Completion[],
+  environment: CraftedEnvironment = craftedEnvironment(),
+  steps = 1,
+) {
+  const options = rlOptionsSchema.parse({
+    steps: 4,
+    queriesPerStep: 2,
+    groupSize: 3,
+    maxNewTokens: 6,
+    seed: 7,
+    ...changes,
+  });
+  const run = await stage(options, { environment });
+  const before = new Map([...policy.weights].map(([name, { data }]) => [name, data.slice()]));
+  const calls = script(run, say);
+  try {
+    const records = [];
+    for (let index = 0; index < steps; index++) records.push(await run.trainer.step(index));
+    const moved = [...run.policy.weights].filter(([name, { data }]) =>
+      data.some((value, i) => value !== before.get(name)![i]),
+    );
+    return { records, record: records[0]!, calls, options, moved: moved.length };
+  } finally {
+    await run.dispose();
+  }
+}
+
+const codes = ({ warnings = [] }: { warnings?: { code: string }[] }) => warnings.map(({ code }) => code);
+
+describe('groups without variance', () => {
+  test('are a metric, and a warning where there is no other', async () => {
+    const { record, moved } = await step({}, () => EQUAL);
+    expect(record.metrics).toMatchObject({ zero_variance: 1, loss: 0, gradient_norm: 0, anchors: 0 });
+    expect(record.metrics.reward).toBeCloseTo(0.6, 6);
+    expect(record.warnings).toEqual([
+      { code: 'zero_variance', message: expect.stringContaining('nothing was learned') },
+    ]);
+    expect(moved).toBe(0);
+  });
+
+  test('one of two is half, and no warning', async () => {
+    const options = rlOptionsSchema.parse({ queriesPerStep: 2, seed: 7 });
+    const [first] = queriesOf(options, 0).map(({ id }) => id);
+    const { record, moved } = await step({}, (query) => (query === first ? EQUAL : VARIED));
+    expect(record.metrics.zero_variance).toBe(0.5);
+    expect(codes(record)).toEqual([]);
+    expect(moved).toBe(policy.weights.size);
+  });
+});
+
+describe('truncation', () => {
+  test('of everything is reported apart from other failures, and warned of', async () => {
+    const { record } = await step({}, () => CUT);
+    expect(record.metrics).toMatchObject({ reward: 0, truncated: 1, no_embed_token: 0, embedded: 0 });
+    expect(record.warnings).toEqual([
+      { code: 'truncated', message: expect.stringMatching(/100 % .*maxNewTokens \(6\).*Raise it/) },
+      expect.objectContaining({ code: 'zero_variance' }),
+    ]);
+  });
+
+  test('is not what ends without an embed token', async () => {
+    const { record } = await step({}, () => SILENT);
+    expect(record.metrics).toMatchObject({ reward: 0, truncated: 0, no_embed_token: 1, embedded: 0 });
+    expect(codes(record)).toEqual(['zero_variance']);
+  });
+
+  test('of some is counted, without a warning', async () => {
+    const { record } = await step({}, () => [CUT[0]!, VARIED[0]!, SILENT[1]!]);
+    const third = expect.closeTo(1 / 3, 12);
+    expect(record.metrics).toMatchObject({ truncated: third, no_embed_token: third, embedded: third });
+    expect(codes(record)).toEqual([]);
+  });
+});
+
+test('completions are recorded with what they wrote, without the tokens that end them', async () => {
+  const { record } = await step({}, () => [CUT[0]!, VARIED[1]!, SILENT[1]!]);
+  const { tokenizer } = policy;
+  const words = (tokens: readonly number[]) => tokenizer.decode(tokens);
+  const [cut, embedded, silent] = record.completions!;
+  expect(record.completions!.length).toBe(6);
+  expect(record.completions!.map(({ sample }) => sample)).toEqual([0, 1, 2, 0, 1, 2]);
+  expect(cut).toMatchObject({
+    reasoning: words(CUT[0]!.tokens),
+    tokens: 6,
+    outcome: 'truncated',
+    rank: null,
+  });
+  expect(embedded).toMatchObject({
+    reasoning: words(VARIED[1]!.tokens.slice(0, -1)),
+    tokens: 4,
+    outcome: 'embedded',
+    rank: 1,
+    reward: expect.closeTo(0.2, 6),
+  });
+  expect(silent).toMatchObject({
+    reasoning: words(SILENT[1]!.tokens.slice(0, -1)),
+    tokens: 5,
+    outcome: 'no_embed_token',
+    reward: 0,
+  });
+});
+
+describe('resampling', () => {
+  const standard = rlOptionsSchema.parse({ steps: 4, queriesPerStep: 2, groupSize: 3, seed: 7 });
+  const [first, second] = queriesOf(standard, 0).map(({ id }) => id) as [string, string];
+  const rest = QUERIES.map(({ id }) => id).filter((id) => id !== first && id !== second);
+
+  test('is off by default', async () => {
+    const { calls } = await step({}, () => EQUAL);
+    expect(calls.map(({ queries }) => queries)).toEqual([[first, second]]);
+  });
+
+  test('is bounded, asks only for what is missing, and never twice for the same query', async () => {
+    const { calls, record } = await step({ resampleRounds: 3 }, () => EQUAL);
+    expect(calls.length).toBeLessThanOrEqual(4);
+    expect(calls.length).toBeGreaterThan(1);
+    const asked = calls.flatMap(({ queries }) => queries);
+    expect(new Set(asked).size).toBe(asked.length);
+    expect(record.metrics.zero_variance).toBe(1);
+    // The step has its size all the same.
+    expect(record.completions!.length).toBe(6);
+  });
+
+  test('keeps what varies, and fills up with what does not', async () => {
+    const say = (query: string) => (query === second ? VARIED : EQUAL);
+    const { calls, record } = await step({ resampleRounds: 2 }, say);
+    for (const { queries } of calls.slice(1)) {
+      expect(queries.length).toBeLessThanOrEqual(1);
+      for (const query of queries) expect(rest).toContain(query);
+    }
+    expect(record.completions!.map(({ queryId }) => queryId)).toEqual([
+      second,
+      second,
+      second,
+      first,
+      first,
+      first,
+    ]);
+    expect(record.metrics.zero_variance).toBe(0.5);
+  });
+
+  test('replaces a dull group by a varied one', async () => {
+    const say = (query: string, call: number) => (query === first || call > 0 ? VARIED : EQUAL);
+    const { calls, record } = await step({ resampleRounds: 4 }, say);
+    expect(record.metrics.zero_variance).toBe(0);
+    expect(record.completions!.filter(({ queryId }) => queryId === second)).toEqual([]);
+    expect(record.completions!.filter(({ queryId }) => rest.includes(queryId)).length).toBe(3);
+    expect(calls.length).toBeGreaterThan(1);
+  });
+
+  test('stops as soon as there is nothing to replace', async () => {
+    const { calls } = await step({ resampleRounds: 5 }, () => VARIED);
+    expect(calls.length).toBe(1);
+  });
+
+  test('leaves the queries of later steps what they are, and every round draws anew', async () => {
+    const { calls } = await step({ resampleRounds: 2 }, () => EQUAL, craftedEnvironment(), 3);
+    const steps = [0, 1, 2].map((index) => queriesOf(standard, index).map(({ id }) => id));
+    // Rounds without a fresh query ask for none.
+    const rounds = calls.map(({ queries }) => queries);
+    expect([rounds[0], rounds[3], rounds[6]]).toEqual(steps);
+    expect(new Set(calls.map(({ options }) => options.seed)).size).toBe(calls.length);
+  });
+});
+
+test('rollouts are sampled as the options say, from the whole vocabulary', async () => {
+  const { calls } = await step({ temperature: 0.8, groupSize: 3 }, () => VARIED);
+  const [{ options }] = calls as [Call];
+  expect(options).toMatchObject({
+    samples: 3,
+    maxNewTokens: 6,
+    temperature: 0.8,
+    embedToken: policy.embedId,
+    stop: policy.stopIds,
+  });
+  expect(options.topK).toBeUndefined();
+  expect(options.topP).toBeUndefined();
+});
+
+describe('audits', () => {
+  const report = { rewardError: 0.25, interval: [0.1, 0.4], encoded: 3 } as const;
+
+  test('are made every so many steps, and told at their own', async () => {
+    const environment = craftedEnvironment(report);
+    const { records } = await step({ auditEvery: 2 }, () => VARIED, environment, 4);
+    expect(environment.audited).toEqual([0, 2]);
+    const found = records.map(({ metrics }) => [metrics.audited_error, metrics.audited_error_high]);
+    expect(found).toEqual([
+      [0.25, 0.4],
+      [undefined, undefined],
+      [0.25, 0.4],
+      [undefined, undefined],
+    ]);
+  });
+
+  test('are off by default', async () => {
+    const environment = craftedEnvironment(report);
+    await step({}, () => VARIED, environment, 2);
+    expect(environment.audited).toEqual([]);
+    expect(environment.refreshed).toEqual([0, 1]);
+  });
+});
+
+test("the new token's rows are trained, and saved", async () => {
+  const options = rlOptionsSchema.parse({ steps: 1, queriesPerStep: 2, groupSize: 3, maxNewTokens: 6 });
+  const run = await stage(options, { environment: craftedEnvironment() });
+  script(run, () => VARIED);
+  const width = policy.config.hiddenSize;
+  const rows = (from: typeof policy.weights) =>
+    ['model.embed_tokens.weight', 'lm_head.weight'].map((name) =>
+      from.get(name)!.data.slice(policy.embedId * width, (policy.embedId + 1) * width),
+    );
+  const before = rows(policy.weights);
+  const folder = await mkdtemp(join(tmpdir(), 'rows-'));
+  try {
+    await run.trainer.step(0);
+    await run.trainer.save(folder);
+    const loaded = await loadCheckpoint(join(folder, 'model'));
+    const after = rows(run.policy.weights);
+    expect(rows(loaded.weights)).toEqual(after);
+    for (const [i, row] of after.entries()) {
+      // AdamW's first step moves every number by about the learning rate.
+      expect(row.every((value, j) => Math.abs(value - before[i]![j]!) > 1e-5)).toBe(true);
+    }
+  } finally {
+    await run.dispose();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('a KL penalty needs the model it is relative to', async () => {
+  const options = rlOptionsSchema.parse({ beta: 0.1, queriesPerStep: 2 });
+  await expect(stage(options, { environment: craftedEnvironment() })).rejects.toThrow(
+    /beta > 0 needs a reference/,
+  );
+});

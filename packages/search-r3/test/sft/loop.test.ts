@@ -1,0 +1,177 @@
+/** The loop around the trainers: when it records, saves, evaluates and stops, and where it goes on. */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  InterruptedError,
+  type ProgressEvent,
+  RunFolder,
+  readStateFile,
+  writeStateFile,
+} from 'search-r3/run';
+import { type LoopOptions, type Trainer, trainLoop } from 'search-r3/sft';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+/** Its state is the sum of the squares of its steps. */
+class Counter implements Trainer {
+  readonly stage = 'count';
+  readonly steps = 7;
+  sum = 0;
+  readonly done: number[] = [];
+  readonly saved: number[] = [];
+
+  async step(index: number) {
+    this.sum += index ** 2;
+    this.done.push(index);
+    return {
+      metrics: { sum: this.sum, other: -index, none: null },
+      timings: { step: index / 10 },
+      completions:
+        index === 2
+          ? [
+              {
+                queryId: 'q',
+                query: 'who',
+                sample: 0,
+                reasoning: '',
+                reward: 1,
+                rank: 1,
+                tokens: 1,
+                outcome: 'embedded' as const,
+              },
+            ]
+          : [],
+      ...(index === 4 && { warnings: [{ code: 'odd', message: 'an odd thing' }] }),
+    };
+  }
+
+  async save(folder: string) {
+    this.saved.push(this.done.length);
+    await writeStateFile(join(folder, 'state'), { metadata: { sum: this.sum }, arrays: {} });
+  }
+
+  async restore(folder: string) {
+    this.sum = ((await readStateFile(join(folder, 'state'))).metadata as { sum: number }).sum;
+  }
+}
+
+let parent: string;
+beforeAll(async () => {
+  parent = await mkdtemp(join(tmpdir(), 'loop-'));
+});
+afterAll(() => rm(parent, { recursive: true }));
+
+async function inFolder(name: string, options: Omit<LoopOptions, 'run'>, resume = false) {
+  const trainer = new Counter();
+  const path = join(parent, name);
+  const run = await RunFolder.create(path, { name }, { resume });
+  let error: unknown;
+  const saved = await trainLoop(trainer, { ...options, run }).catch((reason: unknown) => {
+    error = reason;
+    return undefined;
+  });
+  await run.close();
+  const lines = async (file: string) =>
+    (await readFile(join(path, file), 'utf8'))
+      .split('\n')
+      .flatMap((line) => (line === '' ? [] : [JSON.parse(line)]));
+  return {
+    trainer,
+    saved,
+    error,
+    events: await lines('events.jsonl'),
+    completions: await lines('completions.jsonl'),
+  };
+}
+
+test('records every step, its warnings and completions, saves every so many and at the end', async () => {
+  const { trainer, saved, events, completions } = await inFolder('whole', { saveEvery: 3 });
+  expect(trainer.done).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  expect(trainer.saved).toEqual([3, 6, 7]);
+  expect(saved).toMatchObject({ step: 7 });
+  const steps = events.filter(({ type }) => type === 'step');
+  expect(steps.map(({ step, metrics }) => [step, metrics.sum])).toEqual([
+    [1, 0],
+    [2, 1],
+    [3, 5],
+    [4, 14],
+    [5, 30],
+    [6, 55],
+    [7, 91],
+  ]);
+  expect(steps[3]).toMatchObject({ stage: 'count', timings: { step: 0.3 }, metrics: { none: null } });
+  expect(events.filter(({ type }) => type === 'warning')).toEqual([
+    { type: 'warning', stage: 'count', step: 5, code: 'odd', message: 'an odd thing' },
+  ]);
+  expect(completions.map(({ step }) => step)).toEqual([3]);
+});
+
+test('evaluates every so many steps, and once at the end', async () => {
+  const at: number[] = [];
+  const { events } = await inFolder('evaluated', {
+    evaluateEvery: 3,
+    evaluate: async (finished) => {
+      at.push(finished);
+      return { direct: { ndcg: finished / 10 }, reasoned: { ndcg: 1 } };
+    },
+  });
+  expect(at).toEqual([3, 6, 7]);
+  const evaluations = events.filter(({ type }) => type === 'evaluation');
+  expect(evaluations.map(({ step, name, metrics }) => [step, name, metrics.ndcg])).toEqual(
+    at.flatMap((step) => [
+      [step, 'direct', step / 10],
+      [step, 'reasoned', 1],
+    ]),
+  );
+});
+
+test('stopped, it finishes and saves the step at hand; resumed, it goes on after it', async () => {
+  const controller = new AbortController();
+  const first = await inFolder('stopped', {
+    saveEvery: 100,
+    signal: controller.signal,
+    onStep: (finished) => {
+      if (finished === 4) controller.abort();
+    },
+  });
+  expect(first.error).toBeInstanceOf(InterruptedError);
+  expect(first.trainer.done).toEqual([0, 1, 2, 3]);
+  expect(first.trainer.saved).toEqual([4]);
+  const second = await inFolder('stopped', { saveEvery: 100 }, true);
+  expect(second.trainer.done).toEqual([4, 5, 6]);
+  expect(second.trainer.sum).toBe(91);
+  const whole = await inFolder('straight', { saveEvery: 100 });
+  expect(second.events).toEqual(whole.events);
+  expect(second.completions).toEqual(whole.completions);
+  // Resumed at its end there is nothing left to do.
+  const third = await inFolder('stopped', {}, true);
+  expect(third.trainer.done).toEqual([]);
+  expect(third.saved).toMatchObject({ step: 7 });
+  expect(third.events).toEqual(whole.events);
+});
+
+test('stopped in the last step, it is done', async () => {
+  const controller = new AbortController();
+  const { error, saved } = await inFolder('last', {
+    signal: controller.signal,
+    onStep: (finished) => {
+      if (finished === 7) controller.abort();
+    },
+  });
+  expect(error).toBeUndefined();
+  expect(saved).toMatchObject({ step: 7 });
+});
+
+test('without a folder it leaves nothing behind; progress shows what is watched', async () => {
+  const trainer = new Counter();
+  const told: ProgressEvent[] = [];
+  const progress = { report: (event: ProgressEvent) => told.push(event) };
+  expect(await trainLoop(trainer, { progress, watch: ['other', 'sum', 'none', 'unknown'] })).toBeUndefined();
+  expect(trainer.saved).toEqual([]);
+  expect(told.map(({ step, steps, metrics }) => [step, steps, metrics])).toEqual(
+    [0, 1, 5, 14, 30, 55, 91].map((sum, i) => [i + 1, 7, { other: -i, sum }]),
+  );
+  const all: ProgressEvent[] = [];
+  await trainLoop(new Counter(), { progress: { report: (event) => all.push(event) } });
+  expect(Object.keys(all[0]!.metrics)).toEqual(['sum', 'other']);
+});
