@@ -122,8 +122,8 @@ export function mergeConfig<T>(
     });
   }
   return validate(schema, merged, (path) => {
-    const layer = layers.findLast(({ touches }) => touches(path)) ?? layers[0];
-    return layer === undefined ? 'settings' : layer.name(path);
+    const layer = layers.findLast(({ touches }) => touches(path)) ?? file;
+    return layer?.name(path) ?? 'settings';
   });
 }
 

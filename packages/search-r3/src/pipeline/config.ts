@@ -49,7 +49,7 @@ const shape = {
   out: z.string().min(1).optional(),
   /** Model folder that stage 1 starts from. */
   base: z.string().min(1).optional(),
-  /** Model folder that stage 2 starts from, or that is evaluated. */
+  /** Model folder that stage 2 starts from, or that is evaluated (default then: the one of the run folder `out`). */
   model: z.string().min(1).optional(),
   /** Of weights, splits and both stages. */
   seed: z.int().default(0),
@@ -130,15 +130,7 @@ export const trainSettings = settings.extend({ data, out }).superRefine((value, 
   refusePretraining(value, context);
   refuseLongReasoning(value, context);
 });
-export const evaluateSettings = settings.extend({ data }).superRefine(({ model, out }, context) => {
-  if (model === undefined && out === undefined) {
-    context.addIssue({
-      code: 'custom',
-      path: ['model'],
-      message: 'expected the folder of a model (--model)',
-    });
-  }
-});
+export const evaluateSettings = settings.extend({ data });
 
 export type PretrainSettings = z.output<typeof pretrainSettings>;
 export type SftSettings = z.output<typeof sftSettings>;

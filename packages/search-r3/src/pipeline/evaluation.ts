@@ -66,9 +66,9 @@ export async function evaluateModel(
   settings: EvaluateSettings,
   options: EvaluationOptions = {},
 ): Promise<FinishedEvaluation> {
-  const { data, seed, allowMissing, development, evaluate, out = '' } = settings;
+  const { data, seed, allowMissing, development, evaluate } = settings;
   const { split, maxLength, maxNewTokens, depth, tuningQueries } = evaluate;
-  const model = settings.model ?? join(out, 'model');
+  const model = modelOf(settings);
   const loaded = await loadCollection(data, seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
   const tuning = tuningSplit(withDevelopment(loaded, development.share, seed), split);
@@ -108,6 +108,17 @@ export async function evaluateModel(
     kinds: byKind(loaded, result.evaluation),
   };
   return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
+}
+
+function modelOf({ model, out }: EvaluateSettings): string {
+  if (model !== undefined) return model;
+  if (out !== undefined) return join(out, 'model');
+  throw new InputError({
+    source: 'settings',
+    field: 'model',
+    expected: 'the folder of a model (--model)',
+    found: 'nothing',
+  });
 }
 
 /** Judgements to tune fusions on: development queries, else training queries; never those that are evaluated. */

@@ -16,9 +16,9 @@ export const modelShapeSchema = z
     /** Longest sequence, in tokens. */
     maxPositions: z.int().min(8).default(256),
   })
-  .refine(({ hiddenSize, heads }) => hiddenSize % (2 * heads) === 0, {
+  .refine(({ hiddenSize, heads }) => hiddenSize % (8 * heads) === 0, {
     path: ['hiddenSize'],
-    message: 'expected a multiple of twice the number of heads: rotary embedding turns pairs of each head',
+    message: 'expected a multiple of eight times the number of heads, for generation',
   })
   .refine(({ heads, kvHeads = heads }) => heads % kvHeads === 0, {
     path: ['kvHeads'],

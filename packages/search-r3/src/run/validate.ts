@@ -44,11 +44,14 @@ function asInputError(
     });
   }
   const field = dotted(issue.path);
+  const given = valueAt(value, issue.path);
+  // Rules between fields see defaults filled in.
+  const isDefault = given === undefined && issue.code === 'custom';
   return new InputError({
     source: tell(issue.path),
     ...(field === '' ? {} : { field }),
     expected: expectation(issue),
-    found: show(valueAt(value, issue.path)),
+    found: isDefault ? 'its default' : show(given),
   });
 }
 

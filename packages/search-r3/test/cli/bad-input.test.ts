@@ -1,0 +1,229 @@
+/** Bad input, as a person meets it: exit code 2, one line that names file and field, and nothing written. */
+import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { saveCheckpoint } from 'search-r3/checkpoint';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cli, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
+
+let cwd: string;
+/** What lies in the folder before each command, and must after it. */
+let before: string[];
+
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'cli-bad-'));
+  const at = (name: string) => join(cwd, name);
+  const { qrels } = tinyCollection();
+  await writeCollection(at('data'));
+  await writeCollection(at('empty'), { corpus: [] });
+  await writeCollection(at('gone'), { qrels: { ...qrels, test: [['q3', 'gone', 1]] } });
+  await writeCollection(at('untrained'), { qrels: { test: qrels.test ?? [] } });
+
+  await writeModel(at('model'));
+  const copyOf = async (name: string) => {
+    await cp(at('model'), at(name), { recursive: true });
+    return at(name);
+  };
+  await truncate(join(await copyOf('truncated'), 'model.safetensors'), 5000);
+  const configured = async (name: string, changed: Record<string, unknown>) => {
+    const path = join(await copyOf(name), 'config.json');
+    const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    await writeFile(path, JSON.stringify({ ...config, ...changed }));
+  };
+  await configured('gpt2', { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'] });
+  await configured('vocabulary', { vocab_size: 40 });
+  await configured('shaped', { intermediate_size: 56 });
+  const lying = join(await copyOf('lying'), 'model.safetensors');
+  const bytes = await readFile(lying);
+  const header = bytes.toString('latin1', 8, 8 + Number(bytes.readBigUInt64LE()));
+  // The same number of digits, another shape: the offsets do not agree with it any more.
+  bytes.write(header.replace('"shape":[48,32]', '"shape":[96,32]'), 8, 'latin1');
+  await writeFile(lying, bytes);
+  const { prompts: _, ...base } = tinyPolicy();
+  await saveCheckpoint(at('base'), base);
+
+  await writeFile(at('typo.yaml'), 'data: data\nsft:\n  optimization:\n    learningrate: 0.001\n');
+  await writeFile(at('group.yaml'), 'data: data\nmodel: model\nrl:\n  steps: 2\n  groupSize: 1\n');
+  await writeFile(at('batch.yaml'), 'data: data\nbase: model\nsft: { batchSize: 9, steps: 30 }\n');
+  before = (await readdir(cwd)).sort();
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+const set = (...settings: string[]) => settings.flatMap((setting) => ['--set', setting]);
+const SFT = ['sft', '--data', 'data', '--out', 'out', '--base'];
+const RL = ['rl', '--data', 'data', '--out', 'out', '--model'];
+const PRETRAIN = ['pretrain', '--out', 'out'];
+const EVALUATE = ['evaluate', '--run-dir', 'out', '--data', 'data', '--model'];
+const INDEX = ['index', '--out', 'out', '--data', 'data', '--model'];
+const LONG = Array<string>(90).fill('wool').join(' ');
+
+test.each<[string, string[], RegExp]>([
+  [
+    'truncated safetensors',
+    [...SFT, 'truncated'],
+    /^truncated\/model\.safetensors: .*expected .*, found .*5,?000/,
+  ],
+  ['the same, to be evaluated', [...EVALUATE, 'truncated'], /^truncated\/model\.safetensors: /],
+  ['lying safetensors', [...INDEX, 'lying'], /^lying\/model\.safetensors: .*(shape|data_offsets|bytes)/],
+  [
+    'weights of another shape',
+    [...INDEX, 'shaped'],
+    /^shaped: model\.layers\.0\.mlp\.\w+\.weight: expected \[/,
+  ],
+  [
+    'unknown architecture',
+    [...SFT, 'gpt2'],
+    /^gpt2\/config\.json: model_type: expected one of the architectures llama, qwen2, qwen3, found "gpt2"/,
+  ],
+  [
+    'tokenizer of another vocabulary',
+    [...RL, 'vocabulary'],
+    /^vocabulary\/tokenizer\.json: expected ids below the 40 of config\.json's vocab_size, found ids up to \d+/,
+  ],
+  [
+    'no model at all',
+    [...EVALUATE, 'nowhere'],
+    /^nowhere\/config\.json: expected a readable file, found nothing/,
+  ],
+  [
+    'a base model to be searched with',
+    [...INDEX, 'base'],
+    /^base: expected a checkpoint with prompts .*a base model/,
+  ],
+  ['a base model for stage 2', [...RL, 'base'], /^base: expected a checkpoint with prompts/],
+  [
+    'judgements of missing documents, in training',
+    [...SFT, 'model', '--data', 'gone'],
+    /^gone\/qrels\/test\.tsv:2: corpus-id: expected an id that is in corpus\.jsonl, found "gone"\..*--allow-missing/,
+  ],
+  [
+    'judgements of missing documents, in evaluation',
+    [...EVALUATE, 'model', '--data', 'gone'],
+    /^gone\/qrels\/test\.tsv:2: corpus-id: /,
+  ],
+  [
+    'empty corpus',
+    [...PRETRAIN, '--data', 'empty'],
+    /^empty\/corpus\.jsonl: expected at least one document, found none/,
+  ],
+  ['empty corpus to index', [...INDEX, 'model', '--data', 'empty'], /^empty\/corpus\.jsonl: /],
+  [
+    'unknown key in the config file',
+    ['train', '--config', 'typo.yaml', '--out', 'out'],
+    /^typo\.yaml:4: sft\.optimization\.learningrate: .*unknown key "learningrate"\. Did you mean "learningRate"\?/,
+  ],
+  [
+    'unknown key on the command line',
+    [...SFT, 'model', ...set('sft.tua=0.1')],
+    /^--set sft\.tua: sft\.tua: .* Did you mean "tau"\?/,
+  ],
+  [
+    'stage 1: a batch larger than its queries',
+    ['sft', '--config', 'batch.yaml', '--out', 'out'],
+    /^batch\.yaml: sft\.batchSize: expected at most the 8 queries of stage 1 in data, found 9/,
+  ],
+  [
+    'stage 1: a batch larger than the queries that may be used',
+    [...SFT, 'model', ...set('sft.maxQueries=3', 'sft.batchSize=4')],
+    /^--set sft\.batchSize: sft\.batchSize: expected at most the 3 queries of sft\.maxQueries, found 4/,
+  ],
+  [
+    'stage 2: more queries per step than there are',
+    [...RL, 'model', '--queries-per-step', '30'],
+    /^settings: rl\.queriesPerStep: expected at most the 8 queries of stage 2 in data, found 30/,
+  ],
+  [
+    'pre-training: more documents per step than there are',
+    [...PRETRAIN, '--data', 'data', '--batch-size', '25'],
+    /^settings: pretrain\.batchSize: expected at most the 24 documents of data, found 25/,
+  ],
+  [
+    'a group of one',
+    ['rl', '--config', 'group.yaml', '--out', 'out'],
+    /^group\.yaml:5: rl\.groupSize: expected a group of at least 2.*, found 1/,
+  ],
+  [
+    'no fewer warm-up steps than steps',
+    [...SFT, 'model', '--steps', '20'],
+    /^settings: sft\.optimization\.warmupSteps: expected fewer warm-up steps than steps, found its default\./,
+  ],
+  [
+    'heads that do not fit the width',
+    [...PRETRAIN, '--data', 'data', ...set('pretrain.model.heads=5')],
+    /pretrain\.model\.hiddenSize: expected a multiple of eight times the number of heads/,
+  ],
+  [
+    'text longer than the positions',
+    [...PRETRAIN, '--data', 'data', ...set('pretrain.model.maxPositions=64')],
+    /pretrain\.maxLength: expected at most the 64 positions of pretrain\.model\.maxPositions, found its default/,
+  ],
+  [
+    'a vocabulary for the built-in world, which has its own',
+    [...PRETRAIN, '--data', 'atlas', '--vocab-size', '900'],
+    /^--vocab-size: pretrain\.vocabSize: expected no such setting with the data atlas/,
+  ],
+  [
+    'reasoning longer than a model from scratch',
+    ['train', '--data', 'data', '--out', 'out', ...set('rl.maxNewTokens=256')],
+    /rl\.maxNewTokens: expected fewer than the 256 positions of pretrain\.model\.maxPositions, found 256/,
+  ],
+  [
+    'reasoning longer than the model',
+    [...SFT, 'model', ...set('sft.reasoning.maxNewTokens=60', 'sft.batchSize=4')],
+    /^settings: sft\.maxLength: expected more than the \d+ tokens of a prompt .* 60 of reasoning in the 64 positions/,
+  ],
+  [
+    'a base inside the run that would replace it',
+    ['sft', '--data', 'data', '--out', 'data', '--base', 'data/base'],
+    /^--base: base: expected a folder outside of the run folder data, found "data\/base"/,
+  ],
+  [
+    'no data',
+    ['train', '--out', 'out'],
+    /^settings: data: expected a BEIR folder, or atlas \(--data\), found nothing/,
+  ],
+  [
+    'no model',
+    ['evaluate', '--data', 'data'],
+    /^settings: model: expected the folder of a model \(--model\)/,
+  ],
+  [
+    'nothing to train on',
+    [...SFT, 'model', '--data', 'untrained'],
+    /qrels: expected the split train, found test/,
+  ],
+  [
+    'a split that is not there',
+    [...EVALUATE, 'model', '--split', 'dev'],
+    /split: expected the split dev, found test, train/,
+  ],
+  [
+    'a system that is none',
+    [...EVALUATE, 'model', '--systems', 'bm25', 'bm26'],
+    /^--systems: evaluate\.systems\.1: expected one of .*bm25.*, found "bm26"/,
+  ],
+  [
+    'a query that does not fit, with --strict',
+    ['embed', '--model', 'model', '--strict', 'bread', LONG],
+    /^argument 2: prompt: expected at most 64 tokens, found 9\d tokens/,
+  ],
+  [
+    'a document that does not fit, with --strict',
+    [...INDEX, 'model', '--strict', '--max-length', '25'],
+    /^document d\d+: prompt: expected at most 25 tokens, found 2\d tokens/,
+  ],
+  ['no text', ['embed', '--model', 'model'], /^stdin: expected at least one text, found none/],
+  [
+    'reasoning about documents',
+    ['embed', '--model', 'model', '--role', 'document', '--reasoning', 'bread'],
+    /^embed options: reasoning: expected false for documents/,
+  ],
+])('%s', async (_, argv, message) => {
+  const { status, stdout, stderr } = await cli([...argv, '--quiet'], { cwd });
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+  const lines = stderr.trimEnd().split('\n');
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toMatch(/^error: /);
+  expect(lines[0]?.slice('error: '.length)).toMatch(message);
+  expect((await readdir(cwd)).sort()).toEqual(before);
+});

@@ -1,0 +1,211 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { saveCheckpoint } from 'search-r3/checkpoint';
+import { Embedder } from 'search-r3/embed';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
+
+interface Row {
+  id?: string;
+  vector: number[];
+  tokens: number;
+  truncated: boolean;
+  reasoning?: string;
+  completed?: boolean;
+}
+
+interface Found {
+  query: string;
+  reasoning: string | null;
+  completed: boolean | null;
+  truncated: boolean;
+  results: { rank: number; id: string; score: number; title?: string; text: string }[];
+}
+
+let cwd: string;
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'cli-search-'));
+  await writeCollection(join(cwd, 'data'));
+  await writeModel(join(cwd, 'model'));
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+const QUERY = 'which trade is there in elmo';
+const LONG = Array<string>(80).fill('bread').join(' ');
+
+const rowsOf = (stdout: string): Row[] =>
+  stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Row);
+
+describe('embed', () => {
+  const embed = async (argv: string[], stdin = '') => {
+    const { status, stdout, stderr } = await cli(['embed', '--model', 'model', '--quiet', ...argv], {
+      cwd,
+      stdin,
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    return rowsOf(stdout);
+  };
+
+  test('arguments: the vectors of the embedder, one a line', async () => {
+    const embedder = await Embedder.create(tinyPolicy());
+    const texts = [QUERY, 'music of hask'];
+    for (const how of [
+      { role: 'query' },
+      { role: 'query', reasoning: true },
+      { role: 'document' },
+    ] as const) {
+      const expected = await embedder.embed(texts, how);
+      const rows = await embed([
+        ...texts,
+        '--role',
+        how.role,
+        ...('reasoning' in how ? ['--reasoning'] : []),
+      ]);
+      expect(rows).toHaveLength(2);
+      for (const [i, { vector, ...rest }] of rows.entries()) {
+        const { vector: exact, ...same } = expected[i] ?? { vector: new Float32Array() };
+        expect(rest).toEqual(same);
+        expect(Float32Array.from(vector)).toEqual(exact);
+      }
+    }
+    await embedder.dispose();
+  });
+
+  test('lines of stdin and rows of a JSONL file, with ids and titles; --json gives one document', async () => {
+    const plain = await embed(['--role', 'document', 'the food of arlen bread'], '');
+    await writeFile(
+      join(cwd, 'rows.jsonl'),
+      '{"_id": "a", "title": "the food of arlen", "text": "bread"}\n\n{"id": "b", "text": "soup"}\n',
+    );
+    const rows = await embed(['--role', 'document', '--file', 'rows.jsonl']);
+    expect(rows.map(({ id }) => id)).toEqual(['a', 'b']);
+    expect(rows[0]?.vector).toEqual(plain[0]?.vector);
+    const lines = await embed(['--role', 'document'], 'the food of arlen bread\r\n\nsoup');
+    expect(lines.map(({ vector }) => vector)).toEqual(rows.map(({ vector }) => vector));
+    const json = await cliJson<Row[]>(
+      ['embed', '--model', 'model', '--role', 'document', '--file', 'rows.jsonl'],
+      cwd,
+    );
+    expect(json).toEqual(rows);
+  });
+
+  test('a text that does not fit is cut and says so, or refused by its place with --strict', async () => {
+    const [whole, cut] = await embed([QUERY, LONG]);
+    expect([whole?.truncated, cut?.truncated]).toEqual([false, true]);
+    expect(cut?.tokens).toBeLessThanOrEqual(64);
+    await writeFile(join(cwd, 'long.jsonl'), `{"text": "soup"}\n{"text": "${LONG}"}\n`);
+    const { status, stdout, stderr } = await cli(
+      ['embed', '--model', 'model', '--file', 'long.jsonl', '--strict', '--quiet'],
+      { cwd },
+    );
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(
+      /^error: long\.jsonl:2: prompt: expected at most 64 tokens, found 8\d tokens\..*\n$/,
+    );
+  });
+});
+
+describe('index and search', () => {
+  const index = (...argv: string[]) => cli(['index', '--model', 'model', '--data', 'data', ...argv], { cwd });
+  const search = (...argv: string[]) =>
+    cliJson<Found[]>(['search', '--model', 'model', '--index', 'index', ...argv], cwd);
+
+  beforeAll(async () => {
+    const { status, stdout, stderr } = await index('--out', 'index');
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: 'index: 24 documents, dimension 32, 0 cut to fit\n',
+    });
+    expect(stderr).toContain('documents 24/24 (100%)');
+  });
+
+  test.each([
+    ['--reasoning', true],
+    ['--no-reasoning', false],
+  ] as const)('%s: the ranking by cosine with the vectors of embed', async (flag, reasoning) => {
+    const embedder = await Embedder.create(tinyPolicy());
+    const { corpus } = tinyCollection();
+    const texts = corpus.map(({ title = '', text }) => `${title} ${text}`.trim());
+    const documents = await embedder.embed(texts, { role: 'document' });
+    const [query] = await embedder.embed([QUERY], { reasoning });
+    const expected = documents
+      .map(({ vector }, i) => ({
+        id: corpus[i]?._id,
+        score: vector.reduce((sum, x, j) => sum + x * (query?.vector[j] as number), 0),
+      }))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, 7);
+    const [found] = await search(QUERY, flag, '-k', '7');
+    expect(found?.results.map(({ id }) => id)).toEqual(expected.map(({ id }) => id));
+    for (const [i, { score, rank }] of (found?.results ?? []).entries()) {
+      expect(score).toBeCloseTo(expected[i]?.score as number, 5);
+      expect(rank).toBe(i + 1);
+    }
+    expect(found?.reasoning).toBe(query?.reasoning ?? null);
+    expect(found?.completed).toBe(query?.completed ?? null);
+    const first = corpus.find(({ _id }) => _id === expected[0]?.id);
+    expect(found?.results[0]).toMatchObject({ title: first?.title, text: first?.text });
+    await embedder.dispose();
+  });
+
+  test('for people: the reasoning that was embedded, scores, titles and snippets', async () => {
+    const [found] = await search(QUERY, '-k', '2');
+    const argv = ['search', '-m', 'model', '-i', 'index', QUERY, 'music', '-k', '2'];
+    const { stdout } = await cli(argv, { cwd });
+    const blocks = stdout.split('\n\n');
+    expect(blocks).toHaveLength(2);
+    expect(blocks[0]).toContain(`query: ${QUERY}\nreasoning: ${found?.reasoning?.trim()}`);
+    const { id, score, title, text } = found?.results[0] ?? { score: 0 };
+    expect(blocks[0]).toContain(`\n1. ${score.toFixed(4)}  ${id}  ${title}\n   ${text}\n2. `);
+  });
+
+  test('another model or other prompts are refused', async () => {
+    await writeModel(join(cwd, 'other'), 1);
+    const policy = tinyPolicy();
+    const prompts = { ...policy.prompts, reasoning: { system: 'represent' } };
+    await saveCheckpoint(join(cwd, 'prompted'), { ...policy, prompts });
+    for (const [model, field] of [
+      ['other', 'checkpoint'],
+      ['prompted', 'prompts'],
+    ] as const) {
+      const { status, stdout, stderr } = await cli(['search', '-m', model, '-i', 'index', QUERY], { cwd });
+      expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+      expect(stderr).toMatch(
+        new RegExp(
+          `^error: index: fingerprint\\.${field}: expected [0-9a-f]{64}, as of the model, found .*\\n$`,
+        ),
+      );
+    }
+  });
+
+  test('what stands in the way is told before the work; only an index is ever replaced', async () => {
+    const occupied = await index('--out', 'index');
+    expect(occupied).toMatchObject({ status: 2, stdout: '' });
+    expect(occupied.stderr).toMatch(/^error: index: expected no such folder yet, or an empty one, found /);
+    const foreign = await index('--out', 'data', '--overwrite');
+    expect(foreign.status).toBe(2);
+    expect(foreign.stderr).toMatch(
+      /^error: data\/manifest\.json: expected a readable file, found nothing there/,
+    );
+    expect((await readdir(join(cwd, 'data'))).sort()).toEqual(['corpus.jsonl', 'qrels', 'queries.jsonl']);
+    const before = await readFile(join(cwd, 'index/documents.jsonl'), 'utf8');
+    const replaced = await index('--out', 'index', '--overwrite', '--max-length', '24');
+    expect(replaced.stdout).toMatch(/^index: 24 documents, dimension 32, [1-9]\d* cut to fit\n$/);
+    expect(await readFile(join(cwd, 'index/documents.jsonl'), 'utf8')).toBe(before);
+  });
+
+  test('a query that does not fit is cut and says so, or refused with --strict', async () => {
+    const [cut] = await search(LONG, '--no-reasoning');
+    expect(cut?.truncated).toBe(true);
+    const argv = ['search', '-m', 'model', '-i', 'index', LONG, '--strict', '--no-reasoning'];
+    const { status, stdout, stderr } = await cli(argv, { cwd });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(
+      /^error: query "bread .*": prompt: expected at most 64 tokens, found 8\d tokens\./,
+    );
+  });
+});
