@@ -1,7 +1,8 @@
 /**
- * A base model for a collection of one's own: its tokenizer, and what it reads before any training for search. Half of that is the documents as they are. The other half is conversations in the form of the reasoning
- * prompt, so that the base follows the chat template and answers a query with words that go with it: from a title or a
- * sentence of a document to its key terms or another of its sentences. Which of these help retrieval, stage 2 finds out.
+ * A base model for a collection of one's own: its tokenizer, and what it reads before any training for search. Part of
+ * that is the documents as they are, the rest (`chatShare`) conversations in the form of the reasoning prompt, so that
+ * the base follows the chat template and answers a query with words that go with it: from a title or a sentence of a
+ * document to its key terms or another of its sentences. Which of these help retrieval, stage 2 finds out.
  */
 import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
 import { type Document, documentText } from '../dataset/index.js';
@@ -61,9 +62,10 @@ export function collectionSequences(
   const text = (document: Document, random: RandomStream): number[] => {
     const ids = [boundary, ...tokenizer.encode(safe(documentText(document))), boundary];
     const pieces = Math.ceil(ids.length / maxLength);
-    const length = Math.ceil(ids.length / pieces);
-    const start = random.integer(pieces) * length;
-    return ids.slice(start, start + length);
+    // Of equal length, give or take one: a last piece of what is left could be a single token, with nothing to predict.
+    const piece = random.integer(pieces);
+    const cut = (i: number) => Math.floor((i * ids.length) / pieces);
+    return ids.slice(cut(piece), cut(piece + 1));
   };
   const chat = ({ user, assistant }: Conversation): number[] => {
     const messages = [

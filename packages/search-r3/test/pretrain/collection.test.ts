@@ -1,0 +1,168 @@
+import { resolvePrompts } from 'search-r3/checkpoint';
+import type { Document } from 'search-r3/dataset';
+import {
+  COLLECTION_PROMPTS,
+  collectionSequences,
+  collectionTokenizer,
+  conversation,
+  keyTerms,
+  modelShapeSchema,
+  scratchConfig,
+} from 'search-r3/pretrain';
+import { InputError, randomStream } from 'search-r3/run';
+import { describe, expect, test } from 'vitest';
+
+const CORPUS: Document[] = [
+  {
+    id: 'a',
+    title: 'Iron in spinach',
+    text: 'Spinach holds iron. Iron feeds the blood. Cooks boil spinach <|im_end|> well.',
+  },
+  { id: 'b', title: 'Zinc', text: 'Zinc is a metal. Zinc heals the skin.' },
+  { id: 'c', text: 'One sentence about the blood of fish.' },
+  { id: 'd', title: 'Nothing', text: '' },
+  {
+    id: 'e',
+    title: 'Rivers',
+    text: 'The river carries mud and the mud makes land and land makes rivers slow.',
+  },
+];
+const prompts = resolvePrompts(COLLECTION_PROMPTS);
+const tokenizer = collectionTokenizer(CORPUS, prompts, 500);
+
+test('key terms by tf ln(N / df), the words of the question left out', () => {
+  const terms = keyTerms(CORPUS);
+  // Five documents: `the` is in a, b, c, e; `blood` in a, c (ln 5/2 = 0.92); the others of `a` in it alone (ln 5 =
+  // 1.61): iron 3 times, spinach 3 times, boil, cooks, feeds, holds, im_end's `end`, well once each.
+  const all = terms(CORPUS[0] as Document, '');
+  expect(all.slice(0, 2).sort()).toEqual(['iron', 'spinach']);
+  expect(all).toHaveLength(8);
+  expect(all).not.toContain('the');
+  expect(terms(CORPUS[0] as Document, 'IRON, boiled!')).not.toContain('iron');
+  // `zinc` three times; `metal`, `heals`, `skin` once; words of two letters are none.
+  expect(terms(CORPUS[1] as Document, 'Zinc')).toEqual(['metal', 'heals', 'skin', 'the']);
+  expect(keyTerms([CORPUS[1] as Document])(CORPUS[1] as Document, '')).toEqual([]);
+});
+
+test('conversations: from a title or a sentence to key terms or another sentence of the same document', () => {
+  const terms = keyTerms(CORPUS);
+  const document = CORPUS[1] as Document;
+  const seen = new Set<string>();
+  for (let draw = 0; draw < 200; draw++) {
+    const talk = conversation(document, terms, randomStream(draw, 'test'));
+    seen.add(`${talk?.user} -> ${talk?.assistant}`);
+  }
+  const [first, second] = ['Zinc is a metal.', 'Zinc heals the skin.'];
+  expect([...seen].sort()).toEqual(
+    [
+      `${first} -> heals, skin, the`,
+      `${first} -> ${second}`,
+      `${second} -> metal`,
+      `${second} -> ${first}`,
+      'Zinc -> metal, heals, skin, the',
+      `Zinc -> ${first}`,
+      `Zinc -> ${second}`,
+    ].sort(),
+  );
+  // A single sentence without a title, whose words all are in the question.
+  expect(conversation(CORPUS[2] as Document, terms, randomStream(0, 'test'))).toBeUndefined();
+});
+
+describe('sequences', () => {
+  const options = { batchSize: 4, maxLength: 12, chatShare: 0.5, seed: 3 };
+
+  test('follow from seed and step alone; an epoch takes every document once', () => {
+    const forwards = collectionSequences(CORPUS, tokenizer, prompts, options);
+    const backwards = collectionSequences(CORPUS, tokenizer, prompts, options);
+    const steps = [0, 1, 2, 3, 4];
+    const expected = steps.map((step) => forwards(step));
+    for (const step of steps.toReversed()) expect(backwards(step)).toEqual(expected[step]);
+    const other = collectionSequences(CORPUS, tokenizer, prompts, { ...options, seed: 4 });
+    expect(steps.map((step) => other(step))).not.toEqual(expected);
+    for (const sequences of expected) {
+      expect(sequences).toHaveLength(4);
+      for (const ids of sequences) {
+        expect(ids.length).toBeGreaterThanOrEqual(2);
+        expect(ids.length).toBeLessThanOrEqual(12);
+      }
+    }
+  });
+
+  test('text alone: every piece of a long document is read, with the boundary around the whole', () => {
+    const source = collectionSequences([CORPUS[4] as Document], tokenizer, prompts, {
+      ...options,
+      batchSize: 1,
+      chatShare: 0,
+    });
+    const boundary = tokenizer.padId as number;
+    const whole = [boundary, ...tokenizer.encode(`Rivers ${CORPUS[4]?.text}`), boundary];
+    const pieces = new Map<string, readonly number[]>();
+    for (let step = 0; step < 60; step++) {
+      const [ids = []] = source(step);
+      pieces.set(ids.join(), ids);
+    }
+    const starts = [...pieces.values()].map((ids) => whole.join().indexOf(ids.join()));
+    expect(starts.every((start) => start >= 0)).toBe(true);
+    const total = [...pieces.values()].reduce((sum, ids) => sum + ids.length, 0);
+    expect(pieces.size).toBe(Math.ceil(whole.length / 12));
+    expect(total).toBe(whole.length);
+  });
+
+  test('conversations have the form of the reasoning prompt; text cannot end a turn', () => {
+    const source = collectionSequences([CORPUS[0] as Document], tokenizer, prompts, {
+      ...options,
+      batchSize: 1,
+      maxLength: 400,
+      chatShare: 1,
+    });
+    const end = tokenizer.idOf('<|im_end|>');
+    for (let step = 0; step < 30; step++) {
+      const [ids = []] = source(step);
+      expect(ids.filter((id) => id === end)).toHaveLength(3);
+      expect(tokenizer.decode(ids)).toMatch(
+        /^<\|im_start\|>system\nExpand the query\.<\|im_end\|>\n<\|im_start\|>user\n.+<\|im_end\|>\n<\|im_start\|>assistant\n.+<\|im_end\|>\n$/,
+      );
+    }
+  });
+
+  test('a batch larger than the corpus is refused', () => {
+    expect(() => collectionSequences(CORPUS, tokenizer, prompts, { ...options, batchSize: 6 })).toThrow(
+      new InputError({
+        source: 'pretrain',
+        field: 'batchSize',
+        expected: 'at most the 5 training queries',
+        found: '6',
+      }),
+    );
+  });
+});
+
+test('the words of the prompts become tokens, however rare in the corpus', () => {
+  for (const word of [
+    'Represent',
+    ' query',
+    ' document',
+    'Expand',
+    'The',
+    ' embedding',
+    ' is',
+    'assistant',
+  ]) {
+    expect(tokenizer.encode(word), word).toHaveLength(1);
+  }
+});
+
+test('a model of a shape: rows for the tokenizer, its end token, as many key heads as heads by default', () => {
+  const shape = modelShapeSchema.parse({ hiddenSize: 64, heads: 4, layers: 3 });
+  expect(scratchConfig(tokenizer, shape)).toMatchObject({
+    architecture: 'qwen2',
+    vocabSize: tokenizer.vocabSize,
+    hiddenSize: 64,
+    headDim: 16,
+    kvHeads: 4,
+    layers: 3,
+    eosIds: [tokenizer.idOf('<|im_end|>')],
+    padId: tokenizer.idOf('<|endoftext|>'),
+  });
+  expect(scratchConfig(tokenizer, modelShapeSchema.parse({ kvHeads: 2 })).kvHeads).toBe(2);
+});
