@@ -72,6 +72,10 @@ describe('the whole pipeline', () => {
       cwd,
     );
     expect(evaluations).toMatchObject([{ step: 4, name: 'reasoned' }]);
+    const inspected = await cliJson<{ runs: { path: string; stages: Stage[] }[] }>(['inspect', 'whole'], cwd);
+    expect(inspected.runs.map(({ path, stages: [last] }) => [path, last?.metrics])).toEqual(
+      stages.map(({ stage, metrics }) => [join('whole', stage), metrics]),
+    );
     const report = await readFile(join(cwd, 'whole/report.html'), 'utf8');
     for (const text of ['next-token loss', 'contrastive losses', 'mean reward', 'stage 2 (RL), 4 steps']) {
       expect(report).toContain(text);

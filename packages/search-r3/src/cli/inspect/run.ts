@@ -1,7 +1,9 @@
 /** What a run has done so far. */
+import { join } from 'node:path';
+import { STAGES } from '../../pipeline/stage-result.js';
 import { type Metrics, runEventSchema } from '../../run/events.js';
 import { readRecords } from '../../run/record-log.js';
-import { readRunFolder } from '../../run/run-folder.js';
+import { isRunFolder, readRunFolder } from '../../run/run-folder.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs, table } from './text.js';
 
@@ -11,7 +13,24 @@ interface Latest {
   metrics: Metrics;
 }
 
+interface RunValue {
+  kind: 'run';
+  path: string;
+  stages: Latest[];
+  evaluations: (Latest & { name: string })[];
+  warnings: { code: string; count: number; last: string }[];
+  checkpoints: { step: number; bytes: number }[];
+  config: unknown;
+  /** The runs of the stages, in a run of the whole pipeline. */
+  runs?: RunValue[];
+}
+
 export async function inspectRun(path: string): Promise<Inspection> {
+  const value = await readRun(path);
+  return { value, text: () => describe(value) };
+}
+
+async function readRun(path: string): Promise<RunValue> {
   const run = await readRunFolder(path);
   const steps = new Map<string, Latest>();
   const evaluations = new Map<string, Latest & { name: string }>();
@@ -35,7 +54,12 @@ export async function inspectRun(path: string): Promise<Inspection> {
     }
   }
   const checkpoints = run.checkpoints.map(({ step, bytes }) => ({ step, bytes }));
-  const value = {
+  const runs: RunValue[] = [];
+  for (const stage of STAGES) {
+    const inner = join(path, stage);
+    if (await isRunFolder(inner)) runs.push(await readRun(inner));
+  }
+  return {
     kind: 'run',
     path,
     stages: [...steps.values()],
@@ -43,17 +67,12 @@ export async function inspectRun(path: string): Promise<Inspection> {
     warnings: [...warnings.values()],
     checkpoints,
     config: run.config,
+    ...(runs.length > 0 && { runs }),
   };
-  return { value, text: () => describe(value) };
 }
 
-function describe(value: {
-  path: string;
-  stages: Latest[];
-  evaluations: (Latest & { name: string })[];
-  warnings: { code: string; count: number; last: string }[];
-  checkpoints: { step: number; bytes: number }[];
-}): string {
+function describe(value: RunValue): string {
+  if (value.runs !== undefined) return [`Run ${value.path}`, ...value.runs.map(describe)].join('\n\n');
   const stages = value.stages.map(
     ({ stage, step, metrics }) => `${stage}: ${step} steps\n${metricLines(metrics)}`,
   );

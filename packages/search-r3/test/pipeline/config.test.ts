@@ -1,0 +1,76 @@
+import { mergeConfig, parseConfig } from 'search-r3/cli';
+import { pretrainSettings, rlSettings, sftSettings, trainSettings } from 'search-r3/pipeline';
+import { pretrainOptionsSchema } from 'search-r3/pretrain';
+import { rlOptionsSchema } from 'search-r3/rl';
+import { InputError } from 'search-r3/run';
+import { sftOptionsSchema } from 'search-r3/sft';
+import { expect, test } from 'vitest';
+import type { z } from 'zod';
+
+const load = <T>(schema: z.ZodType<T>, yaml: string): T =>
+  mergeConfig(schema, parseConfig('a.yaml', yaml), []);
+
+function refusal(schema: z.ZodType, yaml: string): string {
+  try {
+    load(schema, yaml);
+  } catch (error) {
+    if (error instanceof InputError) return error.message;
+    throw error;
+  }
+  throw new Error('accepted');
+}
+
+test('the sections of the stages have the options and defaults of the stages, but one seed for all', () => {
+  const { seed, pretrain, sft, rl } = load(trainSettings, 'data: x\nout: y\nseed: 5\n');
+  const { model, ...rest } = pretrain;
+  expect(seed).toBe(5);
+  expect({ ...rest, seed: 0 }).toEqual(pretrainOptionsSchema.parse({}));
+  expect({ ...sft, seed: 0 }).toEqual(sftOptionsSchema.parse({}));
+  expect({ ...rl, seed: 0 }).toEqual(rlOptionsSchema.parse({}));
+  expect(model).toMatchObject({ hiddenSize: 192, layers: 4 });
+  expect(refusal(trainSettings, 'data: x\nout: y\nsft:\n  seed: 3\n')).toMatch(
+    /^a\.yaml:4: sft\.seed: expected one of the keys .* Did you mean "seed"\?$/,
+  );
+});
+
+test.each<[string, z.ZodType, string, RegExp]>([
+  [
+    'stage rules hold in their sections',
+    rlSettings,
+    'model: m\nrl: { policyWeight: 0, contrastive: { weight: 0 } }',
+    /rl\.policyWeight: expected a policy gradient or a contrastive term/,
+  ],
+  ['a base is needed for sft', sftSettings, '', /base: expected the folder of a base model \(--base\)/],
+  ['a model is needed for rl', rlSettings, 'base: b', /model: expected the folder of a model of stage 1/],
+  ['the base in the run folder', trainSettings, 'base: y/base', /base: expected a folder outside of the run/],
+  ['the base as the run folder', trainSettings, 'base: ./y', /base: expected a folder outside of the run/],
+  [
+    'reasoning targets longer than the model',
+    trainSettings,
+    'sft: { reasoning: { maxNewTokens: 300 } }',
+    /sft\.reasoning\.maxNewTokens: expected fewer than the 256 positions/,
+  ],
+  [
+    'key heads that do not divide the heads',
+    pretrainSettings,
+    'pretrain: { model: { kvHeads: 4 } }',
+    /pretrain\.model\.kvHeads: expected a divisor of the number of heads/,
+  ],
+  ['a share that leaves nothing', trainSettings, 'queries: { sftShare: 1 }', /queries\.sftShare: expected/],
+  ['more held out than learnt from', trainSettings, 'development: { share: 0.6 }', /development\.share: /],
+  ['prompts with unknown parts', trainSettings, 'prompts: { querry: {} }', /Did you mean "query"\?/],
+])('refused: %s', (_, schema, yaml, message) => {
+  expect(refusal(schema, `data: x\nout: y\n${yaml}\n`)).toMatch(message);
+});
+
+test('rules of pre-training do not hold where there is a base; a run beside its base is fine', () => {
+  const yaml = 'data: x\nout: runs/y\nbase: runs/base\nrl: { maxNewTokens: 300 }\n';
+  expect(load(trainSettings, yaml).rl.maxNewTokens).toBe(300);
+  expect(load(sftSettings, 'data: x\nout: runs/a\nbase: runs/ab\n').base).toBe('runs/ab');
+});
+
+test('prompts are filled in', () => {
+  const { prompts } = load(trainSettings, 'data: x\nout: y\nprompts: { reasoning: { system: think } }\n');
+  expect(prompts?.reasoning.system).toBe('think');
+  expect(prompts?.query.assistant).toBe('The embedding is');
+});
