@@ -13,7 +13,8 @@ interface Latest {
   metrics: Metrics;
 }
 
-interface RunValue {
+// A type, not an interface: an inspection is a plain record.
+type RunValue = {
   kind: 'run';
   path: string;
   stages: Latest[];
@@ -23,7 +24,7 @@ interface RunValue {
   config: unknown;
   /** The runs of the stages, in a run of the whole pipeline. */
   runs?: RunValue[];
-}
+};
 
 export async function inspectRun(path: string): Promise<Inspection> {
   const value = await readRun(path);
