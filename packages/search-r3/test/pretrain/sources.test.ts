@@ -1,4 +1,4 @@
-/** What base models read: the text of a collection and the stream of the built-in world. */
+/** What base models read: how a collection is shared out (its text is in `collection.test.ts`), and the built-in world. */
 import { resolvePrompts } from 'search-r3/checkpoint';
 import { atlasFacts, documentText, generateAtlas } from 'search-r3/dataset';
 import type { Completion, Generator } from 'search-r3/generate';
@@ -8,11 +8,8 @@ import {
   COLLECTION_PROMPTS,
   collectionSequences,
   collectionTokenizer,
-  conversation,
   factRecall,
-  keyTerms,
 } from 'search-r3/pretrain';
-import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 
 const CORPUS = [
@@ -45,7 +42,6 @@ describe('collectionSequences', () => {
       const read = first.slice(epoch, epoch + 5).map((ids) => ids.join());
       expect(read.sort()).toEqual(whole.map((ids) => ids.join()).sort());
     }
-    expect(() => sequences({ batchSize: 6 })).toThrow(/batchSize: expected at most the 5/);
   });
 
   test('maxLength: documents are cut into pieces of like length, all of which are read', () => {
@@ -79,62 +75,6 @@ describe('collectionSequences', () => {
     expect(chats(1)).toBeCloseTo(0.8, 12);
     // 200 draws of 0.4: three standard deviations are 0.1.
     expect(Math.abs(chats(0.5) - 0.4)).toBeLessThan(0.1);
-  });
-
-  test('seed decides, and any step can be read at once', () => {
-    const straight = sequences();
-    const steps = Array.from({ length: 6 }, (_, step) => straight(step));
-    expect(sequences()(4)).toEqual(steps[4]);
-    expect(straight(1)).toEqual(steps[1]);
-    expect(sequences({ seed: 2 })(4)).not.toEqual(steps[4]);
-  });
-});
-
-describe('keyTerms', () => {
-  test('are the words that tell a document from others, most telling first', () => {
-    const terms = keyTerms(CORPUS);
-    // d2 by tf ln(5 / df), without "bridges": four words are its own, 1 x ln 5; "the" is there twice and in three of five
-    // documents, 2 x ln(5 / 3); the river, Aare and Bern once and in two, 1 x ln(5 / 2).
-    const found = terms(CORPUS[1]!, 'Bridges');
-    expect(found.slice(0, 4).sort()).toEqual(['bridge', 'crosses', 'nydegg', 'old']);
-    expect(found[4]).toBe('the');
-    expect(found.slice(5).sort()).toEqual(['aare', 'bern', 'river']);
-    expect(found.length).toBe(8);
-    expect(found).not.toContain('bridges');
-  });
-
-  test('a word of every document weighs nothing', () => {
-    const corpus = ['one bird', 'one stone', 'one tree'].map((text, i) => ({ id: `${i}`, title: '', text }));
-    expect(keyTerms(corpus)(corpus[0]!, '')).toEqual(['bird']);
-  });
-});
-
-describe('conversation', () => {
-  const terms = keyTerms(CORPUS);
-  const draw = (i: number) =>
-    Array.from({ length: 60 }, (_, seed) => conversation(CORPUS[i]!, terms, randomStream(seed, 'talk')));
-
-  test('goes from the title or a sentence to key terms or another sentence', () => {
-    const sentences = ['The Nydegg bridge in Bern crosses the river Aare.', 'It is old.'];
-    const seen = new Set<string>();
-    for (const talk of draw(1)) {
-      const { user, assistant } = talk!;
-      expect(['Bridges', ...sentences]).toContain(user);
-      const listed = terms(CORPUS[1]!, user).join(', ');
-      expect([listed, ...sentences]).toContain(assistant);
-      expect(assistant).not.toBe(user);
-      seen.add(`${user === 'Bridges' ? 'title' : 'sentence'} ${assistant === listed ? 'terms' : 'sentence'}`);
-    }
-    expect([...seen].sort()).toEqual([
-      'sentence sentence',
-      'sentence terms',
-      'title sentence',
-      'title terms',
-    ]);
-  });
-
-  test('there is none where there is nothing to answer', () => {
-    expect(draw(4)).toEqual(draw(4).map(() => undefined));
   });
 });
 

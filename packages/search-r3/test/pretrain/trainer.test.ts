@@ -19,6 +19,7 @@ import { crossEntropy } from '../reference/losses.js';
 import { concat, slice } from '../reference/tape.js';
 import { referenceTraining } from '../reference/train.js';
 import { difference, expectChanges, expectMetrics, type Outcome } from '../sft/compare.js';
+import { namesIn, optionNames } from '../sft/options.js';
 import { referenceOptimizer, referenceRate } from '../sft/reference-sft.js';
 
 const base = tinyBase('pretrain', { layers: 1, tieWordEmbeddings: true });
@@ -86,7 +87,7 @@ afterEach(() => vi.restoreAllMocks());
 
 test('two steps: metrics and changes', () => expectSame(standard, merge({})));
 
-test.each<[string, PretrainOptions]>([
+const TABLE: [string, PretrainOptions][] = [
   ['steps', { steps: 3 }],
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
   ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
@@ -96,7 +97,25 @@ test.each<[string, PretrainOptions]>([
   ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
   ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
   ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],
-])('%s changes what is computed as it says', async (_, changes) => {
+];
+
+/** Tested elsewhere. */
+const OTHERS = [
+  // What is read: `sources.test.ts` and `collection.test.ts`.
+  'batchSize',
+  'maxLength',
+  'seed',
+  // How, not what: below.
+  'optimization.maxTokens',
+  'optimization.checkpointActivations',
+];
+
+test('no option is forgotten', () => {
+  const tested = new Set([...namesIn(TABLE), ...OTHERS]);
+  expect([...tested].sort()).toEqual(optionNames(pretrainOptionsSchema).sort());
+});
+
+test.each(TABLE)('%s changes what is computed as it says', async (_, changes) => {
   const options = merge(changes);
   const found = await train(options);
   expectSame(found, options);

@@ -15,6 +15,7 @@ import {
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../model/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from './compare.js';
+import { namesIn, optionNames } from './options.js';
 import { type ExpectedSftStep, referenceSft } from './reference-sft.js';
 import { DATA, QUERIES } from './tiny-data.js';
 
@@ -99,30 +100,48 @@ test('two steps: metrics and changes', () => {
   }
 });
 
+const TABLE: [string, SftOptions][] = [
+  ['steps', { steps: 3 }],
+  ['batchSize', { batchSize: 3 }],
+  ['seed', { seed: 4 }],
+  ['weights.crossEntropy', { weights: { crossEntropy: 0.3 } }],
+  ['weights.kl', { weights: { kl: 2 } }],
+  ['weights.kl 0', { weights: { kl: 0 } }],
+  ['weights.infoNce', { weights: { infoNce: 0.2 } }],
+  ['weights.triplet', { weights: { triplet: 0 } }],
+  ['tau', { tau: 0.05 }],
+  ['margin', { margin: 0.9 }],
+  ['reasoning.enabled', { reasoning: { enabled: false } }],
+  ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
+  ['maxLength', { maxLength: 9 }],
+  ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
+  ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
+  ['optimization.schedule constant', { optimization: { schedule: 'constant' } }],
+  ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
+  ['optimization.finalLearningRate', { optimization: { finalLearningRate: 0.1 } }],
+  ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
+  ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
+  ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],
+];
+
+/** Tested elsewhere. */
+const OTHERS = [
+  // What is sampled before training: `targets.test.ts`.
+  'reasoning.maxNewTokens',
+  'reasoning.temperature',
+  'maxQueries',
+  // How, not what: below.
+  'optimization.maxTokens',
+  'optimization.checkpointActivations',
+];
+
+test('no option is forgotten', () => {
+  const tested = new Set([...namesIn(TABLE), ...OTHERS]);
+  expect([...tested].sort()).toEqual(optionNames(sftOptionsSchema).sort());
+});
+
 describe('every option changes what is computed as it says', () => {
-  test.each<[string, SftOptions]>([
-    ['steps', { steps: 3 }],
-    ['batchSize', { batchSize: 3 }],
-    ['seed', { seed: 4 }],
-    ['weights.crossEntropy', { weights: { crossEntropy: 0.3 } }],
-    ['weights.kl', { weights: { kl: 2 } }],
-    ['weights.kl 0', { weights: { kl: 0 } }],
-    ['weights.infoNce', { weights: { infoNce: 0.2 } }],
-    ['weights.triplet', { weights: { triplet: 0 } }],
-    ['tau', { tau: 0.05 }],
-    ['margin', { margin: 0.9 }],
-    ['reasoning.enabled', { reasoning: { enabled: false } }],
-    ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
-    ['maxLength', { maxLength: 9 }],
-    ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
-    ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
-    ['optimization.schedule constant', { optimization: { schedule: 'constant' } }],
-    ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
-    ['optimization.finalLearningRate', { optimization: { finalLearningRate: 0.1 } }],
-    ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
-    ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
-    ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],
-  ])('%s', async (_, changes) => {
+  test.each(TABLE)('%s', async (_, changes) => {
     const options = merge(changes);
     const found = await train(options);
     expectSame(found, expected(options));
