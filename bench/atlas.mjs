@@ -53,7 +53,7 @@ const progress = (log, name) => ({
 });
 
 /** The whole recipe on one seed, with its comparisons. */
-async function wholeSeed(seed, steps, log) {
+export async function wholeSeed(seed, steps, log) {
   const context = await setUp(seed);
   const policy = await trainSft(context, steps.sft, progress(log, `seed ${seed} sft`));
   const before = await measure(context, policy, ['bm25', 'direct', 'reasoned']);

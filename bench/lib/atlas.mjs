@@ -23,14 +23,14 @@ export async function setUp(seed) {
 }
 
 export async function trainSft(context, options = {}, loop = {}) {
-  const resolved = sftOptionsSchema.parse({ seed: context.seed, maxQueries: 1280, ...options });
+  const resolved = sftOptionsSchema.parse({ seed: context.seed, steps: 400, ...options });
   return runSft(context.base, context.data, resolved, loop, ATLAS_PROMPTS);
 }
 
 /** Stage 2 on a copy of the policy; gives the trained copy. */
 export async function trainRl(context, policy, options = {}, loop = {}) {
   const trained = frozenCopy(policy);
-  const resolved = rlOptionsSchema.parse({ seed: context.seed, ...options });
+  const resolved = rlOptionsSchema.parse({ seed: context.seed, steps: 200, ...options });
   await runRl(trained, context.collection, context.data, resolved, loop);
   return trained;
 }

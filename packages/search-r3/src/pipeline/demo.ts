@@ -28,9 +28,9 @@ export interface DemoOptions {
   /** Base model. Default the one of the package. */
   base?: string;
   seed?: number;
-  /** Default 150. */
+  /** Default 140. */
   sftSteps?: number;
-  /** Default 90. */
+  /** Default 100. */
   rlSteps?: number;
   /** Held-out queries of the evaluation. Default 200. */
   queries?: number;
@@ -56,13 +56,13 @@ export interface DemoResult {
 
 /** Runs the demonstration and writes its report. */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  const { folder, seed = 0, sftSteps = 150, rlSteps = 90, queries = 200, onNote = () => {} } = options;
+  const { folder, seed = 0, sftSteps = 140, rlSteps = 100, queries = 200, onNote = () => {} } = options;
   const start = performance.now();
   const collection = await loadCollection(ATLAS, seed);
   const data = trainingData(collection, { seed });
   const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
   const base = await loadCheckpoint(options.base ?? ATLAS_BASE);
-  const sft = sftOptionsSchema.parse({ seed, steps: sftSteps, maxQueries: 1024 });
+  const sft = sftOptionsSchema.parse({ seed, steps: sftSteps, maxQueries: 2048 });
   const rl = rlOptionsSchema.parse({ seed, steps: rlSteps });
   const run = await RunFolder.create(folder, { seed, queries, sft, rl }, { overwrite: true });
   const steps: StageSteps[] = [];
