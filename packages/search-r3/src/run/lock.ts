@@ -3,8 +3,9 @@
  * recognised and taken over.
  */
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 import { InputError } from './errors.js';
 import { isAlive, temporaryPath } from './temporary.js';
 
@@ -40,7 +41,7 @@ export async function acquireLock(path: string): Promise<Lock> {
     while (!(await tryLink(prepared, path))) {
       const holder = await readHolder(path);
       if (holder !== undefined && (await holdsStill(holder))) throw busy(path, holder);
-      await removeStale(path, holder);
+      await removeStale(path, holder, prepared);
     }
   } catch (error) {
     held.delete(token);
@@ -98,18 +99,25 @@ async function processStart(pid: number): Promise<string | null> {
   }
 }
 
-/** Removes a stale lock, but not one that another process took in the meantime. */
-async function removeStale(path: string, stale: Holder | undefined): Promise<void> {
-  const aside = temporaryPath(path);
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
+/**
+ * Removes a stale lock. Two processes that found the same one must not both: the second would remove the lock that the
+ * first has taken by then. So the right to remove it is a lock itself, named after the stale holder, and a stale right
+ * is removed in the same way.
+ */
+async function removeStale(path: string, stale: Holder | undefined, prepared: string): Promise<void> {
+  const claim = `${path}.after-${stale?.token ?? 'unreadable'}`;
+  if (!(await tryLink(prepared, claim))) {
+    const claimant = await readHolder(claim);
+    if (claimant !== undefined && !(await holdsStill(claimant))) await removeStale(claim, claimant, prepared);
+    else await setTimeout(1);
+    return;
   }
-  const removed = await readHolder(aside);
-  if (removed !== undefined && removed.token !== stale?.token) await tryLink(aside, path);
-  await rm(aside, { force: true });
+  try {
+    const now = await readHolder(path);
+    if (now?.token === stale?.token) await rm(path, { force: true });
+  } finally {
+    await rm(claim, { force: true });
+  }
 }
 
 function busy(path: string, holder: Holder): InputError {

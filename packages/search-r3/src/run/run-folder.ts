@@ -154,7 +154,7 @@ export async function readRunFolder(path: string): Promise<RunContents> {
 /** Names in the folder, the lock and unfinished files aside; undefined where there is no folder. */
 async function contents(folder: string): Promise<string[] | undefined> {
   try {
-    return (await readdir(folder)).filter((name) => name !== LOCK && !isTemporaryName(name));
+    return (await readdir(folder)).filter((name) => !name.startsWith(LOCK) && !isTemporaryName(name));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new InputError({ source: folder, expected: 'a folder', found: describeReadFailure(error) });
