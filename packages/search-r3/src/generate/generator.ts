@@ -60,6 +60,8 @@ export class Generator {
   readonly #inPlace: boolean;
   #cache: KeyValueCache | undefined;
   #buffers: StepResult | undefined;
+  /** Ends with the latest call: cache and buffers serve one at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(config: ModelConfig, session: Session) {
     this.#config = config;
@@ -88,12 +90,24 @@ export class Generator {
     return new Generator(config, session);
   }
 
-  /** Completions by prompt and sample. Errors: RangeError for an empty prompt, InterruptedError when aborted. */
+  /**
+   * Completions by prompt and sample; calls take turns. Errors: RangeError for an empty prompt, InterruptedError when
+   * aborted.
+   */
   async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<Completion[][]> {
-    const { samples = 1, slots = 128, maxNewTokens, seed = 0 } = options;
     for (const [i, prompt] of prompts.entries()) {
       if (prompt.length === 0) throw new RangeError(`generate: expected tokens in prompt ${i}, found none`);
     }
+    const result = this.#turn.then(() => this.#generate(prompts, options));
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async #generate(
+    prompts: readonly (readonly number[])[],
+    options: GenerateOptions,
+  ): Promise<Completion[][]> {
+    const { samples = 1, slots = 128, maxNewTokens, seed = 0 } = options;
     const results: Completion[][] = prompts.map(() => []);
     // The longest row also feeds its embed token.
     const capacity = Math.max(0, ...prompts.map((prompt) => prompt.length)) + maxNewTokens + 1;

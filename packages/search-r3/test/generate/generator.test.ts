@@ -204,6 +204,15 @@ describe('one model', () => {
     expect(finished.length).toBe(PROMPTS.length * 6);
   });
 
+  test('calls at the same time take turns', async () => {
+    const [short, long] = [PROMPTS.slice(0, 3), PROMPTS.slice(2)];
+    const expected = [await greedy(short), await greedy(long, { maxNewTokens: 21 })];
+    const failing = greedy([[]]).catch((error: unknown) => error);
+    const found = await Promise.all([greedy(short), greedy(long, { maxNewTokens: 21 })]);
+    expect(found).toEqual(expected);
+    expect(await failing).toBeInstanceOf(RangeError);
+  });
+
   test('stops when aborted, and generates again afterwards', async () => {
     const before = await greedy(PROMPTS);
     const controller = new AbortController();
