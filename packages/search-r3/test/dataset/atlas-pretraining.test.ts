@@ -58,14 +58,16 @@ describe('what is held out', () => {
       counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     const told = atlasFacts(world).map((fact) => counts.get(JSON.stringify(fact)) ?? 0);
-    expect(counts.size).toBe(810);
-    const rounds = Math.floor(facts.length / 810);
-    expect(rounds).toBeGreaterThan(60);
-    expect([Math.min(...told), Math.max(...told)]).toEqual([rounds, rounds + 1]);
+    expect(counts.size).toBe(1690);
+    // Two tellings a time: 30,000 x 0.62 items of two facts go through all facts 22 times, give or take a half.
+    const rounds = Math.floor(facts.length / 2 / 1690);
+    expect(rounds).toBeGreaterThan(20);
+    expect([Math.min(...told), Math.max(...told)]).toEqual([2 * rounds, 2 * (rounds + 1)]);
   });
 
   test('another world keeps its own people out', () => {
-    const uneven = generateAtlas({ seed: 3, countries: 5, cities: 17, people: 23, companies: 7, aspects: 3 });
+    const sizes = { countries: 5, cities: 17, people: 23, companies: 7, aspects: 3 };
+    const uneven = generateAtlas({ seed: 3, ...sizes, testShare: 1 / 3, devShare: 0.05 });
     const words = new Set(
       take(4000, {}, uneven).flatMap((item) =>
         item.kind === 'chat' ? `${item.user} ${item.assistant}`.split(' ') : [],
@@ -75,6 +77,7 @@ describe('what is held out', () => {
       ...uneven.people[group],
       ...uneven.companies[group],
     ]);
+    // dev and test: 2 (the least) and 23 / 3 people, 1 (the least) and 7 / 3 companies
     expect(heldOut).toHaveLength(2 + 8 + 1 + 2);
     expect(heldOut.filter((name) => words.has(name))).toEqual([]);
   });
@@ -193,6 +196,29 @@ test('the same seed gives the same stream, another one another', () => {
   expect(take(500, { seed: 2 })).not.toEqual(stream.slice(0, 500));
 });
 
+test('each item of facts tells two facts, each twice in different words, in any order', () => {
+  const texts = stream.flatMap((item) => (item.part === 'facts' ? [item.text] : []));
+  expect(texts.length).toBeGreaterThan(18_000);
+  const orders = { AABB: 0, ABAB: 0, ABBA: 0 };
+  for (const text of texts) {
+    const said = sentences(text);
+    const told = said.map((sentence) => JSON.stringify(readFact(sentence)));
+    // two different facts, of which no sentence is said twice
+    const [tellings, wordings] = [said.length, new Set(said).size];
+    expect({ text, facts: new Set(told).size, tellings, wordings }).toEqual({
+      text,
+      facts: 2,
+      tellings: 4,
+      wordings: 4,
+    });
+    const order = told.map((fact) => (fact === told[0] ? 'A' : 'B')).join('');
+    // fails for a fact told once or three times, which is none of the three
+    expect(Object.keys(orders)).toContain(order);
+    orders[order as keyof typeof orders]++;
+  }
+  for (const count of Object.values(orders)) expectShare(count / texts.length, 1 / 3, texts.length);
+});
+
 test('every document is read, as often as any other', () => {
   const counts = new Map<string, number>();
   for (const item of stream) {
@@ -241,5 +267,5 @@ test('recall probes: one per fact, in a wording the facts are told in, by group'
   const groups = [...ATLAS_GROUPS, 'places'] as const;
   const counts = groups.map((group) => probes.filter((probe) => probe.group === group).length);
   // per person two facts, per company one; 120 cities and 30 countries
-  expect(counts).toEqual([2 * 185 + 37, 2 * 15 + 3, 2 * 100 + 20, 150]);
+  expect(counts).toEqual([2 * 574 + 115, 2 * 21 + 4, 2 * 105 + 21, 150]);
 });

@@ -34,9 +34,10 @@ describe('queries', () => {
   const queries = atlasQueries(world, 'test');
 
   test('count, ids and number of facts', () => {
-    expect(kindCounts(queries)).toEqual({ born: 500, capital: 500, mentor: 500, founder: 100 });
-    expect(new Set(ids(queries)).size).toBe(1600);
-    expect(new Set(queries.map(({ text }) => text)).size).toBe(1600);
+    // 105 people and 21 companies, each asked about in 5 aspects
+    expect(kindCounts(queries)).toEqual({ born: 525, capital: 525, mentor: 525, founder: 105 });
+    expect(new Set(ids(queries)).size).toBe(1680);
+    expect(new Set(queries.map(({ text }) => text)).size).toBe(1680);
     for (const { id, kind, subject, aspect, facts } of queries) {
       expect(id).toBe(`${kind}-${subject}-${aspect}`);
       expect(facts).toHaveLength({ born: 1, capital: 3, mentor: 2, founder: 2 }[kind]);
@@ -69,8 +70,8 @@ describe('queries', () => {
 describe('splits', () => {
   test.each(SEEDS)('split seed %i: no person or company is named in two splits', (splitSeed) => {
     const splits = atlasSplits(world, splitSeed);
-    // 93 + 92 people, 19 + 18 companies: (3 x 93 + 19) x 5 and (3 x 92 + 18) x 5
-    expect(ATLAS_SPLITS.map((split) => splits[split].length)).toEqual([1490, 1470, 100, 400]);
+    // 287 + 287 people, 58 + 57 companies: (3 x 287 + 58) x 5 and (3 x 287 + 57) x 5
+    expect(ATLAS_SPLITS.map((split) => splits[split].length)).toEqual([4595, 4590, 100, 400]);
     for (const one of ATLAS_SPLITS) {
       for (const other of ATLAS_SPLITS) {
         if (one === other) continue;
@@ -100,9 +101,11 @@ describe('splits', () => {
   test('a split seed gives the same splits again; another one other halves and other samples of the same people', () => {
     expect(atlasSplits(world, 3)).toEqual(atlasSplits(world, 3));
     const [a, b] = [atlasSplits(world, 3), atlasSplits(world, 4)];
-    // Of the 93 + 19 in one half, 112 x 112 / 222 = 56.5 are expected in another; standard deviation 3.7.
-    const inBoth = [...subjects(a.sft)].filter((name) => subjects(b.sft).has(name)).length;
-    expect(Math.abs(inBoth - 56.5)).toBeLessThan(5 * 3.7);
+    // Hypergeometric: 287 of 574 people twice meet in 287^2 / 574 = 143.5, variance 143.5 / 2 x 287 / 573 = 35.94;
+    // 58 of 115 companies in 58^2 / 115 = 29.25, variance 29.25 x 57 / 115 x 57 / 114 = 7.25. Standard deviation 6.6.
+    const again = subjects(b.sft);
+    const inBoth = [...subjects(a.sft)].filter((name) => again.has(name)).length;
+    expect(Math.abs(inBoth - 172.75)).toBeLessThan(5 * 6.6);
     expect(new Set(ids(a.test))).not.toEqual(new Set(ids(b.test)));
   });
 
@@ -111,23 +114,23 @@ describe('splits', () => {
     expect(kindCounts(test)).toEqual({ born: 100, capital: 100, mentor: 100, founder: 100 });
     expect(new Set(ids(test)).size).toBe(400);
     expect(kindCounts(test.slice(0, 10))).toEqual({ born: 3, capital: 3, mentor: 2, founder: 2 });
-    // dev has 3 companies x 5 aspects: the other 85 are shared by three kinds
-    expect(kindCounts(dev)).toEqual({ born: 29, capital: 28, mentor: 28, founder: 15 });
+    // dev has 4 companies x 5 aspects: the other 80 are shared by three kinds
+    expect(kindCounts(dev)).toEqual({ born: 27, capital: 27, mentor: 26, founder: 20 });
   });
 
   test('without balance the few company queries stay few', () => {
     const counts = kindCounts(atlasSplits(world, 5, { balance: 'none' }).test);
     expect(Object.values(counts).reduce((sum, count) => sum + count)).toBe(400);
-    // hypergeometric: 400 of 1600, of which 100 are about companies; mean 25, standard deviation 4.2
+    // hypergeometric: 400 of 1680, of which 105 are about companies; mean 25, standard deviation 4.2
     expect(counts.founder).toBeGreaterThan(3);
     expect(counts.founder).toBeLessThan(47);
   });
 
   test('sample sizes: given, all, none, too many', () => {
-    const sizes = atlasSplits(world, 1, { testQueries: 1600, devQueries: 0 });
+    const sizes = atlasSplits(world, 1, { testQueries: 1680, devQueries: 0 });
     expect(new Set(ids(sizes.test))).toEqual(new Set(ids(atlasQueries(world, 'test'))));
     expect(sizes.dev).toEqual([]);
-    const small = generateAtlas({ people: 20, companies: 6 });
+    const small = generateAtlas({ people: 20, companies: 6, testShare: 1 / 3 });
     // 7 people and 2 companies: (3 x 7 + 2) x 5, fewer than the default 400
     expect(atlasSplits(small, 1).test).toHaveLength(115);
     expect(() => atlasSplits(small, 1, { testQueries: 116 })).toThrow(
@@ -182,7 +185,7 @@ describe('collection', () => {
     const collection = atlasCollection(world, 2);
     const splits = atlasSplits(world, 2);
     expect(collection.corpus).toEqual(world.documents);
-    expect(collection.queries.size).toBe(1490 + 1470 + 100 + 400);
+    expect(collection.queries.size).toBe(4595 + 4590 + 100 + 400);
     for (const split of ATLAS_SPLITS) {
       const judged = [...(collection.qrels.get(split) ?? [])].map(([id, grades]) => [id, ...grades]);
       expect(judged).toEqual(splits[split].map(({ id, document }) => [id, [document, 1]]));
