@@ -142,8 +142,10 @@ export class RetrieverEvaluation {
     const limited: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
     const queries = this.#queries(limited);
     const { rankings } = await this.#dense(queries, reasoning);
-    return tuneFusionWeight(limited, this.#lexical(queries), rankings, { method: 'min-max', metric: 'ndcg@10' })
-      .weight;
+    return tuneFusionWeight(limited, this.#lexical(queries), rankings, {
+      method: 'min-max',
+      metric: 'ndcg@10',
+    }).weight;
   }
 
   #documents(): Promise<ExactIndex> {
