@@ -10,6 +10,7 @@ import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { rlOptionsSchema } from 'search-r3/rl';
 import { randomStream } from 'search-r3/run';
 import { sftOptionsSchema } from 'search-r3/sft';
+import { median } from './stats.mjs';
 
 export const BASE = fileURLToPath(new URL('../../packages/search-r3/assets/atlas-base', import.meta.url));
 
@@ -111,7 +112,7 @@ export async function controls(context, policy, reasoned) {
 /** Stage 1 again for about `seconds` on the queries of both stages together: what more supervision alone would give. */
 export async function continueSft(context, policy, seconds, options = {}) {
   const union = { ...context.data, sft: [...context.data.sft, ...context.data.rl] };
-  const run = (steps) =>
+  const run = (steps, loop) =>
     runSft(
       frozenCopy(policy),
       union,
@@ -121,12 +122,16 @@ export async function continueSft(context, policy, seconds, options = {}) {
         ...options,
         optimization: { warmupSteps: 0, ...options.optimization },
       }),
-      {},
+      loop,
       policy.prompts,
     );
-  const probe = Date.now();
-  await run(5);
-  const perStep = (Date.now() - probe) / 5 / 1000;
-  const steps = Math.max(10, Math.round(seconds / perStep));
-  return { policy: await run(steps), steps };
+  // Only steps are counted: neither the sampling of targets nor the compiling of programs.
+  const times = [];
+  await run(10, {
+    onStep: (step, { timings }) => {
+      if (step > 4) times.push(Object.values(timings).reduce((a, b) => a + b, 0));
+    },
+  });
+  const steps = Math.max(10, Math.round(seconds / median(times)));
+  return { policy: await run(steps, {}), steps };
 }
