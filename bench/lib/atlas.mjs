@@ -112,7 +112,7 @@ export async function controls(context, policy, reasoned) {
 /** Stage 1 again for about `seconds` on the queries of both stages together: what more supervision alone would give. */
 export async function continueSft(context, policy, seconds, options = {}) {
   const union = { ...context.data, sft: [...context.data.sft, ...context.data.rl] };
-  const run = (steps, loop) =>
+  const run = (steps, loop, more = {}) =>
     runSft(
       frozenCopy(policy),
       union,
@@ -120,6 +120,7 @@ export async function continueSft(context, policy, seconds, options = {}) {
         seed: context.seed + 1,
         steps,
         ...options,
+        ...more,
         optimization: { warmupSteps: 0, ...options.optimization },
       }),
       loop,
@@ -127,11 +128,10 @@ export async function continueSft(context, policy, seconds, options = {}) {
     );
   // Only steps are counted: neither the sampling of targets nor the compiling of programs.
   const times = [];
-  await run(10, {
-    onStep: (step, { timings }) => {
-      if (step > 4) times.push(Object.values(timings).reduce((a, b) => a + b, 0));
-    },
-  });
+  const onStep = (step, { timings }) => {
+    if (step > 4) times.push(Object.values(timings).reduce((a, b) => a + b, 0));
+  };
+  await run(10, { onStep }, { maxQueries: 256 });
   const steps = Math.max(10, Math.round(seconds / median(times)));
   return { policy: await run(steps, {}), steps };
 }
