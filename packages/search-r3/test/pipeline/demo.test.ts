@@ -36,7 +36,7 @@ test('the base model of the package fits the default world and knows its facts b
 
 test('the demonstration, cut short, runs to its table and its report', { timeout: 240_000 }, async () => {
   const out = join(folder, 'run');
-  const steps = ['--sft-steps', '25', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
+  const steps = ['--sft-steps', '60', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
   const { stdout } = await run(process.execPath, [CLI, 'demo', '--out', out, ...steps, '--json', '--quiet']);
   const result = JSON.parse(stdout) as {
     systems: { system: string; ndcg10: number }[];
