@@ -52,7 +52,7 @@ export async function run({ quick, log }) {
 /** Median seconds of each part of a GRPO step on the built-in world (16 queries x 8 samples, 600 documents). */
 async function parts(quick, log) {
   const context = await setUp(0);
-  const policy = await trainSft(context, { steps: 30, maxQueries: 256 });
+  const policy = await trainSft(context, { steps: 80, maxQueries: 512 });
   const timings = [];
   await trainRl(
     context,
