@@ -1,9 +1,14 @@
 /** Next-token training of a model from scratch, on any source of token sequences. */
-import { join } from 'node:path';
-import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
-import { parameterFeeds, restoreWeights } from '../model/index.js';
-import { readStateFile, writeStateFile } from '../run/index.js';
-import { GradientEngine, Optimizer, type StepRecord, type Trainer } from '../sft/index.js';
+import type { Checkpoint } from '../checkpoint/index.js';
+import { parameterFeeds } from '../model/index.js';
+import {
+  GradientEngine,
+  Optimizer,
+  restoreTraining,
+  type StepRecord,
+  saveTraining,
+  type Trainer,
+} from '../sft/index.js';
 import type { ResolvedPretrainOptions } from './options.js';
 
 /** The sequences of a step (from 0), each of at least two tokens; the same step must give the same sequences. */
@@ -60,13 +65,11 @@ export class PretrainTrainer implements Trainer {
   }
 
   async save(folder: string): Promise<void> {
-    await saveCheckpoint(join(folder, 'model'), this.#model, { dtype: 'f32' });
-    await writeStateFile(join(folder, 'optimizer.state'), this.#optimizer.state());
+    await saveTraining(folder, this.#model, this.#optimizer);
   }
 
   async restore(folder: string): Promise<void> {
-    await restoreWeights(join(folder, 'model'), this.#model);
-    this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
+    await restoreTraining(folder, this.#model, this.#optimizer);
   }
 
   async dispose(): Promise<void> {

@@ -4,18 +4,19 @@
  * on the reasoning and the contrastive term on the embeddings that did better than their group (design section 5).
  */
 import { join } from 'node:path';
-import { saveCheckpoint } from '../checkpoint/index.js';
 import type { AuditReport, Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
-import { type Policy, parameterFeeds, restoreWeights } from '../model/index.js';
+import { type Policy, parameterFeeds } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import {
   EpochSampler,
   GradientEngine,
   Optimizer,
+  restoreTraining,
   type SftData,
   type StepRecord,
   type StepRequest,
+  saveTraining,
   type Trainer,
   type TrainingQuery,
   type TrainingSequence,
@@ -151,14 +152,12 @@ export class RlTrainer implements Trainer {
   }
 
   async save(folder: string): Promise<void> {
-    await saveCheckpoint(join(folder, 'model'), this.#policy, { dtype: 'f32' });
-    await writeStateFile(join(folder, 'optimizer.state'), this.#optimizer.state());
+    await saveTraining(folder, this.#policy, this.#optimizer);
     await writeStateFile(join(folder, 'environment.state'), this.#environment.state());
   }
 
   async restore(folder: string): Promise<void> {
-    await restoreWeights(join(folder, 'model'), this.#policy);
-    this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
+    await restoreTraining(folder, this.#policy, this.#optimizer);
     await this.#environment.restore(await readStateFile(join(folder, 'environment.state')));
   }
 

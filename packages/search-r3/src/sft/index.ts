@@ -9,3 +9,4 @@ export * from './program.js';
 export * from './targets.js';
 export * from './terms.js';
 export * from './trainer.js';
+export * from './training-state.js';

@@ -2,10 +2,9 @@
  * Stage 1: the model learns to produce good embeddings, directly and after its own reasoning, without losing the
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
  */
-import { join } from 'node:path';
-import { type Checkpoint, directPrompt, reasoningPrompt, saveCheckpoint } from '../checkpoint/index.js';
-import { type Policy, parameterFeeds, restoreWeights } from '../model/index.js';
-import { randomStream, readStateFile, writeStateFile } from '../run/index.js';
+import { type Checkpoint, directPrompt, reasoningPrompt } from '../checkpoint/index.js';
+import { type Policy, parameterFeeds } from '../model/index.js';
+import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
 import { EpochSampler, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import { GradientEngine, type StepRequest } from './engine.js';
@@ -13,6 +12,7 @@ import type { StepRecord, Trainer } from './loop.js';
 import { Optimizer } from './optimizer.js';
 import type { ResolvedSftOptions } from './options.js';
 import type { ReasoningTargets } from './targets.js';
+import { restoreTraining, saveTraining } from './training-state.js';
 
 export interface SftData {
   queries: readonly TrainingQuery[];
@@ -103,13 +103,11 @@ export class SftTrainer implements Trainer {
   }
 
   async save(folder: string): Promise<void> {
-    await saveCheckpoint(join(folder, 'model'), this.#policy, { dtype: 'f32' });
-    await writeStateFile(join(folder, 'optimizer.state'), this.#optimizer.state());
+    await saveTraining(folder, this.#policy, this.#optimizer);
   }
 
   async restore(folder: string): Promise<void> {
-    await restoreWeights(join(folder, 'model'), this.#policy);
-    this.#optimizer.restore(await readStateFile(join(folder, 'optimizer.state')));
+    await restoreTraining(folder, this.#policy, this.#optimizer);
   }
 
   async dispose(): Promise<void> {

@@ -1,0 +1,25 @@
+/** What every trainer saves and restores: the weights and the optimiser, beside whatever is its own. */
+import { join } from 'node:path';
+import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
+import { restoreWeights } from '../model/index.js';
+import { readStateFile, writeStateFile } from '../run/index.js';
+import type { Optimizer } from './optimizer.js';
+
+const MODEL = 'model';
+const OPTIMIZER = 'optimizer.state';
+
+/** Writes `model/` (float32, exactly) and `optimizer.state` into a folder that is being made. */
+export async function saveTraining(folder: string, model: Checkpoint, optimizer: Optimizer): Promise<void> {
+  await saveCheckpoint(join(folder, MODEL), model, { dtype: 'f32' });
+  await writeStateFile(join(folder, OPTIMIZER), optimizer.state());
+}
+
+/** Overwrites the model's weights, in the arrays that sessions are bound to, and the optimiser's state. */
+export async function restoreTraining(
+  folder: string,
+  model: Checkpoint,
+  optimizer: Optimizer,
+): Promise<void> {
+  await restoreWeights(join(folder, MODEL), model);
+  optimizer.restore(await readStateFile(join(folder, OPTIMIZER)));
+}
