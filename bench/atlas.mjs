@@ -1,11 +1,14 @@
 /**
  * Both stages on the built-in world, seed by seed, on queries about people never seen in training: what each stage
  * brings, against BM25, against more supervision for the same time, and with the reasoning taken away; then, on the
- * first seed, with parts of the method left out. Finished arms are kept in runs/bench-atlas and not run again for the
- * same commit, so that the long form can be done over several sittings.
+ * first seed, with parts of the method left out. Finished arms, and what stage 1 made of each seed, are kept in
+ * runs/bench-atlas and not run again for the same commit, so that the long form can be done over several sittings.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import { asPolicy } from 'search-r3/model';
 import { compare, continueSft, controls, measure, setUp, trainRl, trainSft } from './lib/atlas.mjs';
 import { commit } from './lib/machine.mjs';
 import { rounded } from './lib/stats.mjs';
@@ -32,9 +35,11 @@ const NORMALIZATIONS = {
 
 const plain = ({ mean, interval, byKind }) => ({ ndcg10: mean, interval, byKind });
 
+const pathOf = (name) => join(FOLDER, `${commit()}-${name.replaceAll(/[^a-z0-9]+/gi, '-')}`);
+
 async function arm(name, log, work) {
   await mkdir(FOLDER, { recursive: true });
-  const path = join(FOLDER, `${commit()}-${name.replaceAll(/[^a-z0-9]+/gi, '-')}.json`);
+  const path = `${pathOf(name)}.json`;
   const known = await readFile(path, 'utf8').catch(() => undefined);
   if (known !== undefined) return JSON.parse(known);
   log(`${name} ...`);
@@ -52,17 +57,27 @@ const progress = (log, name) => ({
   },
 });
 
+/** The recipe's stage 1 on one seed: trained once, then read back by every arm that starts from it. */
+async function supervised(context, options, log, label) {
+  const folder = pathOf(`${label}stage 1 of seed ${context.seed}`);
+  if (!existsSync(folder)) {
+    const policy = await trainSft(context, options, progress(log, `seed ${context.seed} sft`));
+    await saveCheckpoint(folder, policy);
+  }
+  return asPolicy(await loadCheckpoint(folder));
+}
+
 /** The whole recipe on one seed, with its comparisons. */
-export async function wholeSeed(seed, steps, log) {
+async function wholeSeed(seed, steps, log, label) {
   const context = await setUp(seed);
-  const policy = await trainSft(context, steps.sft, progress(log, `seed ${seed} sft`));
+  const policy = await supervised(context, steps.sft, log, label);
   const before = await measure(context, policy, ['bm25', 'direct', 'reasoned']);
   const started = performance.now();
   const trained = await trainRl(context, policy, steps.rl, progress(log, `seed ${seed} rl`));
   const seconds = (performance.now() - started) / 1000;
   const after = await measure(context, trained);
   const continued = await continueSft(context, policy, seconds);
-  const supervised = await measure(context, continued.policy);
+  const more = await measure(context, continued.policy);
   const test = (a, b) => {
     const { difference, p } = compare(a.perQuery, b.perQuery);
     return { difference, p };
@@ -73,12 +88,12 @@ export async function wholeSeed(seed, steps, log) {
     afterRl: { direct: plain(after.direct), reasoned: plain(after.reasoned), completed: after.completed },
     sftContinued: {
       steps: continued.steps,
-      direct: plain(supervised.direct),
-      reasoned: plain(supervised.reasoned),
+      direct: plain(more.direct),
+      reasoned: plain(more.reasoned),
     },
     gains: {
       overReasonedAfterSft: test(before.reasoned, after.reasoned),
-      overSftContinued: test(supervised.reasoned, after.reasoned),
+      overSftContinued: test(more.reasoned, after.reasoned),
       overDirectAfterRl: test(after.direct, after.reasoned),
     },
     controls: await controls(context, trained, after.reasoned_texts),
@@ -86,12 +101,20 @@ export async function wholeSeed(seed, steps, log) {
   };
 }
 
-/** Reasoned nDCG@10 after both stages with other options. */
-async function variant(seed, sft, rl, log, name) {
+/** Stage 2 with other options, from the recipe's stage 1. */
+async function otherRl(seed, options, log, name) {
   const context = await setUp(seed);
-  const policy = await trainSft(context, sft, progress(log, `${name} sft`));
+  const policy = await supervised(context, {}, log, '');
+  const after = await measure(context, await trainRl(context, policy, options, progress(log, `${name} rl`)));
+  return { afterRl: { direct: after.direct.mean, reasoned: after.reasoned.mean } };
+}
+
+/** Stage 1 with other options, then the recipe's stage 2. */
+async function otherSft(seed, options, log, name) {
+  const context = await setUp(seed);
+  const policy = await trainSft(context, options, progress(log, `${name} sft`));
   const before = await measure(context, policy);
-  const after = await measure(context, await trainRl(context, policy, rl, progress(log, `${name} rl`)));
+  const after = await measure(context, await trainRl(context, policy, {}, progress(log, `${name} rl`)));
   return {
     afterSft: { direct: before.direct.mean, reasoned: before.reasoned.mean },
     afterRl: { direct: after.direct.mean, reasoned: after.reasoned.mean },
@@ -104,20 +127,20 @@ export async function run({ quick, log }) {
   const label = quick ? 'quick ' : '';
   const figures = { seeds: {}, ablations: {} };
   for (const seed of seeds) {
-    figures.seeds[seed] = await arm(`${label}seed ${seed}`, log, () => wholeSeed(seed, steps, log));
+    figures.seeds[seed] = await arm(`${label}seed ${seed}`, log, () => wholeSeed(seed, steps, log, label));
   }
   if (!quick) {
     for (const [name, options] of Object.entries(RL_ARMS)) {
       for (const seed of seeds) {
         const key = `${name} seed ${seed}`;
-        figures.ablations[key] = await arm(key, log, () => variant(seed, {}, options, log, key));
+        figures.ablations[key] = await arm(key, log, () => otherRl(seed, options, log, key));
       }
     }
     for (const [name, options] of Object.entries(SFT_ARMS)) {
-      figures.ablations[name] = await arm(name, log, () => variant(0, options, {}, log, name));
+      figures.ablations[name] = await arm(name, log, () => otherSft(0, options, log, name));
     }
     for (const [name, options] of Object.entries(NORMALIZATIONS)) {
-      figures.ablations[name] = await arm(name, log, () => variant(0, {}, options, log, name));
+      figures.ablations[name] = await arm(name, log, () => otherRl(0, options, log, name));
     }
   }
   const context = await setUp(0);

@@ -1,8 +1,8 @@
 /** One seed of the built-in world through both stages, with controls: the parts of the `atlas` benchmark. */
 import { fileURLToPath } from 'node:url';
 import { loadCheckpoint, reasoningPrompt } from 'search-r3/checkpoint';
-import { atlasCollection, generateAtlas } from 'search-r3/dataset';
-import { SequenceEncoder } from 'search-r3/embed';
+import { atlasCollection, documentId, generateAtlas } from 'search-r3/dataset';
+import { Embedder, SequenceEncoder } from 'search-r3/embed';
 import { bootstrapInterval, RetrieverEvaluation, randomisationTest, scoreRankings } from 'search-r3/evaluate';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, trainingData } from 'search-r3/pipeline';
@@ -75,33 +75,68 @@ export function compare(a, b) {
   );
 }
 
-/** nDCG@10 where the model embeds a reasoning that is not its own for the query: another's, shuffled words, none. */
+/** `texts` with every word where it was but that of the answer's city, which becomes `other`. */
+const withCity = (text, city, other) =>
+  text
+    .split(' ')
+    .map((word) => (word === city ? other : word))
+    .join(' ');
+
+/** All words of all texts, dealt out anew: every text keeps its length. */
+function poolWords(texts, random) {
+  const words = random.shuffle(texts.flatMap((text) => text.split(' ')));
+  let at = 0;
+  return texts.map((text) => {
+    const count = text.split(' ').length;
+    at += count;
+    return words.slice(at - count, at).join(' ');
+  });
+}
+
+/**
+ * nDCG@10 where the model embeds a reasoning that is not its own for the query: another query's, its own words in
+ * another order, words drawn from the reasonings of all queries, its own with another city in place of the answer's
+ * (`follows_other_city`: the same scored by that city's document), none, and the right one, told as the base learned
+ * to tell it.
+ */
 export async function controls(context, policy, reasoned) {
-  const ids = [...context.qrels.keys()];
+  const { collection, qrels, world } = context;
+  const ids = [...qrels.keys()];
   const random = randomStream(context.seed, 'controls');
   const own = ids.map((id) => reasoned.get(id).reasoning);
   // A rotation by a random amount gives every query the reasoning of another one.
   const shift = 1 + random.integer(ids.length - 1);
+  const queries = ids.map((id) => collection.atlas.get(id));
+  const others = queries.map((query) => {
+    const city = random.choice(world.cities.filter((name) => name !== query.city));
+    return { city, document: documentId(city, query.aspect) };
+  });
   const variants = {
-    own,
-    other_query: own.map((_, i) => own[(i + shift) % own.length]),
-    shuffled_words: own.map((text) => random.shuffle(text.split(' ')).join(' ')),
-    empty: own.map(() => ''),
+    own: { texts: own },
+    other_query: { texts: own.map((_, i) => own[(i + shift) % own.length]) },
+    shuffled_words: { texts: own.map((text) => random.shuffle(text.split(' ')).join(' ')) },
+    words_of_all: { texts: poolWords(own, random) },
+    other_city: { texts: own.map((text, i) => withCity(text, queries[i].city, others[i].city)) },
+    empty: { texts: own.map(() => '') },
+    right_chain: { texts: queries.map((query) => query.chain) },
+  };
+  variants.follows_other_city = {
+    texts: variants.other_city.texts,
+    qrels: new Map(ids.map((id, i) => [id, new Map([[others[i].document, 1]])])),
   };
   const { tokenizer, prompts, embedId, config } = policy;
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
-  const { Embedder } = await import('search-r3/embed');
   const embedder = await Embedder.create(policy);
-  const retrieval = new RetrieverEvaluation(embedder, context.collection);
+  const retrieval = new RetrieverEvaluation(embedder, collection);
   const result = {};
-  for (const [name, texts] of Object.entries(variants)) {
+  for (const [name, { texts, qrels: judged = qrels }] of Object.entries(variants)) {
     const sequences = ids.map((id, i) => [
-      ...reasoningPrompt(tokenizer, prompts, context.collection.queries.get(id).text).ids,
+      ...reasoningPrompt(tokenizer, prompts, collection.queries.get(id).text).ids,
       ...tokenizer.encode(texts[i]),
       embedId,
     ]);
     const rankings = await retrieval.search(ids, await encoder.encode(sequences));
-    result[name] = scoreRankings(context.qrels, rankings, ['ndcg@10'])['ndcg@10'].mean;
+    result[name] = scoreRankings(judged, rankings, ['ndcg@10'])['ndcg@10'].mean;
   }
   await retrieval.dispose();
   await embedder.dispose();
