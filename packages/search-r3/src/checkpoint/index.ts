@@ -25,6 +25,7 @@ export {
   type Weights,
   type WeightTensor,
 } from './parameters.js';
+export { PromptCache } from './prompt-cache.js';
 export {
   directPrompt,
   embedTokenId,

@@ -17,7 +17,7 @@ const optionsSchema = z.strictObject({
 export type PromptOptions = z.input<typeof optionsSchema>;
 
 export interface PromptIds {
-  ids: number[];
+  ids: readonly number[];
   /** Part of the text was left out. */
   truncated: boolean;
 }

@@ -3,7 +3,7 @@
  * made from (reasoning, token counts, truncation) comes with it.
  */
 import { z } from 'zod';
-import { directPrompt, type PromptIds, reasoningPrompt } from '../checkpoint/index.js';
+import { PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, validate } from '../run/index.js';
@@ -67,12 +67,14 @@ const optionsSchema = z
 export class Embedder {
   readonly policy: Policy;
   readonly #encoder: SequenceEncoder;
+  readonly #prompts: PromptCache;
   #generator: Promise<Generator> | undefined;
   readonly #threads: number | undefined;
 
   private constructor(policy: Policy, encoder: SequenceEncoder, threads: number | undefined) {
     this.policy = policy;
     this.#encoder = encoder;
+    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
     this.#threads = threads;
   }
 
@@ -115,8 +117,7 @@ export class Embedder {
     role: 'query' | 'document',
     options: EmbedOptions,
   ): Promise<Embedding[]> {
-    const { tokenizer, prompts } = this.policy;
-    const built = eachText(texts, options, (text) => directPrompt(tokenizer, prompts, text, role, limit));
+    const built = eachText(texts, options, (text) => this.#prompts.direct(text, role, limit));
     const matrix = await this.#encode(
       built.map(({ ids }) => ids),
       options,
@@ -134,8 +135,8 @@ export class Embedder {
     { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
     options: EmbedOptions,
   ): Promise<Embedding[]> {
-    const { tokenizer, prompts, embedId, stopIds, config } = this.policy;
-    const built = eachText(texts, options, (text) => reasoningPrompt(tokenizer, prompts, text, limit));
+    const { tokenizer, embedId, stopIds, config } = this.policy;
+    const built = eachText(texts, options, (text) => this.#prompts.reasoning(text, limit));
     const { signal, onToken, onProgress } = options;
     this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
@@ -196,8 +197,8 @@ export class Embedder {
 function eachText(
   texts: readonly string[],
   { nameOf = (index) => `text ${index}` }: EmbedOptions,
-  build: (text: string) => PromptIds,
-): PromptIds[] {
+  build: (text: string) => Readonly<PromptIds>,
+): Readonly<PromptIds>[] {
   return texts.map((text, index) => {
     try {
       return build(text);

@@ -4,6 +4,7 @@
  * on the reasoning and the contrastive term on the embeddings that did better than their group (design section 5).
  */
 import { join } from 'node:path';
+import { PromptCache } from '../checkpoint/index.js';
 import type { AuditReport, Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
@@ -45,6 +46,7 @@ export class RlTrainer implements Trainer {
   readonly #engine: GradientEngine;
   readonly #optimizer: Optimizer;
   readonly #sampler: EpochSampler;
+  readonly #prompts: PromptCache;
   readonly #reference: LogProbabilities | undefined;
 
   private constructor(
@@ -57,6 +59,7 @@ export class RlTrainer implements Trainer {
   ) {
     this.steps = options.steps;
     this.#policy = policy;
+    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
     this.#environment = environment;
     this.#data = data;
     this.#options = options;
@@ -103,7 +106,7 @@ export class RlTrainer implements Trainer {
     const clock = stopwatch();
     const { groups, audit } = await this.#rollouts(index, clock);
     const rollouts = groups.flat();
-    const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index);
+    const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index, this.#prompts);
     const update = await this.#update(index, batch, clock);
     const rewards = rollouts.map(({ reward }) => reward);
     const mean = (values: readonly number[]) =>

@@ -1,6 +1,6 @@
 /** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
 
-import { directPrompt } from '../checkpoint/index.js';
+import { PromptCache } from '../checkpoint/index.js';
 import type { Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import {
@@ -31,6 +31,7 @@ const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
 /**
  * Lays a step out. Rollouts without any influence (masked, or neither advantage nor KL term) are left out of the run of
  * the model and of the metrics of its tokens; in the advantages and in the denominators of the loss they stay.
+ * @param cache prompts of the documents; a trainer keeps one over its steps.
  */
 export function updateBatch(
   policy: Policy,
@@ -38,6 +39,7 @@ export function updateBatch(
   data: Pick<SftData, 'document' | 'negatives'>,
   options: ResolvedRlOptions,
   step: number,
+  cache = new PromptCache(policy.tokenizer, policy.prompts),
 ): UpdateBatch {
   const rollouts = groups.flat();
   const own = advantages(
@@ -86,8 +88,8 @@ export function updateBatch(
   const first = sequences.length;
   for (const id of documents) {
     const limit = { maxTokens: options.maxLength };
-    const prompt = directPrompt(policy.tokenizer, policy.prompts, data.document(id), 'document', limit);
-    sequences.push({ ids: prompt.ids, labels: [], embed: prompt.ids.length - 1 });
+    const { ids } = cache.direct(data.document(id), 'document', limit);
+    sequences.push({ ids, labels: [], embed: ids.length - 1 });
   }
   return {
     request: { ...request, contrastive: { anchors, documents: documents.map((_, i) => first + i) } },

@@ -2,7 +2,7 @@
  * Stage 1: the model learns to produce good embeddings, directly and after its own reasoning, without losing the
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
  */
-import { type Checkpoint, directPrompt, reasoningPrompt } from '../checkpoint/index.js';
+import { type Checkpoint, PromptCache } from '../checkpoint/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
@@ -32,6 +32,7 @@ export class SftTrainer implements Trainer {
   readonly #engine: GradientEngine;
   readonly #optimizer: Optimizer;
   readonly #sampler: EpochSampler;
+  readonly #prompts: PromptCache;
 
   /**
    * Trains `policy` in place. `base` is what it was before and stays: the other side of the KL term.
@@ -47,6 +48,7 @@ export class SftTrainer implements Trainer {
     const { weights, optimization } = options;
     this.steps = options.steps;
     this.#policy = policy;
+    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
     this.#data = data;
     this.#options = options;
     const withKl = weights.kl > 0 && options.reasoning.enabled;
@@ -120,7 +122,7 @@ export class SftTrainer implements Trainer {
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
     const positives = chosen.map((query) => random.choice(positivesOf(query)));
     const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
-    return layOutBatch(this.#policy, this.#data, this.#options, chosen, positives, hard);
+    return layOutBatch(this.#policy, this.#prompts, this.#data, this.#options, chosen, positives, hard);
   }
 }
 
@@ -135,6 +137,7 @@ interface SftBatch {
 /** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
 function layOutBatch(
   policy: Policy,
+  cache: PromptCache,
   data: SftData,
   options: ResolvedSftOptions,
   queries: readonly TrainingQuery[],
@@ -146,7 +149,7 @@ function layOutBatch(
   const limit = { maxTokens: options.maxLength };
   let truncated = 0;
   const direct = (text: string, role: 'query' | 'document'): TrainingSequence => {
-    const prompt = directPrompt(tokenizer, prompts, text, role, limit);
+    const prompt = cache.direct(text, role, limit);
     if (prompt.truncated) truncated++;
     const last = prompt.ids.length - 1;
     const labels: Label[] = [];
@@ -155,7 +158,7 @@ function layOutBatch(
     return { ids: prompt.ids, labels, embed: last };
   };
   const reasoned = (query: TrainingQuery): TrainingSequence => {
-    const prompt = reasoningPrompt(tokenizer, prompts, query.text, limit);
+    const prompt = cache.reasoning(query.text, limit);
     const target = data.targets.get(query.id);
     if (target === undefined) throw new Error(`internal: no reasoning target for query ${query.id}`);
     const ids = [...prompt.ids, ...target, embedId];

@@ -103,7 +103,7 @@ describe('ids', () => {
     // <|embed_token|>: 13 ids and the text.
     expect(directPrompt(words, prompts, '', 'query').ids).toHaveLength(13);
     const text = 'the quick  brown\nfox jumps';
-    const user = (ids: number[]) => words.decode(ids.slice(6, -7));
+    const user = (ids: readonly number[]) => words.decode(ids.slice(6, -7));
     const cut = (maxTokens: number) => directPrompt(words, prompts, text, 'query', { maxTokens });
     expect(cut(18)).toEqual({ ids: directPrompt(words, prompts, text, 'query').ids, truncated: false });
     expect([user(cut(17).ids), cut(17).truncated]).toEqual(['the quick brown fox', true]);

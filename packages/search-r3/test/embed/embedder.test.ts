@@ -4,7 +4,7 @@ import { Embedder, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
 import { makePolicy, parameterFeeds } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase, WORDS } from '../model/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
 
@@ -159,6 +159,17 @@ describe('text that does not fit', () => {
       /maxNewTokens: expected fewer than the 64 positions/,
     );
   });
+});
+
+test('a text is tokenized once, whatever is embedded in between', async () => {
+  const own = await Embedder.create({ ...policy, tokenizer: tokenizer.copy() });
+  const first = await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 });
+  const encode = vi.spyOn(own.policy.tokenizer, 'encode');
+  expect(await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 })).toEqual(first);
+  expect(encode).not.toHaveBeenCalled();
+  await own.embed([LONG], { role: 'document', maxLength: 21 });
+  expect(encode).toHaveBeenCalled();
+  await own.dispose();
 });
 
 test('options are checked: values and names', async () => {

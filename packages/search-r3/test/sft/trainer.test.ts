@@ -205,6 +205,23 @@ test('no hard negative anywhere: no triplet, and nothing breaks', async () => {
   expect(metrics.info_nce).toBeGreaterThan(0.05);
 });
 
+test('a text is tokenized once in a run, however often it is drawn', async () => {
+  const options = merge({ steps: 6, batchSize: 5 });
+  const own = { ...frozenCopy(policy), tokenizer: policy.tokenizer.copy() };
+  const encode = vi.spyOn(own.tokenizer, 'encode');
+  const trainer = new SftTrainer(own, base, VOCABULARY, data, options);
+  await trainer.step(0);
+  const first = encode.mock.calls.map(([text]) => text);
+  // Every query is in every batch: prompted directly and to be reasoned about.
+  const [{ text: longest }] = QUERIES as [{ text: string }];
+  expect(first.filter((prompt) => prompt.includes(longest)).length).toBe(2);
+  encode.mockClear();
+  for (let step = 1; step < 6; step++) await trainer.step(step);
+  await trainer.dispose();
+  const answers = [own.prompts.query.assistant, own.prompts.document.assistant];
+  expect(new Set(encode.mock.calls.map(([text]) => text))).toEqual(new Set(answers));
+});
+
 test('a batch larger than the queries is refused', () => {
   const options = merge({ batchSize: 6 });
   expect(() => new SftTrainer(frozenCopy(policy), base, VOCABULARY, data, options)).toThrow(
