@@ -51,14 +51,19 @@ export class Matcher {
   /** To be called after the last `match`: sizes that are products of symbols. */
   finish(): void {
     for (const { name, dim, size } of this.#products) {
-      const { coefficient, symbols } = factors(dim);
-      const expected = symbols.reduce(
-        (n, symbol) => n * (this.#symbols.get(symbol) ?? Number.NaN),
-        coefficient,
-      );
-      if (!Number.isNaN(expected) && expected !== size)
+      const expected = this.resolve([dim])?.[0];
+      if (expected !== undefined && expected !== size)
         this.#refuse(name, `${dim} = ${expected}`, String(size));
     }
+  }
+
+  /** A declared shape with the sizes that symbols had so far; `undefined` where one had none. */
+  resolve(shape: Shape): number[] | undefined {
+    const sizes = shape.map((dim) => {
+      const { coefficient, symbols } = factors(dim);
+      return symbols.reduce((n, symbol) => n * (this.#symbols.get(symbol) ?? Number.NaN), coefficient);
+    });
+    return sizes.some(Number.isNaN) ? undefined : sizes;
   }
 
   #fits(name: string, dim: Dim, size: number): boolean {
@@ -80,6 +85,12 @@ export class Matcher {
   #refuse(name: string, expected: string, found: string): never {
     throw new FeedError(`${this.#where}: ${name}: expected ${expected}, found ${found}`);
   }
+}
+
+/** A tensor of zeros. */
+export function allocate(dtype: Dtype, shape: readonly number[]): HostTensor {
+  const size = shape.reduce((a, b) => a * b, 1);
+  return { dtype, shape, data: new ARRAY_TYPE[dtype](size) };
 }
 
 /** A float32 tensor. */

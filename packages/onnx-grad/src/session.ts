@@ -4,7 +4,7 @@
  */
 import * as ort from 'onnxruntime-node';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
-import { FeedError, type Feeds, type HostTensor, Matcher, type TensorData } from './host.js';
+import { allocate, FeedError, type Feeds, type HostTensor, Matcher, type TensorData } from './host.js';
 
 export interface SessionOptions {
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
@@ -98,27 +98,30 @@ export class Session implements RunnableSession {
   }
 
   /**
-   * Runs an in-place program (`emit` with `inPlace`): every output is written into the given arrays, without the copy
-   * that the binding otherwise makes of each. An input and an output may share memory where the kernel allows it
-   * (key/value caches).
+   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that
+   * the binding otherwise makes of each. Those that are not given are allocated; their sizes must be those of inputs. An
+   * input and an output may share memory where the kernel allows it (key/value caches). Returns all outputs.
    */
-  async runInPlace(feeds: Feeds, outputs: Feeds): Promise<void> {
+  async runInPlace(feeds: Feeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
     this.#open('runInPlace');
     if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
     const matcher = new Matcher('runInPlace');
     const operands = this.#feeds('runInPlace', feeds, matcher);
     const fetches: Record<string, ort.Tensor | null> = { [SEQUENCE_OUTPUT]: null };
+    const results: Record<string, HostTensor> = {};
     for (const [name, expected] of this.program.outputs) {
-      const output = outputs[name];
+      const shape = matcher.resolve(expected.shape);
+      const output = outputs[name] ?? (shape && allocate(expected.dtype, shape));
       if (output === undefined) throw new FeedError(`runInPlace: expected memory for the output ${name}`);
       matcher.match(name, expected, output);
       fetches[name] = toOrt(output);
+      results[name] = output;
     }
     matcher.finish();
     try {
       await this.#session.run(operands, fetches as ort.InferenceSession.FetchesType);
     } catch (error) {
-      if (error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return;
+      if (error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return results;
       throw error;
     }
     throw new Error(

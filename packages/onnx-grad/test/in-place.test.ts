@@ -1,6 +1,7 @@
 /** Programs that write their outputs into given memory, and caches that share it. */
 import {
   cachedAttention,
+  concat,
   emit,
   FeedError,
   f32,
@@ -53,11 +54,27 @@ test('writes every output into given memory', async () => {
   expect(numbers(outputs.y)).toEqual([0, 0, 0, 0]);
 });
 
-test('refuses memory that is missing or does not fit, and programs emitted otherwise', async () => {
+test('allocates outputs that are not given, where their sizes follow from the inputs', async () => {
+  const graph = product();
+  const y = graph.outputs.get('y') as Value;
+  graph.output('joined', concat([y, y], 0, 'rows'));
+  const session = await start(emit(graph, { inPlace: true }));
+  const feeds = { x: f32(Float32Array.of(1, 2, 3, 0, 1, 0), [2, 3]), w: f32(W, [2, 3]) };
+  await expect(session.runInPlace(feeds)).rejects.toThrow(
+    new FeedError('runInPlace: expected memory for the output joined'),
+  );
+  const joined = f32(new Float32Array(8), [4, 2]);
+  const results = await session.runInPlace(feeds, { joined });
+  expect(Object.keys(results)).toEqual(['y', 'joined']);
+  expect(results.y).toEqual(f32(Float32Array.of(7, -1, 0, 1), [2, 2]));
+  expect(results.joined).toBe(joined);
+  expect(numbers(joined)).toEqual([7, -1, 0, 1, 7, -1, 0, 1]);
+});
+
+test('refuses memory that does not fit, and programs emitted otherwise', async () => {
   const inPlace = await start(emit(product(), { inPlace: true }));
   const feeds = { x: f32(new Float32Array(6), [2, 3]), w: f32(W, [2, 3]) };
   const run = (outputs: Record<string, HostTensor>) => inPlace.runInPlace(feeds, outputs);
-  await expect(run({})).rejects.toThrow(new FeedError('runInPlace: expected memory for the output y'));
   await expect(run({ y: f32(new Float32Array(6), [3, 2]) })).rejects.toThrow(
     new FeedError('runInPlace: y: expected [B = 2, 2], found [3, 2]'),
   );

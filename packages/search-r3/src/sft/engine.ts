@@ -3,7 +3,7 @@
  * is embedded in pieces, the contrastive term gives the gradient of each embedding, and each piece is back-propagated
  * with it (Gao et al. 2021, arXiv 2101.06983): the same numbers, in bounded memory.
  */
-import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
+import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { GradientAccumulator } from 'onnx-grad/optim';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { embeddingProgram, ropeTables } from '../model/index.js';
@@ -44,7 +44,7 @@ export interface StepRequest {
 
 export interface StepGradients {
   loss: number;
-  /** By parameter name, shaped like the parameters. */
+  /** By parameter name, shaped like the parameters. They are the engine's own arrays: valid until the next `compute`. */
   gradients: ReadonlyMap<string, Float32Array>;
   /** By sequence, per label: -log p (imitation) or log p at the temperature (policy gradient). */
   labelValues: Float32Array[];
@@ -61,6 +61,9 @@ export class GradientEngine {
   readonly #parameters: Parameters;
   readonly #base: Parameters;
   readonly #sessions = new Map<string, Promise<Session>>();
+  /** Where every run writes its gradients, allocated by the first one. */
+  #gradients: Record<string, HostTensor> = {};
+  readonly #accumulator = new GradientAccumulator();
 
   /** `base` holds the parameters of `options.baseKl.base` by their plain names. */
   constructor(config: ModelConfig, parameters: Parameters, options: EngineOptions, base: Parameters = {}) {
@@ -91,12 +94,12 @@ export class GradientEngine {
     const contrastive = request.contrastive
       ? contrastiveFeeds(request.contrastive, (sequence) => piece.embedding(sequence))
       : { embedding_gradients: this.#zeros(piece.embeds) };
-    const results = await session.run({ ...piece.feeds, ...contrastive });
+    const results = await this.#run(session, { ...piece.feeds, ...contrastive });
     const labelValues: Float32Array[] = [];
     piece.collect(results, labelValues);
     return {
       loss: scalar(results.loss),
-      gradients: this.#gradients(results),
+      gradients: this.#byParameter(),
       labelValues,
       kl: piece.klSum(results),
       infoNceLosses: inGraph ? floats(results.info_nce_losses) : new Float32Array(),
@@ -135,7 +138,8 @@ export class GradientEngine {
       tripletLosses = floats(results.triplet_losses);
     }
     const session = await this.#training(1, 'given');
-    const accumulator = new GradientAccumulator();
+    const accumulator = this.#accumulator;
+    accumulator.reset();
     const labelValues: Float32Array[] = [];
     let kl = 0;
     for (const chunk of chunks) {
@@ -147,7 +151,7 @@ export class GradientEngine {
         if (gradient !== undefined)
           (given.data as Float32Array).set(gradient, piece.embedding(member) * width);
       }
-      const results = await session.run({ ...piece.feeds, embedding_gradients: given });
+      const results = await this.#run(session, { ...piece.feeds, embedding_gradients: given });
       const embeddings = floats(results.embeddings);
       for (let i = 0; i < embeddings.length; i++) {
         surrogate += (embeddings[i] as number) * ((given.data as Float32Array)[i] as number);
@@ -156,7 +160,7 @@ export class GradientEngine {
       total += scalar(results.loss) - surrogate;
       kl += piece.klSum(results);
       piece.collect(results, labelValues);
-      accumulator.add(this.#gradients(results), 1);
+      accumulator.add(this.#byParameter(), 1);
     }
     return { loss: total, gradients: accumulator.result(), labelValues, kl, infoNceLosses, tripletLosses };
   }
@@ -190,9 +194,18 @@ export class GradientEngine {
     return new Piece(request, groups, this.#options, this.#config);
   }
 
-  #gradients(results: Record<string, HostTensor>): Map<string, Float32Array> {
+  /** Runs a training program; its gradients overwrite those of the run before. */
+  async #run(session: Session, feeds: Record<string, HostTensor>): Promise<Record<string, HostTensor>> {
+    const results = await session.runInPlace(feeds, this.#gradients);
+    const names = Object.keys(this.#parameters).map(gradientName);
+    this.#gradients = Object.fromEntries(names.map((name) => [name, results[name] as HostTensor]));
+    return results;
+  }
+
+  /** The gradients of the last run. */
+  #byParameter(): Map<string, Float32Array> {
     const names = Object.keys(this.#parameters);
-    return new Map(names.map((name) => [name, floats(results[gradientName(name)])]));
+    return new Map(names.map((name) => [name, floats(this.#gradients[gradientName(name)])]));
   }
 
   #zeros(rows: number): HostTensor {
@@ -207,7 +220,7 @@ export class GradientEngine {
     );
   }
 
-  #session(key: string, build: () => ReturnType<typeof trainingProgram>): Promise<Session> {
+  #session(key: string, build: () => Program): Promise<Session> {
     const known = this.#sessions.get(key);
     if (known !== undefined) return known;
     const { threads } = this.#options;

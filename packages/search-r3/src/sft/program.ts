@@ -74,7 +74,10 @@ function hiddenStates(
   return parts.length === 1 ? (parts[0] as Value) : concat(parts, 0, 'rows');
 }
 
-/** Loss and gradients. Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every parameter. */
+/**
+ * Loss and gradients, to be run in place: the gradients are as large as the model, and a copy of each would be made.
+ * Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every parameter.
+ */
 export function trainingProgram(config: ModelConfig, options: TrainingProgramOptions): Program {
   const graph = new Graph();
   const parameters = parameterInputs(graph, config);
@@ -127,7 +130,7 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
   for (const [i, gradient] of gradients(loss, [...parameters.values()]).entries()) {
     graph.output(gradientName(names[i] as string), gradient);
   }
-  return emit(graph);
+  return emit(graph, { inPlace: true });
 }
 
 /** The contrastive term alone: `embeddings` [embeds, width] -> `loss`, its outputs, and `embedding_gradients`. */

@@ -66,7 +66,9 @@ async function train(
         data.map((value, i) => value - (before.get(name)?.[i] as number)),
       ]),
     );
-    steps.push({ result, changes, norm: gradientNorm, rate: learningRate });
+    // The engine's next step overwrites its gradients.
+    const gradients = new Map([...result.gradients].map(([name, gradient]) => [name, gradient.slice()]));
+    steps.push({ result: { ...result, gradients }, changes, norm: gradientNorm, rate: learningRate });
   }
   return steps;
 }
