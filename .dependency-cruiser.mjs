@@ -20,6 +20,7 @@ const ROOMS = [
   'pretrain',
   'rl',
   'pipeline',
+  'api',
   'store',
   'cluster',
   'serve',

@@ -1,1 +1,21 @@
-export const VERSION = '0.1.0';
+/**
+ * Retrieval by language models that think before they embed. This is what most programs need: load a model, embed, index
+ * and search with it, train one, evaluate it. The rooms below (`search-r3/rl`, `search-r3/environment`, ...) are public
+ * too, for research that takes the parts and puts them together otherwise.
+ *
+ * @packageDocumentation
+ */
+export * from './api/index.js';
+export {
+  type Collection,
+  type Document,
+  loadBeir,
+  type Qrels,
+  type Query,
+  type SaveBeirOptions,
+  saveBeir,
+} from './dataset/index.js';
+export type { Embedding, EmbedOptions } from './embed/index.js';
+export type { FinishedEvaluation, Stage, StageResult, TrainResult } from './pipeline/index.js';
+export { InputError, type InputProblem, InterruptedError, type ProgressEvent } from './run/index.js';
+export type { IndexedDocument } from './vectors/index.js';

@@ -36,6 +36,36 @@ export function parseCount(text: string): number {
   return value;
 }
 
+/** Parses an option's value as a whole number. */
+export function parseWhole(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError('expected a whole number');
+  }
+  return value;
+}
+
+/** How texts are embedded, for the commands that embed any. */
+export interface EmbeddingFlags {
+  strict?: boolean;
+  maxLength: number;
+}
+
+/** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
+export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
+  const reasoned = texts !== 'documents';
+  const longest = new Option(
+    '--max-length <tokens>',
+    `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take`,
+  );
+  command
+    .addOption(new Option('--strict', `refuse ${texts} that do not fit instead of cutting them`))
+    .addOption(longest.argParser(parseCount).default(512));
+  if (!reasoned) return command;
+  const reasoning = new Option('--max-new-tokens <n>', 'length limit of the reasoning');
+  return command.addOption(reasoning.argParser(parseCount).default(44));
+}
+
 /** A flag that stands for a key of the config. */
 export interface ConfigFlag {
   /** As on the command line, for example `--steps`. */
@@ -48,13 +78,22 @@ export interface ConfigFlag {
 
 const configFlags = new WeakMap<Command, ConfigFlag[]>();
 
-/** Adds a flag that sets `key` of the config; the config's schema checks its value. */
+/**
+ * Adds a flag that sets `key` of the config; the config's schema checks its value. A flag that takes several values
+ * takes them separated by spaces or commas.
+ */
 export function configFlag(command: Command, flags: string, description: string, key: string): Command {
   const option = new Option(flags, description);
+  if (option.variadic) option.argParser(withoutCommas);
   command.addOption(option);
   const flag = option.long ?? option.short ?? flags;
   configFlags.set(command, [...configFlagsOf(command), { flag, name: option.attributeName(), key }]);
   return command;
+}
+
+function withoutCommas(value: string, before: readonly string[] = []): string[] {
+  const names = value.split(',').map((name) => name.trim());
+  return [...before, ...names.filter((name) => name !== '')];
 }
 
 /** The config flags of a command, in the order they were added. */

@@ -2,8 +2,8 @@
  * The program: its commands, and how it ends. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input,
  * 130 interrupted.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { VERSION } from '../api/version.js';
 import { InputError, InterruptedError } from '../run/errors.js';
 import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
 import { commands } from './commands/index.js';
@@ -16,7 +16,7 @@ export const EXIT = { ok: 0, failure: 1, input: 2, interrupted: INTERRUPTED_EXIT
 export function buildProgram(factories: readonly (() => Command)[] = commands): Command {
   const program = new Command('search-r3')
     .description('Language models that think before they embed: training, evaluation, indexing and search.')
-    .version(version())
+    .version(VERSION)
     .helpCommand(false);
   for (const factory of factories) program.addCommand(factory());
   examples(program, [
@@ -73,8 +73,3 @@ function report(error: unknown, stderr: TextStream): number {
 }
 
 const oneLine = (text: string) => text.replaceAll(/\s*\n\s*/g, ' ');
-
-function version(): string {
-  const manifest = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version;
-}

@@ -1,7 +1,7 @@
 /** `search-r3 demo`: the built-in world through both stages, in minutes, with a table and a report. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { examples, outputOf, withOutput } from '../options.js';
+import { examples, outputOf, parseCount, parseWhole, withOutput } from '../options.js';
 
 interface Flags {
   out: string;
@@ -10,19 +10,6 @@ interface Flags {
   rlSteps?: number;
   queries?: number;
   base?: string;
-}
-
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new InvalidArgumentError('expected a whole number of at least 1');
-  return value;
-}
-
-function seed(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value)) throw new InvalidArgumentError('expected a whole number');
-  return value;
 }
 
 export function demoCommand(): Command {
@@ -34,10 +21,10 @@ export function demoCommand(): Command {
     .addOption(
       new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'),
     )
-    .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(seed).default(0))
-    .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(count))
-    .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(count))
-    .addOption(new Option('--queries <n>', 'held-out queries').argParser(count))
+    .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(parseWhole).default(0))
+    .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(parseCount))
+    .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(parseCount))
+    .addOption(new Option('--queries <n>', 'held-out queries').argParser(parseCount))
     .addOption(new Option('--base <folder>', 'base model instead of the one of the package'));
   withOutput(command);
   examples(command, [

@@ -1,15 +1,13 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { examples, outputOf, parseCount, withOutput } from '../options.js';
+import { type EmbeddingFlags, examples, outputOf, withEmbedding, withOutput } from '../options.js';
 
-interface Flags {
+interface Flags extends EmbeddingFlags {
   model: string;
   file?: string;
   role: 'query' | 'document';
   reasoning?: boolean;
-  strict?: boolean;
-  maxLength: number;
   maxNewTokens: number;
 }
 
@@ -22,16 +20,8 @@ export function embedCommand(): Command {
     .addOption(
       new Option('--role <role>', 'what the texts are').choices(['query', 'document']).default('query'),
     )
-    .addOption(new Option('--reasoning', 'let the model reason before it embeds; for queries'))
-    .addOption(new Option('--strict', 'refuse texts that do not fit instead of cutting them'))
-    .addOption(
-      new Option('--max-length <tokens>', 'longest prompt, reasoning aside')
-        .argParser(parseCount)
-        .default(512),
-    )
-    .addOption(
-      new Option('--max-new-tokens <n>', 'length limit of the reasoning').argParser(parseCount).default(44),
-    );
+    .addOption(new Option('--reasoning', 'let the model reason before it embeds; for queries'));
+  withEmbedding(command, 'texts');
   withOutput(command);
   examples(command, [
     {
@@ -49,14 +39,14 @@ export function embedCommand(): Command {
     const output = outputOf(command);
     const { readTexts } = await import('../texts.js');
     const texts = await readTexts(args, flags.file);
-    const { loadPolicy, partProgress } = await import('../../pipeline/index.js');
-    const { Embedder } = await import('../../embed/index.js');
-    const embedder = await Embedder.create(await loadPolicy(flags.model));
+    const { loadRetriever } = await import('../../api/index.js');
+    const { partProgress } = await import('../../pipeline/index.js');
+    const retriever = await loadRetriever(flags.model, { thread: 'current' });
     const progress = await output.progress();
     const report = partProgress(progress);
     try {
       const embedded = await untilStopped(output, (signal) =>
-        embedder.embed(
+        retriever.embed(
           texts.map(({ text }) => text),
           {
             role: flags.role,
@@ -78,7 +68,7 @@ export function embedCommand(): Command {
       }));
       output.result(rows, () => rows.map((row) => JSON.stringify(row)).join('\n'));
     } finally {
-      await embedder.dispose();
+      await retriever.dispose();
     }
   });
 }

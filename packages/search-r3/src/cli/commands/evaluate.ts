@@ -20,7 +20,7 @@ export function evaluateCommand(): Command {
   configFlag(
     command,
     '--systems <name...>',
-    'any of bm25, direct, reasoned, hybrid, hybrid_reasoned (default: all)',
+    'any of bm25, direct, reasoned, hybrid, hybrid_reasoned, separated by spaces or commas (default: all)',
     'evaluate.systems',
   );
   configFlag(command, '--queries <n>', 'only the first so many judged queries', 'evaluate.queries');
@@ -50,7 +50,7 @@ export function evaluateCommand(): Command {
       does: 'With the settings the model was trained with; rankings for trec_eval in runs/trec.',
     },
     {
-      command: 'evaluate --model runs/demo/model --data atlas --systems direct reasoned --json',
+      command: 'evaluate --model runs/demo/model --data atlas --systems direct,reasoned --json',
       does: 'Two systems in the built-in world, by kind of query too, as JSON.',
     },
   ]);

@@ -1,15 +1,13 @@
 /** `search-r3 index`: the documents of a collection as vectors, ready to be searched. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { examples, outputOf, parseCount, withOutput } from '../options.js';
+import { type EmbeddingFlags, examples, outputOf, withEmbedding, withOutput } from '../options.js';
 
-interface Flags {
+interface Flags extends EmbeddingFlags {
   model: string;
   data: string;
   out: string;
   overwrite?: boolean;
-  strict?: boolean;
-  maxLength: number;
 }
 
 export function indexCommand(): Command {
@@ -18,9 +16,8 @@ export function indexCommand(): Command {
     .requiredOption('-m, --model <folder>', 'model of sft, rl or train; the index remembers it')
     .requiredOption('-d, --data <folder>', 'BEIR folder, or atlas for the built-in world')
     .requiredOption('-o, --out <folder>', 'folder of the index')
-    .addOption(new Option('--overwrite', 'replace the index in the folder'))
-    .addOption(new Option('--strict', 'refuse documents that do not fit instead of cutting them'))
-    .addOption(new Option('--max-length <tokens>', 'longest prompt').argParser(parseCount).default(512));
+    .addOption(new Option('--overwrite', 'replace the index in the folder'));
+  withEmbedding(command, 'documents');
   withOutput(command);
   examples(command, [
     {
@@ -29,17 +26,31 @@ export function indexCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const flags = command.opts<Flags>();
+    const { model, data, out, overwrite = false, strict = false, maxLength } = command.opts<Flags>();
     const output = outputOf(command);
-    const { indexCollection } = await import('../../pipeline/index.js');
+    const { loadRetriever } = await import('../../api/index.js');
+    const { partProgress } = await import('../../pipeline/index.js');
+    const retriever = await loadRetriever(model, { thread: 'current' });
     const progress = await output.progress();
-    const summary = await untilStopped(output, (signal) =>
-      indexCollection({ ...flags, progress, signal }),
-    ).finally(() => progress.close());
-    output.result(
-      summary,
-      () =>
-        `${summary.index}: ${summary.documents} documents, dimension ${summary.dimension}, ${summary.truncated} cut to fit`,
-    );
+    const report = partProgress(progress);
+    try {
+      const summary = await untilStopped(output, (signal) =>
+        retriever.index(data, {
+          out,
+          overwrite,
+          strict,
+          maxLength,
+          signal,
+          onProgress: (done, total) => report({ part: 'documents', done, total }),
+        }),
+      ).finally(() => progress.close());
+      output.result(
+        summary,
+        () =>
+          `${summary.index}: ${summary.documents} documents, dimension ${summary.dimension}, ${summary.truncated} cut to fit`,
+      );
+    } finally {
+      await retriever.dispose();
+    }
   });
 }

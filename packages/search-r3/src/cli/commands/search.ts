@@ -1,16 +1,21 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
 import { Command, Option } from 'commander';
-import type { FoundDocuments } from '../../pipeline/index.js';
+import type { FoundDocuments } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
-import { examples, outputOf, parseCount, withOutput } from '../options.js';
+import {
+  type EmbeddingFlags,
+  examples,
+  outputOf,
+  parseCount,
+  withEmbedding,
+  withOutput,
+} from '../options.js';
 
-interface Flags {
+interface Flags extends EmbeddingFlags {
   model: string;
   index: string;
   reasoning: boolean;
   k: number;
-  strict?: boolean;
-  maxLength: number;
   maxNewTokens: number;
 }
 
@@ -25,16 +30,8 @@ export function searchCommand(): Command {
     .requiredOption('-i, --index <folder>', 'folder of the index')
     .addOption(new Option('--reasoning', 'let the model reason before it embeds').default(true))
     .addOption(new Option('--no-reasoning', 'embed the query at once'))
-    .addOption(new Option('-k <n>', 'documents per query').argParser(parseCount).default(10))
-    .addOption(new Option('--strict', 'refuse queries that do not fit instead of cutting them'))
-    .addOption(
-      new Option('--max-length <tokens>', 'longest prompt, reasoning aside')
-        .argParser(parseCount)
-        .default(512),
-    )
-    .addOption(
-      new Option('--max-new-tokens <n>', 'length limit of the reasoning').argParser(parseCount).default(44),
-    );
+    .addOption(new Option('-k <n>', 'documents per query').argParser(parseCount).default(10));
+  withEmbedding(command, 'queries');
   withOutput(command);
   examples(command, [
     {
@@ -48,11 +45,27 @@ export function searchCommand(): Command {
     },
   ]);
   return command.action(async (queries: string[]) => {
-    const flags = command.opts<Flags>();
+    const {
+      model,
+      index: folder,
+      strict = false,
+      k,
+      reasoning,
+      maxLength,
+      maxNewTokens,
+    } = command.opts<Flags>();
     const output = outputOf(command);
-    const { searchIndex } = await import('../../pipeline/index.js');
-    const found = await untilStopped(output, (signal) => searchIndex({ ...flags, queries, signal }));
-    output.result(found, () => found.map(describe).join('\n\n'));
+    const { loadRetriever } = await import('../../api/index.js');
+    const retriever = await loadRetriever(model, { thread: 'current' });
+    try {
+      const index = await retriever.open(folder);
+      const found = await untilStopped(output, (signal) =>
+        index.search(queries, { k, reasoning, strict, maxLength, maxNewTokens, signal }),
+      );
+      output.result(found, () => found.map(describe).join('\n\n'));
+    } finally {
+      await retriever.dispose();
+    }
   });
 }
 

@@ -1,0 +1,12 @@
+export * from './calls.js';
+export type {
+  EvaluateConfig,
+  EvaluateOptions,
+  PretrainConfig,
+  RlConfig,
+  SftConfig,
+  TrainConfig,
+  TrainOptions,
+} from './jobs.js';
+export type * from './types.js';
+export { VERSION } from './version.js';

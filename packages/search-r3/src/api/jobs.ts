@@ -1,0 +1,91 @@
+/** Training and evaluation as typed calls: the commands of the same names, with their settings as an object. */
+import type { z } from 'zod';
+import * as pipeline from '../pipeline/index.js';
+import { InterruptedError, type ProgressEvent, validate } from '../run/index.js';
+import type { ThreadOptions } from './types.js';
+
+/** Settings of `train`, by the names of the command's YAML file; everything but `data` and `out` has a default. */
+export type TrainConfig = z.input<typeof pipeline.trainSettings>;
+/** Settings of `pretrain`. */
+export type PretrainConfig = z.input<typeof pipeline.pretrainSettings>;
+/** Settings of stage 1 alone. */
+export type SftConfig = z.input<typeof pipeline.sftSettings>;
+/** Settings of stage 2 alone. */
+export type RlConfig = z.input<typeof pipeline.rlSettings>;
+/** Settings of `evaluate`. */
+export type EvaluateConfig = z.input<typeof pipeline.evaluateSettings>;
+
+export interface EvaluateOptions extends ThreadOptions {
+  /** Aborted, the work ends with an `InterruptedError`; training finishes and saves its step first. */
+  signal?: AbortSignal;
+  /** Called with every finished step: its metrics, the rate and the remaining time. */
+  onProgress?: (event: ProgressEvent) => void;
+}
+
+export interface TrainOptions extends EvaluateOptions {
+  /** Go on where the run in the folder stands. Default false. */
+  resume?: boolean;
+  /** Replace the run in the folder. Default false. */
+  overwrite?: boolean;
+  /** Called with what is going on, for people. */
+  onNote?: (text: string) => void;
+}
+
+/** What a job is given and what it gives. */
+export interface Jobs {
+  train: { config: TrainConfig; result: pipeline.TrainResult };
+  pretrain: { config: PretrainConfig; result: pipeline.StageResult };
+  sft: { config: SftConfig; result: pipeline.StageResult };
+  rl: { config: RlConfig; result: pipeline.StageResult };
+  evaluate: { config: EvaluateConfig; result: pipeline.FinishedEvaluation };
+}
+
+export type JobName = keyof Jobs;
+type JobOptions = Omit<TrainOptions, 'thread'>;
+
+const jobs: {
+  [J in JobName]: (config: unknown, options: pipeline.RunOptions) => Promise<Jobs[J]['result']>;
+} = {
+  train: job(pipeline.trainSettings, pipeline.train),
+  pretrain: job(pipeline.pretrainSettings, pipeline.pretrain),
+  sft: job(pipeline.sftSettings, pipeline.sft),
+  rl: job(pipeline.rlSettings, pipeline.rl),
+  evaluate: job(pipeline.evaluateSettings, pipeline.evaluateModel),
+};
+
+function job<S, T>(schema: z.ZodType<S>, work: (settings: S, options: pipeline.RunOptions) => Promise<T>) {
+  return async (config: unknown, options: pipeline.RunOptions): Promise<T> =>
+    work(validate(schema, config, 'settings'), options);
+}
+
+/** Runs a job in this thread. */
+export async function runJob<J extends JobName>(
+  name: J,
+  config: Jobs[J]['config'],
+  { onProgress, signal, ...options }: JobOptions = {},
+): Promise<Jobs[J]['result']> {
+  const stop = interruption(signal);
+  try {
+    return await jobs[name](config, {
+      ...options,
+      ...(onProgress && { progress: { report: onProgress } }),
+      ...(stop && { signal: stop.signal }),
+    });
+  } finally {
+    stop?.dispose();
+  }
+}
+
+/** Whatever the reason of the caller's abort, what it leads to is an `InterruptedError`. */
+function interruption(signal: AbortSignal | undefined): { signal: AbortSignal; dispose(): void } | undefined {
+  if (signal === undefined) return undefined;
+  const controller = new AbortController();
+  const abort = () =>
+    controller.abort(new InterruptedError('stopped by the caller', { cause: signal.reason }));
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  return {
+    signal: controller.signal,
+    dispose: () => signal.removeEventListener('abort', abort),
+  };
+}

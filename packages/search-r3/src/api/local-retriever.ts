@@ -1,0 +1,183 @@
+/** The retriever in the thread it is called in. */
+import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
+import { documentText } from '../dataset/index.js';
+import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
+import { matrixOf } from '../evaluate/index.js';
+import type { Policy } from '../model/index.js';
+import { loadDocuments, loadPolicy } from '../pipeline/index.js';
+import { assertVacant, InputError } from '../run/index.js';
+import {
+  assertCompatible,
+  type IndexedDocument,
+  type IndexFingerprint,
+  openIndex,
+  readManifest,
+  type SavedIndex,
+  saveIndex,
+} from '../vectors/index.js';
+import type {
+  FoundDocuments,
+  IndexOptions,
+  IndexSummary,
+  Retriever,
+  SearchIndex,
+  SearchOptions,
+} from './types.js';
+
+/** Documents embedded at once: a bound on the token ids held. */
+const PIECE = 1024;
+
+export class LocalRetriever implements Retriever {
+  readonly #policy: Policy;
+  readonly #embedder: Embedder;
+  readonly #threads: { threads?: number };
+  readonly #opened = new Set<LocalIndex>();
+  #fingerprint: IndexFingerprint | undefined;
+
+  private constructor(policy: Policy, embedder: Embedder, threads: { threads?: number }) {
+    this.#policy = policy;
+    this.#embedder = embedder;
+    this.#threads = threads;
+  }
+
+  /** @throws InputError where the folder holds no model, or one that was never made a retriever. */
+  static async load(folder: string, threads: { threads?: number } = {}): Promise<LocalRetriever> {
+    const policy = await loadPolicy(folder);
+    return new LocalRetriever(policy, await Embedder.create(policy, threads), threads);
+  }
+
+  get dimension(): number {
+    return this.#embedder.dimension;
+  }
+
+  embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
+    return this.#embedder.embed(texts, options);
+  }
+
+  async index(source: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
+    const { out, overwrite = false, onProgress, ...how } = options;
+    // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
+    if (overwrite) await readManifest(out);
+    else await assertVacant(out);
+    const documents: readonly IndexedDocument[] =
+      typeof source === 'string'
+        ? (await loadDocuments(source)).map((document) => ({ ...document }))
+        : source;
+    refuseRepeated(documents);
+    const embedded: Embedding[] = [];
+    for (let at = 0; at < documents.length; at += PIECE) {
+      const piece = documents.slice(at, at + PIECE);
+      const vectors = await this.embed(piece.map(textOf), {
+        ...how,
+        role: 'document',
+        nameOf: (i) => `document ${piece[i]?.id}`,
+        onProgress: (done) => onProgress?.(at + done, documents.length),
+      });
+      for (const embedding of vectors) embedded.push(embedding);
+    }
+    const { dimension } = this;
+    const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint: this.#identity() };
+    await saveIndex(out, { ...contents, documents }, { overwrite });
+    const truncated = embedded.filter((embedding) => embedding.truncated).length;
+    return { index: out, documents: documents.length, dimension, truncated };
+  }
+
+  async open(folder: string): Promise<LocalIndex> {
+    const model = { ...this.#identity(), dimension: this.dimension };
+    assertCompatible(await readManifest(folder), model, folder);
+    const index = new LocalIndex(this.#embedder, await openIndex(folder, this.#threads), () =>
+      this.#opened.delete(index),
+    );
+    this.#opened.add(index);
+    return index;
+  }
+
+  async dispose(): Promise<void> {
+    for (const index of [...this.#opened]) await index.dispose();
+    await this.#embedder.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  /** Reads all weights: made when it is first asked for. */
+  #identity(): IndexFingerprint {
+    this.#fingerprint ??= {
+      checkpoint: checkpointFingerprint(this.#policy),
+      prompts: promptsFingerprint(this.#policy.prompts),
+    };
+    return this.#fingerprint;
+  }
+}
+
+/** An index and the embedder of the model that made it. */
+export class LocalIndex implements SearchIndex {
+  readonly #embedder: Embedder;
+  readonly #saved: SavedIndex;
+  readonly #onDispose: () => void;
+  #disposal: Promise<void> | undefined;
+
+  /** Use `Retriever.open`. */
+  constructor(embedder: Embedder, saved: SavedIndex, onDispose: () => void) {
+    this.#embedder = embedder;
+    this.#saved = saved;
+    this.#onDispose = onDispose;
+  }
+
+  get size(): number {
+    return this.#saved.manifest.count;
+  }
+
+  async search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
+    const { k = 10, ...how } = options;
+    if (!Number.isSafeInteger(k) || k < 1) {
+      const expected = 'a whole number of at least 1';
+      throw new InputError({ source: 'search options', field: 'k', expected, found: String(k) });
+    }
+    const embedded = await this.#embedder.embed(queries, {
+      reasoning: true,
+      nameOf: (i) => `query ${JSON.stringify(queries[i])}`,
+      ...how,
+      role: 'query',
+    });
+    const found = await this.#saved.search(matrixOf(embedded, this.#embedder.dimension), k);
+    return embedded.map(({ truncated, reasoning, completed }, i) => ({
+      query: queries[i] as string,
+      truncated,
+      reasoning: reasoning ?? null,
+      completed: completed ?? null,
+      results: (found[i] ?? []).map(({ document, score }, place) => ({
+        ...document,
+        rank: place + 1,
+        score,
+      })),
+    }));
+  }
+
+  async dispose(): Promise<void> {
+    this.#onDispose();
+    this.#disposal ??= this.#saved.dispose();
+    await this.#disposal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+const textOf = ({ id, title, text }: IndexedDocument): string =>
+  documentText({ id, text, ...(title !== undefined && { title }) });
+
+/** Told before the work; the writer of the index checks everything else. */
+function refuseRepeated(documents: readonly { id: string }[]): void {
+  const rows = new Map<string, number>();
+  for (const [row, { id }] of documents.entries()) {
+    const first = rows.get(id);
+    if (first !== undefined) {
+      const found = `"${id}" again, which is documents[${first}]`;
+      throw new InputError({ source: `documents[${row}]`, field: 'id', expected: 'a new id', found });
+    }
+    rows.set(id, row);
+  }
+}

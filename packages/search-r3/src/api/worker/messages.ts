@@ -1,0 +1,113 @@
+/** What the thread of a retriever or a job is told and what it answers, and how errors keep their types on the way. */
+import { FeedError } from 'onnx-grad';
+import type { Embedding, EmbedOptions } from '../../embed/index.js';
+import { InputError, type InputProblem, InterruptedError } from '../../run/index.js';
+import type { IndexedDocument } from '../../vectors/index.js';
+import type { JobName, Jobs, TrainOptions } from '../jobs.js';
+import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from '../types.js';
+
+/** Options as they are given: with functions, which stay where they are, and a signal. */
+type Options = object;
+
+/** Everything the thread does. */
+export interface Operations {
+  load: { argument: string; options: { threads?: number }; result: { dimension: number } };
+  /** With the names of the texts in errors, where the caller has given some. */
+  embed: {
+    argument: { texts: readonly string[]; names?: readonly string[] };
+    options: Omit<EmbedOptions, 'nameOf'>;
+    result: Embedding[];
+  };
+  index: { argument: string | readonly IndexedDocument[]; options: IndexOptions; result: IndexSummary };
+  /** The number of the index, by which it is searched, and its size. */
+  open: { argument: string; options: Options; result: { number: number; size: number } };
+  search: {
+    argument: { number: number; queries: readonly string[] };
+    options: SearchOptions;
+    result: FoundDocuments[];
+  };
+  close: { argument: number; options: Options; result: undefined };
+  job: {
+    argument: { [J in JobName]: { name: J; config: Jobs[J]['config'] } }[JobName];
+    options: Omit<TrainOptions, 'thread'>;
+    result: Jobs[JobName]['result'];
+  };
+  dispose: { argument: undefined; options: Options; result: undefined };
+}
+
+export type OperationName = keyof Operations;
+
+export type Call = {
+  [Name in OperationName]: {
+    readonly kind: 'call';
+    readonly id: number;
+    readonly name: Name;
+    readonly argument: Operations[Name]['argument'];
+    readonly options: PortableOptions;
+  };
+}[OperationName];
+
+export type ToThread = Call | { readonly kind: 'abort'; readonly id: number };
+
+export type FromThread =
+  | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: CarriedError }
+  | {
+      readonly kind: 'event';
+      readonly id: number;
+      readonly callback: string;
+      readonly values: readonly unknown[];
+    };
+
+/** Options without what can not be sent: functions by name only. */
+export interface PortableOptions {
+  readonly values: Record<string, unknown>;
+  readonly callbacks: readonly string[];
+  readonly abortable: boolean;
+  readonly aborted: boolean;
+}
+
+export function portable(options: Options): PortableOptions {
+  const values: Record<string, unknown> = {};
+  const callbacks: string[] = [];
+  let signal: AbortSignal | undefined;
+  for (const [key, value] of Object.entries(options)) {
+    if (typeof value === 'function') callbacks.push(key);
+    else if (value instanceof AbortSignal) signal = value;
+    else values[key] = value;
+  }
+  return { values, callbacks, abortable: signal !== undefined, aborted: signal?.aborted ?? false };
+}
+
+/** Structured cloning forgets the class of an error. */
+export interface CarriedError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  /** Of an `InputError`. */
+  readonly problem?: InputProblem;
+  /** Of an error of the operating system: `code`, `syscall`, `path` and the like. */
+  readonly system?: Record<string, unknown>;
+}
+
+export function carry(thrown: unknown): CarriedError {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const { name, message, stack } = error;
+  if (error instanceof InputError) return { name, message, stack, problem: error.problem };
+  return 'syscall' in error ? { name, message, stack, system: { ...error } } : { name, message, stack };
+}
+
+const ERROR_TYPE = new Map<string, new (message: string) => Error>([
+  ['InterruptedError', InterruptedError],
+  ['FeedError', FeedError],
+  ['RangeError', RangeError],
+  ['TypeError', TypeError],
+]);
+
+/** The error as it was thrown, with the stack of the thread it comes from. */
+export function revive({ name, message, stack, problem, system }: CarriedError): Error {
+  const error =
+    problem === undefined ? new (ERROR_TYPE.get(name) ?? Error)(message) : new InputError(problem);
+  if (stack !== undefined) error.stack = stack;
+  return Object.assign(error, system);
+}

@@ -1,0 +1,268 @@
+/**
+ * The retriever in its own thread and in this one: the same vectors and rankings, checked against the embedder and a
+ * brute-force ranking; errors, aborts, callbacks and disposal across the thread.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type EventLoopUtilization, performance } from 'node:perf_hooks';
+import {
+  type FoundDocuments,
+  InputError,
+  InterruptedError,
+  loadRetriever,
+  type Retriever,
+  VERSION,
+} from 'search-r3';
+import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import { Embedder } from 'search-r3/embed';
+import { makePolicy } from 'search-r3/model';
+import { ATLAS_BASE } from 'search-r3/pipeline';
+import { ATLAS_PROMPTS } from 'search-r3/pretrain';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import manifest from '../../package.json' with { type: 'json' };
+import { tinyCollection, tinyPolicy, writeCollection, writeModel } from '../cli/tiny.js';
+
+const QUERIES = ['which trade is there in elmo', 'music', 'people of hask know food'];
+const LONG = Array<string>(80).fill('bread').join(' ');
+const THREADS = ['worker', 'current'] as const;
+
+let cwd: string;
+let model: string;
+const retrievers = new Map<string, Retriever>();
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'api-'));
+  model = await writeModel(join(cwd, 'model'));
+  await writeCollection(join(cwd, 'data'));
+  for (const thread of THREADS) retrievers.set(thread, await loadRetriever(model, { thread }));
+});
+afterAll(async () => {
+  for (const retriever of retrievers.values()) await retriever.dispose();
+  await rm(cwd, { recursive: true });
+});
+
+const on = (thread: string) => retrievers.get(thread) as Retriever;
+const thrown = (work: Promise<unknown>) =>
+  work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+
+test('the version is that of the package', () => expect(VERSION).toBe(manifest.version));
+
+describe.each(THREADS)('thread: %s', (thread) => {
+  test('vectors, reasoning and counts are those of the embedder, also of calls at the same time', async () => {
+    const embedder = await Embedder.create(tinyPolicy());
+    const ways = [
+      { role: 'query' },
+      { role: 'document' },
+      { reasoning: true, temperature: 1, seed: 3 },
+    ] as const;
+    const expected = [];
+    for (const options of ways) expected.push(await embedder.embed(QUERIES, options));
+    await embedder.dispose();
+    expect(on(thread).dimension).toBe(32);
+    expect(await Promise.all(ways.map((options) => on(thread).embed(QUERIES, options)))).toEqual(expected);
+  });
+
+  test('progress and tokens arrive, in order and before the result', async () => {
+    const progress: [number, number][] = [];
+    const pieces = new Map<number, string>();
+    const embedded = await on(thread).embed(QUERIES, {
+      reasoning: true,
+      onProgress: (done, total) => progress.push([done, total]),
+      onToken: ({ text, piece }) => pieces.set(text, `${pieces.get(text) ?? ''} ${piece}`),
+    });
+    expect(progress).toEqual([1, 2, 3].map((done) => [done, 3]));
+    for (const [i, { reasoning }] of embedded.entries()) {
+      for (const word of reasoning?.split(' ') ?? []) expect(pieces.get(i)).toContain(word);
+    }
+  });
+
+  test('errors keep their type, their problem and their message', async () => {
+    const strict = await thrown(
+      on(thread).embed(['soup', LONG], { strict: true, nameOf: (index) => `row ${index + 7}` }),
+    );
+    expect(strict).toBeInstanceOf(InputError);
+    expect((strict as InputError).problem).toMatchObject({ source: 'row 8', expected: 'at most 64 tokens' });
+    expect((strict as InputError).message).toMatch(/^row 8: prompt: expected at most 64 tokens, found 8\d/);
+    const options = await thrown(on(thread).embed(['soup'], { maxNewTokens: 0, reasoning: true }));
+    expect((options as InputError).problem.field).toBe('maxNewTokens');
+    const missing = await thrown(loadRetriever(join(cwd, 'nowhere'), { thread }));
+    expect((missing as InputError).problem.source).toBe(join(cwd, 'nowhere/config.json'));
+    const base = join(cwd, `base-${thread}`);
+    const { prompts: _, ...checkpoint } = tinyPolicy();
+    await saveCheckpoint(base, checkpoint);
+    expect(((await thrown(loadRetriever(base, { thread }))) as InputError).problem.found).toBe(
+      'a base model',
+    );
+  });
+
+  test('an abort ends the work with an InterruptedError; the retriever goes on', async () => {
+    const before = new AbortController();
+    before.abort();
+    expect(await thrown(on(thread).embed(QUERIES, { signal: before.signal }))).toBeInstanceOf(
+      InterruptedError,
+    );
+    const during = new AbortController();
+    let tokens = 0;
+    const stopped = await thrown(
+      on(thread).embed(QUERIES, {
+        reasoning: true,
+        signal: during.signal,
+        onToken: () => {
+          tokens++;
+          during.abort();
+        },
+      }),
+    );
+    expect(stopped).toBeInstanceOf(InterruptedError);
+    // All of them would be 3 times 40.
+    expect(tokens).toBeLessThan(100);
+    expect(await on(thread).embed(['soup'])).toHaveLength(1);
+  });
+
+  test('what a callback throws ends the work', async () => {
+    const error = new RangeError('enough');
+    const onProgress = () => {
+      throw error;
+    };
+    expect(await thrown(on(thread).embed(QUERIES, { reasoning: true, onProgress }))).toBe(error);
+    expect(await on(thread).embed(['soup'])).toHaveLength(1);
+  });
+
+  test('a folder or documents themselves give the index that finds what is nearest', async () => {
+    const { corpus } = tinyCollection();
+    const documents = corpus.map(({ _id, title, text }, i) => ({
+      id: _id,
+      ...(title !== undefined && { title }),
+      text,
+      page: i + 1,
+    }));
+    const [folder, memory] = [join(cwd, `folder-${thread}`), join(cwd, `memory-${thread}`)];
+    const done: number[] = [];
+    const summary = { documents: 24, dimension: 32, truncated: 0 };
+    expect(await on(thread).index(join(cwd, 'data'), { out: folder })).toEqual({ ...summary, index: folder });
+    const onProgress = (count: number) => done.push(count);
+    expect(await on(thread).index(documents, { out: memory, onProgress })).toEqual({
+      ...summary,
+      index: memory,
+    });
+    expect(done.at(-1)).toBe(24);
+
+    const embedder = await Embedder.create(tinyPolicy());
+    const matrix = await embedder.embed(
+      corpus.map(({ title = '', text }) => `${title} ${text}`.trim()),
+      { role: 'document' },
+    );
+    const queries = await embedder.embed(QUERIES, { reasoning: true });
+    await embedder.dispose();
+    for (const place of [folder, memory]) {
+      const index = await on(thread).open(place);
+      expect(index.size).toBe(24);
+      const found = await index.search([...QUERIES, LONG], { k: 5 });
+      expect(found.map(({ truncated }) => truncated)).toEqual([false, false, false, true]);
+      for (const [i, { vector, reasoning, completed }] of queries.entries()) {
+        const ranked = matrix
+          .map((row, j) => ({
+            id: corpus[j]?._id,
+            score: row.vector.reduce((sum, x, n) => sum + x * (vector[n] as number), 0),
+            page: j + 1,
+          }))
+          .sort((a, b) => b.score - a.score)
+          .slice(0, 5);
+        const { query, results, ...rest } = found[i] as FoundDocuments;
+        expect(query).toBe(QUERIES[i]);
+        expect(rest).toEqual({ truncated: false, reasoning, completed });
+        expect(results.map(({ id, rank }) => [id, rank])).toEqual(ranked.map(({ id }, at) => [id, at + 1]));
+        for (const [at, { score, page }] of results.entries()) {
+          expect(score).toBeCloseTo(ranked[at]?.score as number, 5);
+          expect(page).toBe(place === memory ? ranked[at]?.page : undefined);
+        }
+      }
+      const [direct] = await index.search(QUERIES, { reasoning: false });
+      expect([direct?.reasoning, direct?.completed, direct?.results.length]).toEqual([null, null, 10]);
+      expect(await thrown(index.search(QUERIES, { k: 0 }))).toBeInstanceOf(InputError);
+      await index.dispose();
+      expect(await thrown(index.search(QUERIES))).toBeInstanceOf(Error);
+    }
+  });
+
+  test('bad documents and occupied folders are refused before the work; another model is refused', async () => {
+    const out = join(cwd, `refused-${thread}`);
+    const document = { id: 'a', text: 'soup' };
+    const twice = await thrown(on(thread).index([document, { ...document, id: 'b' }, document], { out }));
+    expect((twice as InputError).message).toMatch(
+      /^documents\[2\]: id: .*"a" again, which is documents\[0\]/,
+    );
+    expect(await thrown(on(thread).index([], { out }))).toBeInstanceOf(InputError);
+    const occupied = await thrown(on(thread).index([document], { out: model }));
+    expect((occupied as InputError).problem.source).toBe(model);
+    expect((await readdir(cwd)).includes(`refused-${thread}`)).toBe(false);
+    await on(thread).index([document], { out });
+    await on(thread).index([document, { id: 'b', text: 'bread' }], { out, overwrite: true });
+    const other = await loadRetriever(await writeModel(join(cwd, `other-${thread}`), 1), { thread });
+    const refused = await thrown(other.open(out));
+    expect((refused as InputError).problem).toMatchObject({ source: out, field: 'fingerprint.checkpoint' });
+    await other.dispose();
+  });
+
+  test('disposed of, it refuses work, and a second disposal does nothing', async () => {
+    const out = join(cwd, `disposed-${thread}`);
+    let kept: Retriever;
+    {
+      await using retriever = await loadRetriever(model, { thread });
+      await retriever.index([{ id: 'a', text: 'soup' }], { out });
+      await retriever.open(out);
+      kept = retriever;
+    }
+    expect(await thrown(kept.embed(QUERIES))).toBeInstanceOf(Error);
+    await kept.dispose();
+  });
+});
+
+test('a call that is not finished when its thread is disposed of is rejected', async () => {
+  const retriever = await loadRetriever(model);
+  const index = join(cwd, 'pending');
+  await retriever.index([{ id: 'a', text: 'soup' }], { out: index });
+  const opened = await retriever.open(index);
+  const pending = thrown(retriever.embed(QUERIES, { reasoning: true }));
+  await retriever.dispose();
+  expect(((await pending) as Error).message).toContain('disposed');
+  await opened.dispose();
+});
+
+test('the event loop goes on while the thread embeds, and the vectors are the same', async () => {
+  const folder = join(cwd, 'atlas');
+  await saveCheckpoint(folder, makePolicy(await loadCheckpoint(ATLAS_BASE), ATLAS_PROMPTS));
+  const texts = Array.from(
+    { length: 120 },
+    (_, i) => `food in the home town of the mentor of ${'rupete '.repeat(1 + (i % 5))}`,
+  );
+  const measured: { use: EventLoopUtilization; vectors: Float32Array[] }[] = [];
+  for (const thread of THREADS) {
+    await using retriever = await loadRetriever(folder, { thread });
+    const start = performance.eventLoopUtilization();
+    const embedded = await retriever.embed(texts);
+    measured.push({
+      use: performance.eventLoopUtilization(start),
+      vectors: embedded.map(({ vector }) => vector),
+    });
+  }
+  const [worker, current] = measured;
+  // Shares of the time in which the loop was occupied: the very thing, whatever else the machine is doing.
+  expect(current?.use.utilization).toBeGreaterThan(0.6);
+  expect(worker?.use.utilization).toBeLessThan(0.3);
+  expect(worker?.vectors).toEqual(current?.vectors);
+});
+
+test('a program that forgets to dispose ends all the same', async () => {
+  await symlink(resolve(import.meta.dirname, '../../../../node_modules'), join(cwd, 'node_modules'));
+  const code = `import { loadRetriever } from 'search-r3';
+const [{ vector }] = await (await loadRetriever(${JSON.stringify(model)})).embed(['soup']);
+console.log(vector.length);`;
+  await writeFile(join(cwd, 'forgets.mjs'), code);
+  const run = spawnSync(process.execPath, ['forgets.mjs'], { cwd, encoding: 'utf8', timeout: 30_000 });
+  expect(run).toMatchObject({ status: 0, stdout: '32\n', stderr: '' });
+});
