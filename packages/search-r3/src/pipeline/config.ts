@@ -40,6 +40,13 @@ const collectionText = {
   vocabSize: z.int().min(300).optional(),
   /** Share of conversations in what the base model reads. Default 0.5. */
   chatShare: z.number().min(0).max(1).optional(),
+  /** Lower-case all text. Default false. */
+  lowercase: z.boolean().optional(),
+  /**
+   * What training starts from: weights at random, or such that embeddings match words before any training (`lexical`;
+   * see `startLexically`). Default `random`.
+   */
+  start: z.enum(['random', 'lexical']).optional(),
 };
 
 const shape = {
@@ -161,14 +168,20 @@ function refuseQueries({ sft }: Settings, context: Context): void {
 
 function refusePretraining({ data, pretrain }: Settings, context: Context): void {
   const { maxPositions } = pretrain.model;
-  if (pretrain.maxLength > maxPositions) {
+  for (const path of [['maxLength'], ['contrastive', 'maxLength']] as const) {
+    const length = path.length === 1 ? pretrain.maxLength : pretrain.contrastive.maxLength;
+    if (length <= maxPositions) continue;
     const message = `expected at most the ${maxPositions} positions of pretrain.model.maxPositions`;
-    context.addIssue({ code: 'custom', path: ['pretrain', 'maxLength'], message });
+    context.addIssue({ code: 'custom', path: ['pretrain', ...path], message });
   }
-  for (const key of ['vocabSize', 'chatShare'] as const) {
+  for (const key of ['vocabSize', 'chatShare', 'lowercase', 'start'] as const) {
     if (data !== ATLAS || pretrain[key] === undefined) continue;
     const message = `expected no such setting with the data ${ATLAS}, which has its own words and conversations`;
     context.addIssue({ code: 'custom', path: ['pretrain', key], message });
+  }
+  if (data === ATLAS && pretrain.contrastive.batchSize > 0) {
+    const message = `expected 0 with the data ${ATLAS}, whose documents the base model does not read`;
+    context.addIssue({ code: 'custom', path: ['pretrain', 'contrastive', 'batchSize'], message });
   }
 }
 

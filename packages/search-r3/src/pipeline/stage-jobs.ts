@@ -11,11 +11,15 @@ import { makePolicy, type Policy } from '../model/index.js';
 import {
   atlasSequences,
   atlasTokenizer,
+  collectionLogIdf,
+  collectionPairs,
   collectionSequences,
   collectionTokenizer,
+  type PairSource,
   PretrainTrainer,
   type SequenceSource,
   scratchConfig,
+  startLexically,
 } from '../pretrain/index.js';
 import { type LoopOptions, trainLoop } from '../sft/index.js';
 import { Tokenizer } from '../tokenizer/index.js';
@@ -62,12 +66,16 @@ export async function pretrainStage(
     const resumed = loop.run?.resumed;
     if (resumed === undefined && data !== ATLAS) options.onNote?.('Learning a vocabulary from the corpus.');
     const known = resumed && (await Tokenizer.load(join(resumed.path, 'model')));
-    const { tokenizer, source } = textSource(settings, text.corpus, prompts, known);
+    const { tokenizer, source, pairs } = textSource(settings, text.corpus, prompts, known);
     const config = scratchConfig(tokenizer, pretrain.model);
     const model: Checkpoint = { config, weights: initialiseWeights(config, seed), tokenizer };
-    const trainer = new PretrainTrainer(model, source, { ...pretrain, seed });
+    // A resumed run has weights already.
+    if (pretrain.start === 'lexical' && resumed === undefined) {
+      startLexically(model, collectionLogIdf(text.corpus, tokenizer, prompts));
+    }
+    const trainer = new PretrainTrainer(model, source, { ...pretrain, seed }, pairs);
     try {
-      await trainLoop(trainer, { watch: ['loss'], ...loop });
+      await trainLoop(trainer, { watch: ['loss', 'info_nce'], ...loop });
     } finally {
       await trainer.dispose();
     }
@@ -86,8 +94,9 @@ function textSource(
   corpus: readonly Document[],
   prompts: ReturnType<typeof resolvePrompts>,
   known: Tokenizer | undefined,
-): { tokenizer: Tokenizer; source: SequenceSource } {
-  const { batchSize, maxLength, vocabSize = DEFAULT_VOCABULARY, chatShare = DEFAULT_CHAT_SHARE } = pretrain;
+): { tokenizer: Tokenizer; source: SequenceSource; pairs?: PairSource } {
+  const { batchSize, maxLength, contrastive } = pretrain;
+  const { vocabSize = DEFAULT_VOCABULARY, chatShare = DEFAULT_CHAT_SHARE, lowercase = false } = pretrain;
   if (data === ATLAS) {
     const world = generateAtlas();
     const tokenizer = known ?? atlasTokenizer(world);
@@ -95,9 +104,11 @@ function textSource(
     const whole = atlasSequences(world, tokenizer, batchSize, { seed: seed + 1 });
     return { tokenizer, source: (step) => whole(step).map((ids) => ids.slice(0, maxLength)) };
   }
-  const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize);
+  const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize, { lowercase });
   const source = collectionSequences(corpus, tokenizer, prompts, { batchSize, maxLength, chatShare, seed });
-  return { tokenizer, source };
+  if (contrastive.batchSize === 0) return { tokenizer, source };
+  tokenizer.addToken(prompts.embedToken);
+  return { tokenizer, source, pairs: collectionPairs(corpus, tokenizer, prompts, { ...contrastive, seed }) };
 }
 
 /** Stage 1 on a base model. */

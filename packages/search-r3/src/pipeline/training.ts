@@ -79,8 +79,10 @@ function refuseLargeBatch(
 /** @throws InputError where a step of pre-training needs more documents than there are. */
 export function checkPretraining(settings: DataSettings, documents: number, source: string): void {
   if (settings.data === ATLAS) return; // A stream without end.
-  const { batchSize } = settings.pretrain;
-  refuseLargeBatch(source, 'pretrain.batchSize', batchSize, documents, `documents of ${settings.data}`);
+  const { batchSize, contrastive } = settings.pretrain;
+  const what = `documents of ${settings.data}`;
+  refuseLargeBatch(source, 'pretrain.batchSize', batchSize, documents, what);
+  refuseLargeBatch(source, 'pretrain.contrastive.batchSize', contrastive.batchSize, documents, what);
 }
 
 /** @throws InputError where a step of stage 1 needs more queries than there are. */

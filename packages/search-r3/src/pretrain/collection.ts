@@ -9,6 +9,7 @@ import { type Document, documentText } from '../dataset/index.js';
 import { type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
 import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
+import { sentencesOf } from './sentences.js';
 import type { SequenceSource } from './trainer.js';
 
 /** Short ones: a model from scratch learns what they mean anyway, and every token of a prompt is paid for. */
@@ -23,6 +24,7 @@ export function collectionTokenizer(
   corpus: readonly Document[],
   prompts: Prompts,
   vocabSize: number,
+  { lowercase = false } = {},
 ): Tokenizer {
   const { query, document, reasoning } = prompts;
   const answers = [query.assistant, document.assistant].map((text) => `assistant\n${text}`);
@@ -34,7 +36,7 @@ export function collectionTokenizer(
       yield* around;
     }
   }
-  return trainByteLevelBpe(texts(), { vocabSize });
+  return trainByteLevelBpe(texts(), { vocabSize, lowercase });
 }
 
 export interface CollectionTextOptions {
@@ -107,14 +109,6 @@ export function conversation(
   const listed = terms(document, user).join(', ');
   const answers = [listed, sentences[0] ?? ''].filter((answer) => answer !== '');
   return answers.length === 0 ? undefined : { user, assistant: random.choice(answers) };
-}
-
-const segmenter = new Intl.Segmenter('en', { granularity: 'sentence' });
-
-function sentencesOf(text: string): string[] {
-  return Array.from(segmenter.segment(text), ({ segment }) => segment.trim()).filter(
-    (sentence) => sentence !== '',
-  );
 }
 
 /** The words that tell a document from others, most telling first, those of `known` left out. */

@@ -6,31 +6,54 @@ import {
   Optimizer,
   restoreTraining,
   type StepRecord,
+  type StepRequest,
   saveTraining,
   type Trainer,
+  type TrainingSequence,
 } from '../sft/index.js';
 import type { ResolvedPretrainOptions } from './options.js';
 
 /** The sequences of a step (from 0), each of at least two tokens; the same step must give the same sequences. */
 export type SequenceSource = (step: number) => readonly (readonly number[])[];
 
+/** A query and a document that belong together, each ending with the embed token; `id` says of what they are. */
+export interface TextPair {
+  id: string;
+  query: readonly number[];
+  document: readonly number[];
+}
+
+/** The pairs of a step (from 0); the same step must give the same pairs. */
+export type PairSource = (step: number) => readonly TextPair[];
+
+const NO_PAIRS: PairSource = () => [];
+
 export class PretrainTrainer implements Trainer {
   readonly stage = 'pretrain';
   readonly steps: number;
   readonly #model: Checkpoint;
   readonly #source: SequenceSource;
+  readonly #pairs: PairSource;
+  readonly #options: ResolvedPretrainOptions;
   readonly #engine: GradientEngine;
   readonly #optimizer: Optimizer;
 
-  /** Trains `model` in place. */
-  constructor(model: Checkpoint, source: SequenceSource, options: ResolvedPretrainOptions) {
-    const { optimization } = options;
+  /** Trains `model` in place. @param pairs what is embedded beside; their number is the source's business. */
+  constructor(
+    model: Checkpoint,
+    source: SequenceSource,
+    options: ResolvedPretrainOptions,
+    pairs: PairSource = NO_PAIRS,
+  ) {
+    const { optimization, contrastive } = options;
     this.steps = options.steps;
     this.#model = model;
     this.#source = source;
+    this.#pairs = pairs;
+    this.#options = options;
     this.#engine = new GradientEngine(model.config, parameterFeeds(model), {
       tokens: { kind: 'crossEntropy' },
-      contrastive: { tau: 1, margin: 0 },
+      contrastive: { tau: contrastive.tau, margin: 0 },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
@@ -39,28 +62,58 @@ export class PretrainTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const start = performance.now();
-    const sequences = this.#source(index);
-    const predicted = sequences.reduce((total, ids) => total + ids.length - 1, 0);
-    const result = await this.#engine.compute({
-      sequences: sequences.map((ids) => ({
-        ids,
-        labels: Array.from({ length: ids.length - 1 }, (_, position) => ({
-          position,
-          weight: 1 / predicted,
-        })),
-      })),
+    const read = this.#source(index);
+    const predicted = read.reduce((total, ids) => total + ids.length - 1, 0);
+    const sequences = read.map((ids): TrainingSequence => {
+      const labels = Array.from({ length: ids.length - 1 }, (_, position) => ({
+        position,
+        weight: 1 / predicted,
+      }));
+      return { ids, labels };
     });
+    const pairs = this.#pairs(index);
+    const result = await this.#engine.compute(
+      pairs.length === 0 ? { sequences } : this.#withPairs(sequences, pairs),
+    );
     const computed = performance.now();
     const update = this.#optimizer.update(index, result.gradients);
     const seconds = (performance.now() - start) / 1000;
     return {
       metrics: {
         loss: result.loss,
+        ...(pairs.length > 0 && { info_nce: result.infoNceLosses.reduce((a, b) => a + b, 0) / pairs.length }),
         gradient_norm: update.gradientNorm,
         learning_rate: update.learningRate,
         tokens: predicted,
       },
       timings: { gradients: (computed - start) / 1000, total: seconds },
+    };
+  }
+
+  /** Queries as anchors of the documents of all pairs; one of the same text is no negative. */
+  #withPairs(sequences: readonly TrainingSequence[], pairs: readonly TextPair[]): StepRequest {
+    const embedded = (ids: readonly number[]): TrainingSequence => ({
+      ids,
+      labels: [],
+      embed: ids.length - 1,
+    });
+    const first = sequences.length;
+    return {
+      sequences: [
+        ...sequences,
+        ...pairs.map(({ query }) => embedded(query)),
+        ...pairs.map(({ document }) => embedded(document)),
+      ],
+      contrastive: {
+        anchors: pairs.map(({ id }, i) => ({
+          sequence: first + i,
+          positive: i,
+          infoNceWeight: this.#options.contrastive.weight / pairs.length,
+          tripletWeight: 0,
+          falseNegatives: pairs.flatMap((other, column) => (column !== i && other.id === id ? [column] : [])),
+        })),
+        documents: pairs.map((_, i) => first + pairs.length + i),
+      },
     };
   }
 

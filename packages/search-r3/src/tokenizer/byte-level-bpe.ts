@@ -8,7 +8,11 @@ import { learnMerges } from './bpe-merges.js';
 import type { Tokenizer } from './tokenizer.js';
 import { assemble, countWords, refuseSmall, trainingShape, wordSplitter } from './training.js';
 
-const optionsSchema = z.strictObject(trainingShape);
+const optionsSchema = z.strictObject({
+  ...trainingShape,
+  /** Lower-case all text. Default false. */
+  lowercase: z.boolean().default(false),
+});
 
 export type ByteLevelBpeOptions = z.input<typeof optionsSchema>;
 
@@ -16,7 +20,8 @@ export type ByteLevelBpeOptions = z.input<typeof optionsSchema>;
 const QWEN2_PATTERN =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-const normalizer = { type: 'NFC' };
+const composed = { type: 'NFC' };
+const lowered = { type: 'Sequence', normalizers: [composed, { type: 'Lowercase' }] };
 const split = { type: 'Split', pattern: { Regex: QWEN2_PATTERN }, behavior: 'Isolated', invert: false };
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
 
@@ -28,7 +33,8 @@ const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: fa
 export function trainByteLevelBpe(texts: Iterable<string>, options: ByteLevelBpeOptions): Tokenizer {
   const source = 'trainByteLevelBpe options';
   const checked = validate(optionsSchema, options, source);
-  const { vocabSize, specialTokens } = checked;
+  const { vocabSize, specialTokens, lowercase } = checked;
+  const normalizer = lowercase ? lowered : composed;
   refuseSmall(vocabSize, 256 + specialTokens.length, '256 bytes and the special tokens', source);
 
   // Words are few, their occurrences many: bytes are looked up once per word.

@@ -7,6 +7,7 @@ import onnxProto from 'onnx-proto';
 import type { Checkpoint } from 'search-r3/checkpoint';
 import { frozenCopy } from 'search-r3/model';
 import {
+  type PairSource,
   type PretrainOptions,
   PretrainTrainer,
   pretrainOptionsSchema,
@@ -15,8 +16,9 @@ import {
 import { randomStream } from 'search-r3/run';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase } from '../model/tiny-policy.js';
-import { crossEntropy } from '../reference/losses.js';
-import { concat, slice } from '../reference/tape.js';
+import { crossEntropy, infoNce } from '../reference/losses.js';
+import { embeddings } from '../reference/objectives.js';
+import { add, concat, mul, slice } from '../reference/tape.js';
 import { referenceTraining } from '../reference/train.js';
 import { difference, expectChanges, expectMetrics, type Outcome } from '../sft/compare.js';
 import { namesIn, optionNames } from '../sft/options.js';
@@ -29,6 +31,14 @@ const source: SequenceSource = (step) => {
   return Array.from({ length: 5 }, () =>
     Array.from({ length: 2 + random.integer(12) }, () => random.integer(base.config.vocabSize)),
   );
+};
+
+/** Three pairs of ragged texts, the first and the last of the same document. */
+const pairs: PairSource = (step) => {
+  const random = randomStream(5, 'pairs', step);
+  const text = () =>
+    Array.from({ length: 2 + random.integer(6) }, () => random.integer(base.config.vocabSize));
+  return ['a', 'b', 'a'].map((id) => ({ id, query: text(), document: text() }));
 };
 
 const OPTIONS = {
@@ -45,7 +55,12 @@ const merge = (changes: PretrainOptions) =>
 type Resolved = ReturnType<typeof merge>;
 
 async function train(options: Resolved, model: Checkpoint = frozenCopy(base)): Promise<Outcome> {
-  const trainer = new PretrainTrainer(model, source, options);
+  const trainer = new PretrainTrainer(
+    model,
+    source,
+    options,
+    ...(options.contrastive.batchSize > 0 ? [pairs] : []),
+  );
   const metrics = [];
   for (let step = 0; step < options.steps; step++) {
     metrics.push((await trainer.step(step)).metrics as Record<string, number>);
@@ -58,19 +73,40 @@ async function train(options: Resolved, model: Checkpoint = frozenCopy(base)): P
 function expectSame(found: Outcome, options: Resolved): void {
   const batches = Array.from({ length: options.steps }, (_, step) => source(step));
   const rate = (step: number) => referenceRate(options.optimization, step, options.steps);
+  const contrastive: number[] = [];
   const steps = referenceTraining(base.config, base.weights, batches, {
     optimizer: referenceOptimizer(options.optimization),
     learningRate: rate,
     objective: (model, sequences) => {
+      const step = batches.indexOf(sequences);
       const rows = sequences.map((ids) => slice(model.forward(ids).logits, 0, 0, ids.length - 1));
       const targets = sequences.flatMap((ids) => ids.slice(1));
-      return crossEntropy(concat(rows, 0), targets);
+      const reading = crossEntropy(concat(rows, 0), targets);
+      const { batchSize, tau, weight } = options.contrastive;
+      if (batchSize === 0) return reading;
+      const drawn = pairs(step);
+      const term = infoNce(
+        embeddings(
+          model,
+          drawn.map(({ query }) => query),
+        ),
+        embeddings(
+          model,
+          drawn.map(({ document }) => document),
+        ),
+        [0, 1, 2],
+        tau,
+        drawn.map(({ id }, q) => drawn.map((other, d) => d !== q && other.id === id)),
+      );
+      contrastive.push(term.item());
+      return add(reading, mul(term, weight));
     },
   });
   expectMetrics(
     found.metrics,
     steps.map(({ loss, gradientNorm }, step) => ({
       loss,
+      ...(contrastive.length > 0 && { info_nce: contrastive[step] as number }),
       gradient_norm: gradientNorm,
       learning_rate: rate(step),
       tokens: batches[step]!.reduce((total, ids) => total + ids.length - 1, 0),
@@ -89,6 +125,7 @@ test('two steps: metrics and changes', () => expectSame(standard, merge({})));
 
 const TABLE: [string, PretrainOptions][] = [
   ['steps', { steps: 3 }],
+  ['contrastive.batchSize', { contrastive: { batchSize: 3 } }],
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
   ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
   ['optimization.schedule constant', { optimization: { schedule: 'constant' } }],
@@ -105,6 +142,10 @@ const OTHERS = [
   'batchSize',
   'maxLength',
   'seed',
+  'contrastive.maxLength',
+  // Below, against the pairs alone.
+  'contrastive.weight',
+  'contrastive.tau',
   // How, not what: below.
   'optimization.maxTokens',
   'optimization.checkpointActivations',
@@ -122,9 +163,19 @@ test.each(TABLE)('%s changes what is computed as it says', async (_, changes) =>
   expect(difference(found, standard)).toBeGreaterThan(1e-3);
 });
 
+test.each([
+  ['weight', { weight: 0.3 }],
+  ['tau', { tau: 0.5 }],
+])('contrastive.%s changes what pairs do', async (_, changes) => {
+  const options = merge({ contrastive: { batchSize: 3, ...changes } });
+  const found = await train(options);
+  expectSame(found, options);
+  expect(difference(found, await train(merge({ contrastive: { batchSize: 3 } })))).toBeGreaterThan(1e-3);
+});
+
 describe('options that change how, not what', () => {
   test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
-    const run = vi.spyOn(Session.prototype, 'run');
+    const run = vi.spyOn(Session.prototype, 'runInPlace');
     const options = merge({ optimization: { maxTokens: 20 } });
     expectSame(await train(options), options);
     expect(run.mock.calls.length).toBeGreaterThan(2 * options.steps);

@@ -126,6 +126,14 @@ function naiveMerges(texts: string[], limit: number): string[] {
   return learned;
 }
 
+test('byte-level BPE in lower case: capitals make no difference, and special tokens stay', () => {
+  const tokenizer = trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], { vocabSize: 300, lowercase: true });
+  expect(tokenizer.encode('IRON Feeds the blood')).toEqual(tokenizer.encode('iron feeds the blood'));
+  expect(tokenizer.decode(tokenizer.encode('Iron<|im_end|>'))).toBe('iron<|im_end|>');
+  const cased = trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], { vocabSize: 300 });
+  expect(cased.encode('IRON')).not.toEqual(cased.encode('iron'));
+});
+
 describe('word level', () => {
   test('the most frequent words, ties in code unit order, after what the chat template writes', async () => {
     const texts = ['b b, a!', 'c a b', 'd'];

@@ -1,0 +1,107 @@
+/**
+ * Weights to start from that match words: before any training the embedding of a text is a random projection of its
+ * words, weighted by how rare they are, and so keeps the cosines of tf-idf vectors up to noise that falls with the
+ * width (Johnson and Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little has no time to
+ * find that out; what training adds is meaning.
+ *
+ * Rows of the embedding are random anyway. One of their channels is given to ln idf. In the last layer every head asks
+ * for that channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds
+ * nothing at first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
+ */
+import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
+import { type Document, documentText } from '../dataset/index.js';
+import type { Tokenizer } from '../tokenizer/index.js';
+
+/** The channel of the embedding that holds ln idf. */
+const CHANNEL = 0;
+/** ln idf of what is in every document, and of what is in none: as good as unattended. */
+const LOWEST = -4;
+/** Of the channel, in standard deviations of the others, per unit of ln idf. */
+const SCALE = 0.5;
+
+/**
+ * ln idf by token id, idf = ln((N + 1) / df) over the documents, df at least 1.
+ * @param everywhere tokens of the prompts: they say nothing about a text.
+ */
+export function logIdf(
+  documents: readonly (readonly number[])[],
+  everywhere: Iterable<number>,
+  vocabSize: number,
+): Float64Array {
+  const frequencies = new Float64Array(vocabSize);
+  for (const ids of documents)
+    for (const id of new Set(ids)) frequencies[id] = (frequencies[id] as number) + 1;
+  for (const id of everywhere) frequencies[id] = documents.length + 1;
+  return frequencies.map((count) =>
+    count === 0 ? LOWEST : Math.max(LOWEST, Math.log(Math.log((documents.length + 1) / count))),
+  );
+}
+
+/** ln idf over the documents of a collection; the words of the prompts count as everywhere. */
+export function collectionLogIdf(
+  corpus: readonly Document[],
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+): Float64Array {
+  const { query, document, reasoning } = prompts;
+  const around = [query, document, { ...reasoning, assistant: '' }].flatMap(({ system, assistant }) =>
+    tokenizer.encode(
+      tokenizer.renderChat([
+        { role: 'system', content: system },
+        { role: 'user', content: '' },
+        { role: 'assistant', content: assistant },
+      ]),
+    ),
+  );
+  const documents = corpus.map((entry) =>
+    tokenizer.encode(tokenizer.escapeSpecialTokens(documentText(entry))),
+  );
+  return logIdf(documents, around, tokenizer.vocabSize);
+}
+
+/**
+ * Changes freshly initialised weights, in place. Needs biases of queries, as Qwen2 has them.
+ * @param idf ln idf by token id.
+ */
+export function startLexically(
+  { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
+  idf: Float64Array,
+): void {
+  const { hiddenSize, headDim, heads, initializerRange } = config;
+  const tensor = (name: string): WeightTensor => {
+    const found = weights.get(name);
+    if (found === undefined) throw new Error(`internal: a lexical start needs ${name}`);
+    return found;
+  };
+  const rows = tensor('model.embed_tokens.weight').data;
+  for (const [id, value] of idf.entries()) rows[id * hiddenSize + CHANNEL] = SCALE * initializerRange * value;
+
+  for (let layer = 0; layer < config.layers; layer++) {
+    for (const name of ['self_attn.o_proj', 'mlp.down_proj']) {
+      tensor(`model.layers.${layer}.${name}.weight`).data.fill(0);
+    }
+  }
+  const attention = (name: string) => tensor(`model.layers.${config.layers - 1}.self_attn.${name}`).data;
+  const group = heads / config.kvHeads;
+  // Of query and key alike, so that the product of both, over the root of the width, is ln idf again.
+  const size = Math.sqrt(Math.sqrt(headDim) / SCALE);
+  const [bias, keys] = [attention('q_proj.bias'), attention('k_proj.weight')];
+  const [values, output] = [attention('v_proj.weight'), attention('o_proj.weight')];
+  for (let head = 0; head < heads; head++) bias[slowest(config, head)] = size;
+  for (let head = 0; head < config.kvHeads; head++) {
+    keys[slowest(config, head) * hiddenSize + CHANNEL] = size;
+    for (let i = head * headDim; i < (head + 1) * headDim; i++) {
+      if (i !== CHANNEL) values[i * hiddenSize + i] = (values[i * hiddenSize + i] as number) + 1;
+    }
+  }
+  for (let head = 0; head < heads; head++) {
+    for (let i = 0; i < headDim; i++) {
+      // What a key head holds comes back from each head that shares it.
+      const target = Math.floor(head / group) * headDim + i;
+      output[target * heads * headDim + head * headDim + i] = 1 / group;
+    }
+  }
+}
+
+/** The dimension of a head that the rotary embedding turns least: position hardly matters there. */
+const slowest = ({ headDim }: ModelConfig, head: number): number => (head + 1) * headDim - 1;

@@ -1,0 +1,80 @@
+/**
+ * Pairs of texts that belong together, from a collection without judgements: a title and what it stands above, or a
+ * sentence and the document it was taken out of (the inverse cloze task, Lee et al. 2019, arXiv 1906.00300). The sentence
+ * is not left in its document: matching it would be all there is to learn.
+ */
+import { directPrompt, type Prompts } from '../checkpoint/index.js';
+import type { Document } from '../dataset/index.js';
+import { type RandomStream, randomStream } from '../run/index.js';
+import { EpochSampler } from '../sft/index.js';
+import type { Tokenizer } from '../tokenizer/index.js';
+import { sentencesOf } from './sentences.js';
+import type { PairSource } from './trainer.js';
+
+/** Share of pairs whose query is the title, where there is one. */
+const TITLES = 0.25;
+/** Characters of a passage per token that it may have: more would be read only to be cut off. */
+const CHARACTERS = 8;
+
+export interface PairOptions {
+  /** Pairs per step, each from another document. */
+  batchSize: number;
+  /** Longest query or document in tokens of its whole prompt. */
+  maxLength: number;
+  seed: number;
+}
+
+/** Prompted pairs, step by step, each document once per epoch. @throws InputError where a batch is larger than the corpus. */
+export function collectionPairs(
+  corpus: readonly Document[],
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  { batchSize, maxLength, seed }: PairOptions,
+): PairSource {
+  const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain pairs' });
+  const limit = { maxTokens: maxLength };
+  return (step) => {
+    const random = randomStream(seed, 'pretrain', 'pairs', step);
+    return sampler.batch(step).map((i) => {
+      const { query, document } = textPair(corpus[i] as Document, random, CHARACTERS * maxLength);
+      return {
+        id: (corpus[i] as Document).id,
+        query: directPrompt(tokenizer, prompts, query, 'query', limit).ids,
+        document: directPrompt(tokenizer, prompts, document, 'document', limit).ids,
+      };
+    });
+  };
+}
+
+/**
+ * A title and a passage of its text, or a sentence and title and passage without it. What has a single sentence and no
+ * title is paired with itself.
+ * @param characters a passage ends with the sentence that reaches so many.
+ */
+export function textPair(
+  { title = '', text }: Document,
+  random: RandomStream,
+  characters: number,
+): { query: string; document: string } {
+  const sentences = sentencesOf(text);
+  const heading = title.trim();
+  const passage = (from: number, without: number): string => {
+    const parts: string[] = [];
+    for (let i = from, length = 0; i < sentences.length && length < characters; i++) {
+      if (i === without) continue;
+      parts.push(sentences[i] as string);
+      length += (sentences[i] as string).length + 1;
+    }
+    return parts.join(' ');
+  };
+  if (sentences.length === 0) return { query: heading, document: heading };
+  const drawn = random.integer(sentences.length);
+  if (heading !== '' && (sentences.length === 1 || random.uniform() < TITLES)) {
+    return { query: heading, document: passage(drawn, -1) };
+  }
+  const query = sentences[drawn] as string;
+  // Half of the time from the start, as documents are read later, else from the sentence on.
+  const rest = passage(random.uniform() < 0.5 ? 0 : drawn, drawn);
+  const document = `${heading} ${rest}`.trim();
+  return { query, document: document === '' ? query : document };
+}

@@ -1,0 +1,90 @@
+/** Pairs without judgements: what is drawn, that a query is not left in its document, and that steps can be resumed. */
+import { directPrompt, resolvePrompts } from 'search-r3/checkpoint';
+import type { Document } from 'search-r3/dataset';
+import { COLLECTION_PROMPTS, collectionPairs, collectionTokenizer, textPair } from 'search-r3/pretrain';
+import { randomStream } from 'search-r3/run';
+import { describe, expect, test } from 'vitest';
+
+const [S1, S2, S3] = ['Iron feeds the blood.', 'Spinach holds iron.', 'Cooks boil it well.'] as const;
+const FULL: Document = { id: 'full', title: 'Iron', text: `${S1} ${S2} ${S3}` };
+const CORPUS: Document[] = [
+  FULL,
+  { id: 'bare', text: `${S2} ${S3}` },
+  { id: 'single', text: 'Zinc heals.' },
+  { id: 'titled', title: 'Zinc', text: 'It heals.' },
+  { id: 'empty', title: 'Nothing', text: '' },
+];
+
+const drawn = (document: Document, characters = 1000) =>
+  new Set(
+    Array.from({ length: 300 }, (_, draw) => {
+      const { query, document: text } = textPair(document, randomStream(draw, 'pair'), characters);
+      return `${query} | ${text}`;
+    }),
+  );
+
+describe('a pair', () => {
+  test('is a title and a passage, or a sentence and what else the document says', () => {
+    expect(drawn(FULL)).toEqual(
+      new Set([
+        `Iron | ${S1} ${S2} ${S3}`,
+        `Iron | ${S2} ${S3}`,
+        `Iron | ${S3}`,
+        `${S1} | Iron ${S2} ${S3}`,
+        `${S2} | Iron ${S1} ${S3}`,
+        `${S2} | Iron ${S3}`,
+        `${S3} | Iron ${S1} ${S2}`,
+        `${S3} | Iron`,
+      ]),
+    );
+  });
+
+  test('of a document that has little to say', () => {
+    expect(drawn(CORPUS[1]!)).toEqual(new Set([`${S2} | ${S3}`, `${S3} | ${S2}`, `${S3} | ${S3}`]));
+    expect(drawn(CORPUS[2]!)).toEqual(new Set(['Zinc heals. | Zinc heals.']));
+    expect(drawn(CORPUS[3]!)).toEqual(new Set(['Zinc | It heals.']));
+    expect(drawn(CORPUS[4]!)).toEqual(new Set(['Nothing | Nothing']));
+  });
+
+  test('a passage ends with the sentence that reaches the characters', () => {
+    expect(drawn(FULL, 10)).toContain(`Iron | ${S1}`);
+    expect(drawn(FULL, 10)).not.toContain(`Iron | ${S1} ${S2} ${S3}`);
+    expect(drawn(FULL, S1.length + 2)).toContain(`Iron | ${S1} ${S2}`);
+  });
+});
+
+describe('the pairs of a collection', () => {
+  const prompts = resolvePrompts(COLLECTION_PROMPTS);
+  const tokenizer = collectionTokenizer(CORPUS, prompts, 420);
+  tokenizer.addToken(prompts.embedToken);
+  const options = { batchSize: 5, maxLength: 24, seed: 3 };
+  const source = (changes: Partial<typeof options> = {}) =>
+    collectionPairs(CORPUS, tokenizer, prompts, { ...options, ...changes });
+
+  test('every document once an epoch, in the prompts of query and document', () => {
+    for (const step of [0, 1, 2]) {
+      const pairs = source()(step);
+      expect(pairs.map(({ id }) => id).sort()).toEqual(CORPUS.map(({ id }) => id).sort());
+      const titled = pairs.find(({ id }) => id === 'titled')!;
+      expect(titled.query).toEqual(directPrompt(tokenizer, prompts, 'Zinc', 'query').ids);
+      expect(titled.document).toEqual(directPrompt(tokenizer, prompts, 'It heals.', 'document').ids);
+    }
+  });
+
+  test('follow from seed and step alone', () => {
+    const [a, b] = [source(), source()];
+    const forwards = [0, 1, 2].map((step) => a(step));
+    expect([2, 1, 0].map((step) => b(step)).toReversed()).toEqual(forwards);
+    const other = source({ seed: 4 });
+    expect([0, 1, 2].map((step) => other(step))).not.toEqual(forwards);
+  });
+
+  test('batchSize and maxLength', () => {
+    expect(source({ batchSize: 2 })(0)).toHaveLength(2);
+    const lengths = (maxLength: number) =>
+      source({ maxLength })(0).flatMap(({ query, document }) => [query.length, document.length]);
+    expect(Math.max(...lengths(100))).toBeGreaterThan(24);
+    expect(Math.max(...lengths(24))).toBe(24);
+    expect(() => source({ batchSize: 6 })(0)).toThrow(/batchSize: expected at most the 5/);
+  });
+});
