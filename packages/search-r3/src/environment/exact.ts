@@ -1,9 +1,12 @@
 /** The oracle among environments: every refresh encodes the whole corpus, so every reward is exact. */
-import { InputError, type State } from '../run/index.js';
-import { ExactIndex } from '../vectors/index.js';
-import { scaledDcg } from './reward.js';
+import { z } from 'zod';
+import { type State, validate } from '../run/index.js';
+import { Corpus, corpusStateSchema } from './corpus.js';
+import { nearestDocuments, rewards } from './ranking.js';
+import { VectorStore } from './store.js';
 import type {
   AuditReport,
+  CorpusChange,
   EncodeDocuments,
   Environment,
   RefreshReport,
@@ -15,28 +18,28 @@ export interface ExactEnvironmentOptions {
   dimension: number;
   /** Cut of the DCG. Default none. */
   cut?: number;
+  /** Length of a document in tokens, for the report. */
+  tokens?: (id: string) => number;
 }
 
+const metadataSchema = z.object({ kind: z.literal('exact'), corpus: corpusStateSchema });
+
 export class ExactEnvironment implements Environment {
-  readonly documents: readonly string[];
+  readonly #corpus: Corpus;
   readonly #encode: EncodeDocuments;
-  readonly #index: ExactIndex;
-  readonly #rows: ReadonlyMap<string, number>;
-  readonly #cut: number | undefined;
-  /** The policy version of the vectors; none are there before the first refresh. */
-  #version = -1;
+  readonly #store: VectorStore;
+  readonly #options: ExactEnvironmentOptions;
 
   private constructor(
-    documents: readonly string[],
+    corpus: Corpus,
     encode: EncodeDocuments,
-    index: ExactIndex,
-    cut: number | undefined,
+    store: VectorStore,
+    options: ExactEnvironmentOptions,
   ) {
-    this.documents = documents;
+    this.#corpus = corpus;
     this.#encode = encode;
-    this.#index = index;
-    this.#rows = new Map(documents.map((id, row) => [id, row]));
-    this.#cut = cut;
+    this.#store = store;
+    this.#options = options;
   }
 
   /** Errors: InputError for an empty corpus. */
@@ -45,91 +48,69 @@ export class ExactEnvironment implements Environment {
     encode: EncodeDocuments,
     options: ExactEnvironmentOptions,
   ): Promise<ExactEnvironment> {
-    if (documents.length === 0) {
-      throw new InputError({
-        source: 'environment',
-        field: 'documents',
-        expected: 'at least one',
-        found: 'none',
-      });
-    }
-    const index = await ExactIndex.create(options.dimension, { capacity: documents.length });
-    return new ExactEnvironment(documents, encode, index, options.cut);
+    const corpus = new Corpus(documents);
+    const store = await VectorStore.create(options.dimension, documents.length);
+    return new ExactEnvironment(corpus, encode, store, options);
+  }
+
+  get documents(): readonly string[] {
+    return this.#corpus.documents;
+  }
+
+  has(id: string): boolean {
+    return this.#corpus.has(id);
+  }
+
+  change(change: CorpusChange): void {
+    const { added, changed, removed } = this.#corpus.change(change);
+    this.#store.reserve(this.#corpus.size);
+    for (const row of [...added, ...changed, ...removed]) this.#store.forget(row);
   }
 
   async refresh(version: number): Promise<RefreshReport> {
     const start = performance.now();
-    if (version === this.#version) return { encoded: { full: 0 }, seconds: 0 };
-    this.#index.setAll(await this.#encode(this.documents), this.documents.length);
-    this.#version = version;
-    return { encoded: { full: this.documents.length }, seconds: (performance.now() - start) / 1000 };
+    const rows = this.#corpus.rows().filter((row) => this.#store.version(row) !== version);
+    const ids = rows.map((row) => this.#corpus.id(row));
+    if (rows.length > 0) this.#store.put(rows, await this.#encode(ids), version);
+    const { tokens } = this.#options;
+    const seconds = (performance.now() - start) / 1000;
+    return {
+      encoded: { full: rows.length },
+      tokens: tokens === undefined ? {} : { full: ids.reduce((total, id) => total + tokens(id), 0) },
+      rounds: rows.length > 0 ? 1 : 0,
+      expectedError: 0,
+      seconds,
+      parts: { encode: seconds },
+    };
   }
 
-  async search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]> {
-    const { rows, scores } = await this.#index.search(vectors, k);
-    const count = vectors.length / this.#index.dimension;
-    const found = Math.min(k, this.documents.length);
-    return Array.from({ length: count }, (_, query) =>
-      Array.from({ length: found }, (_, i) => ({
-        id: this.documents[rows[query * found + i] as number] as string,
-        score: scores[query * found + i] as number,
-      })),
-    );
+  search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]> {
+    return nearestDocuments(this.#store.index, this.#corpus, vectors, k);
   }
 
-  async reward({ vectors, relevant }: RolloutBatch): Promise<RolloutReward[]> {
-    // Of positives with equal scores the index ranks the first one first: a tie never helps.
-    const ascending = relevant.map((grades) => [...grades].sort(([, a], [, b]) => a - b));
-    const ranks = await this.#index.ranks(
-      vectors,
-      ascending.map((grades) => grades.map(([id]) => this.#row(id))),
-    );
-    return ascending.map((grades, i) => {
-      const own = ranks[i] as readonly number[];
-      const reward = scaledDcg(
-        own,
-        grades.map(([, grade]) => grade),
-        this.#cut,
-      );
-      return { reward, rank: Math.min(...own) };
-    });
+  reward(batch: RolloutBatch): Promise<RolloutReward[]> {
+    return rewards(this.#store.index, this.#corpus, batch, this.#options.cut);
   }
 
   async audit(): Promise<AuditReport> {
-    return { rewardError: 0, interval: [0, 0], encoded: 0 };
+    const none = { estimate: 0, interval: [0, 0] } as const;
+    return { rewardError: 0, interval: [0, 0], misplaced: none, encoded: 0, tokens: 0, exceeded: false };
   }
 
   state(): State {
-    const { dimension } = this.#index;
-    const vectors = new Float32Array(this.#version < 0 ? 0 : this.documents.length * dimension);
-    for (let row = 0; row * dimension < vectors.length; row++)
-      vectors.set(this.#index.vector(row), row * dimension);
-    return { metadata: { kind: 'exact', version: this.#version }, arrays: { vectors } };
+    return {
+      metadata: { kind: 'exact', corpus: this.#corpus.state() },
+      arrays: this.#store.arrays(),
+    };
   }
 
   async restore(state: State): Promise<void> {
-    const { version } = state.metadata as { version: number };
-    const vectors = state.arrays.vectors;
-    const expected = version < 0 ? 0 : this.documents.length * this.#index.dimension;
-    if (!(vectors instanceof Float32Array) || vectors.length !== expected) {
-      throw new InputError({
-        source: 'environment state',
-        field: 'vectors',
-        expected: `${expected} numbers`,
-        found: String(vectors?.length),
-      });
-    }
-    if (version >= 0) this.#index.setAll(vectors, this.documents.length);
-    this.#version = version;
+    const { corpus } = validate(metadataSchema, state.metadata, 'environment state');
+    this.#corpus.restore(corpus);
+    this.#store.restore(state.arrays, this.#corpus.size);
   }
 
   async dispose(): Promise<void> {
-    await this.#index.dispose();
-  }
-
-  #row(id: string): number {
-    const row = this.#rows.get(id);
-    if (row === undefined) throw new RangeError(`reward: the relevant document ${id} is not in the corpus`);
-    return row;
+    await this.#store.dispose();
   }
 }

@@ -1,6 +1,9 @@
 /** The reward of a ranking: discounted cumulative gain, scaled to [0, 1] by the ideal one (design section 5). */
+import { idealDcg } from '../evaluate/index.js';
 
-const discount = (rank: number): number => 1 / Math.log2(rank + 1);
+/** What a relevant document is worth at a rank, before grades and scaling. */
+export const discount = (rank: number, cut = Number.POSITIVE_INFINITY): number =>
+  rank <= cut ? 1 / Math.log2(rank + 1) : 0;
 
 /**
  * Scaled DCG with linear gain.
@@ -14,10 +17,7 @@ export function scaledDcg(
   grades: readonly number[],
   cut = Number.POSITIVE_INFINITY,
 ): number {
-  let gained = 0;
-  for (const [i, rank] of ranks.entries()) if (rank <= cut) gained += (grades[i] as number) * discount(rank);
-  const ideal = [...grades]
-    .sort((a, b) => b - a)
-    .reduce((total, grade, i) => (i < cut ? total + grade * discount(i + 1) : total), 0);
+  const gained = ranks.reduce((total, rank, i) => total + (grades[i] as number) * discount(rank, cut), 0);
+  const ideal = idealDcg(grades, cut);
   return ideal === 0 ? 0 : gained / ideal;
 }

@@ -1,4 +1,5 @@
 export * from './advantage.js';
+export * from './environment-log.js';
 export * from './options.js';
 export * from './reference.js';
 export * from './rollout.js';

@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';
-import type { AuditReport, Environment } from '../environment/index.js';
+import type { Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
@@ -23,6 +23,7 @@ import {
   type TrainingSequence,
 } from '../sft/index.js';
 import { hasVariance, standardDeviation } from './advantage.js';
+import { EnvironmentLog, presentQuery } from './environment-log.js';
 import type { ResolvedRlOptions } from './options.js';
 import { LogProbabilities } from './reference.js';
 import { type Group, type Rollout, rewardRollouts, sampleGroups } from './rollout.js';
@@ -104,9 +105,10 @@ export class RlTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const clock = stopwatch();
-    const { groups, audit } = await this.#rollouts(index, clock);
+    const log = new EnvironmentLog();
+    const groups = await this.#rollouts(index, clock, log);
     const rollouts = groups.flat();
-    const batch = updateBatch(this.#policy, groups, this.#data, this.#options, index, this.#prompts);
+    const batch = updateBatch(this.#policy, groups, this.#present(), this.#options, index, this.#prompts);
     const update = await this.#update(index, batch, clock);
     const rewards = rollouts.map(({ reward }) => reward);
     const mean = (values: readonly number[]) =>
@@ -114,12 +116,15 @@ export class RlTrainer implements Trainer {
     const share = (outcome: Rollout['outcome']) =>
       mean(rollouts.map((rollout) => (rollout.outcome === outcome ? 1 : 0)));
     const truncated = share('truncated');
-    const warnings = [];
+    const warnings = log.warnings();
     if (truncated >= HOPELESS_TRUNCATION) {
       const message = `${Math.round(truncated * 100)} % of the completions were cut at maxNewTokens (${this.#options.maxNewTokens}): their reward is 0. Raise it.`;
       warnings.push({ code: 'truncated', message });
     }
-    if (batch.request === undefined) {
+    if (groups.length === 0) {
+      const message = 'the documents of all queries of this step were removed: nothing was learned from it';
+      warnings.push({ code: 'no_queries', message });
+    } else if (batch.request === undefined) {
       const message = 'every group has equal rewards: nothing was learned from this step';
       warnings.push({ code: 'zero_variance', message });
     }
@@ -134,12 +139,9 @@ export class RlTrainer implements Trainer {
         completion_length: mean(rollouts.map(({ completion }) => completion.tokens.length)),
         anchors: batch.anchors,
         ...update,
-        ...(audit !== undefined && {
-          audited_error: audit.rewardError,
-          audited_error_high: audit.interval[1],
-        }),
+        ...log.metrics(),
       },
-      timings: clock.parts,
+      timings: log.timings(clock.parts),
       completions: rollouts.map((rollout, i) => ({
         queryId: rollout.query.id,
         query: rollout.query.text,
@@ -171,26 +173,26 @@ export class RlTrainer implements Trainer {
   }
 
   /** Rewarded groups: of the step's queries, then of further ones in place of groups without variance. */
-  async #rollouts(
-    index: number,
-    clock: Stopwatch,
-  ): Promise<{ groups: Group[]; audit: AuditReport | undefined }> {
+  async #rollouts(index: number, clock: Stopwatch, log: EnvironmentLog): Promise<Group[]> {
     const { queriesPerStep, resampleRounds, reward, seed } = this.#options;
     const kept: Group[] = [];
     let dull: Group[] = [];
-    let audit: AuditReport | undefined;
     const used = new Set<string>();
     for (let round = 0; round <= resampleRounds; round++) {
       const wanted = queriesPerStep - kept.length;
       if (wanted === 0) break;
       // Further rounds read ahead in a sequence of their own, so that the queries of later steps stay what they are.
       const position = round === 0 ? index : this.steps + index * resampleRounds + round - 1;
-      const queries = this.#sampler
+      const drawn = this.#sampler
         .batch(position)
         .map((i) => this.#data.queries[i] as TrainingQuery)
         .filter(({ id }) => !used.has(id))
         .slice(0, wanted);
-      for (const { id } of queries) used.add(id);
+      for (const { id } of drawn) used.add(id);
+      const queries = drawn
+        .map((query) => presentQuery(query, this.#environment))
+        .filter((query) => query !== undefined);
+      log.skipped(drawn.length - queries.length);
       const groups = await sampleGroups(
         this.#policy,
         this.#generator,
@@ -199,24 +201,34 @@ export class RlTrainer implements Trainer {
         seed + 1_000_003 * (index * (resampleRounds + 1) + round),
       );
       clock.lap('rollout');
-      const { batch } = await rewardRollouts(
+      const { refresh, batch } = await rewardRollouts(
         groups.flat(),
         this.#environment,
         index,
         this.#policy.config.hiddenSize,
         reward,
       );
+      log.refreshed(refresh);
       clock.lap('environment');
       const { auditEvery } = this.#options;
       if (round === 0 && auditEvery > 0 && index % auditEvery === 0) {
-        audit = await this.#environment.audit(index, batch);
+        log.audited(await this.#environment.audit(index, batch));
         clock.lap('audit');
       }
       const varied = groups.filter((group) => hasVariance(group.map((rollout) => rollout.reward)));
       kept.push(...varied);
       dull = [...dull, ...groups.filter((group) => !varied.includes(group))];
     }
-    return { groups: [...kept, ...dull.slice(0, queriesPerStep - kept.length)], audit };
+    return [...kept, ...dull.slice(0, queriesPerStep - kept.length)];
+  }
+
+  /** The data without negatives that were removed from the corpus. */
+  #present(): RlData {
+    const negatives: RlData['negatives'] = (query, positive, random) => {
+      const id = this.#data.negatives(query, positive, random);
+      return id !== undefined && this.#environment.has(id) ? id : undefined;
+    };
+    return { ...this.#data, negatives };
   }
 
   /** `numIterations` updates on the same rollouts; their log-probabilities at sampling stay the old ones. */

@@ -148,34 +148,46 @@ describe('ExactEnvironment', () => {
     await own.dispose();
   });
 
-  test("the state before any refresh is empty, and another corpus' is refused", async () => {
+  test("the state before any refresh has no vectors, and another corpus' is refused", async () => {
     const fresh = await ExactEnvironment.create(IDS, encode, { dimension: DIMENSION });
     const empty = fresh.state();
-    expect(empty.arrays.vectors!.length).toBe(0);
+    expect([...empty.arrays.versions!]).toEqual(IDS.map(() => -1));
     await fresh.restore(empty);
     expect((await fresh.refresh(0)).encoded).toEqual({ full: 23 });
-    await fresh.dispose();
     const other = await ExactEnvironment.create(IDS.slice(1), encode, { dimension: DIMENSION });
     await expect(other.restore(environment.state())).rejects.toThrow(
+      /environment state: documents: expected those of this corpus/,
+    );
+    const { arrays, metadata } = environment.state();
+    const vectors = (arrays.vectors as Float32Array).slice(1);
+    await expect(fresh.restore({ metadata, arrays: { ...arrays, vectors } })).rejects.toThrow(
       new InputError({
         source: 'environment state',
         field: 'vectors',
-        expected: `${22 * DIMENSION} numbers`,
-        found: String(23 * DIMENSION),
+        expected: `${23 * DIMENSION} numbers`,
+        found: String(23 * DIMENSION - 1),
       }),
     );
     await other.dispose();
+    await fresh.dispose();
   });
 
   test('an audit of what is exact finds no error', async () => {
-    expect(await environment.audit()).toEqual({ rewardError: 0, interval: [0, 0], encoded: 0 });
+    expect(await environment.audit()).toEqual({
+      rewardError: 0,
+      interval: [0, 0],
+      misplaced: { estimate: 0, interval: [0, 0] },
+      encoded: 0,
+      tokens: 0,
+      exceeded: false,
+    });
   });
 
   test('an empty corpus and a relevant document that is not in it are refused', async () => {
     await expect(ExactEnvironment.create([], encode, { dimension: DIMENSION })).rejects.toThrow(InputError);
     const relevant = BATCH.relevant.with(2, new Map([['nowhere', 1]]));
     await expect(environment.reward({ ...BATCH, relevant })).rejects.toThrow(
-      /the relevant document nowhere is not in the corpus/,
+      /the document nowhere is not in the corpus/,
     );
   });
 });

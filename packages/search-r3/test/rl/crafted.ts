@@ -1,5 +1,5 @@
 /** Rollouts made by hand, and an environment that says what they are worth: the reward is the first coordinate. */
-import type { AuditReport, Environment, RolloutBatch } from 'search-r3/environment';
+import type { AuditReport, Environment, RefreshReport, RolloutBatch } from 'search-r3/environment';
 import type { Completion, FinishReason } from 'search-r3/generate';
 import type { Group, Rollout } from 'search-r3/rl';
 import { outcomeOf } from 'search-r3/rl';
@@ -41,15 +41,35 @@ export interface CraftedEnvironment extends Environment {
   rewarded: RolloutBatch[];
 }
 
-export function craftedEnvironment(report?: AuditReport): CraftedEnvironment {
+const NO_ERROR: AuditReport = {
+  rewardError: 0,
+  interval: [0, 0],
+  misplaced: { estimate: 0, interval: [0, 0] },
+  encoded: 0,
+  tokens: 0,
+  exceeded: false,
+};
+
+/** Reports what it is told to; documents named in `gone` are not there. */
+export function craftedEnvironment({
+  audit,
+  refresh,
+  gone = [],
+}: {
+  audit?: Partial<AuditReport>;
+  refresh?: Partial<RefreshReport>;
+  gone?: readonly string[];
+} = {}): CraftedEnvironment {
   const calls = { refreshed: [] as number[], audited: [] as number[], rewarded: [] as RolloutBatch[] };
   const width = policy.config.hiddenSize;
   return {
     ...calls,
     documents: [],
+    has: (id) => !gone.includes(id),
+    change: () => {},
     refresh: async (version) => {
       calls.refreshed.push(version);
-      return { encoded: {}, seconds: 0 };
+      return { encoded: {}, tokens: {}, rounds: 0, expectedError: 0, seconds: 0, parts: {}, ...refresh };
     },
     search: async () => [],
     reward: async (batch) => {
@@ -58,7 +78,7 @@ export function craftedEnvironment(report?: AuditReport): CraftedEnvironment {
     },
     audit: async (version) => {
       calls.audited.push(version);
-      return report ?? { rewardError: 0, interval: [0, 0], encoded: 0 };
+      return { ...NO_ERROR, ...audit };
     },
     state: () => ({ metadata: null, arrays: {} }),
     restore: async () => {},

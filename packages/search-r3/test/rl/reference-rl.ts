@@ -278,6 +278,11 @@ export function referenceRl(
         loss: trained[last]!.loss,
         gradient_norm: trained[last]!.gradientNorm,
         learning_rate: rate(last),
+        // The exact environment encodes everything, every step.
+        documents_full: DOCUMENTS.size,
+        refresh_rounds: 1,
+        expected_error: 0,
+        skipped_queries: 0,
       },
     };
   });

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
+import type { TrainingQuery } from 'search-r3/sft';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { QUERIES } from '../sft/tiny-data.js';
 import { type CraftedEnvironment, completion, craftedEnvironment } from './crafted.js';
@@ -225,26 +226,112 @@ test('rollouts are sampled as the options say, from the whole vocabulary', async
 });
 
 describe('audits', () => {
-  const report = { rewardError: 0.25, interval: [0.1, 0.4], encoded: 3 } as const;
+  const audit = {
+    rewardError: 0.25,
+    interval: [0.1, 0.4],
+    misplaced: { estimate: 7.5, interval: [2, 11] },
+    encoded: 3,
+    tokens: 50,
+  } as const;
+  const told = {
+    audited_error: 0.25,
+    audited_error_low: 0.1,
+    audited_error_high: 0.4,
+    misplaced_documents: 7.5,
+    misplaced_documents_low: 2,
+    misplaced_documents_high: 11,
+    documents_audit: 3,
+    tokens_audit: 50,
+  };
 
   test('are made every so many steps, and told at their own', async () => {
-    const environment = craftedEnvironment(report);
+    const environment = craftedEnvironment({ audit });
     const { records } = await step({ auditEvery: 2 }, () => VARIED, environment, 4);
     expect(environment.audited).toEqual([0, 2]);
-    const found = records.map(({ metrics }) => [metrics.audited_error, metrics.audited_error_high]);
-    expect(found).toEqual([
-      [0.25, 0.4],
-      [undefined, undefined],
-      [0.25, 0.4],
-      [undefined, undefined],
+    for (const [i, { metrics }] of records.entries()) {
+      const found = Object.entries(metrics).filter(([name]) => name in told);
+      expect(Object.fromEntries(found)).toEqual(i % 2 === 0 ? told : {});
+    }
+    expect(records.flatMap(codes)).toEqual([]);
+  });
+
+  test('warn where the error may be larger than it should', async () => {
+    const environment = craftedEnvironment({ audit: { ...audit, exceeded: true } });
+    const { record } = await step({ auditEvery: 1 }, () => VARIED, environment);
+    expect(record.warnings).toEqual([
+      { code: 'environment_error', message: expect.stringContaining('0.1000 to 0.4000') },
     ]);
   });
 
   test('are off by default', async () => {
-    const environment = craftedEnvironment(report);
+    const environment = craftedEnvironment({ audit });
     await step({}, () => VARIED, environment, 2);
     expect(environment.audited).toEqual([]);
     expect(environment.refreshed).toEqual([0, 1]);
+  });
+});
+
+describe('the environment', () => {
+  const refresh = {
+    encoded: { positives: 4, value: 9, full: 0 },
+    tokens: { positives: 40, value: 95 },
+    rounds: 3,
+    expectedError: 0.02,
+    recall: 0.97,
+    parts: { encode: 0, value: 0 },
+  };
+
+  test('is told of by cause, with its parts of the time', async () => {
+    const { record } = await step({}, () => VARIED, craftedEnvironment({ refresh }));
+    expect(record.metrics).toMatchObject({
+      documents_positives: 4,
+      documents_value: 9,
+      documents_full: 0,
+      tokens_positives: 40,
+      tokens_value: 95,
+      refresh_rounds: 3,
+      expected_error: 0.02,
+      search_recall: 0.97,
+      skipped_queries: 0,
+    });
+    expect(Object.keys(record.metrics)).not.toContain('documents_region');
+    expect(record.timings).toMatchObject({ environment_encode: 0, environment_value: 0 });
+    expect(record.timings.environment).toBeGreaterThanOrEqual(0);
+  });
+
+  test('of resampling rounds: documents add up', async () => {
+    const { record, calls } = await step({ resampleRounds: 2 }, () => EQUAL, craftedEnvironment({ refresh }));
+    expect(calls.length).toBeGreaterThan(1);
+    expect(record.metrics).toMatchObject({
+      documents_value: 9 * calls.length,
+      tokens_value: 95 * calls.length,
+      refresh_rounds: 3 * calls.length,
+      expected_error: 0.02,
+    });
+  });
+
+  test('without any document of a query: it is skipped, and counted', async () => {
+    const options = rlOptionsSchema.parse({ queriesPerStep: 2, seed: 7 });
+    const [first, second] = queriesOf(options, 0) as [TrainingQuery, TrainingQuery];
+    const gone = [...first.relevant.keys()];
+    // The other query keeps a document of its own.
+    expect([...second.relevant.keys()].some((id) => !gone.includes(id))).toBe(true);
+    const environment = craftedEnvironment({ gone });
+    const { record, calls } = await step({}, () => VARIED, environment);
+    expect(calls.map(({ queries }) => queries)).toEqual([[second.id]]);
+    expect(record.metrics).toMatchObject({ skipped_queries: 1 });
+    expect(record.completions!.every(({ queryId }) => queryId === second.id)).toBe(true);
+    for (const { relevant } of environment.rewarded) {
+      for (const grades of relevant) for (const id of gone) expect(grades.has(id)).toBe(false);
+    }
+  });
+
+  test('without documents of all queries: nothing is learned, and it is said', async () => {
+    const gone = QUERIES.flatMap(({ relevant }) => [...relevant.keys()]);
+    const { record, moved } = await step({}, () => VARIED, craftedEnvironment({ gone }));
+    expect(record.metrics).toMatchObject({ skipped_queries: 2, reward: 0 });
+    expect(codes(record)).toEqual(['no_queries']);
+    expect(moved).toBe(0);
   });
 });
 

@@ -1,0 +1,190 @@
+/**
+ * The audit: how far the rewards may be from those of a corpus encoded afresh.
+ *
+ * A random sample of the stale documents is encoded, a third each of those that hold most of the value, of the next, and
+ * of the rest. Whatever crossed a positive is then known for these. Rewards err by few crossings, so that counting those
+ * of a sample would leave an interval many times as wide as the error itself. Instead the errors of the sample's
+ * predictions, vectors seen from every rollout, stand for those of the documents that were not drawn: each gets the
+ * error of a random mixture of two sampled ones (a smoothed bootstrap: their covariance, but no end of different
+ * values, so that what the sample happened not to show may happen all the same), in proportion to the root of its age,
+ * and its crossings change the ranks. That is done many times; the middle 95 % of the reward errors are the interval.
+ * The scale of the errors, known from a sample only, is drawn anew each time, as in a t distribution.
+ */
+import type { RandomStream } from '../run/index.js';
+import type { Closeup } from './closeup.js';
+import { discount } from './reward.js';
+import { sampleRows } from './sample.js';
+import type { Estimate } from './types.js';
+
+/** Draws of what the truth may be. */
+const DRAWS = 400;
+/** Crossings farther away than this many times the largest error of the sample are not drawn. */
+const REACH = 3;
+
+/** The strata end where this share of the value is reached. */
+const STRATA = [0.5, 0.95, 1];
+
+/**
+ * Draws stale documents, by their columns in the close-up: as many of each stratum, as far as there are, `far` ones of
+ * no known value belonging to the last.
+ */
+export function auditSample(
+  { rows, values, deviations }: Closeup,
+  far: readonly number[],
+  count: number,
+  random: RandomStream,
+): number[] {
+  const order = [...rows.keys()]
+    .filter((i) => (deviations[i] as number) > 0)
+    .sort((i, j) => (values[j] as number) - (values[i] as number) || i - j);
+  const total = order.reduce((sum, i) => sum + (values[i] as number), 0);
+  const chosen: number[] = [];
+  let start = 0;
+  let sum = 0;
+  for (const [stratum, share] of STRATA.entries()) {
+    const wanted = Math.ceil((count - chosen.length) / (STRATA.length - stratum));
+    let end = start;
+    for (; end < order.length && (sum < share * total || end - start < wanted || share === 1); end++) {
+      sum += values[order[end] as number] as number;
+    }
+    const members = order.slice(start, end).map((i) => rows[i] as number);
+    chosen.push(...sampleRows(random, share === 1 ? [...members, ...far] : members, wanted));
+    start = end;
+  }
+  return chosen;
+}
+
+export interface AuditEvidence {
+  /** Before the sample was encoded. */
+  closeup: Closeup;
+  /** Sampled rows, and errors of their predicted scores, truth less prediction: [rollouts * sampled]. */
+  sampled: readonly number[];
+  errors: Float32Array;
+  /** Of the variance, by sampled row and by column of the close-up. */
+  growth: { sampled: readonly number[]; rows: readonly number[] };
+  rollouts: number;
+  cut: number | undefined;
+}
+
+/** The mean absolute error of the rewards and the number of misplaced documents. */
+export function estimateErrors(
+  evidence: AuditEvidence,
+  random: RandomStream,
+): { rewardError: Estimate; misplaced: Estimate } {
+  const { closeup, rollouts } = evidence;
+  const known = new Map(evidence.sampled.map((row, i) => [row, i]));
+  const { crossings, certain } = possibleCrossings(evidence, known);
+  const errors: number[] = [];
+  const misplaced: number[] = [];
+  const shifts = new Int32Array(closeup.boundaries.length);
+  for (let draw = 0; draw < DRAWS; draw++) {
+    shifts.set(certain.shifts);
+    const more = drawCrossings(evidence, crossings, shifts, random);
+    misplaced.push(certain.documents + more);
+    errors.push(rewardError(evidence, shifts) / Math.max(1, rollouts));
+  }
+  return { rewardError: summary(errors), misplaced: summary(misplaced) };
+}
+
+/** Boundaries in reach of a document that was not sampled. */
+interface Crossing {
+  column: number;
+  boundaries: number[];
+  gaps: number[];
+}
+
+function possibleCrossings(
+  { closeup, errors, growth, sampled, rollouts }: AuditEvidence,
+  known: ReadonlyMap<number, number>,
+): { crossings: Crossing[]; certain: { shifts: Int32Array; documents: number } } {
+  const { rows, scores, boundaries, deviations } = closeup;
+  const reach = new Float64Array(rollouts);
+  for (let rollout = 0; rollout < rollouts; rollout++) {
+    for (const [i, factor] of growth.sampled.entries()) {
+      const error = Math.abs(errors[rollout * sampled.length + i] as number) / Math.sqrt(factor);
+      reach[rollout] = Math.max(reach[rollout] as number, REACH * error);
+    }
+  }
+  const certain = { shifts: new Int32Array(boundaries.length), documents: 0 };
+  const crossings: Crossing[] = [];
+  for (const [column, row] of rows.entries()) {
+    if (deviations[column] === 0) continue;
+    const at = known.get(row);
+    const crossing: Crossing = { column, boundaries: [], gaps: [] };
+    let crossed = false;
+    for (const [b, { rollout, score }] of boundaries.entries()) {
+      const gap = (scores[rollout * rows.length + column] as number) - score;
+      if (at !== undefined) {
+        const shift = crossingOf(gap, errors[rollout * sampled.length + at] as number);
+        certain.shifts[b] = (certain.shifts[b] as number) + shift;
+        crossed ||= shift !== 0;
+      } else if (Math.abs(gap) <= (reach[rollout] as number) * Math.sqrt(growth.rows[column] as number)) {
+        crossing.boundaries.push(b);
+        crossing.gaps.push(gap);
+      }
+    }
+    if (crossed) certain.documents++;
+    if (crossing.gaps.length > 0) crossings.push(crossing);
+  }
+  return { crossings, certain };
+}
+
+/** Whether a document comes before (1) or behind (-1) the boundary when its score changes, or stays (0). */
+const crossingOf = (gap: number, change: number): number => Number(gap + change >= 0) - Number(gap >= 0);
+
+/** Adds one draw of the crossings of documents that were not sampled to `shifts`; how many documents crossed. */
+function drawCrossings(
+  { closeup, errors, growth, sampled }: AuditEvidence,
+  crossings: readonly Crossing[],
+  shifts: Int32Array,
+  random: RandomStream,
+): number {
+  const count = sampled.length;
+  const scale = randomScale(count, random);
+  let crossed = 0;
+  for (const { column, boundaries, gaps } of crossings) {
+    const [i, j] = [random.integer(count), random.integer(count)];
+    const angle = 2 * Math.PI * random.uniform();
+    const own = scale * Math.sqrt(growth.rows[column] as number);
+    const a = (own * Math.cos(angle)) / Math.sqrt(growth.sampled[i] as number);
+    const b = (own * Math.sin(angle)) / Math.sqrt(growth.sampled[j] as number);
+    let any = false;
+    for (const [k, boundary] of boundaries.entries()) {
+      const { rollout } = closeup.boundaries[boundary] as Closeup['boundaries'][number];
+      const start = rollout * count;
+      const change = a * (errors[start + i] as number) + b * (errors[start + j] as number);
+      const shift = crossingOf(gaps[k] as number, change);
+      if (shift === 0) continue;
+      shifts[boundary] = (shifts[boundary] as number) + shift;
+      any = true;
+    }
+    if (any) crossed++;
+  }
+  return crossed;
+}
+
+/** What the true scale may be in terms of that of a sample: sqrt(n / chi-squared with n degrees of freedom). */
+function randomScale(count: number, random: RandomStream): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += random.normal() ** 2;
+  return Math.sqrt(count / sum);
+}
+
+/** Sum over the rollouts of the absolute change of the reward when the ranks of the boundaries shift. */
+function rewardError({ closeup, rollouts, cut }: AuditEvidence, shifts: Int32Array): number {
+  const changes = new Float64Array(rollouts);
+  for (const [b, { rollout, rank, weight }] of closeup.boundaries.entries()) {
+    const shift = shifts[b] as number;
+    if (shift === 0) continue;
+    const change = weight * (discount(Math.max(1, rank + shift), cut) - discount(rank, cut));
+    changes[rollout] = (changes[rollout] as number) + change;
+  }
+  return changes.reduce((total, change) => total + Math.abs(change), 0);
+}
+
+function summary(draws: readonly number[]): Estimate {
+  const sorted = draws.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number;
+  const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
+  return { estimate: mean, interval: [at(0.025), at(0.975)] };
+}

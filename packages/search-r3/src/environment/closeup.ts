@@ -1,0 +1,106 @@
+/**
+ * A close look at the documents that may matter to the rewards: how they score, how uncertain that is, where the
+ * positives stand among them, and what each stale one is worth encoding.
+ */
+import type { ExactIndex } from '../vectors/index.js';
+import type { RefreshStep } from './step.js';
+import type { Uncertainty } from './uncertainty.js';
+import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
+
+export interface Closeup extends Valuation {
+  rows: readonly number[];
+  /** [rollouts * rows]. */
+  scores: Float32Array;
+  /** Standard deviations of the scores by row, 0 for fresh ones. */
+  deviations: Float32Array;
+  boundaries: readonly Boundary[];
+}
+
+/** The rows to look at. */
+export interface Candidates {
+  /** Stale ones; with the fresh ones they are all that can stand before a positive that is looked at. */
+  rows: readonly number[];
+  /** By rollout: positives that score less are not looked at. */
+  floors: Float32Array;
+}
+
+/**
+ * All stale rows of a small corpus; of a larger one those nearest to some rollout, about `most`. There, what a positive
+ * far down its ranking is worth hardly depends on its place, and it is left out.
+ *
+ * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
+ *   transposed map.
+ */
+export async function candidatesOf(
+  step: RefreshStep,
+  queries: Float32Array,
+  most: number,
+): Promise<Candidates> {
+  const { index } = step.store;
+  const count = step.relevant.length;
+  const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
+  if (index.live <= most || count === 0) return { rows: step.stale(), floors };
+  // Rankings of one group have most of their first documents in common.
+  const depth = Math.min(index.live, Math.ceil((4 * most) / count));
+  const found = await index.search(queries, depth);
+  for (let rollout = 0; rollout < count; rollout++) {
+    floors[rollout] = found.scores[(rollout + 1) * found.k - 1] as number;
+  }
+  const rows = [...new Set(found.rows)].filter((row) => step.isStale(row));
+  return { rows: rows.sort((a, b) => a - b), floors };
+}
+
+/**
+ * Looks at candidates as `predict` has them, and at everything fresh.
+ *
+ * @param scratch an index to score in.
+ */
+export async function lookClosely(
+  step: RefreshStep,
+  candidates: Candidates,
+  predict: (stale: readonly number[]) => Promise<Float32Array>,
+  uncertainty: Uncertainty,
+  scratch: ExactIndex,
+  cut: number | undefined,
+): Promise<Closeup> {
+  const { store, version, rollouts, relevant } = step;
+  const stale = candidates.rows.filter((row) => step.isStale(row));
+  const fresh = step.corpus.rows().filter((row) => !step.isStale(row));
+  const rows = [...stale, ...fresh];
+  const vectors = new Float32Array(rows.length * store.dimension);
+  vectors.set(await predict(stale));
+  vectors.set(store.gather(fresh), stale.length * store.dimension);
+  scratch.setAll(vectors, rows.length);
+  const scores = relevant.length === 0 ? new Float32Array() : await scratch.scores(rollouts);
+  const deviations = new Float32Array(rows.length);
+  for (const [i, row] of stale.entries()) deviations[i] = uncertainty.deviation(version - store.version(row));
+  const boundaries = findBoundaries(step, rows, scores, cut).filter(
+    ({ rollout, score }) => score >= (candidates.floors[rollout] as number),
+  );
+  return {
+    rows,
+    scores,
+    deviations,
+    boundaries,
+    ...valuate(scores, deviations, boundaries, relevant.length),
+  };
+}
+
+function findBoundaries(
+  { relevant }: RefreshStep,
+  rows: readonly number[],
+  scores: Float32Array,
+  cut: number | undefined,
+): Boundary[] {
+  const columns = new Map(rows.map((row, i) => [row, i]));
+  return relevant.flatMap((own, rollout) => {
+    const ranking = scores.subarray(rollout * rows.length, (rollout + 1) * rows.length);
+    const grades = own.map(({ grade }) => grade);
+    return own.map(({ row, grade }) => {
+      const score = ranking[columns.get(row) as number] as number;
+      let rank = 0;
+      for (let i = 0; i < ranking.length; i++) rank += Number((ranking[i] as number) >= score);
+      return boundaryOf(rollout, { score, rank }, grade, grades, cut);
+    });
+  });
+}

@@ -1,0 +1,3 @@
+export * from './model.js';
+export { movement } from './ridge.js';
+export { WordVectors } from './words.js';

@@ -1,0 +1,34 @@
+/** What a refresh policy is given, and the simplest one: random documents. */
+import type { ExactIndex } from '../vectors/index.js';
+import type { Allowance } from './budget.js';
+import { type DriftModel, movement } from './drift/index.js';
+import type { NeighbourSource } from './neighbours.js';
+import type { ResolvedSelectiveOptions } from './options.js';
+import type { RefreshStep } from './step.js';
+import type { Uncertainty } from './uncertainty.js';
+
+export interface PolicyContext {
+  options: ResolvedSelectiveOptions;
+  allowance: Allowance;
+  drift: DriftModel;
+  uncertainty: Uncertainty;
+  neighbours: NeighbourSource;
+  /** To score documents in that are looked at closely. */
+  scratch: ExactIndex;
+  /** The stale vectors were moved to this version by an earlier refresh of the same step. */
+  moved: boolean;
+}
+
+/** Encodes what it thinks best within `step.left`, positives being fresh already; gives the number of its rounds. */
+export type RefreshPolicy = (step: RefreshStep, context: PolicyContext) => Promise<number>;
+
+export const refreshAtRandom: RefreshPolicy = async (step, { uncertainty }) => {
+  await step.encode(step.sample(step.left), 'random');
+  learnMovement(step, uncertainty);
+  return 1;
+};
+
+/** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */
+export function learnMovement(step: RefreshStep, uncertainty: Uncertainty): void {
+  uncertainty.learn(step.version, movement(step.pairs()), step.ages(), step.rollouts);
+}

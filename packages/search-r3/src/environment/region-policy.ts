@@ -1,0 +1,39 @@
+/**
+ * The policy of Gui and Cheng (arXiv 2510.07048): the region of a step is what its rollouts find, the positives, and the
+ * neighbours of these. It is encoded where it is stale, searched again, until nothing in it is stale or the budget is
+ * spent. Outside of it vectors stay as they are, but for a slow sweep over the oldest.
+ */
+import { learnMovement, type RefreshPolicy } from './policy.js';
+import type { RefreshStep } from './step.js';
+
+export const refreshByRegion: RefreshPolicy = async (
+  step,
+  { options, allowance, neighbours, uncertainty },
+) => {
+  const { topK, neighbours: near, staleness, rounds, sweep } = options.region;
+  const swept = Math.round(sweep * allowance.documents);
+  let round = 0;
+  for (; round < rounds && step.left > swept; round++) {
+    const region = await step.time('search', async () => [
+      ...(await found(step, topK)),
+      ...(await neighbours.of(step.positives(), near)).flat(),
+    ]);
+    const old = region.filter((row) => step.version - step.store.version(row) > staleness);
+    const encoded = await step.encode(old, 'region', { most: step.left - swept });
+    if (encoded === 0) break;
+  }
+  const oldest = step.stale().sort((a, b) => step.store.version(a) - step.store.version(b) || a - b);
+  await step.encode(oldest, 'sweep', { most: swept });
+  learnMovement(step, uncertainty);
+  return round;
+};
+
+/** What the rollouts find, most often found first. */
+async function found(step: RefreshStep, k: number): Promise<number[]> {
+  if (step.relevant.length === 0) return [];
+  const counts = new Map<number, number>();
+  for (const row of (await step.store.index.search(step.rollouts, k)).rows) {
+    counts.set(row, (counts.get(row) ?? 0) + 1);
+  }
+  return [...counts].sort(([a, x], [b, y]) => y - x || a - b).map(([row]) => row);
+}

@@ -1,0 +1,288 @@
+/**
+ * The environment that re-encodes little: it keeps every document's vector, the version of the policy that made it, and
+ * decides at each step which few are encoded anew, so that the rewards are nearly those of a corpus encoded afresh.
+ */
+import { z } from 'zod';
+import { randomStream, type State, validate } from '../run/index.js';
+import { ExactIndex } from '../vectors/index.js';
+import { auditSample, estimateErrors } from './audit.js';
+import { Budget } from './budget.js';
+import { type Closeup, candidatesOf, lookClosely } from './closeup.js';
+import { Corpus, corpusStateSchema } from './corpus.js';
+import { DriftModel, WordVectors } from './drift/index.js';
+import { ScannedNeighbours } from './neighbours.js';
+import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
+import { type RefreshPolicy, refreshAtRandom } from './policy.js';
+import { nearestDocuments, rewards } from './ranking.js';
+import { refreshByRegion } from './region-policy.js';
+import { RefreshStep, type StepContext } from './step.js';
+import { VectorStore } from './store.js';
+import type {
+  AuditReport,
+  CorpusChange,
+  EncodeDocuments,
+  Environment,
+  RefreshReport,
+  RolloutBatch,
+  RolloutReward,
+} from './types.js';
+import { Uncertainty } from './uncertainty.js';
+import { refreshByValue } from './value-policy.js';
+
+/** What the environment has to know of the documents beside their vectors. */
+export interface SelectiveSources {
+  dimension: number;
+  encode: EncodeDocuments;
+  /** Length of a document in tokens, for the reports. */
+  tokens?: (id: string) => number;
+  /** Its text, for the part of the drift's kernel that compares words; without it the vectors alone are compared. */
+  text?: (id: string) => string;
+}
+
+const POLICIES: Record<ResolvedSelectiveOptions['policy'], RefreshPolicy> = {
+  value: refreshByValue,
+  region: refreshByRegion,
+  random: refreshAtRandom,
+};
+
+const metadataSchema = z.strictObject({
+  kind: z.literal('selective'),
+  corpus: corpusStateSchema,
+  budget: z.strictObject({
+    correction: z.number(),
+    last: z.number().nullable(),
+    version: z.int(),
+    spent: z.int(),
+  }),
+  uncertainty: z.array(z.number()),
+  refreshed: z.int(),
+});
+
+interface Parts {
+  corpus: Corpus;
+  store: VectorStore;
+  scratch: ExactIndex;
+  drift: DriftModel;
+  words: WordVectors | undefined;
+}
+
+export class SelectiveEnvironment implements Environment {
+  readonly options: ResolvedSelectiveOptions;
+  readonly #parts: Parts;
+  readonly #context: StepContext;
+  readonly #neighbours: ScannedNeighbours;
+  readonly #uncertainty: Uncertainty;
+  readonly #budget: Budget;
+  /** The version of the last refresh. */
+  #refreshed = -1;
+  /** Error that the last refresh expected to leave. */
+  #expected = 0;
+
+  private constructor(options: ResolvedSelectiveOptions, parts: Parts, sources: SelectiveSources) {
+    const { corpus, store } = parts;
+    this.options = options;
+    this.#parts = parts;
+    this.#context = { corpus, store, encode: sources.encode, tokens: sources.tokens };
+    this.#neighbours = new ScannedNeighbours(store);
+    this.#uncertainty = new Uncertainty(options.value);
+    this.#budget = new Budget(options.budget);
+  }
+
+  /** @throws InputError for an empty corpus, ids that come twice, and options that are none. */
+  static async create(
+    documents: readonly string[],
+    sources: SelectiveSources,
+    options: SelectiveOptions = {},
+  ): Promise<SelectiveEnvironment> {
+    const resolved = validate(selectiveOptionsSchema, options, 'environment options');
+    const corpus = new Corpus(documents);
+    const { dimension, text } = sources;
+    const words =
+      text === undefined || !resolved.drift.kernel || resolved.drift.words === 0
+        ? undefined
+        : new WordVectors((row) => text(corpus.id(row)), corpus.rows());
+    const parts = {
+      corpus,
+      store: await VectorStore.create(dimension, documents.length),
+      scratch: await ExactIndex.create(dimension),
+      drift: await DriftModel.create(dimension, resolved.drift, words),
+      words,
+    };
+    return new SelectiveEnvironment(resolved, parts, sources);
+  }
+
+  get documents(): readonly string[] {
+    return this.#parts.corpus.documents;
+  }
+
+  has(id: string): boolean {
+    return this.#parts.corpus.has(id);
+  }
+
+  /**
+   * How a document's vector came about: the version of the policy that encoded it, and whether the drift map moved it
+   * since. Undefined for one that waits for its first encoding.
+   */
+  provenance(id: string): { vector: Float32Array; version: number; predicted: boolean } | undefined {
+    const { corpus, store } = this.#parts;
+    const row = corpus.row(id);
+    if (!corpus.holds(row) || !store.has(row)) return undefined;
+    const vector = store.vector(row).slice();
+    return { vector, version: store.version(row), predicted: store.isPredicted(row) };
+  }
+
+  change(change: CorpusChange): void {
+    const { corpus, store, words } = this.#parts;
+    const { added, changed, removed } = corpus.change(change);
+    store.reserve(corpus.size);
+    for (const row of [...added, ...changed, ...removed]) {
+      store.forget(row);
+      words?.forget(row);
+    }
+  }
+
+  async refresh(version: number, batch: RolloutBatch): Promise<RefreshReport> {
+    const start = performance.now();
+    const { corpus, store } = this.#parts;
+    const step = this.#step(version, batch, 'refresh');
+    const moved = version === this.#refreshed;
+    const missing = corpus.rows().filter((row) => !store.has(row));
+    await step.encode(missing, missing.length === corpus.live ? 'full' : 'changed', { free: true });
+    const allowance = this.#budget.allow(version, corpus.live);
+    step.left = allowance.documents;
+    await step.encode(step.positives(), 'positives', { free: true });
+    const rounds = await this.#refreshStale(step, allowance, moved);
+    this.#budget.spend(allowance.documents - step.left);
+    this.#refreshed = version;
+    const { expectedError } = await this.#look(step);
+    this.#expected = expectedError;
+    const seconds = (performance.now() - start) / 1000;
+    const { encoded, tokens, parts } = step;
+    return {
+      encoded,
+      tokens,
+      rounds,
+      expectedError: expectedError * this.#budget.correction,
+      seconds,
+      parts,
+    };
+  }
+
+  search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]> {
+    return nearestDocuments(this.#parts.store.index, this.#parts.corpus, vectors, k);
+  }
+
+  reward(batch: RolloutBatch): Promise<RolloutReward[]> {
+    return rewards(this.#parts.store.index, this.#parts.corpus, batch, this.options.cut);
+  }
+
+  /** What it encodes serves the steps after it: the rewards it judges are those of before. */
+  async audit(version: number, batch: RolloutBatch): Promise<AuditReport> {
+    const { store } = this.#parts;
+    const step = this.#step(version, batch, 'audit');
+    const closeup = await this.#look(step);
+    const near = new Set(closeup.rows);
+    const far = step.stale().filter((row) => !near.has(row));
+    const { documents, bound } = this.options.audit;
+    const sampled = auditSample(closeup, far, documents, step.random);
+    const ages = sampled.map((row) => version - store.version(row));
+    const before = await this.#scores(step, sampled);
+    const encoded = await step.encode(sampled, 'audit', { free: true });
+    const after = await this.#scores(step, sampled);
+    const growth = (age: number) => this.#uncertainty.growth(age);
+    const { rewardError, misplaced } = estimateErrors(
+      {
+        closeup,
+        sampled,
+        errors: after.map((value, i) => value - (before[i] as number)),
+        growth: {
+          sampled: ages.map(growth),
+          rows: closeup.rows.map((row) => growth(version - store.version(row))),
+        },
+        rollouts: step.relevant.length,
+        cut: this.options.cut,
+      },
+      step.random,
+    );
+    this.#budget.audited(this.#expected, rewardError.estimate);
+    return {
+      rewardError: rewardError.estimate,
+      interval: rewardError.interval,
+      misplaced,
+      encoded,
+      tokens: step.tokens.audit ?? 0,
+      exceeded: rewardError.interval[1] > bound,
+    };
+  }
+
+  state(): State {
+    const { corpus, store } = this.#parts;
+    return {
+      metadata: {
+        kind: 'selective',
+        corpus: corpus.state(),
+        budget: this.#budget.state(),
+        uncertainty: this.#uncertainty.state(),
+        refreshed: this.#refreshed,
+      } satisfies z.infer<typeof metadataSchema>,
+      arrays: store.arrays(),
+    };
+  }
+
+  async restore(state: State): Promise<void> {
+    const metadata = validate(metadataSchema, state.metadata, 'environment state');
+    const { corpus, store } = this.#parts;
+    corpus.restore(metadata.corpus);
+    store.restore(state.arrays, corpus.size);
+    this.#budget.restore(metadata.budget);
+    this.#uncertainty.restore(metadata.uncertainty);
+    this.#refreshed = metadata.refreshed;
+  }
+
+  async dispose(): Promise<void> {
+    const { store, scratch, drift } = this.#parts;
+    await store.dispose();
+    await scratch.dispose();
+    await drift.dispose();
+  }
+
+  #step(version: number, batch: RolloutBatch, label: string): RefreshStep {
+    const random = randomStream(this.options.seed, 'environment', label, version);
+    return new RefreshStep(this.#context, version, batch, random);
+  }
+
+  async #refreshStale(
+    step: RefreshStep,
+    allowance: ReturnType<Budget['allow']>,
+    moved: boolean,
+  ): Promise<number> {
+    const { policy } = this.options;
+    const { drift, scratch } = this.#parts;
+    const uncertainty = this.#uncertainty;
+    const context = { options: this.options, allowance, drift, uncertainty, scratch, moved };
+    return POLICIES[policy](step, { ...context, neighbours: this.#neighbours });
+  }
+
+  /** The documents that may matter, by the vectors as they are. */
+  #look(step: RefreshStep): Promise<Closeup> {
+    const { store, scratch } = this.#parts;
+    return step.time('value', async () =>
+      lookClosely(
+        step,
+        await candidatesOf(step, step.rollouts, this.options.value.candidates),
+        async (stale) => store.gather(stale),
+        this.#uncertainty,
+        scratch,
+        this.options.cut,
+      ),
+    );
+  }
+
+  /** Scores [rollouts * rows] of some rows. */
+  async #scores(step: RefreshStep, rows: readonly number[]): Promise<Float32Array> {
+    const { store, scratch } = this.#parts;
+    if (rows.length === 0 || step.relevant.length === 0) return new Float32Array();
+    scratch.setAll(store.gather(rows), rows.length);
+    return scratch.scores(step.rollouts);
+  }
+}

@@ -1,0 +1,119 @@
+/** One refresh at work: what is stale, what may still be encoded, and what was, with the pairs that the drift learns. */
+import type { RandomStream } from '../run/index.js';
+import type { Corpus, GradedRow } from './corpus.js';
+import type { RowPairs } from './drift/index.js';
+import { sampleRows } from './sample.js';
+import { NEVER, type VectorStore } from './store.js';
+import type { Cause, EncodeDocuments, RolloutBatch } from './types.js';
+
+/** What every step of an environment works on. */
+export interface StepContext {
+  corpus: Corpus;
+  store: VectorStore;
+  encode: EncodeDocuments;
+  /** Length of a document in tokens. */
+  tokens?: ((id: string) => number) | undefined;
+}
+
+export class RefreshStep {
+  readonly version: number;
+  readonly corpus: Corpus;
+  readonly store: VectorStore;
+  /** [rollouts * dimension]. */
+  readonly rollouts: Float32Array;
+  /** By rollout, those that are there. */
+  readonly relevant: readonly (readonly GradedRow[])[];
+  readonly random: RandomStream;
+  /** Documents and tokens encoded, by cause. */
+  readonly encoded: Partial<Record<Cause, number>> = {};
+  readonly tokens: Partial<Record<Cause, number>> = {};
+  /** Seconds by part. */
+  readonly parts: Record<string, number> = {};
+  /** Documents that may still be encoded. */
+  left = 0;
+  readonly #context: StepContext;
+  readonly #pairs: { row: number; old: Float32Array; age: number }[] = [];
+
+  constructor(context: StepContext, version: number, batch: RolloutBatch, random: RandomStream) {
+    this.#context = context;
+    this.corpus = context.corpus;
+    this.store = context.store;
+    this.version = version;
+    this.rollouts = batch.vectors;
+    this.relevant = this.corpus.relevant(batch);
+    this.random = random;
+  }
+
+  isStale(row: number): boolean {
+    return this.store.version(row) !== this.version;
+  }
+
+  /** Rows of stale documents, ascending. */
+  stale(): number[] {
+    return this.corpus.rows().filter((row) => this.isStale(row));
+  }
+
+  /** Rows of the positives of all rollouts, each once. */
+  positives(): number[] {
+    return [...new Set(this.relevant.flatMap((own) => own.map(({ row }) => row)))];
+  }
+
+  /** Random stale rows. */
+  sample(count: number): number[] {
+    return sampleRows(this.random, this.stale(), count);
+  }
+
+  /**
+   * Encodes the stale ones of `rows`, the first ones if the budget, or `most`, allows no more; `free` ones in any case,
+   * but they use up the budget all the same. The number encoded.
+   */
+  async encode(
+    rows: readonly number[],
+    cause: Cause,
+    { free = false, most = Number.POSITIVE_INFINITY } = {},
+  ): Promise<number> {
+    const wanted = [...new Set(rows)].filter((row) => this.isStale(row));
+    const chosen = wanted.slice(0, free ? wanted.length : Math.max(0, Math.min(this.left, most)));
+    if (chosen.length === 0) return 0;
+    const ids = chosen.map((row) => this.corpus.id(row));
+    for (const row of chosen) {
+      const stamp = this.store.version(row);
+      if (stamp !== NEVER) {
+        this.#pairs.push({ row, old: this.store.vector(row).slice(), age: this.version - stamp });
+      }
+    }
+    const vectors = await this.time('encode', () => this.#context.encode(ids));
+    this.store.put(chosen, vectors, this.version);
+    this.left = Math.max(0, this.left - chosen.length);
+    this.encoded[cause] = (this.encoded[cause] ?? 0) + chosen.length;
+    const { tokens } = this.#context;
+    if (tokens !== undefined) {
+      this.tokens[cause] = ids.reduce((total, id) => total + tokens(id), this.tokens[cause] ?? 0);
+    }
+    return chosen.length;
+  }
+
+  /** Vectors before and after, of the documents encoded by this refresh that had one. */
+  pairs(): RowPairs {
+    const rows = this.#pairs.map(({ row }) => row);
+    const { dimension } = this.store;
+    const old = new Float32Array(rows.length * dimension);
+    for (const [i, pair] of this.#pairs.entries()) old.set(pair.old, i * dimension);
+    return { rows, count: rows.length, dimension, old, fresh: this.store.gather(rows) };
+  }
+
+  /** Steps since the documents of `pairs` had been encoded, in their order. */
+  ages(): number[] {
+    return this.#pairs.map(({ age }) => age);
+  }
+
+  /** Runs `work` and books its time to a part. */
+  async time<T>(part: string, work: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.parts[part] = (this.parts[part] ?? 0) + (performance.now() - start) / 1000;
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Drift map and value of information (design section 6). Positives and a few random documents tell how this update moved
+ * vectors; the stale ones are predicted; what may still change the rewards most is encoded, the drift learnt anew with
+ * it, and so on in rounds. In the end every stale vector in the store is the predicted one.
+ */
+import { type Candidates, type Closeup, candidatesOf, lookClosely } from './closeup.js';
+import type { Drift } from './drift/index.js';
+import type { PolicyContext, RefreshPolicy } from './policy.js';
+import type { RefreshStep } from './step.js';
+
+/** Rounds towards a target: each encodes half of what the target needs, and so the last ones little. */
+const TARGET_ROUNDS = 12;
+const LEAST_PER_ROUND = 8;
+
+export const refreshByValue: RefreshPolicy = async (step, context) => {
+  const { allowance, options } = context;
+  const { random, candidates: most } = options.value;
+  await step.encode(step.sample(Math.round(random * allowance.usual)), 'random');
+  let drift = await learn(step, context);
+  const queries = drift?.matrix === undefined ? step.rollouts : turned(step.rollouts, drift.matrix);
+  const candidates = await step.time('search', () => candidatesOf(step, queries, most));
+  let closeup = await look(step, context, candidates, drift);
+  let round = 0;
+  for (;;) {
+    const chosen = choose(step, context, closeup, round);
+    if (chosen.length === 0 || (await step.encode(chosen, 'value')) === 0) break;
+    round++;
+    drift = await learn(step, context);
+    closeup = await look(step, context, candidates, drift);
+  }
+  if (allowance.target === undefined) {
+    // Nothing is left that could matter now; the oldest may at the next step.
+    const oldest = step.stale().sort((a, b) => step.store.version(a) - step.store.version(b) || a - b);
+    if ((await step.encode(oldest, 'sweep')) > 0) drift = await learn(step, context);
+  }
+  if (drift !== undefined) await step.time('map', () => settle(step, context, candidates, drift as Drift));
+  return round;
+};
+
+/** The stale rows to encode in a round, most valuable first; none at the end. */
+function choose(
+  step: RefreshStep,
+  { allowance, options, uncertainty }: PolicyContext,
+  { rows, values, expectedError }: Closeup,
+  round: number,
+): number[] {
+  const { target } = allowance;
+  const last = target === undefined ? options.value.rounds : TARGET_ROUNDS;
+  if (round === last || (target !== undefined && expectedError <= target)) return [];
+  // Before anything was learnt about errors, every stale document may be worth as much.
+  if (uncertainty.deviation(1) === 0) return target === undefined ? step.sample(step.left) : [];
+  const order = [...rows.keys()]
+    .filter((i) => (values[i] as number) > 0)
+    .sort(
+      (i, j) => (values[j] as number) - (values[i] as number) || (rows[i] as number) - (rows[j] as number),
+    );
+  const count =
+    target === undefined
+      ? Math.ceil(step.left / (last - round))
+      : enough(
+          order.map((i) => values[i] as number),
+          1 - target / expectedError,
+        );
+  return order.slice(0, count).map((i) => rows[i] as number);
+}
+
+/** Half of the first values that make up a share of all. */
+function enough(values: readonly number[], share: number): number {
+  const total = values.reduce((sum, value) => sum + value, 0);
+  let count = 0;
+  for (let sum = 0; count < values.length && sum < share * total; count++) sum += values[count] as number;
+  return Math.max(LEAST_PER_ROUND, Math.ceil(count / 2));
+}
+
+/** The drift since the step before; undefined where the vectors have been moved already. */
+async function learn(
+  step: RefreshStep,
+  { drift, uncertainty, moved }: PolicyContext,
+): Promise<Drift | undefined> {
+  if (moved) return undefined;
+  return step.time('map', async () => {
+    const learnt = await drift.fit(step.pairs());
+    uncertainty.learn(step.version, learnt.residuals, step.ages(), step.rollouts);
+    return learnt;
+  });
+}
+
+function look(
+  step: RefreshStep,
+  { drift: model, uncertainty, scratch, options }: PolicyContext,
+  candidates: Candidates,
+  drift: Drift | undefined,
+): Promise<Closeup> {
+  return step.time('value', () =>
+    lookClosely(
+      step,
+      candidates,
+      async (stale) => {
+        const vectors = step.store.gather(stale);
+        return drift === undefined ? vectors : model.move(drift, stale, vectors, true);
+      },
+      uncertainty,
+      scratch,
+      options.cut,
+    ),
+  );
+}
+
+/** Rows settled at once: what is copied stays small. */
+const BLOCK = 8192;
+
+/** Moves every stale vector in the store, those looked at by the kernel too. */
+async function settle(
+  step: RefreshStep,
+  { drift: model }: PolicyContext,
+  candidates: Candidates,
+  drift: Drift,
+): Promise<void> {
+  const near = new Set(candidates.rows);
+  const stale = step.stale();
+  for (const [rows, close] of [
+    [stale.filter((row) => near.has(row)), true],
+    [stale.filter((row) => !near.has(row)), false],
+  ] as const) {
+    for (let start = 0; start < rows.length; start += BLOCK) {
+      const block = rows.slice(start, start + BLOCK);
+      const vectors = step.store.gather(block);
+      const predicted = await model.move(drift, block, vectors, close);
+      if (predicted !== vectors) step.store.move(block, predicted);
+    }
+  }
+}
+
+/** Rows q M': their products with unmoved vectors are those of q with the moved ones, but for the length of these. */
+function turned(queries: Float32Array, matrix: Float32Array): Float32Array {
+  const dimension = Math.sqrt(matrix.length);
+  const result = new Float32Array(queries.length);
+  for (let at = 0; at < queries.length; at += dimension) {
+    for (let i = 0; i < dimension; i++) {
+      let sum = 0;
+      for (let j = 0; j < dimension; j++) {
+        sum += (queries[at + j] as number) * (matrix[i * dimension + j] as number);
+      }
+      result[at + i] = sum;
+    }
+  }
+  return result;
+}

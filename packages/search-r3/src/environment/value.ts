@@ -1,0 +1,96 @@
+/**
+ * Value of information: what the rewards may owe to a document's vector being stale. A stale document matters where its
+ * true score may lie on the other side of a positive's than the predicted one: with the probability of that crossing,
+ * times what one place more or less is worth at the positive's rank, summed over rollouts and positives.
+ */
+import { idealDcg } from '../evaluate/index.js';
+import { discount } from './reward.js';
+
+/** A positive in the ranking of a rollout. */
+export interface Boundary {
+  rollout: number;
+  /** Its score, and its rank from 1. */
+  score: number;
+  rank: number;
+  /** Its grade as a share of the best DCG: the factor on the discount of its rank. */
+  weight: number;
+  /** Reward lost when one more document comes before it, and won when one fewer does. */
+  loss: number;
+  gain: number;
+}
+
+/** The boundary that a positive of `grade` makes, in a ranking whose positives have `grades`. */
+export function boundaryOf(
+  rollout: number,
+  { score, rank }: { score: number; rank: number },
+  grade: number,
+  grades: readonly number[],
+  cut?: number,
+): Boundary {
+  const weight = grade / idealDcg(grades, cut);
+  const worth = (at: number) => weight * discount(at, cut);
+  return {
+    rollout,
+    score,
+    rank,
+    weight,
+    loss: worth(rank) - worth(rank + 1),
+    gain: rank > 1 ? worth(rank - 1) - worth(rank) : 0,
+  };
+}
+
+/** Gaps beyond this many standard deviations are not crossed. */
+const REACH = 6;
+
+export interface Valuation {
+  /** Per document. */
+  values: Float64Array;
+  /** Mean over the rollouts of the absolute error of the reward to expect. */
+  expectedError: number;
+}
+
+/**
+ * Values of documents with scores [rollouts * documents] and their standard deviations, 0 for those known exactly.
+ *
+ * The expected error of a rollout counts the places that its positives may move by: the sum of the probabilities where
+ * they are few, what is left of it where movements up and down cancel out.
+ */
+export function valuate(
+  scores: Float32Array,
+  deviations: Float32Array,
+  boundaries: readonly Boundary[],
+  rollouts: number,
+): Valuation {
+  const count = deviations.length;
+  const values = new Float64Array(count);
+  let error = 0;
+  for (const { rollout, score, loss, gain } of boundaries) {
+    const start = rollout * count;
+    let up = 0;
+    let down = 0;
+    let variance = 0;
+    for (let i = 0; i < count; i++) {
+      const deviation = deviations[i] as number;
+      if (deviation === 0) continue;
+      const gap = (scores[start + i] as number) - score;
+      if (Math.abs(gap) > REACH * deviation) continue;
+      const probability = upperTail(Math.abs(gap) / deviation);
+      const before = gap >= 0;
+      values[i] = (values[i] as number) + probability * (before ? gain : loss);
+      variance += probability * (1 - probability);
+      if (before) up += probability;
+      else down += probability;
+    }
+    const places = Math.min(up + down, Math.sqrt(variance + (up - down) ** 2));
+    if (up + down > 0) error += (places * (up * gain + down * loss)) / (up + down);
+  }
+  return { values, expectedError: rollouts === 0 ? 0 : error / rollouts };
+}
+
+/** P(Z > z) of a standard normal, z >= 0, within 1e-7 (Abramowitz and Stegun 1964, 26.2.17). */
+export function upperTail(z: number): number {
+  const t = 1 / (1 + 0.2316419 * z);
+  const sum =
+    t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  return Math.exp((-z * z) / 2) * 0.3989422804014327 * sum;
+}
