@@ -87,6 +87,14 @@ export class EmitContext implements Emitter {
     return output;
   }
 
+  /** `x`, not to be had before `other`: a Reshape of x to its own shape, computed from `other` as well. */
+  after(x: string, other: string, options: NodeOptions = {}): string {
+    const own = this.one('Shape', [x]);
+    const nothing = this.one('Shape', [other], { attributes: { start: 0, end: 0 } });
+    const shape = this.one('Concat', [own, nothing], { attributes: { axis: 0 } });
+    return this.one('Reshape', [x, shape], options);
+  }
+
   /** An int64 vector constant. */
   integers(values: readonly number[]): string {
     const key = values.join(',');
@@ -248,6 +256,8 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
       },
     },
   });
+  // Told the shapes, ONNX Runtime sees more often that a result can take the memory of an argument.
+  const between = nodes.flatMap((node) => node.outputs);
   const outputInfo = [...graph.outputs].map(([name, value]) => valueInfo(name, value.dtype, value.shape));
   if (inPlace) {
     const element = context.one('Constant', [], { attributes: { value_ints: [0] } });
@@ -273,6 +283,7 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
       initializer: context.initializers,
       input: inputs.map((input) => valueInfo(context.name(input), input.dtype, input.shape)),
       output: inPlace ? [sequenceInfo, ...outputInfo] : outputInfo,
+      valueInfo: between.map((value) => valueInfo(context.name(value), value.dtype, value.shape)),
     },
   });
   const describe = (value: Value) => ({ dtype: value.dtype, shape: value.shape });

@@ -64,27 +64,28 @@ test('a program with its gradients reads like this', () => {
     %5: f32[B, 4] = gemm(x, w1, b1) transB
     %6: f32[B, 4] = tanh(%5)
     %7: f32[B, 2] = gemm(%6, w2) transB
-    %8: f32[B], %9: f32[B, 2] = crossEntropy(%7, target)
-    %10: f32[] = dimension() dim="B"
-    %11: f32[] = sum(%8) axes=[0]
-    %12: f32[] = div(%11, %10)
-    %14: f32[] = div(1, %10)
-    %15: f32[1] = reshape(%14) shape=[1]
-    %16: f32[B] = expand(%15) shape=["B"]
-    %17: f32[B, 1] = reshape(%16) shape=["B",1]
-    %18: f32[B, 2] = mul(%9, %17)
-    %19: int64[B, 1] = reshape(target) shape=["B",1]
-    %20: f32[B, 1] = neg(%17)
-    %21: f32[B, 2] = scatterAdd(%18, %19, %20) axis=1
-    %22: f32[B, 4] = gemm(%21, w2)
-    %23: f32[2, 4] = gemm(%21, %6) transA
-    %24: f32[B, 4] = mul(%6, %6)
-    %26: f32[B, 4] = sub(1, %24)
-    %27: f32[B, 4] = mul(%22, %26)
-    %28: f32[4, 3] = gemm(%27, x) transA
-    return loss = %12
-    return dw1 = %28
-    return dw2 = %23"
+    %8: f32[B], %9: f32[B, 2], %10: f32[B, 1] = crossEntropy(%7, target)
+    %11: f32[] = dimension() dim="B"
+    %12: f32[] = sum(%8) axes=[0]
+    %13: f32[] = div(%12, %11)
+    %15: f32[] = div(1, %11)
+    %16: f32[1] = reshape(%15) shape=[1]
+    %17: f32[B] = expand(%16) shape=["B"]
+    %18: f32[B, 1] = reshape(%17) shape=["B",1]
+    %19: f32[B, 1] = div(%18, %10)
+    %20: f32[B, 2] = mul(%9, %19)
+    %21: int64[B, 1] = reshape(target) shape=["B",1]
+    %22: f32[B, 1] = neg(%18)
+    %23: f32[B, 2] = scatterAdd(%20, %21, %22) axis=1
+    %24: f32[B, 4] = gemm(%23, w2)
+    %25: f32[2, 4] = gemm(%23, %6) transA
+    %26: f32[B, 4] = mul(%6, %6)
+    %28: f32[B, 4] = sub(1, %26)
+    %29: f32[B, 4] = mul(%24, %28)
+    %30: f32[4, 3] = gemm(%29, x) transA
+    return loss = %13
+    return dw1 = %30
+    return dw2 = %25"
   `);
 });
 

@@ -171,12 +171,8 @@ const barrierOperator: Operator<null> = {
     return [{ dtype: x.dtype, shape: x.shape }];
   },
   emit(context, node) {
-    const [x, after] = node.inputs as [Value, Value];
-    // A Reshape to x's own shape, computed from `after` as well: ONNX Runtime can not start it before `after` is there.
-    const own = context.one('Shape', [context.name(x)]);
-    const other = context.one('Shape', [context.name(after)], { attributes: { start: 0, end: 0 } });
-    const shape = context.one('Concat', [own, other], { attributes: { axis: 0 } });
-    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(single(node.outputs))] });
+    const [x, after] = node.inputs.map((input) => context.name(input)) as [string, string];
+    context.after(x, after, { outputs: [context.name(single(node.outputs))] });
   },
 };
 

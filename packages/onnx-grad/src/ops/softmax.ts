@@ -1,7 +1,7 @@
 /** Softmax over the last axis, its logarithm, and cross-entropy of labelled rows. */
-import { formatShape } from '../dims.js';
+import { type Dim, formatShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
-import { exp, mul, neg, sub } from './elementwise.js';
+import { div, exp, mul, neg, sub } from './elementwise.js';
 import { scatterAdd } from './gather.js';
 import { sum } from './reduce.js';
 import { reshape } from './shape.js';
@@ -38,8 +38,9 @@ const logSoftmaxOperator: Operator<null> = {
 export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOperator, [x], null));
 
 /**
- * Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) - log(max(p)), where
- * max(p) >= 1 / classes: neither tiny probabilities nor ones near 1 give infinities or NaN.
+ * Outputs: loss [rows], exp(x - max(x)) [rows, classes], and its sums [rows, 1], which are at least 1: neither tiny
+ * probabilities nor ones near 1 give infinities or NaN. Every step over the classes can take the memory of the one
+ * before, so that there is one array of this size at a time, not two.
  */
 const crossEntropyOperator: Operator<null> = {
   name: 'crossEntropy',
@@ -56,29 +57,33 @@ const crossEntropyOperator: Operator<null> = {
     return [
       { dtype: 'float32', shape: targets.shape },
       { dtype: 'float32', shape: logits.shape },
+      { dtype: 'float32', shape: [logits.shape[0] as Dim, 1] },
     ];
   },
   emit(context, node) {
     const [logits, targets] = node.inputs.map((input) => context.name(input)) as [string, string];
-    const [loss, probabilities] = node.outputs.map((output) => context.name(output)) as [string, string];
+    const [loss, exps, sums] = node.outputs.map((output) => context.name(output)) as [string, string, string];
     const last = context.integers([-1]);
-    context.node('Softmax', [logits], { attributes: { axis: -1 }, outputs: [probabilities] });
-    const flat = { attributes: { keepdims: 1 } };
-    const highest = context.one('ReduceMax', [logits, last], flat);
-    const logHighest = context.one('Log', [context.one('ReduceMax', [probabilities, last], flat)]);
+    const highest = context.one('ReduceMax', [logits, last], { attributes: { keepdims: 1 } });
     const column = context.one('Unsqueeze', [targets, last]);
     const chosen = context.one('GatherElements', [logits, column], { attributes: { axis: -1 } });
     // In this order nothing is lost to large logits: the difference is exact where the target is the highest.
     const behind = context.one('Sub', [highest, chosen]);
-    context.node('Squeeze', [context.one('Sub', [behind, logHighest]), last], { outputs: [loss] });
+    // Not before the targets' logits are read, or else their memory could not be taken over.
+    const shifted = context.one('Sub', [logits, context.after(highest, chosen)]);
+    context.node('Exp', [shifted], { outputs: [exps] });
+    context.node('ReduceSum', [exps, last], { attributes: { keepdims: 1 }, outputs: [sums] });
+    const total = context.one('Add', [behind, context.one('Log', [sums])]);
+    context.node('Squeeze', [total, last], { outputs: [loss] });
   },
   vjp(node, [gradient]) {
     if (gradient === undefined) return [];
     const [logits, targets] = node.inputs as [Value, Value];
     const rows = logits.shape[0] ?? 0;
     const column = reshape(gradient, [rows, 1]);
-    const probabilities = node.outputs[1] as Value;
-    return [scatterAdd(mul(probabilities, column), reshape(targets, [rows, 1]), neg(column), -1)];
+    const [, exps, sums] = node.outputs as [Value, Value, Value];
+    const softmaxed = mul(exps, div(column, sums));
+    return [scatterAdd(softmaxed, reshape(targets, [rows, 1]), neg(column), -1)];
   },
 };
 
