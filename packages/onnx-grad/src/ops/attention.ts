@@ -16,7 +16,7 @@ interface AttentionAttributes {
 
 /**
  * Inputs: q [batch, kv, groups, queries, head], k and v [batch, kv, keys, head], bias [batch | 1, 1, 1, queries, keys].
- * Outputs: the result like q, and the probabilities.
+ * Outputs: the result [batch, queries, kv * groups * head], and the probabilities.
  */
 const attentionOperator: Operator<AttentionAttributes> = {
   name: 'attention',
@@ -30,7 +30,7 @@ const attentionOperator: Operator<AttentionAttributes> = {
     }
     const probabilities = [...q.shape.slice(0, 4), k.shape[2] as Dim];
     return [
-      { dtype: 'float32', shape: q.shape },
+      { dtype: 'float32', shape: joinedShape(q) },
       { dtype: 'float32', shape: probabilities },
     ];
   },
@@ -56,8 +56,11 @@ const attentionOperator: Operator<AttentionAttributes> = {
       context.name(probabilities),
       context.reshapeTarget(probabilities.shape, foldedShape(probabilities)),
     ]);
-    const product = context.one('MatMul', [rows, context.name(v)]);
-    context.node('Reshape', [product, context.reshapeTarget(foldedShape(q), q.shape)], {
+    const mixed = context.one('MatMul', [rows, context.name(v)]);
+    const perHead = context.one('Reshape', [mixed, context.reshapeTarget(foldedShape(q), q.shape)]);
+    const perToken = context.one('Transpose', [perHead], { attributes: { perm: [0, 3, 1, 2, 4] } });
+    const from = [0, 3, 1, 2, 4].map((axis) => q.shape[axis] as Dim);
+    context.node('Reshape', [perToken, context.reshapeTarget(from, result.shape)], {
       outputs: [context.name(result)],
     });
   },
@@ -67,9 +70,12 @@ const attentionOperator: Operator<AttentionAttributes> = {
     const [result, probabilities] = node.outputs as [Value, Value];
     const alpha = node.attributes.scale;
     const rows = reshape(probabilities, foldedShape(probabilities));
-    const dResult = reshape(gradient, foldedShape(q));
+    const [batch, kv, groups, queries, head] = q.shape as [Dim, Dim, Dim, Dim, Dim];
+    const split = (x: Value) => reshape(x, [batch, queries, kv, groups, head]);
+    const dResult = reshape(transpose(split(gradient), [0, 2, 3, 1, 4]), foldedShape(q));
     // rowsum(dP * P) equals rowsum(dO * O), which is head/keys times cheaper (Dao et al. 2022, arXiv 2205.14135).
-    const delta = reshape(sum(mul(gradient, result), [-1], true), [...foldedShape(q).slice(0, 3), 1]);
+    const sums = transpose(sum(split(mul(gradient, result)), [-1]), [0, 2, 3, 1]);
+    const delta = reshape(sums, [...foldedShape(q).slice(0, 3), 1]);
     const dScores = mul(rows, sub(matmul(dResult, v, { transB: true }), delta));
     return [
       needed[0] ? reshape(matmul(dScores, k, { alpha }), q.shape) : undefined,
@@ -86,6 +92,13 @@ const foldedShape = ({ shape }: Value): Dim[] => [
   shape[1] as Dim,
   product(shape[2] as Dim, shape[3] as Dim),
   shape[4] as Dim,
+];
+
+/** [batch, kv, groups, queries, head] -> [batch, queries, kv * groups * head]. */
+const joinedShape = ({ shape }: Value): Dim[] => [
+  shape[0] as Dim,
+  shape[3] as Dim,
+  product(shape[1] as Dim, shape[2] as Dim, shape[4] as Dim),
 ];
 
 export interface AttentionOptions {
@@ -121,8 +134,7 @@ export function attention(q: Value, k: Value, v: Value, bias: Value, options: At
   const split = (x: Value) => transpose(reshape(x, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
   const queries = transpose(reshape(q, [batch, length, kvHeads, groups, headDim]), [0, 2, 3, 1, 4]);
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
-  const result = single(q.graph.apply(attentionOperator, [queries, split(k), split(v), bias], { scale }));
-  return reshape(transpose(result, [0, 3, 1, 2, 4]), q.shape);
+  return single(q.graph.apply(attentionOperator, [queries, split(k), split(v), bias], { scale }));
 }
 
 const rotaryOperator: Operator<{ heads: number }> = {

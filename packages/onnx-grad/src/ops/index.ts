@@ -8,3 +8,4 @@ export * from './norm.js';
 export * from './reduce.js';
 export * from './shape.js';
 export * from './softmax.js';
+export * from './swiglu.js';

@@ -1,8 +1,9 @@
 /** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467), by ONNX Runtime's fused kernel. */
+import { type Dim, product } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
-import { mul, sub } from './elementwise.js';
-import { mean } from './mean.js';
-import { sumTo } from './reduce.js';
+import { div, mul, sub } from './elementwise.js';
+import { gemm } from './matmul.js';
+import { dimension, reshape } from './shape.js';
 
 /** Outputs: y, and 1 / rms with a last axis of 1, which the backward pass reuses. */
 const rmsNormOperator: Operator<{ epsilon: number }> = {
@@ -29,15 +30,18 @@ const rmsNormOperator: Operator<{ epsilon: number }> = {
     if (gradient === undefined) return [];
     const [x, weight] = node.inputs as [Value, Value];
     const reciprocal = node.outputs[1] as Value;
-    const normalized = mul(x, reciprocal);
+    const width = weight.shape[0] as Dim;
+    const rows = product(...x.shape.slice(0, -1));
+    // Both sums are products with a vector: of g x with the weight over columns, with 1 / rms over rows.
+    const products = reshape(mul(gradient, x), [rows, width]);
     const dx = () => {
-      const inner = mul(gradient, weight);
-      return mul(reciprocal, sub(inner, mul(normalized, mean(mul(inner, normalized), [-1], true))));
+      const dots = reshape(gemm(products, reshape(weight, [width, 1])), reciprocal.shape);
+      const cube = mul(reciprocal, mul(reciprocal, reciprocal));
+      const along = mul(cube, div(dots, dimension(x.graph, width)));
+      return sub(mul(mul(gradient, weight), reciprocal), mul(x, along));
     };
-    return [
-      needed[0] ? dx() : undefined,
-      needed[1] ? sumTo(mul(gradient, normalized), weight.shape) : undefined,
-    ];
+    const dweight = () => gemm(reshape(reciprocal, [rows, 1]), products, { transA: true });
+    return [needed[0] ? dx() : undefined, needed[1] ? reshape(dweight(), weight.shape) : undefined];
   },
 };
 

@@ -7,11 +7,10 @@ import {
   type Graph,
   gatherRows,
   linear,
-  mul,
   product,
   reshape,
   rmsNorm,
-  silu,
+  swiglu,
   type Value,
 } from 'onnx-grad';
 import { type ModelConfig, parameterShapes } from '../checkpoint/index.js';
@@ -59,29 +58,39 @@ export function decoder({ config, parameters, ids, attend, checkpoint = false }:
   const project = (x: Value, name: string) =>
     linear(x, parameter(`${name}.weight`), parameters.get(`${name}.bias`));
 
+  // What a norm or a gate gives is cheap to compute again: it is not kept for the weight gradients of the projections
+  // that read it. (The projections themselves are not repeated: nothing in the backward pass needs their results.)
+  const recomputed = <T>(inputs: Value[], build: () => T): T =>
+    checkpoint ? build() : ids.graph.checkpoint(inputs, build);
+
   const block = (x: Value, layer: number): Value => {
     const at = `model.layers.${layer}`;
     const norm = (y: Value, name: string) => rmsNorm(y, parameter(`${at}.${name}.weight`), config.rmsNormEps);
-    const heads = (y: Value, name: string, count: number): Value => {
-      const projected = project(y, `${at}.self_attn.${name}_proj`);
+    const heads = (projected: Value, name: string, count: number): Value => {
       const width = count * config.headDim;
       if (!config.qkNorm || name === 'v') return reshape(projected, [batch, length, width]);
       // Qwen3 normalises each head of q and k by itself.
       const perHead = reshape(projected, [product(rows, count), config.headDim]);
       return reshape(norm(perHead, `self_attn.${name}_norm`), [batch, length, width]);
     };
-    const normed = norm(x, 'input_layernorm');
+    const [q, k, v] = recomputed([x], () => {
+      const normed = norm(x, 'input_layernorm');
+      return ['q', 'k', 'v'].map((name) => project(normed, `${at}.self_attn.${name}_proj`));
+    }) as [Value, Value, Value];
     const attended = attend(
       layer,
-      heads(normed, 'q', config.heads),
-      heads(normed, 'k', config.kvHeads),
-      heads(normed, 'v', config.kvHeads),
+      heads(q, 'q', config.heads),
+      heads(k, 'k', config.kvHeads),
+      heads(v, 'v', config.kvHeads),
     );
     const flat = reshape(attended, [rows, config.heads * config.headDim]);
     const middle = add(x, project(flat, `${at}.self_attn.o_proj`));
-    const fed = norm(middle, 'post_attention_layernorm');
-    const gated = mul(silu(project(fed, `${at}.mlp.gate_proj`)), project(fed, `${at}.mlp.up_proj`));
-    return add(middle, project(gated, `${at}.mlp.down_proj`));
+    const [gate, up] = recomputed([middle], () => {
+      const fed = norm(middle, 'post_attention_layernorm');
+      return ['gate', 'up'].map((name) => project(fed, `${at}.mlp.${name}_proj`));
+    }) as [Value, Value];
+    const down = recomputed([gate, up], () => project(swiglu(gate, up), `${at}.mlp.down_proj`));
+    return add(middle, down);
   };
 
   let x = reshape(gatherRows(parameter('model.embed_tokens.weight'), ids), [rows, config.hiddenSize]);
