@@ -5,15 +5,15 @@ import { InterruptedError, type ProgressEvent, validate } from '../run/index.js'
 import type { ThreadOptions } from './types.js';
 
 /** Settings of `train`, by the names of the command's YAML file; everything but `data` and `out` has a default. */
-export type TrainConfig = z.input<typeof pipeline.trainSettings>;
+export interface TrainConfig extends z.input<typeof pipeline.trainSettings> {}
 /** Settings of `pretrain`. */
-export type PretrainConfig = z.input<typeof pipeline.pretrainSettings>;
+export interface PretrainConfig extends z.input<typeof pipeline.pretrainSettings> {}
 /** Settings of stage 1 alone. */
-export type SftConfig = z.input<typeof pipeline.sftSettings>;
+export interface SftConfig extends z.input<typeof pipeline.sftSettings> {}
 /** Settings of stage 2 alone. */
-export type RlConfig = z.input<typeof pipeline.rlSettings>;
+export interface RlConfig extends z.input<typeof pipeline.rlSettings> {}
 /** Settings of `evaluate`. */
-export type EvaluateConfig = z.input<typeof pipeline.evaluateSettings>;
+export interface EvaluateConfig extends z.input<typeof pipeline.evaluateSettings> {}
 
 export interface EvaluateOptions extends ThreadOptions {
   /** Aborted, the work ends with an `InterruptedError`; training finishes and saves its step first. */

@@ -1,11 +1,13 @@
 /**
- * `docs/reference/cli.md`, rendered from the command objects: `node packages/search-r3/dist/cli/reference.js` writes it.
+ * `docs/reference/cli.md`, rendered from the command objects, and `docs/guides/options.md`, rendered from the schemas:
+ * `node packages/search-r3/dist/cli/reference.js` writes both.
  */
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../run/files.js';
 import { configFlagsOf, examplesOf } from './options.js';
 import { buildProgram } from './program.js';
+import { OPTIONS_PATH, renderOptions } from './settings-reference.js';
 
 /** Where the committed reference lies, seen from the compiled file. */
 export const REFERENCE_PATH = fileURLToPath(new URL('../../../../docs/reference/cli.md', import.meta.url));
@@ -55,4 +57,5 @@ const row = (term: string, text: string) =>
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await writeFileAtomic(REFERENCE_PATH, renderReference(buildProgram()));
+  await writeFileAtomic(OPTIONS_PATH, renderOptions());
 }

@@ -37,6 +37,7 @@ test('the SciFact example runs, on a smaller collection and with fewer steps, an
   const smaller = [
     'pretrain.vocabSize=420',
     'pretrain.batchSize=6',
+    'pretrain.contrastive.batchSize=6',
     'pretrain.optimization.warmupSteps=1',
     'sft.batchSize=4',
     'sft.optimization.warmupSteps=1',

@@ -1,0 +1,65 @@
+/**
+ * Research: stage 2 put together from its parts, with a reward of one's own. Here a rollout earns the reciprocal of its
+ * rank instead of the scaled DCG.
+ *
+ *     npm run build && node examples/dist/custom-reward.js runs/own/run/sft/model runs/own/collection
+ *
+ * The rooms used are public: docs/reference/api describes them.
+ */
+import { directPrompt } from 'search-r3/checkpoint';
+import { loadBeir } from 'search-r3/dataset';
+import { SequenceEncoder } from 'search-r3/embed';
+import { type Environment, ExactEnvironment } from 'search-r3/environment';
+import { parameterFeeds } from 'search-r3/model';
+import { loadPolicy, trainingData } from 'search-r3/pipeline';
+import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
+import { trainLoop } from 'search-r3/sft';
+
+const [model = 'runs/own/run/sft/model', source = 'runs/own/collection', steps = '4'] = process.argv.slice(2);
+
+const policy = await loadPolicy(model);
+const collection = await loadBeir(source);
+const data = trainingData(collection, { seed: 1 });
+const options = rlOptionsSchema.parse({
+  steps: Number(steps),
+  queriesPerStep: 4,
+  groupSize: 4,
+  maxNewTokens: 12,
+});
+
+// What the environment encodes with follows the policy: its parameters are shared, and trained in place.
+const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
+const ids = collection.corpus.map(({ id }) => id);
+const prompt = (id: string) =>
+  directPrompt(policy.tokenizer, policy.prompts, data.document(id), 'document').ids;
+const environment = withReward(
+  await ExactEnvironment.create(ids, (wanted) => encoder.encode(wanted.map(prompt)), {
+    dimension: policy.config.hiddenSize,
+  }),
+  (rank) => 1 / rank,
+);
+
+const { rl: queries, document, negatives } = data;
+const trainer = await RlTrainer.create(policy, environment, { queries, document, negatives }, options);
+try {
+  await trainLoop(trainer, {
+    onStep: (step, { metrics, completions = [] }) => {
+      const best = completions.reduce((a, b) => (b.reward > a.reward ? b : a));
+      console.log(
+        `step ${step}: mean reciprocal rank ${metrics.reward?.toFixed(3)}; best: ${best.reasoning.trim()}`,
+      );
+    },
+  });
+} finally {
+  await trainer.dispose();
+  await environment.dispose();
+  await encoder.dispose();
+}
+
+/** The environment with another reward, computed from the rank of the best relevant document. */
+function withReward<E extends Environment>(inner: E, reward: (rank: number) => number): E {
+  const ranked = inner.reward.bind(inner);
+  inner.reward = async (rollouts) =>
+    (await ranked(rollouts)).map(({ rank }) => ({ rank, reward: reward(rank) }));
+  return inner;
+}

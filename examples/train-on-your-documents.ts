@@ -1,0 +1,98 @@
+/**
+ * Both training stages on documents of your own, then an evaluation: from a collection in memory to a model folder.
+ * Sized to end within a minute; without a base model the tiny one here is trained from scratch.
+ *
+ *     npm run build && node examples/dist/train-on-your-documents.js runs/own
+ *
+ * Leaves runs/own/collection (BEIR) and runs/own/run/model, which the other examples take.
+ */
+import { join } from 'node:path';
+import { type Collection, evaluate, InterruptedError, type Qrels, saveBeir, train } from 'search-r3';
+
+const folder = process.argv[2] ?? 'runs/own';
+const data = join(folder, 'collection');
+const out = join(folder, 'run');
+
+// Your documents, and queries with the documents that answer them. Stage 2 gets other queries than stage 1: half each.
+await saveBeir(data, workshops(), { replace: true });
+
+const stop = new AbortController();
+process.once('SIGINT', () => stop.abort());
+
+try {
+  const { model, report, stages } = await train(
+    {
+      data,
+      out,
+      seed: 1,
+      // Or `base: 'models/Qwen2.5-0.5B-Instruct'` instead of `pretrain`, with the default steps of both stages.
+      pretrain: {
+        steps: 80,
+        batchSize: 12,
+        vocabSize: 400,
+        model: { hiddenSize: 48, intermediateSize: 96, layers: 2, heads: 3, kvHeads: 3, maxPositions: 256 },
+        optimization: { warmupSteps: 10, learningRate: 5e-3 },
+      },
+      // A small model learns fast. Stage 2 leaves room for the longest reasoning of stage 1 and the embed token.
+      sft: {
+        steps: 80,
+        batchSize: 8,
+        reasoning: { maxNewTokens: 6 },
+        optimization: { warmupSteps: 5, learningRate: 4e-3 },
+      },
+      rl: { steps: 6, queriesPerStep: 4, groupSize: 4, maxNewTokens: 12 },
+    },
+    {
+      // The first Ctrl-C finishes and saves the step at hand; `resume: true` goes on from there.
+      overwrite: true,
+      signal: stop.signal,
+      onNote: (note) => console.log(note),
+      onProgress: ({ stage, step, steps, metrics }) => {
+        if (step % 20 === 0 || step === steps) console.log(`  ${stage} ${step}/${steps}`, metrics);
+      },
+    },
+  );
+  for (const { stage, steps, development } of stages) console.log(stage, steps, 'steps', development ?? '');
+
+  const { text } = await evaluate({ data, model, evaluate: { split: 'test', maxNewTokens: 12 } });
+  console.log(`\n${text}\nmodel: ${model}\nreport: ${report}`);
+} catch (error) {
+  if (!(error instanceof InterruptedError)) throw error;
+  console.error(`${error.message}; with resume: true it goes on from there`);
+  process.exitCode = 130;
+}
+
+/** 48 workshops, and two queries for each: one to learn from, of every other one also one to be evaluated on. */
+function workshops(): Collection {
+  const crafts = ['violins', 'clocks', 'kites', 'boats', 'maps', 'knives', 'lamps', 'hats'];
+  const towns = ['Arlen', 'Brook', 'Cavel', 'Dorne', 'Elmo', 'Farro'];
+  const corpus: Collection['corpus'] = [];
+  const queries: Collection['queries'] = new Map();
+  const [train, test]: [Qrels, Qrels] = [new Map(), new Map()];
+  for (const craft of crafts) {
+    for (const town of towns) {
+      const n = corpus.length;
+      corpus.push({
+        id: `workshop-${n}`,
+        title: `The ${craft} of ${town}`,
+        text: `In ${town} they make ${craft} by hand. Visitors of ${town} may watch the makers of ${craft} at work.`,
+      });
+      queries.set(`who-${n}`, { id: `who-${n}`, text: `who makes ${craft} in ${town}` });
+      train.set(`who-${n}`, new Map([[`workshop-${n}`, 1]]));
+      if (n % 2 === 0) continue;
+      queries.set(`where-${n}`, {
+        id: `where-${n}`,
+        text: `where in ${town} can one watch makers of ${craft}`,
+      });
+      test.set(`where-${n}`, new Map([[`workshop-${n}`, 1]]));
+    }
+  }
+  return {
+    corpus,
+    queries,
+    qrels: new Map([
+      ['train', train],
+      ['test', test],
+    ]),
+  };
+}

@@ -1,0 +1,123 @@
+/** `docs/guides/options.md`: every setting with its default, what it takes, what it does and when to change it. */
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { trainSettings } from '../pipeline/index.js';
+import { SETTINGS_GUIDE } from './settings-guide.js';
+
+/** Where the committed guide lies, seen from the compiled file. */
+export const OPTIONS_PATH = fileURLToPath(new URL('../../../../docs/guides/options.md', import.meta.url));
+
+/** A JSON Schema, as far as it is used here. */
+interface Node {
+  type?: string;
+  properties?: Record<string, Node>;
+  enum?: readonly string[];
+  items?: Node | false;
+  prefixItems?: readonly Node[];
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
+}
+
+/** A setting as its schema has it. */
+export interface Setting {
+  /** Dotted, as in `--set`. */
+  key: string;
+  /** What it takes, in words. */
+  takes: string;
+  /** Undefined where there is none. */
+  default: unknown;
+}
+
+/** All settings of `train` and `evaluate`, in the order of their schema. */
+export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
+  const visit = (node: Node, path: readonly string[]): Setting[] =>
+    node.properties === undefined
+      ? [{ key: path.join('.'), takes: takes(node), default: node.default }]
+      : Object.entries(node.properties).flatMap(([key, inner]) => visit(inner, [...path, key]));
+  return visit(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Node, []);
+}
+
+function takes(node: Node): string {
+  if (node.enum !== undefined) return node.enum.map((value) => code(value)).join(', ');
+  if (node.prefixItems !== undefined) return `[${node.prefixItems.map(takes).join(', ')}]`;
+  if (node.items) return `list of ${takes(node.items)}`;
+  switch (node.type) {
+    case 'integer':
+      return `whole number${range(node, true)}`;
+    case 'number':
+      return `number${range(node, false)}`;
+    case 'boolean':
+      return '`true`, `false`';
+    default:
+      return 'text';
+  }
+}
+
+function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Node, whole: boolean): string {
+  const known = (limit: number | undefined) =>
+    limit !== undefined && Math.abs(limit) < Number.MAX_SAFE_INTEGER;
+  const parts = [
+    known(minimum) ? `from ${minimum}` : undefined,
+    known(exclusiveMinimum)
+      ? whole
+        ? `from ${(exclusiveMinimum as number) + 1}`
+        : `above ${exclusiveMinimum}`
+      : undefined,
+    known(maximum) ? `to ${maximum}` : undefined,
+    known(exclusiveMaximum) ? `below ${exclusiveMaximum}` : undefined,
+  ].filter((part) => part !== undefined);
+  return parts.length === 0 ? '' : ` ${parts.join(' ')}`;
+}
+
+const SECTIONS = [
+  [
+    'Stage 1',
+    'sft.',
+    'Cross-entropy, KL, InfoNCE and a triplet margin, on the direct and on the reasoned embedding.',
+  ],
+  ['Stage 2', 'rl.', 'GRPO on the reasoning, with a contrastive term on the embedding.'],
+  ['Queries and development', /^(queries|development)\./, 'Who learns from what.'],
+  ['The run', /^[^.]+$/, ''],
+  ['Prompts', 'prompts.', 'They belong to the model: an index remembers them.'],
+  ['Pre-training', 'pretrain.', 'Only without `base`.'],
+  ['Evaluation', 'evaluate.', ''],
+] as const;
+
+/** The guide as Markdown. */
+export function renderOptions(): string {
+  const settings = settingsOf();
+  const parts = SECTIONS.map(([title, which, about]) => {
+    const own = settings.filter(({ key }) =>
+      typeof which === 'string' ? key.startsWith(which) : which.test(key),
+    );
+    return [`## ${title}`, ...(about === '' ? [] : [about]), table(own)].join('\n\n');
+  });
+  return `${[
+    '# Options',
+    '<!-- Rendered from the schemas by packages/search-r3/src/cli/settings-reference.ts; do not edit. -->',
+    'One YAML file serves all commands: `search-r3 train --config FILE`. A key with dots is one inside of sections: `sft.tau` is `sft: { tau: 0.05 }` in the file, `--set sft.tau=0.05` on the command line, and `{ sft: { tau: 0.05 } }` in `train()`.',
+    'Change one thing at a time, with `development.every` set, and compare over two seeds: differences below the interval that `evaluate` prints are chance. What the figures of a run mean is in [reading the metrics](metrics.md).',
+    ...parts,
+  ].join('\n\n')}\n`;
+}
+
+function table(settings: readonly Setting[]): string {
+  const rows = settings.map(({ key, takes: what, default: value }) => {
+    const { does = '', when = '' } = SETTINGS_GUIDE[key] ?? {};
+    return `| ${code(key)} | ${what} | ${shown(value)} | ${does} | ${when} |`
+      .replaceAll('<|', '<\\|')
+      .replaceAll('|>', '\\|>');
+  });
+  return [
+    '| Option | takes | default | what it does | when to change it |',
+    '| --- | --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n');
+}
+
+const code = (text: string) => `\`${text}\``;
+const shown = (value: unknown) =>
+  value === undefined ? '' : code(typeof value === 'string' ? value : JSON.stringify(value));

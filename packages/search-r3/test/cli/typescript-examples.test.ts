@@ -1,0 +1,90 @@
+/** The examples of the repository, as a person runs them: one after the other, each with what the one before left. */
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+
+const examples = resolve(import.meta.dirname, '../../../../examples');
+const ran = new Set<string>();
+vi.setConfig({ testTimeout: 600_000 });
+
+let cwd: string;
+beforeAll(async () => {
+  cwd = await mkdtemp(join(tmpdir(), 'examples-'));
+});
+afterAll(() => rm(cwd, { recursive: true }));
+
+function run(name: string, ...argv: string[]): string {
+  ran.add(`${name}.ts`);
+  const script = join(examples, 'dist', `${name}.js`);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...argv], {
+    cwd,
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`${basename(script)}: exit code ${status}\n${stderr}`);
+  return stdout;
+}
+
+test('train-on-your-documents.ts leaves a model that has learned', () => {
+  const output = run('train-on-your-documents', 'own');
+  expect(output).toMatch(/\nmodel: own\/run\/model\nreport: own\/run\/report\.html\n$/);
+  // 24 test queries on 48 documents: by chance the mean reciprocal rank is 0.09.
+  const [, direct] = /\ndirect +24 .*? (\d\.\d+) \[[\d., ]+\] +\d\.\d+ \[[\d., ]+\]\n/.exec(output) ?? [];
+  expect(Number(direct)).toBeGreaterThan(0.15);
+  // Stage 2 has something to learn from: some completions end with the embed token.
+  expect(output).toMatch(/rl 6\/6 \{[^}]*embedded: (?:0\.\d*[1-9]|1)/);
+});
+
+test('embed.ts shows both embeddings of a query', () => {
+  const output = run('embed', 'own/run/model', 'who makes hats in Elmo');
+  expect(output).toMatch(/^48 numbers from \d+ tokens, cut to fit: false\nreasoning: .*\n/);
+  expect(output.match(/direct -?[01]\.\d{3} {2}reasoned -?[01]\.\d{3} {2}The /g)).toHaveLength(2);
+});
+
+test('search.ts finds documents with their own fields', () => {
+  const output = run('search', 'own/run/model', 'own/index');
+  expect(output).toMatch(/^6 documents, 0 cut to fit\n/);
+  expect(output.match(/ {2}[123]\. -?[01]\.\d{3} hats-\d https:\/\/example\.org\/\w+\/hats\n/g)).toHaveLength(
+    6,
+  );
+});
+
+test('custom-reward.ts trains with a reward of its own', () => {
+  const output = run('custom-reward', 'own/run/sft/model', 'own/collection', '2');
+  expect(output.match(/^step [12]: mean reciprocal rank \d\.\d{3}; best: .*$/gm)).toHaveLength(2);
+});
+
+test('the guide explains the metrics that the run wrote, and no others', async () => {
+  const guide = await readFile(join(examples, '../docs/guides/metrics.md'), 'utf8');
+  const section = (title: string) => guide.split('\n## ').find((part) => part.startsWith(title)) ?? '';
+  for (const [title, stage] of [
+    ['Stage 1', 'sft'],
+    ['Stage 2', 'rl'],
+  ] as const) {
+    const [table = '', prose = ''] = section(title)
+      .split(/\n(?!\|)(?=\S)/)
+      .filter((part) => !part.startsWith(title));
+    const explained = [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as string);
+    const patterns = [...prose.matchAll(/`(\w+\*?)`/g)].map(
+      ([, name = '']) => new RegExp(`^${name.replace('*', '.*')}$`),
+    );
+    const lines = (await readFile(join(cwd, `own/run/${stage}/events.jsonl`), 'utf8')).trim().split('\n');
+    const events = lines.map((line) => JSON.parse(line) as { type: string; metrics: Record<string, number> });
+    const written = new Set(
+      events.filter(({ type }) => type === 'step').flatMap(({ metrics }) => Object.keys(metrics)),
+    );
+    for (const name of explained) expect([...written], title).toContain(name);
+    for (const name of written) {
+      expect(
+        explained.includes(name) || patterns.some((pattern) => pattern.test(name)),
+        `${title}: ${name}`,
+      ).toBe(true);
+    }
+  }
+});
+
+test('no example is left out', async () => {
+  const all = (await readdir(examples)).filter((name) => name.endsWith('.ts'));
+  expect(all.sort()).toEqual([...ran].sort());
+});

@@ -1,0 +1,166 @@
+/** README and guides: every snippet compiles, every command and setting exists, and the tables are those of the code. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import {
+  buildProgram,
+  mergeConfig,
+  OPTIONS_PATH,
+  parseConfig,
+  renderOptions,
+  SETTINGS_GUIDE,
+  settingsOf,
+} from 'search-r3/cli';
+import { makePolicy } from 'search-r3/model';
+import { ATLAS_BASE, trainSettings } from 'search-r3/pipeline';
+import { ATLAS_PROMPTS } from 'search-r3/pretrain';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+
+const ROOT = resolve(import.meta.dirname, '../../..');
+const DOCUMENTS = ['docs/guides/training.md', 'README.md', 'docs/guides/metrics.md'];
+const texts = new Map<string, string>();
+for (const name of DOCUMENTS) texts.set(name, await readFile(join(ROOT, name), 'utf8'));
+
+/** The code blocks of a language, with the document each is in. */
+function blocks(language: string): [name: string, code: string][] {
+  return [...texts].flatMap(([name, text]) =>
+    [...text.matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 'gs'))].map(
+      (match) => [name, match[1] as string] as [string, string],
+    ),
+  );
+}
+
+describe('TypeScript', () => {
+  let cwd: string;
+  beforeAll(async () => {
+    cwd = await mkdtemp(join(tmpdir(), 'docs-'));
+    const base = await loadCheckpoint(ATLAS_BASE);
+    await mkdir(join(cwd, 'runs/mine'), { recursive: true });
+    await saveCheckpoint(join(cwd, 'runs/mine/model'), makePolicy(base, ATLAS_PROMPTS));
+    await symlink(join(ROOT, 'node_modules'), join(cwd, 'node_modules'));
+    await writeFile(join(cwd, 'package.json'), '{ "type": "module" }');
+    const compilerOptions = { composite: false, noUnusedLocals: false };
+    const extended = join(ROOT, 'tsconfig.base.json');
+    await writeFile(
+      join(cwd, 'tsconfig.json'),
+      JSON.stringify({ extends: extended, compilerOptions, include: ['*.ts'] }),
+    );
+    for (const [i, [, code]] of blocks('ts').entries()) await writeFile(join(cwd, `snippet-${i}.ts`), code);
+    const { status, stdout } = spawnSync(join(ROOT, 'node_modules/.bin/tsc'), ['-p', '.'], {
+      cwd,
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(stdout);
+  });
+  afterAll(() => rm(cwd, { recursive: true, force: true }));
+
+  test('the snippets compile under the strict config and run one after the other', async () => {
+    const outputs = blocks('ts').map(([name], i) => [
+      name,
+      execFileSync(process.execPath, [`snippet-${i}.js`], { cwd, encoding: 'utf8' }),
+    ]);
+    expect(outputs.map(([name]) => name)).toEqual([
+      'docs/guides/training.md',
+      'docs/guides/training.md',
+      'README.md',
+    ]);
+    expect(outputs[0]?.[1]).toBe('');
+    expect(outputs[1]?.[1]).toMatch(/^1 1\nwhich proteins repair DNA\? [\s\S]* d1 -?[01]\.\d+\n$/);
+    expect(outputs[2]?.[1]).toMatch(/ 192 false\n[\s\S]*d1/);
+    expect((await readdir(join(cwd, 'my-collection'))).sort()).toEqual([
+      'corpus.jsonl',
+      'qrels',
+      'queries.jsonl',
+    ]);
+  });
+});
+
+test('every command line names a command and options that exist', () => {
+  const commands = new Map(buildProgram().commands.map((command) => [command.name(), command]));
+  const lines = blocks('sh').flatMap(([, code]) =>
+    code.split('\n').filter((line) => line.startsWith('npx search-r3')),
+  );
+  expect(lines.length).toBeGreaterThan(6);
+  for (const line of lines) {
+    const [, , name = '', ...rest] = line.split(' ');
+    const known = commands.get(name)?.options.flatMap(({ long, short }) => [long, short]);
+    expect(known, line).toBeDefined();
+    for (const flag of rest.filter((word) => word.startsWith('-'))) expect(known, line).toContain(flag);
+  }
+});
+
+test('every YAML file is valid for train', () => {
+  const files = blocks('yaml');
+  expect(files.length).toBeGreaterThan(0);
+  for (const [name, code] of files) {
+    const { sft, rl, evaluate } = mergeConfig(trainSettings, parseConfig(name, code), []);
+    // What the guide says of sizes.
+    expect(sft.reasoning.maxNewTokens).toBeLessThan(rl.maxNewTokens);
+    expect(evaluate).toMatchObject({ maxLength: rl.maxLength, maxNewTokens: rl.maxNewTokens });
+  }
+});
+
+test('settings that are named in prose exist', () => {
+  const keys = settingsOf().map(({ key }) => key);
+  for (const [name, text] of texts) {
+    for (const [, key = ''] of text.matchAll(
+      /`((?:sft|rl|pretrain|queries|development|evaluate)\.(?!jsonl)[\w.]+)(?:: [^`]*)?`/g,
+    )) {
+      expect(
+        keys.some((known) => known === key || known.startsWith(`${key}.`)),
+        `${name}: ${key}`,
+      ).toBe(true);
+    }
+  }
+});
+
+test('links between documents lead somewhere', async () => {
+  for (const [name, text] of [...texts, ['docs/guides/options.md', renderOptions()] as const]) {
+    for (const [, link = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
+      const path = resolve(ROOT, name, '..', link);
+      const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => error.code);
+      expect(found, `${name}: ${link}`).not.toBe('ENOENT');
+    }
+  }
+});
+
+describe('options', () => {
+  test('the committed guide is current (else: npm run reference)', async () => {
+    expect(await readFile(OPTIONS_PATH, 'utf8')).toBe(renderOptions());
+  });
+
+  test('every setting has its words, and no word is of a setting that is gone', () => {
+    expect(Object.keys(SETTINGS_GUIDE).sort()).toEqual(
+      settingsOf()
+        .map(({ key }) => key)
+        .sort(),
+    );
+    for (const [key, { does, when }] of Object.entries(SETTINGS_GUIDE)) {
+      expect(does, key).toMatch(/^\S.*\.$/);
+      expect(when, key).toMatch(/^\S.*\.$/);
+    }
+  });
+
+  test('what a setting takes, and its default, in words', () => {
+    const schema = z.strictObject({
+      a: z
+        .strictObject({ b: z.int().positive().default(3), c: z.number().gt(0).lt(1).optional() })
+        .prefault({}),
+      d: z.enum(['x', 'y']).default('x'),
+      e: z.tuple([z.number().min(0), z.number().max(2)]).default([1, 2]),
+      f: z.array(z.string()).optional(),
+      g: z.boolean().default(false),
+    });
+    expect(settingsOf(schema)).toEqual([
+      { key: 'a.b', takes: 'whole number from 1', default: 3 },
+      { key: 'a.c', takes: 'number above 0 below 1', default: undefined },
+      { key: 'd', takes: '`x`, `y`', default: 'x' },
+      { key: 'e', takes: '[number from 0, number to 2]', default: [1, 2] },
+      { key: 'f', takes: 'list of text', default: undefined },
+      { key: 'g', takes: '`true`, `false`', default: false },
+    ]);
+  });
+});
