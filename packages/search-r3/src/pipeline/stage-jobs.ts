@@ -71,7 +71,8 @@ export async function pretrainStage(
     const model: Checkpoint = { config, weights: initialiseWeights(config, seed), tokenizer };
     // A resumed run has weights already.
     if (pretrain.start === 'lexical' && resumed === undefined) {
-      startLexically(model, collectionLogIdf(text.corpus, tokenizer, prompts));
+      const embedId = tokenizer.addToken(prompts.embedToken);
+      startLexically(model, collectionLogIdf(text.corpus, tokenizer, prompts), embedId);
     }
     const trainer = new PretrainTrainer(model, source, { ...pretrain, seed }, pairs);
     try {
@@ -106,8 +107,9 @@ function textSource(
   }
   const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize, { lowercase });
   const source = collectionSequences(corpus, tokenizer, prompts, { batchSize, maxLength, chatShare, seed });
-  if (contrastive.batchSize === 0) return { tokenizer, source };
+  if (contrastive.batchSize === 0 && pretrain.start !== 'lexical') return { tokenizer, source };
   tokenizer.addToken(prompts.embedToken);
+  if (contrastive.batchSize === 0) return { tokenizer, source };
   return { tokenizer, source, pairs: collectionPairs(corpus, tokenizer, prompts, { ...contrastive, seed }) };
 }
 

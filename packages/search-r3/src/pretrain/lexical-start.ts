@@ -16,6 +16,8 @@ import type { Tokenizer } from '../tokenizer/index.js';
 const CHANNEL = 0;
 /** ln idf of what is in every document, and of what is in none: as good as unattended. */
 const LOWEST = -4;
+/** Standard deviation of rows, over the usual: training moves wide ones more slowly, relative to what they hold. */
+const WIDTH = 5;
 /** Of the channel, in standard deviations of the others, per unit of ln idf. */
 const SCALE = 0.5;
 
@@ -62,10 +64,12 @@ export function collectionLogIdf(
 /**
  * Changes freshly initialised weights, in place. Needs biases of queries, as Qwen2 has them.
  * @param idf ln idf by token id.
+ * @param embedId the token that embeds: its own row is zero, so that it adds nothing to what it attends to.
  */
 export function startLexically(
   { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
   idf: Float64Array,
+  embedId: number,
 ): void {
   const { hiddenSize, headDim, heads, initializerRange } = config;
   const tensor = (name: string): WeightTensor => {
@@ -74,7 +78,11 @@ export function startLexically(
     return found;
   };
   const rows = tensor('model.embed_tokens.weight').data;
-  for (const [id, value] of idf.entries()) rows[id * hiddenSize + CHANNEL] = SCALE * initializerRange * value;
+  for (let i = 0; i < rows.length; i++) rows[i] = WIDTH * (rows[i] as number);
+  for (const [id, value] of idf.entries()) {
+    rows[id * hiddenSize + CHANNEL] = WIDTH * initializerRange * SCALE * value;
+  }
+  rows.fill(0, embedId * hiddenSize, (embedId + 1) * hiddenSize);
 
   for (let layer = 0; layer < config.layers; layer++) {
     for (const name of ['self_attn.o_proj', 'mlp.down_proj']) {

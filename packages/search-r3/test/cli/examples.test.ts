@@ -43,7 +43,7 @@ test('the SciFact example runs, on a smaller collection and with fewer steps, an
     'sft.optimization.warmupSteps=1',
     'rl.queriesPerStep=2',
     'rl.groupSize=2',
-    ...['hiddenSize=48', 'intermediateSize=32', 'layers=1'].map((shape) => `pretrain.model.${shape}`),
+    ...['hiddenSize=64', 'intermediateSize=32', 'layers=1'].map((shape) => `pretrain.model.${shape}`),
   ];
   const steps = ['--pretrain-steps', '2', '--sft-steps', '2', '--rl-steps', '1'];
   const config = ['--config', join(examples, 'scifact.yaml'), '--data', 'data'];
