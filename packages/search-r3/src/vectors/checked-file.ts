@@ -1,5 +1,6 @@
 /** Files whose SHA-256 is taken as they are written and checked as they are read, in one pass each. */
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { InputError } from '../run/errors.js';
 import { describeReadFailure } from '../run/files.js';
@@ -23,6 +24,17 @@ export async function writeChecked(path: string, pieces: Iterable<Uint8Array>): 
     }
   } finally {
     await file.close();
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/** The digest of a file that something else wrote. */
+export async function digestOf(path: string): Promise<FileDigest> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const piece of createReadStream(path)) {
+    hash.update(piece as Buffer);
+    bytes += (piece as Buffer).length;
   }
   return { bytes, sha256: hash.digest('hex') };
 }

@@ -117,6 +117,10 @@ export class ExactIndex implements VectorIndex {
     this.#live--;
   }
 
+  has(row: number): boolean {
+    return this.#penalties[row] === 0;
+  }
+
   /** The vector of a row: a view, good until the index grows. */
   vector(row: number): Float32Array {
     this.#refuseGone('vector', row);
@@ -126,7 +130,7 @@ export class ExactIndex implements VectorIndex {
   /** Equal scores: the smaller row first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
     if (!Number.isSafeInteger(k) || k < 1) throw new RangeError(`search: expected a positive k, found ${k}`);
-    const count = this.#rowsOf('search', queries);
+    const count = this.checkQueries(queries);
     const limit = Math.min(k, this.#live);
     const result = { k: limit, rows: new Int32Array(count * limit), scores: new Float32Array(count * limit) };
     const slices = limit === 0 ? [] : this.#slices();
@@ -141,7 +145,6 @@ export class ExactIndex implements VectorIndex {
     return result;
   }
 
-  /** All scores, [queries * size]; -Infinity for removed rows. */
   async scores(queries: Float32Array): Promise<Float32Array> {
     const count = this.#rowsOf('scores', queries);
     const size = this.#size;
@@ -159,15 +162,9 @@ export class ExactIndex implements VectorIndex {
     return result;
   }
 
-  /**
-   * The ranks, from 1, of each query's positive rows among all rows. A tie counts against the positive: any other row
-   * with an equal score ranks before it. Positives of one query with equal scores rank in the order given.
-   *
-   * @param positives per query, different rows; a list may be empty.
-   */
   async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
-    const count = this.#rowsOf('ranks', queries);
-    this.#refusePositives(positives, count);
+    this.checkQueries(queries, positives);
+    const count = positives.length;
     const ranks: number[][] = [];
     const slices = this.#slices();
     for (const block of this.#blocks(queries, count)) {
@@ -180,6 +177,13 @@ export class ExactIndex implements VectorIndex {
 
   async dispose(): Promise<void> {
     await this.#scorer.dispose();
+  }
+
+  /** The number of queries, and that they and `positives` can be searched for. @throws RangeError otherwise. */
+  checkQueries(queries: Float32Array, positives?: readonly (readonly number[])[]): number {
+    const count = this.#rowsOf(positives === undefined ? 'search' : 'ranks', queries);
+    if (positives !== undefined) this.#refusePositives(positives, count);
+    return count;
   }
 
   /** The best rows of a slice: at least `limit` of them, or all. */

@@ -9,6 +9,7 @@ import { validate } from '../run/validate.js';
 export const MANIFEST_FILE = 'manifest.json';
 export const VECTORS_FILE = 'vectors.f32';
 export const DOCUMENTS_FILE = 'documents.jsonl';
+export const GRAPH_FILE = 'graph.usearch';
 
 const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.literal(1) });
 
@@ -23,6 +24,14 @@ export const fingerprintSchema = z.strictObject({
   prompts: z.string().min(1),
 });
 
+const graphSchema = z.strictObject({
+  /** What wrote the file, and in which format. */
+  format: z.literal('usearch-2'),
+  /** See `AnnIndexOptions`. */
+  connectivity: z.int().positive(),
+  buildWidth: z.int().positive(),
+});
+
 const manifestSchema = z.strictObject({
   ...headSchema.shape,
   count: z.int().positive(),
@@ -32,7 +41,13 @@ const manifestSchema = z.strictObject({
   /** The model whose embeddings these are. */
   fingerprint: fingerprintSchema,
   created: z.iso.datetime(),
-  files: z.strictObject({ [VECTORS_FILE]: digestSchema, [DOCUMENTS_FILE]: digestSchema }),
+  files: z.strictObject({
+    [VECTORS_FILE]: digestSchema,
+    [DOCUMENTS_FILE]: digestSchema,
+    [GRAPH_FILE]: digestSchema.optional(),
+  }),
+  /** The proximity graph of the vectors, where one was saved. */
+  graph: graphSchema.optional(),
 });
 
 export type IndexManifest = z.output<typeof manifestSchema>;
@@ -61,7 +76,17 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
       found: String(bytes),
     });
   }
-  for (const [name, digest] of Object.entries(files)) await refuseWrongSize(join(folder, name), digest.bytes);
+  if ((manifest.graph === undefined) !== (files[GRAPH_FILE] === undefined)) {
+    throw new InputError({
+      source: path,
+      field: manifest.graph === undefined ? 'graph' : `files.${GRAPH_FILE}`,
+      expected: `both graph and files.${GRAPH_FILE}, or neither`,
+      found: 'nothing',
+    });
+  }
+  for (const [name, digest] of Object.entries(files)) {
+    if (digest !== undefined) await refuseWrongSize(join(folder, name), digest.bytes);
+  }
   return manifest;
 }
 

@@ -1,7 +1,8 @@
 /**
  * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
  * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document a line in the same order,
- * `manifest.json` what they are and their checksums. Vectors are held in memory, documents stay on the disk.
+ * `graph.usearch` (if asked for) a proximity graph of the vectors, `manifest.json` what they are and their checksums.
+ * Vectors are held in memory, documents stay on the disk.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
@@ -10,11 +11,14 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { publishFolder, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { openChecked, readFully, writeChecked } from './checked-file.js';
+import { AnnIndex } from './ann.js';
+import { type FileDigest, openChecked, readFully, writeChecked } from './checked-file.js';
 import { ExactIndex } from './exact.js';
+import { GRAPH_SETTINGS, writeGraph } from './graph-file.js';
 import {
   DOCUMENTS_FILE,
   fingerprintSchema,
+  GRAPH_FILE,
   type IndexFingerprint,
   type IndexManifest,
   MANIFEST_FILE,
@@ -51,6 +55,8 @@ export interface IndexContents {
 const saveSchema = z.strictObject({
   /** Replace a folder that is there; it stays until the new one is complete. Default false. */
   overwrite: z.boolean().default(false),
+  /** Build a proximity graph and save it too: the index opens as an approximate one. Default false. */
+  ann: z.boolean().default(false),
 });
 
 export type SaveIndexOptions = z.input<typeof saveSchema>;
@@ -70,7 +76,7 @@ export async function saveIndex(
   contents: IndexContents,
   options: SaveIndexOptions = {},
 ): Promise<void> {
-  const { overwrite } = validate(saveSchema, options, 'saveIndex options');
+  const { overwrite, ann } = validate(saveSchema, options, 'saveIndex options');
   requireLittleEndian();
   const { vectors, dimension, documents } = contents;
   const fingerprint = validate(fingerprintSchema, contents.fingerprint, 'saveIndex fingerprint');
@@ -90,6 +96,7 @@ export async function saveIndex(
       const files = {
         [VECTORS_FILE]: await writeChecked(join(at, VECTORS_FILE), pieces(vectors)),
         [DOCUMENTS_FILE]: await writeChecked(join(at, DOCUMENTS_FILE), lines(documents)),
+        ...(ann && { [GRAPH_FILE]: await writeGraph(join(at, GRAPH_FILE), vectors, dimension) }),
       };
       await writeJsonAtomic(join(at, MANIFEST_FILE), {
         format: 'search-r3-index',
@@ -100,6 +107,7 @@ export async function saveIndex(
         fingerprint,
         created: new Date().toISOString(),
         files,
+        ...(ann && { graph: GRAPH_SETTINGS }),
       } satisfies IndexManifest);
     },
     { replace: overwrite },
@@ -182,17 +190,31 @@ export async function openIndex(folder: string, options: OpenIndexOptions = {}):
   const { threads } = validate(openSchema, options, 'openIndex options');
   requireLittleEndian();
   const manifest = await readManifest(folder);
-  const vectors = await ExactIndex.create(manifest.dimension, {
-    capacity: manifest.count,
-    ...(threads !== undefined && { threads }),
-  });
+  const pool = threads === undefined ? {} : { threads };
+  const exact = await ExactIndex.create(manifest.dimension, { capacity: manifest.count, ...pool });
+  let vectors: VectorIndex = exact;
   try {
-    await readVectors(join(folder, VECTORS_FILE), manifest, vectors);
+    await readVectors(join(folder, VECTORS_FILE), manifest, exact);
+    if (manifest.graph !== undefined) vectors = await openGraph(folder, manifest, exact, pool);
     return new SavedIndex(manifest, vectors, await openDocuments(join(folder, DOCUMENTS_FILE), manifest));
   } catch (error) {
     await vectors.dispose();
     throw error;
   }
+}
+
+async function openGraph(
+  folder: string,
+  { graph, files }: IndexManifest,
+  exact: ExactIndex,
+  pool: { threads?: number },
+): Promise<AnnIndex> {
+  const path = join(folder, GRAPH_FILE);
+  // usearch trusts what it reads.
+  const file = await openChecked(path, files[GRAPH_FILE] as FileDigest, PIECE_BYTES, () => {});
+  await file.close();
+  const { connectivity, buildWidth } = graph ?? GRAPH_SETTINGS;
+  return AnnIndex.over(exact, { ...pool, connectivity, buildWidth }, path);
 }
 
 async function readVectors(

@@ -29,7 +29,20 @@ export interface VectorIndex {
   append(vectors: Float32Array): number | Promise<number>;
   /** Removes a row. */
   remove(row: number): void | Promise<void>;
+  /** Whether the row is there, and not removed. */
+  has(row: number): boolean;
+  /** The vector of a row: a view, good until the index changes. */
+  vector(row: number): Float32Array;
   /** The `k` rows nearest to each of the queries [queries * dimension], by dot product. */
   search(queries: Float32Array, k: number): Promise<SearchResult>;
+  /** All scores, [queries * size], by an exact scan; -Infinity for removed rows. */
+  scores(queries: Float32Array): Promise<Float32Array>;
+  /**
+   * The ranks, from 1, of each query's positive rows among all rows. A tie counts against the positive: any other row
+   * with an equal score ranks before it. Positives of one query with equal scores rank in the order given.
+   *
+   * @param positives per query, different rows; a list may be empty.
+   */
+  ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]>;
   dispose(): Promise<void>;
 }

@@ -1,0 +1,173 @@
+/**
+ * Exact scan against the proximity graph: time of a search, cost of a change, recall while vectors are replaced and graphs
+ * built, memory. Synthetic unit vectors: 256-d, around 1,000 centres in 64 latent dimensions, as embeddings of a corpus are.
+ */
+import { randomStream } from 'search-r3/run';
+import { AnnIndex, ExactIndex, NeighbourGraph } from 'search-r3/vectors';
+import { interleaved, median, rounded } from './lib/stats.mjs';
+
+export const description =
+  'exact scan against the ANN graph: search, update, recall after replacement, memory';
+
+const DIMENSION = 256;
+const LATENT = 64;
+const CENTRES = 1000;
+const K = 10;
+const SEED = 0;
+/** Documents refreshed per step of a training run. */
+const STEP = 1000;
+
+export async function run({ quick, log }) {
+  // A million vectors (an hour on two cores) are asked for by name.
+  const named = process.env.VECTORS_SIZES?.split(',').map(Number);
+  const sizes = named ?? (quick ? [10_000] : [10_000, 100_000]);
+  const figures = {};
+  for (const size of sizes) figures[size] = await measure(size, quick, log);
+  return {
+    figures: rounded(figures),
+    sizes: { vectors: sizes, dimension: DIMENSION, k: K, step: STEP },
+    seeds: [SEED],
+  };
+}
+
+async function measure(size, quick, log) {
+  const world = newWorld();
+  const rss = process.memoryUsage().rss;
+  const exact = await ExactIndex.create(DIMENSION, { capacity: size });
+  const ann = await AnnIndex.create(DIMENSION, { capacity: size, graphFrom: 1, sampleShare: 0 });
+  try {
+    for (let at = 0; at < size; at += 10_000) {
+      const vectors = world.draw(Math.min(10_000, size - at));
+      exact.append(vectors);
+      ann.append(vectors);
+    }
+    log(`${size} vectors`);
+    const started = performance.now();
+    await ann.rebuild();
+    const buildSeconds = (performance.now() - started) / 1000;
+    log(`graph built in ${buildSeconds.toFixed(0)} s`);
+    const recall = await ann.measureRecall(world.draw(256), K);
+    log(`recall ${recall.recall.toFixed(3)} with ${ann.graph.width} candidates`);
+    const search = {};
+    for (const count of [1, 16, 64]) search[count] = await searches(exact, ann, world, count, quick, log);
+    return {
+      buildSeconds,
+      recall: recall.recall,
+      width: ann.graph.width,
+      search,
+      neighbours: await neighbours(exact, world, size),
+      replacement: await replacement(ann, world, size, quick, log),
+      memoryMb: (process.memoryUsage().rss - rss) / 2 ** 20,
+    };
+  } finally {
+    await ann.dispose();
+    await exact.dispose();
+  }
+}
+
+/** Milliseconds of a search, and how many times the graph is as fast. */
+async function searches(exact, ann, world, count, quick, log) {
+  const queries = world.draw(count);
+  const rate = (index) => async () => {
+    const times = [];
+    for (let i = 0; i < 5; i++) {
+      const started = performance.now();
+      await index.search(queries, K);
+      times.push(performance.now() - started);
+    }
+    return 1000 / median(times);
+  };
+  await rate(exact)();
+  const { ours, theirs, ratio } = await interleaved({
+    rounds: quick ? 4 : 8,
+    ours: rate(ann),
+    theirs: rate(exact),
+    log: (text) => log(`searches/s of ${count} queries, graph against scan: ${text}`),
+  });
+  return { graphMs: 1000 / ours.median, exactMs: 1000 / theirs.median, graphToExact: ratio };
+}
+
+/** Milliseconds to repair the neighbour lists of one changed row, measured on a sample where lists are built in time. */
+async function neighbours(exact, world, size) {
+  if (size > 20_000) return null;
+  const started = performance.now();
+  const graph = await NeighbourGraph.build(exact);
+  const buildSeconds = (performance.now() - started) / 1000;
+  const rows = Array.from({ length: 200 }, (_, i) => i * 7);
+  const vectors = world.draw(rows.length);
+  for (const [i, row] of rows.entries()) exact.set(row, vectors.subarray(i * DIMENSION, (i + 1) * DIMENSION));
+  const updated = performance.now();
+  const { searched } = await graph.update(exact, rows);
+  return {
+    buildSeconds,
+    repairMs: (performance.now() - updated) / rows.length,
+    searchedPerRow: searched / rows.length,
+  };
+}
+
+/** Replaces as many vectors as there are, a thousand a step, by near and far ones; recall and search time at every step. */
+async function replacement(ann, world, size, quick, log) {
+  const random = randomStream(SEED, 'replacement');
+  const steps = Math.ceil(size / STEP);
+  const every = Math.max(1, Math.floor(steps / (quick ? 10 : 40)));
+  const recalls = [];
+  const times = [];
+  let setMs = 0;
+  let changed = 0;
+  const builds = ann.graph.builds;
+  for (let step = 0; step < steps; step++) {
+    const vectors = world.draw(STEP);
+    const started = performance.now();
+    for (let i = 0; i < STEP; i++) {
+      ann.set(random.integer(size), vectors.subarray(i * DIMENSION, (i + 1) * DIMENSION));
+    }
+    setMs += performance.now() - started;
+    const queries = world.draw(64);
+    const searched = performance.now();
+    await ann.search(queries, K);
+    times.push(performance.now() - searched);
+    changed = Math.max(changed, ann.graph.changed);
+    if (step % every !== 0 && step !== steps - 1) continue;
+    recalls.push((await ann.measureRecall(queries, K)).recall);
+    const { rows, building } = ann.graph;
+    log(
+      `${(step + 1) * STEP} replaced: recall ${recalls.at(-1).toFixed(3)}, ${rows} rows in the graph${building ? ', building' : ''}`,
+    );
+  }
+  await ann.rebuild();
+  const last = await ann.measureRecall(world.draw(256), K);
+  return {
+    replaced: steps * STEP,
+    lowestRecall: Math.min(...recalls),
+    meanRecall: recalls.reduce((a, b) => a + b) / recalls.length,
+    recallAfterRebuild: last.recall,
+    builds: ann.graph.builds - builds,
+    mostChanged: changed,
+    setMs: setMs / (steps * STEP),
+    search64Ms: { median: median(times), highest: Math.max(...times) },
+  };
+}
+
+function newWorld() {
+  const random = randomStream(SEED, 'world');
+  const normals = (count) => Float32Array.from({ length: count }, () => random.normal());
+  const centres = normals(CENTRES * LATENT);
+  const directions = normals(LATENT * DIMENSION);
+  /** Rows of length 1 [count * DIMENSION]. */
+  const draw = (count) => {
+    const matrix = new Float32Array(count * DIMENSION);
+    const latent = new Float32Array(LATENT);
+    for (let row = 0; row < count; row++) {
+      const centre = random.integer(CENTRES) * LATENT;
+      for (let i = 0; i < LATENT; i++) latent[i] = centres[centre + i] + 0.7 * random.normal();
+      const own = matrix.subarray(row * DIMENSION, (row + 1) * DIMENSION);
+      for (let i = 0; i < LATENT; i++) {
+        for (let j = 0; j < DIMENSION; j++) own[j] += latent[i] * directions[i * DIMENSION + j];
+      }
+      const length = Math.sqrt(own.reduce((sum, x) => sum + x * x, 0));
+      for (let j = 0; j < DIMENSION; j++) own[j] /= length;
+    }
+    return matrix;
+  };
+  return { draw };
+}

@@ -1,0 +1,390 @@
+/**
+ * The approximate index: a proximity graph for the vectors that have not changed since it was built, an exact scan of those
+ * that have, and both joined. So a changed vector is found at once and for certain, nothing that changes erodes the recall,
+ * and what grows with the changes is only the time of a search, until a graph built in the background takes over.
+ */
+import { randomStream } from '../run/random.js';
+import { validate } from '../run/validate.js';
+import { type AnnIndexOptions, annOptionsSchema, type ResolvedAnnOptions } from './ann-options.js';
+import { bestOf, dot, ranksAmong } from './candidates.js';
+import { ChangedRows } from './changed-rows.js';
+import { ExactIndex } from './exact.js';
+import { Graph } from './graph.js';
+import { completed, evenly, pickQueries, queryOf } from './queries.js';
+import { type MeasuredRecall, RecallWindow, recallOf } from './recall.js';
+import type { SearchResult, VectorIndex } from './types.js';
+
+/** Queries, some of them rows where there are fewer, on which a new graph proves itself before it is used. */
+const TRIAL_QUERIES = 64;
+/** At least so many rows are compared per query of a trial. */
+const TRIAL_K = 10;
+/** Queries whose recall must be known before it is acted on. */
+const TRUSTED_QUERIES = 32;
+const WIDENING = 1.5;
+
+interface Building {
+  graph: Graph;
+  state: 'under way' | 'built' | { failed: unknown };
+  /** Never rejects. */
+  done: Promise<void>;
+}
+
+export interface GraphReport {
+  /** Rows the graph answers for; 0: every search is an exact scan. */
+  rows: number;
+  /** Rows that are scanned beside it. */
+  changed: number;
+  /** Candidates of a search. */
+  width: number;
+  /** Graphs put to use so far. */
+  builds: number;
+  /** One is being built. */
+  building: boolean;
+}
+
+/** See `VectorIndex`; for vectors of length 1. Changes are made between searches, graphs are built at any time. */
+export class AnnIndex implements VectorIndex {
+  readonly dimension: number;
+  readonly #options: ResolvedAnnOptions;
+  /** All vectors. */
+  readonly #exact: ExactIndex;
+  readonly #changed: ChangedRows;
+  #graph: Graph | undefined;
+  #building: Building | undefined;
+  #width: number;
+  #builds = 0;
+  readonly #recall = new RecallWindow();
+  /** Queries that are due to be measured. */
+  #due = 0;
+  /** Searches take turns: one may exchange the graph. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(exact: ExactIndex, changed: ChangedRows, options: ResolvedAnnOptions) {
+    this.dimension = exact.dimension;
+    this.#exact = exact;
+    this.#changed = changed;
+    this.#options = options;
+    this.#width = options.searchWidth;
+  }
+
+  /** An empty index. @throws InputError on options that are none. */
+  static async create(dimension: number, options: AnnIndexOptions = {}): Promise<AnnIndex> {
+    const { capacity, threads } = validate(annOptionsSchema, options, 'AnnIndex options');
+    return AnnIndex.over(await ExactIndex.create(dimension, { capacity, threads }), options);
+  }
+
+  /**
+   * Takes an exact index over: whoever holds it changes it no more, and it is disposed of with this one.
+   *
+   * @param file a graph of all its rows, see `writeGraph`. @throws InputError where it is another's.
+   */
+  static async over(exact: ExactIndex, options: AnnIndexOptions = {}, file?: string): Promise<AnnIndex> {
+    const resolved = validate(annOptionsSchema, options, 'AnnIndex options');
+    const changed = await ChangedRows.create(exact.dimension, resolved.threads);
+    const index = new AnnIndex(exact, changed, resolved);
+    if (file === undefined) return index;
+    const graph = index.#emptyGraph();
+    try {
+      await graph.load(file, exact.size);
+    } catch (error) {
+      await Promise.all([graph.dispose(), changed.dispose()]);
+      throw error;
+    }
+    index.#building = { graph, state: 'built', done: Promise.resolve() };
+    return index;
+  }
+
+  get size(): number {
+    return this.#exact.size;
+  }
+
+  get live(): number {
+    return this.#exact.live;
+  }
+
+  /** Recall of the queries sampled last, 256 at most; undefined before there were any. */
+  get recall(): MeasuredRecall | undefined {
+    return this.#recall.value;
+  }
+
+  get graph(): GraphReport {
+    return {
+      rows: this.#graph?.live ?? 0,
+      changed: this.#graph === undefined ? 0 : this.#changed.count,
+      width: this.#width,
+      builds: this.#builds,
+      building: this.#building?.state === 'under way',
+    };
+  }
+
+  async setAll(matrix: Float32Array, count: number): Promise<void> {
+    this.#exact.setAll(matrix, count);
+    const [graph, building] = [this.#graph, this.#building];
+    this.#graph = undefined;
+    this.#building = undefined;
+    this.#recall.clear();
+    await Promise.all([graph?.dispose(), building?.graph.dispose()]);
+  }
+
+  set(row: number, vector: Float32Array): void {
+    this.#exact.set(row, vector);
+    this.#drop(row);
+    if (this.#graph !== undefined) this.#changed.put(row, vector);
+  }
+
+  append(vectors: Float32Array): number {
+    const first = this.#exact.append(vectors);
+    if (this.#graph !== undefined) {
+      for (let row = first; row < this.size; row++) this.#changed.put(row, this.#exact.vector(row));
+    }
+    return first;
+  }
+
+  remove(row: number): void {
+    this.#exact.remove(row);
+    this.#drop(row);
+    if (this.#graph !== undefined) this.#changed.remove(row);
+  }
+
+  has(row: number): boolean {
+    return this.#exact.has(row);
+  }
+
+  vector(row: number): Float32Array {
+    return this.#exact.vector(row);
+  }
+
+  async scores(queries: Float32Array): Promise<Float32Array> {
+    return this.#exact.scores(queries);
+  }
+
+  /** Equal scores: the smaller row first, where both are found. */
+  async search(queries: Float32Array, k: number): Promise<SearchResult> {
+    return this.#alone(async () => {
+      if (!(await this.#useGraph(queries, k))) return this.#exact.search(queries, k);
+      const found = await this.#search(queries, k);
+      await this.#sample(queries, found);
+      return found;
+    });
+  }
+
+  /**
+   * A positive that scores above the worst of the `rankDepth` rows that a search finds is counted among them: its rank is
+   * too small by those better rows that the search missed, on average a share of 1 - recall, and never too large. Where a
+   * positive scores lower, all ranks of its query are exact.
+   */
+  async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
+    const { rankDepth } = this.#options;
+    return this.#alone(async () => {
+      this.#exact.checkQueries(queries, positives);
+      if (rankDepth === 0 || !(await this.#useGraph(queries, rankDepth))) {
+        return this.#exact.ranks(queries, positives);
+      }
+      const { k, rows, scores } = await this.#search(queries, rankDepth);
+      const ranks = positives.map((own, query) => {
+        const best = Array.from({ length: k }, (_, i) => ({
+          row: rows[query * k + i] as number,
+          score: scores[query * k + i] as number,
+        }));
+        const asked = queryOf(queries, query, this.dimension);
+        const scored = own.map((row) => ({ row, score: dot(asked, this.vector(row)) }));
+        return ranksAmong(best, scored, k === this.live);
+      });
+      return completed(ranks, (open) =>
+        this.#exact.ranks(
+          pickQueries(queries, open, this.dimension),
+          open.map((query) => positives[query] as readonly number[]),
+        ),
+      );
+    });
+  }
+
+  /** Measures the recall of a search for `k` by an exact scan, which counts for `recall` and what follows from it. */
+  async measureRecall(queries: Float32Array, k: number): Promise<MeasuredRecall> {
+    return this.#alone(async () => {
+      const count = this.#exact.checkQueries(queries);
+      if (!(await this.#useGraph(queries, k))) return { recall: 1, queries: count };
+      return this.#measure(queries, await this.#search(queries, k));
+    });
+  }
+
+  /**
+   * Builds a new graph in the background, unless that is under way, and resolves when it is built, or called off by
+   * `setAll`. The next search puts it to use.
+   */
+  async rebuild(): Promise<void> {
+    this.#building ??= this.#build();
+    const building = this.#building;
+    await building.done;
+    if (this.#building === building) this.#refuseFailure();
+  }
+
+  async dispose(): Promise<void> {
+    const building = this.#building;
+    this.#building = undefined;
+    await Promise.all([this.#graph?.dispose(), building?.graph.dispose()]);
+    await this.#exact.dispose();
+    await this.#changed.dispose();
+  }
+
+  /** Whether there is a graph to be searched; before that, puts a new one to use and starts building one that is due. */
+  async #useGraph(queries: Float32Array, k: number): Promise<boolean> {
+    const count = this.#exact.checkQueries(queries);
+    this.#refuseFailure();
+    // What cannot be searched for the scan refuses.
+    if (count === 0 || this.live === 0 || !(k >= 1)) return false;
+    if (this.#building?.state === 'built') await this.#adopt(this.#building.graph, queries, k);
+    if (this.#isBuildDue()) this.#building ??= this.#build();
+    return this.#graph !== undefined;
+  }
+
+  #isBuildDue(): boolean {
+    if (this.live < this.#options.graphFrom) return false;
+    if (this.#graph === undefined) return true;
+    const { total, live } = this.#graph;
+    return Math.max(total - live, this.#changed.count) > this.#options.staleShare * total;
+  }
+
+  #emptyGraph(): Graph {
+    const { connectivity, buildWidth, threads } = this.#options;
+    return new Graph({ dimension: this.dimension, connectivity, buildWidth, threads });
+  }
+
+  #build(): Building {
+    const graph = this.#emptyGraph();
+    const building: Building = { graph, state: 'under way', done: Promise.resolve() };
+    building.done = graph.fill(this.#exact).then(
+      () => {
+        building.state = 'built';
+      },
+      (failed: unknown) => {
+        building.state = { failed };
+      },
+    );
+    return building;
+  }
+
+  #refuseFailure(): void {
+    const state = this.#building?.state;
+    if (typeof state === 'object')
+      throw new Error('AnnIndex: no graph could be built', { cause: state.failed });
+  }
+
+  /** Exchanges the graph for a new one, and widens its searches until their recall is what it should be. */
+  async #adopt(graph: Graph, queries: Float32Array, k: number): Promise<void> {
+    const old = this.#graph;
+    const missing: number[] = [];
+    for (let row = 0; row < this.size; row++) if (this.has(row) && !graph.holds(row)) missing.push(row);
+    this.#changed.replace(this.#exact, missing);
+    this.#graph = graph;
+    this.#building = undefined;
+    this.#builds++;
+    this.#recall.clear();
+    await old?.dispose();
+    const trial = this.#trialQueries(queries);
+    const truth = await this.#exact.search(trial, Math.max(k, TRIAL_K));
+    this.#width = this.#options.searchWidth;
+    while (this.#width < graph.total) {
+      const { rows } = await this.#search(trial, truth.k);
+      if (recallOf(rows, truth.rows, truth.k) >= this.#options.minRecall) break;
+      this.#widen();
+    }
+  }
+
+  /** Some of the queries, and random rows where they are few. */
+  #trialQueries(queries: Float32Array): Float32Array {
+    const { dimension } = this;
+    const trial = new Float32Array(TRIAL_QUERIES * dimension);
+    const count = queries.length / dimension;
+    const random = randomStream(0, 'trial of a graph', this.#builds);
+    const own = evenly(count, Math.min(count, TRIAL_QUERIES));
+    for (let i = 0; i < TRIAL_QUERIES; i++) {
+      const query = own[i];
+      let row = random.integer(this.size);
+      while (!this.has(row)) row = (row + 1) % this.size;
+      trial.set(
+        query === undefined ? this.vector(row) : queryOf(queries, query, this.dimension),
+        i * dimension,
+      );
+    }
+    return trial;
+  }
+
+  #widen(): void {
+    this.#width = Math.ceil(this.#width * WIDENING);
+  }
+
+  /** What a search finds, best first: through the graph, by scanning changed vectors, or where need be all. */
+  async #search(queries: Float32Array, k: number): Promise<SearchResult> {
+    const graph = this.#graph as Graph;
+    const limit = Math.min(k, this.live);
+    const near = await graph.candidates(queries, limit, this.#width);
+    const changed = await this.#changed.search(queries, limit);
+    const best = near.map((rows, query) => {
+      if (rows === undefined) return undefined;
+      const all = rows.concat(changed[query] as number[]);
+      return bestOf(this.#exact, queryOf(queries, query, this.dimension), all, limit);
+    });
+    const whole = await completed(best, async (open) => {
+      const { rows } = await this.#exact.search(pickQueries(queries, open, this.dimension), limit);
+      return open.map((query, i) => {
+        const own = Array.from(rows.subarray(i * limit, (i + 1) * limit));
+        return bestOf(this.#exact, queryOf(queries, query, this.dimension), own, limit);
+      });
+    });
+    const flat = whole.flat();
+    return {
+      k: limit,
+      rows: Int32Array.from(flat, ({ row }) => row),
+      scores: Float32Array.from(flat, ({ score }) => score),
+    };
+  }
+
+  async #sample(queries: Float32Array, found: SearchResult): Promise<void> {
+    const count = queries.length / this.dimension;
+    this.#due += count * this.#options.sampleShare;
+    const sampled = evenly(count, Math.min(count, Math.floor(this.#due)));
+    if (sampled.length === 0) return;
+    this.#due -= sampled.length;
+    const rows = sampled.flatMap((query) =>
+      Array.from(found.rows.subarray(query * found.k, (query + 1) * found.k)),
+    );
+    await this.#measure(pickQueries(queries, sampled, this.dimension), {
+      k: found.k,
+      rows: Int32Array.from(rows),
+    });
+  }
+
+  async #measure(
+    queries: Float32Array,
+    { k, rows }: Pick<SearchResult, 'k' | 'rows'>,
+  ): Promise<MeasuredRecall> {
+    const truth = await this.#exact.search(queries, k);
+    const measured = { recall: recallOf(rows, truth.rows, k), queries: queries.length / this.dimension };
+    this.#recall.add(measured);
+    const known = this.#recall.value;
+    if (known !== undefined && known.queries >= TRUSTED_QUERIES && known.recall < this.#options.minRecall) {
+      this.#mend();
+    }
+    return measured;
+  }
+
+  /** The recall is too low: searches look further at once, and a graph that is worn is built anew. */
+  #mend(): void {
+    const graph = this.#graph as Graph;
+    if (this.#width < graph.total) this.#widen();
+    this.#recall.clear();
+    if (graph.live < graph.total) this.#building ??= this.#build();
+  }
+
+  #drop(row: number): void {
+    this.#graph?.drop(row);
+    this.#building?.graph.drop(row);
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const own = this.#turn.then(work);
+    this.#turn = own.catch(() => {});
+    return own;
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * A proximity graph (HNSW: Malkov and Yashunin, arXiv 1603.09320; the implementation is usearch) over the vectors of an
+ * index. Once built it never changes: a vector that is replaced or removed is only dropped from what the graph answers
+ * for. Changing such a graph in place erodes its recall (measured, docs/decisions/003), this does not: a dropped vector
+ * still leads the search on, as it did when the links were made.
+ */
+import { InputError } from '../run/errors.js';
+import { type GraphShape, GraphThread } from './graph-thread.js';
+import { pickQueries } from './queries.js';
+
+/** Vectors by row, with gaps. */
+export interface VectorSource {
+  readonly size: number;
+  has(row: number): boolean;
+  vector(row: number): Float32Array;
+}
+
+/** Vectors are copied and added in pieces of this many: what a disposal has to wait for, and what is copied at once. */
+const PIECE_ROWS = 2048;
+/** A search that finds too few rows the graph still answers for is repeated with so many times the candidates. */
+const WIDENING = 4;
+
+export class Graph {
+  readonly #shape: GraphShape;
+  readonly #thread: GraphThread;
+  /** By row: 1 where the graph answers for it. Rows beyond the end are unknown to it. */
+  #held: Uint8Array;
+  #total = 0;
+  #live = 0;
+
+  /** Without vectors: to be filled or loaded. */
+  constructor(shape: GraphShape) {
+    this.#shape = shape;
+    this.#thread = new GraphThread(shape);
+    this.#held = new Uint8Array(1024);
+  }
+
+  /** Vectors in the graph, dropped ones included. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** Vectors it answers for. */
+  get live(): number {
+    return this.#live;
+  }
+
+  /**
+   * Adds every vector of a source. The source may change meanwhile: a row that changes must be dropped; those that are
+   * added at its end are taken too.
+   */
+  async fill(source: VectorSource): Promise<void> {
+    const { dimension } = this.#shape;
+    for (let start = 0; start < source.size; start += PIECE_ROWS) {
+      const rows: number[] = [];
+      for (let row = start; row < Math.min(start + PIECE_ROWS, source.size); row++) {
+        if (source.has(row)) rows.push(row);
+      }
+      const vectors = new Float32Array(rows.length * dimension);
+      for (const [i, row] of rows.entries()) vectors.set(source.vector(row), i * dimension);
+      this.#hold(rows);
+      if (rows.length > 0) await this.#thread.add(Int32Array.from(rows), vectors);
+    }
+  }
+
+  /** Whether the graph answers for a row, with the vector that the row has now. */
+  holds(row: number): boolean {
+    return this.#held[row] === 1;
+  }
+
+  /** The row has changed or is gone: it is not to be found by its old vector. */
+  drop(row: number): void {
+    if (!this.holds(row)) return;
+    this.#held[row] = 0;
+    this.#live--;
+  }
+
+  /**
+   * Per query the rows near it that the graph answers for, in no order, at least `k` of them or all; undefined where they
+   * lie among so many dropped ones, or are so many, that a scan is the better way.
+   *
+   * @param width candidates to look at, half of which must be live (the ef of HNSW).
+   */
+  async candidates(queries: Float32Array, k: number, width: number): Promise<(number[] | undefined)[]> {
+    const { dimension } = this.#shape;
+    const enough = Math.min(this.#live, Math.max(k, width >> 1));
+    const found: (number[] | undefined)[] = Array.from({ length: queries.length / dimension });
+    // As many candidates as there are vectors: a scan is that, without missing what no link leads to.
+    let open = Math.max(k, width) >= this.#total ? [] : found.map((_, query) => query);
+    for (let wanted = Math.max(k, width); open.length > 0; wanted *= WIDENING) {
+      const part = pickQueries(queries, open, dimension);
+      const { rows, counts } = await this.#thread.search(part, wanted);
+      for (const [i, query] of open.entries()) {
+        const own = rows.subarray(i * wanted, i * wanted + (counts[i] as number));
+        const live = Array.from(own).filter((row) => this.holds(row));
+        if (live.length >= enough) found[query] = live;
+      }
+      open = open.filter((query) => found[query] === undefined);
+      if (wanted * WIDENING > this.#total) break;
+    }
+    return found;
+  }
+
+  /** Writes the graph to a file. Vectors that were dropped are in it. */
+  async save(path: string): Promise<void> {
+    await this.#thread.save(path);
+  }
+
+  /** Reads a graph of all rows below `size`. @throws InputError where the file holds another. */
+  async load(path: string, size: number): Promise<void> {
+    const expected = `a graph of ${size} vectors of dimension ${this.#shape.dimension}`;
+    const fail = (found: string) => new InputError({ source: path, expected, found });
+    const contents = await this.#thread.load(path).catch((error: Error) => {
+      throw fail(`one that cannot be read (${error.message})`);
+    });
+    if (contents.size !== size || contents.dimension !== this.#shape.dimension) {
+      throw fail(`one of ${contents.size} of dimension ${contents.dimension}`);
+    }
+    if (!contents.complete) throw fail('one of other rows');
+    this.#hold(Array.from({ length: size }, (_, row) => row));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#thread.dispose();
+  }
+
+  #hold(rows: readonly number[]): void {
+    const end = (rows.at(-1) ?? -1) + 1;
+    if (end > this.#held.length) {
+      const larger = new Uint8Array(Math.max(end, 2 * this.#held.length));
+      larger.set(this.#held);
+      this.#held = larger;
+    }
+    for (const row of rows) this.#held[row] = 1;
+    this.#total += rows.length;
+    this.#live += rows.length;
+  }
+}
