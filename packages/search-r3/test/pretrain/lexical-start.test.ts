@@ -9,6 +9,8 @@ import {
   collectionTokenizer,
   logIdf,
   modelShapeSchema,
+  PretrainTrainer,
+  pretrainOptionsSchema,
   scratchConfig,
   startLexically,
 } from 'search-r3/pretrain';
@@ -92,6 +94,22 @@ describe.each(SHAPES)('%o', (shape) => {
     expect(relativeError(found!, Float64Array.from(unit(expected)))).toBeLessThan(0.35);
     const cosine = found!.reduce((sum, value, c) => sum + value * unit(expected)[c]!, 0);
     expect(cosine).toBeGreaterThan(0.94);
+  });
+
+  test('what comes next is about as uncertain as with a random start', async () => {
+    const loss = async (lexical: boolean) => {
+      const own = { ...model(shape, lexical), tokenizer };
+      const trainer = new PretrainTrainer(
+        own,
+        () => CORPUS.slice(0, 8).map((document) => tokenizer.encode(document.text)),
+        pretrainOptionsSchema.parse({ steps: 1, optimization: { warmupSteps: 0 } }),
+      );
+      const { metrics } = await trainer.step(0);
+      await trainer.dispose();
+      return metrics.loss as number;
+    };
+    expect(Math.abs((await loss(true)) - Math.log(tokenizer.vocabSize))).toBeLessThan(1);
+    expect(Math.abs((await loss(false)) - Math.log(tokenizer.vocabSize))).toBeLessThan(1);
   });
 
   test('two rare words find their document among sixty, where a random start does not', async () => {
