@@ -21,6 +21,9 @@ const DRAWS = 400;
 /** Crossings farther away than this many times the largest error of the sample are not drawn. */
 const REACH = 3;
 
+/** Where nothing is left to chance the interval is a point, up to the rounding of its sums. */
+const ROUNDING = 1e-9;
+
 /** The strata end where this share of the value is reached. */
 const STRATA = [0.5, 0.95, 1];
 
@@ -186,5 +189,5 @@ function summary(draws: readonly number[]): Estimate {
   const sorted = draws.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number;
   const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
-  return { estimate: mean, interval: [at(0.025), at(0.975)] };
+  return { estimate: mean, interval: [at(0.025) - ROUNDING, at(0.975) + ROUNDING] };
 }

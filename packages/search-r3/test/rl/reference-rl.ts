@@ -20,7 +20,7 @@ import {
 import { embeddings, type ReferenceModel, referenceModel } from '../reference/objectives.js';
 import { add, mul, type Tensor } from '../reference/tape.js';
 import { type ReferenceStep, referenceTraining } from '../reference/train.js';
-import { referenceOptimizer, referenceRate, remembering } from '../sft/reference-sft.js';
+import { frozenElements, referenceOptimizer, referenceRate, remembering } from '../sft/reference-sft.js';
 import { DATA, DOCUMENTS } from '../sft/tiny-data.js';
 
 /** A group as it was sampled. */
@@ -231,6 +231,7 @@ export function referenceRl(
   const trained: ReferenceStep[] = referenceTraining(policy.config, policy.weights, updates, {
     optimizer: referenceOptimizer(optimization),
     learningRate: rate,
+    frozen: frozenElements(policy, options.tokenEmbeddings),
     objective: (trainable, { groups, step, iteration }) => {
       const model = remembering(trainable);
       if (iteration === 0) sampled[step] = judgeRows(model, policy, groups, options, fixed);

@@ -2,7 +2,7 @@
  * Stage 2's trainer against the same steps in float64, under every option. Only the sampled tokens are taken from the
  * trainer; rewards, ranks, advantages, losses, gradients and changes of the weights are computed anew.
  */
-import { Session } from 'onnx-grad';
+import { type Feeds, Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -91,6 +91,7 @@ const TABLE: [string, RlOptions][] = [
   ['contrastive.weight', { contrastive: { weight: 2 } }],
   ['contrastive.weight 0', { contrastive: { weight: 0 } }],
   ['contrastive.tau', { contrastive: { tau: 0.05 } }],
+  ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
   ['maskTruncated', { maskTruncated: true }],
   ['maskTruncated, dr_grpo and beta', { maskTruncated: true, lossNormalization: 'dr_grpo', beta: 0.2 }],
   ['reward.cut', { reward: { cut: 4 } }],
@@ -132,13 +133,14 @@ describe('options that change how, not what', () => {
   afterEach(() => vi.restoreAllMocks());
 
   test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
-    const labelled = vi.spyOn(Session.prototype, 'run');
-    const runs = () => labelled.mock.calls.filter(([feeds]) => 'label_rows' in feeds);
+    const labelled = [vi.spyOn(Session.prototype, 'run'), vi.spyOn(Session.prototype, 'runInPlace')];
+    const runs = () =>
+      labelled.flatMap(({ mock }) => mock.calls.filter(([feeds]) => 'label_rows' in (feeds as Feeds)));
     const once = merge({ steps: 1, beta: 0.2 });
     await run(once);
     // The reference's log-probabilities, and the gradients.
     expect(runs().length).toBe(2);
-    labelled.mockClear();
+    for (const spy of labelled) spy.mockClear();
     const maxTokens = 40;
     const options = merge({ steps: 1, beta: 0.2, optimization: { maxTokens } });
     const found = await run(options);
@@ -157,7 +159,7 @@ describe('options that change how, not what', () => {
       const found = await run(options);
       expectSame(found, expected(options, found));
       const programs = create.mock.calls.map(([program]) => program);
-      const training = programs.find(({ outputs }) => outputs.has('gradient:lm_head.weight'));
+      const training = programs.find(({ outputs }) => outputs.has('gradient:model.norm.weight'));
       const { graph } = onnxProto.onnx.ModelProto.decode(training!.bytes);
       return graph?.node?.filter(({ opType }) => opType === 'Gemm').length ?? 0;
     };
