@@ -24,7 +24,12 @@ export async function setUp(seed) {
 }
 
 export async function trainSft(context, options = {}, loop = {}) {
-  const resolved = sftOptionsSchema.parse({ seed: context.seed, steps: 400, ...options });
+  const resolved = sftOptionsSchema.parse({
+    seed: context.seed,
+    steps: 300,
+    optimization: { learningRate: 1e-3 },
+    ...options,
+  });
   return runSft(context.base, context.data, resolved, loop, ATLAS_PROMPTS);
 }
 

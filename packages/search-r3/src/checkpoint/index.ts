@@ -19,7 +19,9 @@ export {
 export { addEmbedToken } from './embed-token.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export {
+  EMBEDDING_NAME,
   elementCount,
+  HEAD_NAME,
   initialiseWeights,
   parameterShapes,
   type Weights,

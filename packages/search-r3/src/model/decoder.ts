@@ -2,18 +2,9 @@
  * The decoder (Llama, Qwen2, Qwen3) as one graph definition. Training, embedding and generation differ only in how they
  * attend (`Attend`): over a whole batch of sequences, or over a key/value cache.
  */
-import {
-  add,
-  type Graph,
-  gatherRows,
-  linear,
-  product,
-  reshape,
-  rmsNorm,
-  swiglu,
-  type Value,
-} from 'onnx-grad';
+import { add, type Graph, linear, product, reshape, rmsNorm, swiglu, type Value } from 'onnx-grad';
 import { type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import { lookUpTokens, type TokenRow } from './token-row.js';
 
 /** The parameters of a model as values of a graph, by their Hugging Face names. */
 export type ParameterValues = ReadonlyMap<string, Value>;
@@ -41,6 +32,8 @@ export interface DecoderInputs {
   attend: Attend;
   /** Recompute each layer in the backward pass instead of keeping its activations. Default false. */
   checkpoint?: boolean;
+  /** A row in place of that of its token in the embedding table. */
+  token?: TokenRow | undefined;
 }
 
 /** Looks parameters up; a missing one is a programming error, since checkpoints are validated when loaded. */
@@ -51,7 +44,14 @@ function lookup(parameters: ParameterValues, name: string): Value {
 }
 
 /** Hidden states after the final norm, [batch * length, hidden]. */
-export function decoder({ config, parameters, ids, attend, checkpoint = false }: DecoderInputs): Value {
+export function decoder({
+  config,
+  parameters,
+  ids,
+  attend,
+  checkpoint = false,
+  token,
+}: DecoderInputs): Value {
   const [batch = 1, length = 1] = ids.shape;
   const rows = product(batch, length);
   const parameter = (name: string) => lookup(parameters, name);
@@ -93,16 +93,10 @@ export function decoder({ config, parameters, ids, attend, checkpoint = false }:
     return add(middle, down);
   };
 
-  let x = reshape(gatherRows(parameter('model.embed_tokens.weight'), ids), [rows, config.hiddenSize]);
+  let x = reshape(lookUpTokens(parameters, ids, token), [rows, config.hiddenSize]);
   for (let layer = 0; layer < config.layers; layer++) {
     const input = x;
     x = checkpoint ? x.graph.checkpoint([input], () => block(input, layer)) : block(input, layer);
   }
   return rmsNorm(x, parameter('model.norm.weight'), config.rmsNormEps);
-}
-
-/** The head: hidden states [rows, hidden] -> logits [rows, vocabulary]. */
-export function logits(config: ModelConfig, parameters: ParameterValues, hidden: Value): Value {
-  const weight = config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
-  return linear(hidden, lookup(parameters, weight));
 }

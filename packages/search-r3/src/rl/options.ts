@@ -1,6 +1,6 @@
 /** Options of stage 2 (GRPO), named as other trainers name them. Defaults are the measured recipe. */
 import { z } from 'zod';
-import { type OptimizationOptions, optimizationSchema, withDefaults } from '../sft/index.js';
+import { type OptimizationOptions, optimizationSchema, tokenEmbeddings, withDefaults } from '../sft/index.js';
 
 const weight = z.number().nonnegative();
 
@@ -39,6 +39,7 @@ export const rlOptionsSchema = z
     clipHigh: weight.default(0.2),
     /** Weight of the KL penalty (k3) to the model that stage 2 starts from; 0 keeps no reference. */
     beta: weight.default(0),
+    tokenEmbeddings,
     /** Updates per batch of rollouts. */
     numIterations: z.int().positive().default(1),
     /** Weight of the policy gradient; 0 leaves the contrastive term alone. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';
 import type { Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
-import { type Policy, parameterFeeds } from '../model/index.js';
+import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import {
   EpochSampler,
@@ -67,13 +67,19 @@ export class RlTrainer implements Trainer {
     this.#generator = generator;
     this.#reference = reference;
     const { optimization, clipLow, clipHigh, beta } = options;
+    const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
     this.#engine = new GradientEngine(policy.config, parameterFeeds(policy), {
       tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
       contrastive: { tau: options.contrastive.tau, margin: 0 },
+      trainedToken,
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
-    this.#optimizer = new Optimizer(policy.weights, optimization, options.steps * options.numIterations);
+    this.#optimizer = new Optimizer(
+      trainedWeights(policy.weights, policy.config, trainedToken),
+      optimization,
+      options.steps * options.numIterations,
+    );
     this.#sampler = new EpochSampler({
       count: data.queries.length,
       batchSize: options.queriesPerStep,

@@ -6,7 +6,7 @@
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { GradientAccumulator } from 'onnx-grad/optim';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { embeddingProgram, ropeTables } from '../model/index.js';
+import { embeddingProgram, ropeTables, trainedFeeds } from '../model/index.js';
 import {
   type ContrastiveBatch,
   chunkByLength,
@@ -44,7 +44,7 @@ export interface StepRequest {
 
 export interface StepGradients {
   loss: number;
-  /** By parameter name, shaped like the parameters. They are the engine's own arrays: valid until the next `compute`. */
+  /** By the names of `trainedWeights`, shaped like them. They are the engine's own arrays: valid until the next `compute`. */
   gradients: ReadonlyMap<string, Float32Array>;
   /** By sequence, per label: -log p (imitation) or log p at the temperature (policy gradient). */
   labelValues: Float32Array[];
@@ -60,6 +60,8 @@ export class GradientEngine {
   readonly #options: EngineOptions;
   readonly #parameters: Parameters;
   readonly #base: Parameters;
+  /** Those that get a gradient. */
+  readonly #trained: Parameters;
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Where every run writes its gradients, allocated by the first one. */
   #gradients: Record<string, HostTensor> = {};
@@ -70,6 +72,7 @@ export class GradientEngine {
     this.#config = config;
     this.#options = options;
     this.#parameters = parameters;
+    this.#trained = trainedFeeds(parameters, config, options.trainedToken);
     this.#base = Object.fromEntries(
       Object.entries(base).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
     );
@@ -197,14 +200,14 @@ export class GradientEngine {
   /** Runs a training program; its gradients overwrite those of the run before. */
   async #run(session: Session, feeds: Record<string, HostTensor>): Promise<Record<string, HostTensor>> {
     const results = await session.runInPlace(feeds, this.#gradients);
-    const names = Object.keys(this.#parameters).map(gradientName);
+    const names = Object.keys(this.#trained).map(gradientName);
     this.#gradients = Object.fromEntries(names.map((name) => [name, results[name] as HostTensor]));
     return results;
   }
 
   /** The gradients of the last run. */
   #byParameter(): Map<string, Float32Array> {
-    const names = Object.keys(this.#parameters);
+    const names = Object.keys(this.#trained);
     return new Map(names.map((name) => [name, floats(this.#gradients[gradientName(name)])]));
   }
 
@@ -225,7 +228,7 @@ export class GradientEngine {
     if (known !== undefined) return known;
     const { threads } = this.#options;
     const created = Session.create(build(), { ...(threads !== undefined && { threads }) }).then((session) => {
-      session.bind({ ...this.#parameters, ...this.#base });
+      session.bind({ ...this.#parameters, ...this.#trained, ...this.#base });
       return session;
     });
     this.#sessions.set(key, created);

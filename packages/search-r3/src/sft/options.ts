@@ -53,6 +53,13 @@ export function withDefaults<T extends z.ZodRawShape>(
   return z.strictObject(shape);
 }
 
+/**
+ * Whether training changes the token tables: all rows, or that of the embed token alone. Frozen ones keep the names a
+ * model does not meet in training (docs/decisions/004), and their gradients need no memory; a small model from scratch
+ * may still have its words to learn.
+ */
+export const tokenEmbeddings = z.enum(['frozen', 'trained']).default('frozen');
+
 export const sftOptionsSchema = z
   .strictObject({
     steps: z.int().positive().default(180),
@@ -84,6 +91,7 @@ export const sftOptionsSchema = z
         temperature: positive.default(1),
       })
       .prefault({}),
+    tokenEmbeddings,
     /** Training queries used, drawn once; fewer keep stage 2's rewards from starting saturated. */
     maxQueries: z.int().positive().optional(),
     /** Longest query or document in tokens of its whole prompt; longer text is cut. */

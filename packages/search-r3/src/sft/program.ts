@@ -22,6 +22,9 @@ import {
   logits,
   parameterInputs,
   ropeInputs,
+  type TokenRow,
+  tokenRowInputs,
+  trainedInputs,
 } from '../model/index.js';
 import {
   type ContrastiveTermOptions,
@@ -39,6 +42,8 @@ export interface ObjectiveOptions {
   /** KL(base || policy), with the base's parameters as frozen inputs of the same program. */
   baseKl?: { base: ModelConfig; vocabulary: number };
   contrastive: ContrastiveTermOptions;
+  /** Of the token tables, only the row of this token is trained. Default: all rows. */
+  trainedToken?: number | undefined;
 }
 
 export interface TrainingProgramOptions extends ObjectiveOptions {
@@ -66,27 +71,36 @@ function hiddenStates(
   rope: ReturnType<typeof ropeInputs>,
   groups: number,
   checkpoint: boolean,
+  token?: TokenRow,
 ): Value {
   const parts = Array.from({ length: groups }, (_, group) => {
     const ids = graph.input(idsName(group), 'int64', [`batch_${group}`, `length_${group}`]);
-    return decoder({ config, parameters, ids, attend: attendSequences(config, { ids }, rope), checkpoint });
+    return decoder({
+      config,
+      parameters,
+      ids,
+      attend: attendSequences(config, { ids }, rope),
+      checkpoint,
+      token,
+    });
   });
   return parts.length === 1 ? (parts[0] as Value) : concat(parts, 0, 'rows');
 }
 
 /**
  * Loss and gradients, to be run in place: the gradients are as large as the model, and a copy of each would be made.
- * Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every parameter.
+ * Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every trained parameter.
  */
 export function trainingProgram(config: ModelConfig, options: TrainingProgramOptions): Program {
   const graph = new Graph();
   const parameters = parameterInputs(graph, config);
   const rope = ropeInputs(graph, config);
-  const hidden = hiddenStates(graph, config, parameters, rope, options.groups, options.checkpoint);
+  const { tokens, baseKl, trainedToken } = options;
+  const token = trainedToken === undefined ? undefined : tokenRowInputs(graph, config, trainedToken);
+  const hidden = hiddenStates(graph, config, parameters, rope, options.groups, options.checkpoint, token);
   const labels = labelInputs(graph);
-  const scores = logits(config, parameters, gatherRows(hidden, labels.rows));
+  const scores = logits(config, parameters, gatherRows(hidden, labels.rows), token);
 
-  const { tokens, baseKl } = options;
   let loss: Value;
   switch (tokens.kind) {
     case 'crossEntropy':
@@ -126,8 +140,9 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
     loss = add(loss, sum(mul(given, embeddings)));
   }
   graph.output('loss', loss);
-  const names = [...parameters.keys()];
-  for (const [i, gradient] of gradients(loss, [...parameters.values()]).entries()) {
+  const trained = trainedInputs(parameters, token);
+  const names = [...trained.keys()];
+  for (const [i, gradient] of gradients(loss, [...trained.values()]).entries()) {
     graph.output(gradientName(names[i] as string), gradient);
   }
   return emit(graph, { inPlace: true });

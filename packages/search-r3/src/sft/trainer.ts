@@ -3,7 +3,7 @@
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
  */
 import { type Checkpoint, PromptCache } from '../checkpoint/index.js';
-import { type Policy, parameterFeeds } from '../model/index.js';
+import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
 import { EpochSampler, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
@@ -51,6 +51,7 @@ export class SftTrainer implements Trainer {
     this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
     this.#data = data;
     this.#options = options;
+    const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
     const withKl = weights.kl > 0 && options.reasoning.enabled;
     this.#engine = new GradientEngine(
       policy.config,
@@ -59,12 +60,17 @@ export class SftTrainer implements Trainer {
         tokens: { kind: 'crossEntropy' },
         ...(withKl && { baseKl: { base: base.config, vocabulary } }),
         contrastive: { tau: options.tau, margin: options.margin },
+        trainedToken,
         maxTokens: optimization.maxTokens,
         checkpoint: optimization.checkpointActivations,
       },
       withKl ? parameterFeeds(base) : {},
     );
-    this.#optimizer = new Optimizer(policy.weights, optimization, options.steps);
+    this.#optimizer = new Optimizer(
+      trainedWeights(policy.weights, policy.config, trainedToken),
+      optimization,
+      options.steps,
+    );
     this.#sampler = new EpochSampler({
       count: data.queries.length,
       batchSize: options.batchSize,

@@ -12,6 +12,8 @@ export interface ReferenceTrainingOptions<Batch> {
   readonly learningRate?: (step: number) => number;
   /** Tensors that are trained, by name; all by default. */
   readonly trainable?: (name: string) => boolean;
+  /** Elements that stay as they are, in tensors that are trained; none by default. */
+  readonly frozen?: (name: string, element: number) => boolean;
   readonly decoder?: DecoderOptions;
 }
 
@@ -45,8 +47,17 @@ export function referenceTraining<Batch>(
     const loss = options.objective(referenceModel(config, parameters, options.decoder), batch);
     const leaves = names.map((name) => parameters.get(name)!);
     const arrays = gradients(loss, leaves);
-    const byName = new Map(names.map((name, i) => [name, arrays[i]!]));
+    const frozen = options.frozen ?? (() => false);
+    const byName = new Map(
+      names.map((name, i) => [name, arrays[i]!.map((value, j) => (frozen(name, j) ? 0 : value))]),
+    );
     optimizer.update(trained, byName, options.learningRate?.(step));
+    // Decay moves what has no gradient too.
+    for (const [i, name] of names.entries()) {
+      for (const j of trained.get(name)!.keys()) {
+        if (frozen(name, j)) trained.get(name)![j] = leaves[i]!.data[j]!;
+      }
+    }
     const changes = new Map(
       names.map((name, i) => [name, trained.get(name)!.map((value, j) => value - leaves[i]!.data[j]!)]),
     );

@@ -39,6 +39,14 @@ export function referenceRate(options: Optimization, step: number, steps: number
   return learningRate * (finalLearningRate + (1 - finalLearningRate) * shape);
 }
 
+/** Elements that the option `tokenEmbeddings` keeps: all rows of the token tables but that of the embed token. */
+export const frozenElements =
+  ({ config, embedId }: Policy, option: ResolvedSftOptions['tokenEmbeddings']) =>
+  (name: string, element: number): boolean =>
+    option === 'frozen' &&
+    ['model.embed_tokens.weight', 'lm_head.weight'].includes(name) &&
+    Math.floor(element / config.hiddenSize) !== embedId;
+
 /** Reads each sequence once, however many terms need it. */
 export function remembering(model: ReferenceModel): ReferenceModel {
   const known = new Map<string, ReturnType<ReferenceModel['forward']>>();
@@ -160,6 +168,7 @@ export function referenceSft(
     objective,
     optimizer: referenceOptimizer(optimization),
     learningRate: rate,
+    frozen: frozenElements(policy, options.tokenEmbeddings),
   }).map((step, i) => ({
     ...step,
     metrics: {

@@ -113,6 +113,7 @@ const TABLE: [string, SftOptions][] = [
   ['margin', { margin: 0.9 }],
   ['reasoning.enabled', { reasoning: { enabled: false } }],
   ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
+  ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
   ['maxLength', { maxLength: 9 }],
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
   ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],

@@ -1,0 +1,121 @@
+/**
+ * Training one row of the token tables while the others stay as they are. Under Adam every row of a tied table moves by
+ * about the learning rate at each step, whether its token occurs or not, because softmax gives each of them a little
+ * gradient and Adam scales it up: a model forgets names it does not meet in training (docs/decisions/004).
+ */
+import {
+  equal,
+  floats,
+  type Graph,
+  gatherRows,
+  type HostTensor,
+  linear,
+  reshape,
+  type Value,
+  where,
+} from 'onnx-grad';
+import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
+import { parameterFeeds } from './policy.js';
+
+/** The names of a model's token tables: of the embeddings, and of the head where it has one of its own. */
+export const tokenTables = ({ tieWordEmbeddings }: ModelConfig): string[] =>
+  tieWordEmbeddings ? [EMBEDDING_NAME] : [EMBEDDING_NAME, HEAD_NAME];
+
+/** The name of a table's trained row among the parameters. */
+const rowName = (table: string) => `${table}[embed]`;
+
+/**
+ * The arrays that training changes: all weights, or with `token` all but the token tables, of which only the row of that
+ * token, [1, hidden], in the memory of its table.
+ */
+export function trainedWeights(weights: Weights, config: ModelConfig, token?: number): Weights {
+  if (token === undefined) return weights;
+  const tables = tokenTables(config);
+  const trained = new Map([...weights].filter(([name]) => !tables.includes(name)));
+  for (const table of tables) {
+    const tensor = weights.get(table);
+    const width = config.hiddenSize;
+    if (tensor === undefined || token >= (tensor.shape[0] as number)) {
+      throw new RangeError(`${table} has no row ${token} to train`);
+    }
+    const data = tensor.data.subarray(token * width, (token + 1) * width);
+    trained.set(rowName(table), { data, shape: [1, width] });
+  }
+  return trained;
+}
+
+/** `trainedWeights` of feeds. */
+export function trainedFeeds(
+  parameters: Readonly<Record<string, HostTensor>>,
+  config: ModelConfig,
+  token?: number,
+): Readonly<Record<string, HostTensor>> {
+  if (token === undefined) return parameters;
+  const entries = Object.entries(parameters);
+  const weights = new Map(
+    entries.map(([name, tensor]) => [name, { data: floats(tensor), shape: [...tensor.shape] }]),
+  );
+  return parameterFeeds({ weights: trainedWeights(weights, config, token) });
+}
+
+/** The row of a token in a graph, which stands in for that of each table. */
+export interface TokenRow {
+  id: number;
+  /** By name of the table: [1, hidden]. */
+  rows: ReadonlyMap<string, Value>;
+}
+
+/** Declares the rows that `trainedWeights` gives as inputs, by the names they have there. */
+export function tokenRowInputs(graph: Graph, config: ModelConfig, id: number): TokenRow {
+  const tables = tokenTables(config);
+  return {
+    id,
+    rows: new Map(
+      tables.map((table) => [table, graph.input(rowName(table), 'float32', [1, config.hiddenSize])]),
+    ),
+  };
+}
+
+/** The inputs among which gradients are asked for, by the names of `trainedWeights`. */
+export function trainedInputs(parameters: ReadonlyMap<string, Value>, token?: TokenRow): Map<string, Value> {
+  if (token === undefined) return new Map(parameters);
+  return new Map([
+    ...[...parameters].filter(([name]) => !token.rows.has(name)),
+    ...[...token.rows].map(([table, value]) => [rowName(table), value] as const),
+  ]);
+}
+
+const identity = (graph: Graph, id: number) =>
+  graph.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(id)) });
+
+/** Rows of the embedding table, [batch, length, hidden], for int64 ids [batch, length]. */
+export function lookUpTokens(parameters: ReadonlyMap<string, Value>, ids: Value, token?: TokenRow): Value {
+  const table = parameters.get(EMBEDDING_NAME) as Value;
+  const looked = gatherRows(table, ids);
+  const row = token?.rows.get(EMBEDDING_NAME);
+  if (token === undefined || row === undefined) return looked;
+  const isToken = equal(ids, identity(ids.graph, token.id));
+  return where(reshape(isToken, [...ids.shape, 1]), row, looked);
+}
+
+/** The head: hidden states [rows, hidden] -> logits [rows, vocabulary]. */
+export function logits(
+  config: ModelConfig,
+  parameters: ReadonlyMap<string, Value>,
+  hidden: Value,
+  token?: TokenRow,
+): Value {
+  const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
+  const table = parameters.get(name) as Value;
+  const all = linear(hidden, table);
+  const row = token?.rows.get(name);
+  if (token === undefined || row === undefined) return all;
+  const { graph } = hidden;
+  const classes = table.shape[0] as number;
+  const columns = graph.constant({
+    dtype: 'int64',
+    shape: [classes],
+    data: BigInt64Array.from({ length: classes }, (_, i) => BigInt(i)),
+  });
+  return where(equal(columns, identity(graph, token.id)), linear(hidden, row), all);
+}
