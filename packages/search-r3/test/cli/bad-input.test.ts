@@ -203,6 +203,11 @@ test.each<[string, string[], RegExp]>([
     /^--systems: evaluate\.systems\.1: expected one of .*bm25.*, found "bm26"/,
   ],
   [
+    'systems separated by commas, one of which is none',
+    [...EVALUATE, 'model', '--systems', 'bm25,direct,bm26'],
+    /^--systems: evaluate\.systems\.2: expected one of .*bm25.*, found "bm26"/,
+  ],
+  [
     'a query that does not fit, with --strict',
     ['embed', '--model', 'model', '--strict', 'bread', LONG],
     /^argument 2: prompt: expected at most 64 tokens, found 9\d tokens/,

@@ -96,6 +96,7 @@ describe('values from the command line are read as the schema wants them', () =>
     [['--set', 'limit=5'], { limit: 5 }],
     [['--set', 'limit=all'], { limit: 'all' }],
     [['--layers', '1', 'true', 'q_proj'], { sft: { layers: ['1', 'true', 'q_proj'] } }],
+    [['--layers', '1,true', 'q_proj, k_proj,'], { sft: { layers: ['1', 'true', 'q_proj', 'k_proj'] } }],
   ])('%j', async (argv, expected) => expect(await load(argv)).toMatchObject(expected));
 
   test('an entry of a list in the file can be changed', async () => {

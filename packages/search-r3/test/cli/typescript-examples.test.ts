@@ -62,13 +62,11 @@ test('the guide explains the metrics that the run wrote, and no others', async (
     ['Stage 1', 'sft'],
     ['Stage 2', 'rl'],
   ] as const) {
-    const [table = '', prose = ''] = section(title)
-      .split(/\n(?!\|)(?=\S)/)
-      .filter((part) => !part.startsWith(title));
-    const explained = [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name as string);
-    const patterns = [...prose.matchAll(/`(\w+\*?)`/g)].map(
-      ([, name = '']) => new RegExp(`^${name.replace('*', '.*')}$`),
-    );
+    const rows = section(title).split('\n');
+    const named = (row: string, name: RegExp) => [...row.matchAll(name)].map(([, found = '']) => found);
+    const explained = rows.flatMap((row) => named(row, /^\| `(\w+)` \|/g));
+    const prose = rows.filter((row) => !row.startsWith('|')).flatMap((row) => named(row, /`(\w+\*?)`/g));
+    const patterns = prose.map((name) => new RegExp(`^${name.replace('*', '.*')}$`));
     const lines = (await readFile(join(cwd, `own/run/${stage}/events.jsonl`), 'utf8')).trim().split('\n');
     const events = lines.map((line) => JSON.parse(line) as { type: string; metrics: Record<string, number> });
     const written = new Set(
