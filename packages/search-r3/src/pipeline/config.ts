@@ -169,8 +169,9 @@ function refuseQueries({ sft }: Settings, context: Context): void {
 function refusePretraining({ data, pretrain }: Settings, context: Context): void {
   const { maxPositions } = pretrain.model;
   for (const path of [['maxLength'], ['contrastive', 'maxLength']] as const) {
-    const length = path.length === 1 ? pretrain.maxLength : pretrain.contrastive.maxLength;
-    if (length <= maxPositions) continue;
+    const { contrastive } = pretrain;
+    const pairs = contrastive.batchSize > 0 ? contrastive.maxLength : 0;
+    if ((path.length === 1 ? pretrain.maxLength : pairs) <= maxPositions) continue;
     const message = `expected at most the ${maxPositions} positions of pretrain.model.maxPositions`;
     context.addIssue({ code: 'custom', path: ['pretrain', ...path], message });
   }

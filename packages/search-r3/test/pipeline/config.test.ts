@@ -56,6 +56,12 @@ test.each<[string, z.ZodType, string, RegExp]>([
     'pretrain: { model: { kvHeads: 4 } }',
     /pretrain\.model\.kvHeads: expected a divisor of the number of heads/,
   ],
+  [
+    'pairs longer than the model',
+    pretrainSettings,
+    'pretrain: { contrastive: { batchSize: 4, maxLength: 257 } }',
+    /pretrain\.contrastive\.maxLength: expected at most the 256 positions/,
+  ],
   ['a share that leaves nothing', trainSettings, 'queries: { sftShare: 1 }', /queries\.sftShare: expected/],
   ['more held out than learnt from', trainSettings, 'development: { share: 0.6 }', /development\.share: /],
   ['prompts with unknown parts', trainSettings, 'prompts: { querry: {} }', /Did you mean "query"\?/],
@@ -67,6 +73,14 @@ test('rules of pre-training do not hold where there is a base; a run beside its 
   const yaml = 'data: x\nout: runs/y\nbase: runs/base\nrl: { maxNewTokens: 300 }\n';
   expect(load(trainSettings, yaml).rl.maxNewTokens).toBe(300);
   expect(load(sftSettings, 'data: x\nout: runs/a\nbase: runs/ab\n').base).toBe('runs/ab');
+});
+
+test.each([
+  ['contrastive: { batchSize: 4 }', /pretrain\.contrastive\.batchSize: expected 0 with the data atlas/],
+  ['start: lexical', /pretrain\.start: expected no such setting with the data atlas/],
+  ['lowercase: true', /pretrain\.lowercase: expected no such setting with the data atlas/],
+])('the built-in world has texts of its own: %s', (setting, expected) => {
+  expect(refusal(trainSettings, `data: atlas\nout: y\npretrain: { ${setting} }\n`)).toMatch(expected);
 });
 
 test('prompts are filled in', () => {
