@@ -69,13 +69,17 @@ export function collectionSequences(
     const cut = (i: number) => Math.floor((i * ids.length) / pieces);
     return ids.slice(cut(piece), cut(piece + 1));
   };
+  const embedId = tokenizer.idOf(prompts.embedToken);
   const chat = ({ user, assistant }: Conversation): number[] => {
     const messages = [
       { role: 'system', content: prompts.reasoning.system },
       { role: 'user', content: safe(user) },
       { role: 'assistant', content: safe(assistant) },
     ] as const;
-    return tokenizer.encode(tokenizer.renderChat(messages)).slice(0, maxLength);
+    const ids = tokenizer.encode(tokenizer.renderChat(messages));
+    // Where the token that embeds is known already, it takes the place of the one that ends the turn.
+    const end = embedId === undefined ? -1 : ids.lastIndexOf(tokenizer.eosId as number);
+    return (end === -1 ? ids : [...ids.slice(0, end), embedId as number]).slice(0, maxLength);
   };
   return (step) => {
     const random = randomStream(seed, 'pretrain', 'step', step);

@@ -83,8 +83,8 @@ export function startLexically(
     rows[id * hiddenSize + CHANNEL] = WIDTH * initializerRange * SCALE * value;
   }
   rows.fill(0, embedId * hiddenSize, (embedId + 1) * hiddenSize);
-  // Wide rows are the head too: without this every token would be all but sure to be followed by itself.
-  tensor('model.norm.weight').data.fill(1 / WIDTH);
+  // Where wide rows are the head too, every token would be all but sure to be followed by itself.
+  if (config.tieWordEmbeddings) tensor('model.norm.weight').data.fill(1 / WIDTH);
 
   for (let layer = 0; layer < config.layers; layer++) {
     for (const name of ['self_attn.o_proj', 'mlp.down_proj']) {

@@ -15,6 +15,8 @@ export const modelShapeSchema = z
     kvHeads: count.optional(),
     /** Longest sequence, in tokens. */
     maxPositions: z.int().min(8).default(256),
+    /** Embedding and head share their weights. Default true. */
+    tied: z.boolean().default(true),
   })
   .refine(({ hiddenSize, heads }) => hiddenSize % (8 * heads) === 0, {
     path: ['hiddenSize'],
@@ -27,14 +29,15 @@ export const modelShapeSchema = z
 
 export type ModelShape = z.output<typeof modelShapeSchema>;
 
-/** A Qwen2 of this shape for a tokenizer: tied embeddings, as many rows as the tokenizer has ids. */
+/** A Qwen2 of this shape for a tokenizer: as many rows as the tokenizer has ids. */
 export function scratchConfig(tokenizer: Tokenizer, shape: ModelShape): ModelConfig {
-  const { kvHeads = shape.heads, ...rest } = shape;
+  const { kvHeads = shape.heads, tied, ...rest } = shape;
   return newConfig({
     architecture: 'qwen2',
     vocabSize: tokenizer.vocabSize,
     ...rest,
     kvHeads,
+    tieWordEmbeddings: tied,
     eosIds: tokenizer.eosId === undefined ? [] : [tokenizer.eosId],
     padId: tokenizer.padId ?? null,
   });

@@ -125,6 +125,20 @@ describe('sequences', () => {
     }
   });
 
+  test('conversations end with the embed token where the tokenizer has it', () => {
+    const own = tokenizer.copy();
+    const embedId = own.addToken(prompts.embedToken);
+    const long = { ...options, batchSize: 1, maxLength: 400, chatShare: 1 };
+    const [before, after] = [tokenizer, own].map((each) =>
+      collectionSequences([CORPUS[0] as Document], each, prompts, long),
+    );
+    for (let step = 0; step < 10; step++) {
+      const [ids = []] = before!(step);
+      // Instead of the end of the turn and the line.
+      expect(after!(step)).toEqual([[...ids.slice(0, ids.lastIndexOf(tokenizer.eosId as number)), embedId]]);
+    }
+  });
+
   test('a batch larger than the corpus is refused', () => {
     expect(() => collectionSequences(CORPUS, tokenizer, prompts, { ...options, batchSize: 6 })).toThrow(
       new InputError({
@@ -165,4 +179,6 @@ test('a model of a shape: rows for the tokenizer, its end token, as many key hea
     padId: tokenizer.idOf('<|endoftext|>'),
   });
   expect(scratchConfig(tokenizer, modelShapeSchema.parse({ kvHeads: 2 })).kvHeads).toBe(2);
+  expect(scratchConfig(tokenizer, modelShapeSchema.parse({})).tieWordEmbeddings).toBe(true);
+  expect(scratchConfig(tokenizer, modelShapeSchema.parse({ tied: false })).tieWordEmbeddings).toBe(false);
 });

@@ -47,7 +47,7 @@ const embedId = tokenizer.addToken(prompts.embedToken);
 
 const SHAPES = [
   { hiddenSize: 64, heads: 4, layers: 1, intermediateSize: 32 },
-  { hiddenSize: 64, heads: 4, layers: 3, intermediateSize: 32 },
+  { hiddenSize: 64, heads: 4, layers: 3, intermediateSize: 32, tied: false },
   { hiddenSize: 64, heads: 4, kvHeads: 2, layers: 2, intermediateSize: 32 },
 ];
 
