@@ -128,11 +128,6 @@ describe('a target error', () => {
   test.each([0.02, 0.005])('%d is held, and a smaller one costs more', async (targetError) => {
     const outcome = await follow(corpus, rewards, { budget: { targetError } }, true);
     results.set(targetError, outcome);
-      targetError,
-      mean(outcome.errors),
-      mean(outcome.encoded),
-      outcome.reports.map(({ rounds }) => rounds),
-    );
     expect(mean(outcome.errors)).toBeLessThan(1.2 * targetError);
     expect(mean(outcome.errors)).toBeGreaterThan(0.1 * targetError);
     const [loose, tight] = [results.get(0.02), results.get(0.005)];
@@ -153,12 +148,6 @@ describe('the audit', () => {
     ] as const) {
       const { audits } = await follow(corpus, rewards, { ...options, budget, policy }, true);
       const inside = audits.filter(({ interval: [low, high], error }) => low <= error && error <= high);
-        policy,
-        budget,
-        inside.length,
-        audits.length,
-        audits.map(({ interval, error }) => [...interval, error].map((x) => x.toFixed(4)).join(' ')),
-      );
       expect(inside.length).toBeGreaterThanOrEqual(audits.length - 2);
       for (const { interval, exceeded, encoded } of audits) {
         expect(exceeded).toBe(interval[1] > 0.02);
