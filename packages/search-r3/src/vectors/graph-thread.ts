@@ -104,6 +104,8 @@ export class GraphThread {
   }
 
   #settle(reply: GraphReply): void {
+    // Of a call that was rejected by `dispose`, which waits for the thread's end.
+    if (this.#closed !== undefined) return;
     const call = this.#calls.shift();
     if (this.#calls.length === 0) this.#worker.unref();
     if ('error' in reply) call?.reject(new Error(reply.error));

@@ -413,3 +413,14 @@ test('a build does not block the caller', async () => {
   clearInterval(timer);
   expect(longest).toBeLessThan(whole / 3);
 });
+
+test('disposed of in the middle of a build, it ends, and lets the process end', async () => {
+  const index = await indexOf(unitMatrix(randomStream(17), 5000, dimension), { buildWidth: 200 });
+  const building = index.rebuild();
+  await index.dispose();
+  open.pop();
+  await building;
+  const before = readdirSync('/proc/self/task').length;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(readdirSync('/proc/self/task').length).toBeLessThanOrEqual(before);
+});
