@@ -38,9 +38,11 @@ try {
         steps: 80,
         batchSize: 8,
         reasoning: { maxNewTokens: 6 },
+        // It still has its words to learn.
+        tokenEmbeddings: 'trained',
         optimization: { warmupSteps: 5, learningRate: 4e-3 },
       },
-      rl: { steps: 6, queriesPerStep: 4, groupSize: 4, maxNewTokens: 12 },
+      rl: { steps: 6, queriesPerStep: 4, groupSize: 4, maxNewTokens: 12, tokenEmbeddings: 'trained' },
     },
     {
       // The first Ctrl-C finishes and saves the step at hand; `resume: true` goes on from there.

@@ -16,12 +16,13 @@ import {
 import { makePolicy } from 'search-r3/model';
 import { ATLAS_BASE, trainSettings } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const DOCUMENTS = ['docs/guides/training.md', 'README.md', 'docs/guides/metrics.md'];
 const texts = new Map<string, string>();
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 for (const name of DOCUMENTS) texts.set(name, await readFile(join(ROOT, name), 'utf8'));
 
 /** The code blocks of a language, with the document each is in. */

@@ -11,6 +11,12 @@ export interface Advice {
 
 const advice = (does: string, when: string): Advice => ({ does, when });
 
+/** The same in both stages. */
+const tokenEmbeddings = advice(
+  'Whether training changes the token tables: all rows, or that of the embed token alone.',
+  '`trained` for a small model from scratch that still has its words to learn; `frozen` keeps the names that training does not meet, and saves memory.',
+);
+
 /** The same in every section that has an optimiser. */
 const optimization = {
   learningRate: advice(
@@ -88,6 +94,7 @@ const sft = {
     'To how long the reasonings of your base are, up to 256 for a real one. Keep it below `rl.maxNewTokens`.',
   ),
   'reasoning.temperature': advice('Temperature at which the targets are sampled.', 'Rarely.'),
+  tokenEmbeddings,
   maxQueries: advice(
     'Training queries used, drawn once. Default: all.',
     'Set it where rewards of stage 2 start above 0.8, or sampling the targets takes too long.',
@@ -140,6 +147,7 @@ const rl = {
     'Weight of the KL penalty to the model that stage 2 starts from; 0 keeps no copy of it.',
     'Raise to 0.001 to 0.04 where reasonings drift into text that earns rewards and means nothing.',
   ),
+  tokenEmbeddings,
   numIterations: advice(
     'Updates per batch of rollouts.',
     '2 or more where sampling is slow beside the update; watch `clip_ratio`.',
@@ -216,6 +224,7 @@ const pretrain = {
   'model.layers': advice('Layers.', 'Raise where questions take several steps.'),
   'model.heads': advice('Attention heads.', 'With `hiddenSize`.'),
   'model.kvHeads': advice('Heads of keys and values. Default: as many as heads.', 'Rarely.'),
+  'model.tied': advice('Embedding and head share their weights.', 'Rarely.'),
   'model.maxPositions': advice(
     'Longest sequence in tokens, reasoning included.',
     'Raise where documents are cut.',
