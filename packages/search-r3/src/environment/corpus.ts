@@ -56,7 +56,9 @@ export class Corpus {
 
   /** Rows of the documents that are there, ascending. */
   rows(): number[] {
-    return this.#ids.flatMap((_, row) => (this.#removed.has(row) ? [] : [row]));
+    const rows: number[] = [];
+    for (let row = 0; row < this.#ids.length; row++) if (!this.#removed.has(row)) rows.push(row);
+    return rows;
   }
 
   id(row: number): string {

@@ -1,31 +1,47 @@
-/** Which documents lie next to which. */
-import type { ExactIndex } from '../vectors/index.js';
-import type { VectorStore } from './store.js';
+/** Which documents lie next to which: a graph kept beside the vectors, repaired when it is asked and some have changed. */
+import type { State } from '../run/index.js';
+import { NeighbourGraph, type VectorIndex } from '../vectors/index.js';
 
-/** The nearest neighbours of documents, as they are known. */
-export interface NeighbourSource {
-  /** By row asked for: the rows of its `count` nearest other documents, nearest first. */
-  of(rows: readonly number[], count: number): Promise<readonly (readonly number[])[]>;
-}
+const PREFIX = 'neighbours:';
 
-/** Neighbours by an exact scan of the vectors as they are now. */
-export class ScannedNeighbours implements NeighbourSource {
-  readonly #store: VectorStore;
-  readonly #index: ExactIndex;
+export class Neighbours {
+  readonly #index: VectorIndex;
+  readonly #count: number;
+  #graph: NeighbourGraph | undefined;
+  readonly #changed = new Set<number>();
 
-  constructor(store: VectorStore) {
-    this.#store = store;
-    this.#index = store.index;
+  /** `count` neighbours per document of an index; the graph is built when it is first asked. */
+  constructor(index: VectorIndex, count: number) {
+    this.#index = index;
+    this.#count = count;
   }
 
-  async of(rows: readonly number[], count: number): Promise<number[][]> {
-    if (rows.length === 0 || count === 0) return rows.map(() => []);
-    // One more: most documents find themselves.
-    const found = await this.#index.search(this.#store.gather(rows), count + 1);
-    return rows.map((row, i) =>
-      [...found.rows.subarray(i * found.k, (i + 1) * found.k)]
-        .filter((other) => other !== row)
-        .slice(0, count),
-    );
+  /** The vectors of these rows are others now, or gone. */
+  changed(rows: readonly number[]): void {
+    if (this.#graph !== undefined) for (const row of rows) this.#changed.add(row);
+  }
+
+  /** The nearest other documents of each row, nearest first, all in one list. */
+  async of(rows: readonly number[]): Promise<number[]> {
+    if (this.#count === 0 || rows.length === 0) return [];
+    this.#graph ??= await NeighbourGraph.build(this.#index, { k: this.#count });
+    if (this.#changed.size > 0) await this.#graph.update(this.#index, this.#changed);
+    this.#changed.clear();
+    return rows.flatMap((row) => [...(this.#graph as NeighbourGraph).neighbours(row)]);
+  }
+
+  state(): { graph: unknown; changed: number[]; arrays: State['arrays'] } {
+    const { metadata, arrays } = this.#graph?.state() ?? { metadata: null, arrays: {} };
+    const named = Object.entries(arrays).map(([name, array]) => [PREFIX + name, array]);
+    return { graph: metadata, changed: [...this.#changed], arrays: Object.fromEntries(named) };
+  }
+
+  /** @throws InputError where the graph is none. */
+  restore(graph: unknown, changed: readonly number[], arrays: State['arrays']): void {
+    const own = Object.entries(arrays).filter(([name]) => name.startsWith(PREFIX));
+    const named = Object.fromEntries(own.map(([name, array]) => [name.slice(PREFIX.length), array]));
+    this.#graph = graph === null ? undefined : NeighbourGraph.restore({ metadata: graph, arrays: named });
+    this.#changed.clear();
+    for (const row of changed) this.#changed.add(row);
   }
 }

@@ -14,10 +14,16 @@ const budgetSchema = z.union([
   z.strictObject({ targetError: positive, most: z.number().gt(0).max(1).default(1) }),
 ]);
 
-export const selectiveOptionsSchema = z.strictObject({
+const schema = z.strictObject({
   /** `value`: what may change the rewards most. `region`: what lies near rollouts and positives. `random`: anything. */
   policy: z.enum(['value', 'region', 'random']).default('value'),
   budget: budgetSchema.prefault({ fraction: 0.05 }),
+  /**
+   * `exact`: searches scan all vectors. `ann`: a proximity graph for those that stay what they are, from 50,000 on; not
+   * where a drift map moves them all at every step. It is exchanged when it is ready, so that runs are not repeatable to
+   * the bit.
+   */
+  index: z.enum(['exact', 'ann']).default('exact'),
   seed: z.int().default(0),
   /** Only ranks up to this earn a reward. Default all. */
   cut: count.optional(),
@@ -72,6 +78,11 @@ export const selectiveOptionsSchema = z.strictObject({
     })
     .prefault({}),
 });
+
+export const selectiveOptionsSchema = schema.refine(
+  ({ index, policy, drift }) => index === 'exact' || policy !== 'value' || !(drift.map || drift.kernel),
+  { path: ['index'], message: 'expected exact where a drift map moves the vectors' },
+);
 
 /** Options of the selective environment as a user writes them. */
 export type SelectiveOptions = z.input<typeof selectiveOptionsSchema>;

@@ -2,7 +2,7 @@
 import type { ExactIndex } from '../vectors/index.js';
 import type { Allowance } from './budget.js';
 import { type DriftModel, movement } from './drift/index.js';
-import type { NeighbourSource } from './neighbours.js';
+import type { Neighbours } from './neighbours.js';
 import type { ResolvedSelectiveOptions } from './options.js';
 import type { RefreshStep } from './step.js';
 import type { Uncertainty } from './uncertainty.js';
@@ -12,7 +12,7 @@ export interface PolicyContext {
   allowance: Allowance;
   drift: DriftModel;
   uncertainty: Uncertainty;
-  neighbours: NeighbourSource;
+  neighbours: Neighbours;
   /** To score documents in that are looked at closely. */
   scratch: ExactIndex;
   /** The stale vectors were moved to this version by an earlier refresh of the same step. */

@@ -1,12 +1,12 @@
 /** What every environment reads off the vectors that it has, whatever it did to refresh them. */
-import type { ExactIndex, VectorIndex } from '../vectors/index.js';
+import type { VectorIndex } from '../vectors/index.js';
 import type { Corpus } from './corpus.js';
 import { scaledDcg } from './reward.js';
 import type { RolloutBatch, RolloutReward } from './types.js';
 
 /** Rewards by the vectors that an index holds: what every environment gives, whatever it did to refresh them. */
 export async function rewards(
-  index: ExactIndex,
+  index: VectorIndex,
   corpus: Corpus,
   batch: RolloutBatch,
   cut: number | undefined,

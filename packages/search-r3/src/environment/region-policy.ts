@@ -10,13 +10,13 @@ export const refreshByRegion: RefreshPolicy = async (
   step,
   { options, allowance, neighbours, uncertainty },
 ) => {
-  const { topK, neighbours: near, staleness, rounds, sweep } = options.region;
+  const { topK, staleness, rounds, sweep } = options.region;
   const swept = Math.round(sweep * allowance.documents);
   let round = 0;
   for (; round < rounds && step.left > swept; round++) {
     const region = await step.time('search', async () => [
       ...(await found(step, topK)),
-      ...(await neighbours.of(step.positives(), near)).flat(),
+      ...(await neighbours.of(step.positives())),
     ]);
     const old = region.filter((row) => step.version - step.store.version(row) > staleness);
     const encoded = await step.encode(old, 'region', { most: step.left - swept });

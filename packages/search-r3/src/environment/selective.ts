@@ -4,13 +4,13 @@
  */
 import { z } from 'zod';
 import { randomStream, type State, validate } from '../run/index.js';
-import { ExactIndex } from '../vectors/index.js';
+import { AnnIndex, ExactIndex } from '../vectors/index.js';
 import { auditSample, estimateErrors } from './audit.js';
 import { Budget } from './budget.js';
 import { type Closeup, candidatesOf, lookClosely } from './closeup.js';
 import { Corpus, corpusStateSchema } from './corpus.js';
 import { DriftModel, WordVectors } from './drift/index.js';
-import { ScannedNeighbours } from './neighbours.js';
+import { Neighbours } from './neighbours.js';
 import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
 import { type RefreshPolicy, refreshAtRandom } from './policy.js';
 import { nearestDocuments, rewards } from './ranking.js';
@@ -56,6 +56,8 @@ const metadataSchema = z.strictObject({
   }),
   uncertainty: z.array(z.number()),
   refreshed: z.int(),
+  expected: z.number(),
+  neighbours: z.strictObject({ graph: z.unknown(), changed: z.array(z.int()) }),
 });
 
 interface Parts {
@@ -70,7 +72,7 @@ export class SelectiveEnvironment implements Environment {
   readonly options: ResolvedSelectiveOptions;
   readonly #parts: Parts;
   readonly #context: StepContext;
-  readonly #neighbours: ScannedNeighbours;
+  readonly #neighbours: Neighbours;
   readonly #uncertainty: Uncertainty;
   readonly #budget: Budget;
   /** The version of the last refresh. */
@@ -83,7 +85,8 @@ export class SelectiveEnvironment implements Environment {
     this.options = options;
     this.#parts = parts;
     this.#context = { corpus, store, encode: sources.encode, tokens: sources.tokens };
-    this.#neighbours = new ScannedNeighbours(store);
+    this.#neighbours = new Neighbours(store.index, options.region.neighbours);
+    store.onChange = (rows) => this.#neighbours.changed(rows);
     this.#uncertainty = new Uncertainty(options.value);
     this.#budget = new Budget(options.budget);
   }
@@ -103,7 +106,7 @@ export class SelectiveEnvironment implements Environment {
         : new WordVectors((row) => text(corpus.id(row)), corpus.rows());
     const parts = {
       corpus,
-      store: await VectorStore.create(dimension, documents.length),
+      store: await VectorStore.create(dimension, documents.length, resolved.index),
       scratch: await ExactIndex.create(dimension),
       drift: await DriftModel.create(dimension, resolved.drift, words),
       words,
@@ -158,11 +161,13 @@ export class SelectiveEnvironment implements Environment {
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
     const { encoded, tokens, parts } = step;
+    const recall = store.index instanceof AnnIndex ? store.index.recall?.recall : undefined;
     return {
       encoded,
       tokens,
       rounds,
       expectedError: expectedError * this.#budget.correction,
+      ...(recall !== undefined && { recall }),
       seconds,
       parts,
     };
@@ -217,6 +222,7 @@ export class SelectiveEnvironment implements Environment {
 
   state(): State {
     const { corpus, store } = this.#parts;
+    const { arrays, ...neighbours } = this.#neighbours.state();
     return {
       metadata: {
         kind: 'selective',
@@ -224,8 +230,10 @@ export class SelectiveEnvironment implements Environment {
         budget: this.#budget.state(),
         uncertainty: this.#uncertainty.state(),
         refreshed: this.#refreshed,
+        expected: this.#expected,
+        neighbours,
       } satisfies z.infer<typeof metadataSchema>,
-      arrays: store.arrays(),
+      arrays: { ...store.arrays(), ...arrays },
     };
   }
 
@@ -237,6 +245,8 @@ export class SelectiveEnvironment implements Environment {
     this.#budget.restore(metadata.budget);
     this.#uncertainty.restore(metadata.uncertainty);
     this.#refreshed = metadata.refreshed;
+    this.#expected = metadata.expected;
+    this.#neighbours.restore(metadata.neighbours.graph, metadata.neighbours.changed, state.arrays);
   }
 
   async dispose(): Promise<void> {

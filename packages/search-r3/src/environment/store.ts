@@ -3,25 +3,36 @@
  * with, or predicted: moved since by the drift map, its stamp still the version of its last encoding.
  */
 import { InputError, type State, type StateArray } from '../run/index.js';
-import { ExactIndex } from '../vectors/index.js';
+import { AnnIndex, ExactIndex } from '../vectors/index.js';
 
 /** Stamp of a row whose document was never encoded, or is not what it was when it was. */
 export const NEVER = -1;
 
 export class VectorStore {
-  readonly index: ExactIndex;
+  readonly index: ExactIndex | AnnIndex;
+  /** Told of every row whose vector is another one, or gone. */
+  onChange: (rows: readonly number[]) => void = () => {};
   #versions: Int32Array;
   #predicted: Uint8Array;
 
-  private constructor(index: ExactIndex, capacity: number) {
+  private constructor(index: ExactIndex | AnnIndex, capacity: number) {
     this.index = index;
     this.#versions = new Int32Array(capacity).fill(NEVER);
     this.#predicted = new Uint8Array(capacity);
   }
 
   /** Of `rows` rows, none of which has a vector yet. */
-  static async create(dimension: number, rows: number): Promise<VectorStore> {
-    const store = new VectorStore(await ExactIndex.create(dimension, { capacity: rows }), rows);
+  static async create(
+    dimension: number,
+    rows: number,
+    kind: 'exact' | 'ann' = 'exact',
+  ): Promise<VectorStore> {
+    const options = { capacity: rows };
+    const index =
+      kind === 'ann'
+        ? await AnnIndex.create(dimension, options)
+        : await ExactIndex.create(dimension, options);
+    const store = new VectorStore(index, rows);
     store.reserve(rows);
     return store;
   }
@@ -92,6 +103,7 @@ export class VectorStore {
     this.index.remove(row);
     this.#versions[row] = NEVER;
     this.#predicted[row] = 0;
+    this.onChange([row]);
   }
 
   /** Everything, for a checkpoint; rows without a vector are zeros. */
@@ -149,5 +161,6 @@ export class VectorStore {
     for (const [i, row] of rows.entries()) {
       this.index.set(row, vectors.subarray(i * dimension, (i + 1) * dimension));
     }
+    this.onChange(rows);
   }
 }

@@ -39,7 +39,7 @@ export interface RefreshReport {
   tokens: Partial<Record<Cause, number>>;
   /** How often documents were chosen by what was known so far. */
   rounds: number;
-  /** Mean absolute error of the rewards that the environment expects; 0 where everything is fresh, NaN if unknown. */
+  /** Mean absolute error of the rewards, as the environment expects it; 0 where everything is fresh. */
   expectedError: number;
   /** Share of the true nearest documents that the approximate index found, where one is used and was checked. */
   recall?: number;

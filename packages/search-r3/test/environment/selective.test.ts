@@ -300,5 +300,9 @@ test('options that are none are refused by name', async () => {
   const told = sources(corpus, () => 0);
   const options = { budget: { fraction: 2 } };
   await expect(SelectiveEnvironment.create(corpus.ids, told, options)).rejects.toThrow(/budget/);
+  const moved = { index: 'ann' } as const;
+  await expect(SelectiveEnvironment.create(corpus.ids, told, moved)).rejects.toThrow(
+    /index: expected exact where a drift map moves/,
+  );
   await expect(SelectiveEnvironment.create([], told)).rejects.toThrow(InputError);
 });

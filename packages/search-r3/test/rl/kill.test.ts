@@ -61,7 +61,7 @@ async function outcome(path: string): Promise<Record<string, string>> {
   return found;
 }
 
-describe.each(['sft', 'rl'])('%s', (stage) => {
+describe.each(['sft', 'rl', 'selective'])('%s', (stage) => {
   test('killed three times at random moments', async () => {
     const straight = join(parent, `${stage}-straight`);
     const path = join(parent, `${stage}-killed`);
