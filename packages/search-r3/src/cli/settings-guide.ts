@@ -91,7 +91,7 @@ const sft = {
   ),
   'reasoning.maxNewTokens': advice(
     'Length limit of a reasoning target, in tokens.',
-    'To how long the reasonings of your base are, up to 256 for a real one. Keep it below `rl.maxNewTokens`.',
+    'To how long the reasonings of your base are, up to 256 for a real one. At most `rl.maxNewTokens`.',
   ),
   'reasoning.temperature': advice('Temperature at which the targets are sampled.', 'Rarely.'),
   tokenEmbeddings,
@@ -121,7 +121,7 @@ const rl = {
   ),
   maxNewTokens: advice(
     'Length limit of a completion, the embed token included.',
-    'Raise where `truncated` is high: a cut completion earns 0. At least one more than `sft.reasoning.maxNewTokens`, better twice as many.',
+    'Raise where `truncated` is high: a cut completion earns 0. At least `sft.reasoning.maxNewTokens`, better twice as many.',
   ),
   maxLength: advice(
     'Longest prompt in tokens; longer queries and documents are cut.',

@@ -133,9 +133,11 @@ export const rlSettings = settings
 export const trainSettings = settings.extend({ data, out }).superRefine((value, context) => {
   refuseNested(value, context);
   refuseQueries(value, context);
-  if (value.base !== undefined) return;
-  refusePretraining(value, context);
-  refuseLongReasoning(value, context);
+  if (value.base === undefined) {
+    refusePretraining(value, context);
+    refuseLongReasoning(value, context);
+  }
+  refuseShortRollouts(value, context);
 });
 export const evaluateSettings = settings.extend({ data });
 
@@ -164,6 +166,13 @@ function refuseQueries({ sft }: Settings, context: Context): void {
   if (sft.maxQueries === undefined || sft.maxQueries >= sft.batchSize) return;
   const message = `expected at most the ${sft.maxQueries} queries of sft.maxQueries`;
   context.addIssue({ code: 'custom', path: ['sft', 'batchSize'], message });
+}
+
+/** What stage 1 taught to say must fit a rollout of stage 2, or none reaches the embed token. */
+function refuseShortRollouts({ sft: { reasoning }, rl }: Settings, context: Context): void {
+  if (!reasoning.enabled || rl.maxNewTokens >= reasoning.maxNewTokens) return;
+  const message = `expected at least the ${reasoning.maxNewTokens} of sft.reasoning.maxNewTokens`;
+  context.addIssue({ code: 'custom', path: ['rl', 'maxNewTokens'], message });
 }
 
 function refusePretraining({ data, pretrain }: Settings, context: Context): void {

@@ -86,8 +86,8 @@ export const sftOptionsSchema = z
         enabled: z.boolean().default(true),
         /** Weight of the contrastive terms on the embedding after the reasoning, beside those of the direct one. */
         contrastiveWeight: weight.default(1),
-        /** Length limit of a target, in tokens. */
-        maxNewTokens: z.int().positive().default(44),
+        /** Length limit of a target in tokens, the embed token included. */
+        maxNewTokens: z.int().min(2).default(44),
         temperature: positive.default(1),
       })
       .prefault({}),

@@ -37,7 +37,8 @@ export async function sampleTargets(
           (query) => reasoningPrompt(tokenizer, prompts, query.text, { maxTokens: options.maxLength }).ids,
         ),
         {
-          maxNewTokens,
+          // The embed token follows.
+          maxNewTokens: maxNewTokens - 1,
           temperature,
           stop: [embedId, ...stopIds],
           seed: options.seed + at,

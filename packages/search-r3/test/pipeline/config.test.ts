@@ -51,6 +51,12 @@ test.each<[string, z.ZodType, string, RegExp]>([
     /sft\.reasoning\.maxNewTokens: expected fewer than the 256 positions/,
   ],
   [
+    'rollouts too short for the reasoning that stage 1 teaches',
+    trainSettings,
+    'sft: { reasoning: { maxNewTokens: 24 } }\nrl: { maxNewTokens: 23 }',
+    /rl\.maxNewTokens: expected at least the 24 of sft\.reasoning\.maxNewTokens, found 23/,
+  ],
+  [
     'key heads that do not divide the heads',
     pretrainSettings,
     'pretrain: { model: { kvHeads: 4 } }',
