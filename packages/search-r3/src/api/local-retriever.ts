@@ -55,7 +55,7 @@ export class LocalRetriever implements Retriever {
   }
 
   async index(source: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
-    const { out, overwrite = false, onProgress, ...how } = options;
+    const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
     if (overwrite) await readManifest(out);
     else await assertVacant(out);
@@ -77,7 +77,7 @@ export class LocalRetriever implements Retriever {
     }
     const { dimension } = this;
     const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint: this.#identity() };
-    await saveIndex(out, { ...contents, documents }, { overwrite });
+    await saveIndex(out, { ...contents, documents }, { overwrite, ann });
     const truncated = embedded.filter((embedding) => embedding.truncated).length;
     return { index: out, documents: documents.length, dimension, truncated };
   }

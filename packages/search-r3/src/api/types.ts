@@ -56,6 +56,8 @@ export interface IndexOptions {
   out: string;
   /** Replace an index that is there. Default false. */
   overwrite?: boolean;
+  /** Write a proximity graph too: faster, approximate searches of large corpora. Default false. */
+  ann?: boolean;
   /** Longest document in tokens of its whole prompt. Default 512, at most what the model can take. */
   maxLength?: number;
   /** Refuse longer documents instead of cutting them. Default false. */

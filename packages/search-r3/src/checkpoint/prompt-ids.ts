@@ -101,7 +101,7 @@ function fit(
     throw refuse(
       `room for the prompt in ${maxTokens} tokens`,
       bare.length,
-      'Raise maxTokens or shorten the prompt.',
+      'Allow longer texts (--max-length, maxLength) or shorten the prompt.',
     );
   }
   return { ids: longest(content, bare, whole, maxTokens, build), truncated: true };

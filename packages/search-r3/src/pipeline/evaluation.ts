@@ -23,7 +23,7 @@ import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
 import { DEVELOPMENT, withDevelopment, withoutMissing } from './development.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
-import { loadPolicy } from './indexing.js';
+import { loadPolicy } from './load.js';
 import { partProgress } from './part-progress.js';
 
 export interface EvaluationOptions {

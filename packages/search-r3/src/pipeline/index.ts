@@ -5,7 +5,7 @@ export * from './demo.js';
 export * from './development.js';
 export * from './evaluate.js';
 export * from './evaluation.js';
-export * from './indexing.js';
+export * from './load.js';
 export * from './part-progress.js';
 export type { Stage, StageResult } from './stage-result.js';
 export type { RunOptions } from './stage-run.js';

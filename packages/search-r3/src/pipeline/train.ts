@@ -7,7 +7,7 @@ import { makePolicy } from '../model/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
-import { loadDocuments, loadPolicy } from './indexing.js';
+import { loadDocuments, loadPolicy } from './load.js';
 import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
 import { finishedStage, type Stage, type StageResult } from './stage-result.js';

@@ -2,7 +2,9 @@
  * The retriever in its own thread and in this one: the same vectors and rankings, checked against the embedder and a
  * brute-force ranking; errors, aborts, callbacks and disposal across the thread.
  */
+
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -145,11 +147,14 @@ describe.each(THREADS)('thread: %s', (thread) => {
     const summary = { documents: 24, dimension: 32, truncated: 0 };
     expect(await on(thread).index(join(cwd, 'data'), { out: folder })).toEqual({ ...summary, index: folder });
     const onProgress = (count: number) => done.push(count);
-    expect(await on(thread).index(documents, { out: memory, onProgress })).toEqual({
+    expect(await on(thread).index(documents, { out: memory, ann: true, onProgress })).toEqual({
       ...summary,
       index: memory,
     });
     expect(done.at(-1)).toBe(24);
+    // The graph of the second finds the same.
+    const graphs = [folder, memory].map((place) => existsSync(join(place, 'graph.usearch')));
+    expect(graphs).toEqual([false, true]);
 
     const embedder = await Embedder.create(tinyPolicy());
     const matrix = await embedder.embed(

@@ -115,7 +115,7 @@ describe('ids', () => {
 
   test('no part of the template is ever cut: a prompt too long by itself is refused, as is any cut in strict mode', () => {
     expect(() => directPrompt(words, prompts, 'the', 'query', { maxTokens: 12 })).toThrow(
-      /expected room for the prompt in 12 tokens, found 13 tokens. Raise maxTokens/,
+      /expected room for the prompt in 12 tokens, found 13 tokens. Allow longer texts/,
     );
     const strict = { maxTokens: 14, strict: true };
     expect(directPrompt(words, prompts, 'the', 'query', strict).truncated).toBe(false);

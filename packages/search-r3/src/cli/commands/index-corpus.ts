@@ -8,6 +8,7 @@ interface Flags extends EmbeddingFlags {
   data: string;
   out: string;
   overwrite?: boolean;
+  ann?: boolean;
 }
 
 export function indexCommand(): Command {
@@ -16,7 +17,8 @@ export function indexCommand(): Command {
     .requiredOption('-m, --model <folder>', 'model of sft, rl or train; the index remembers it')
     .requiredOption('-d, --data <folder>', 'BEIR folder, or atlas for the built-in world')
     .requiredOption('-o, --out <folder>', 'folder of the index')
-    .addOption(new Option('--overwrite', 'replace the index in the folder'));
+    .addOption(new Option('--overwrite', 'replace the index in the folder'))
+    .addOption(new Option('--ann', 'a proximity graph too: faster, approximate searches of large corpora'));
   withEmbedding(command, 'documents');
   withOutput(command);
   examples(command, [
@@ -26,7 +28,15 @@ export function indexCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { model, data, out, overwrite = false, strict = false, maxLength } = command.opts<Flags>();
+    const {
+      model,
+      data,
+      out,
+      overwrite = false,
+      ann = false,
+      strict = false,
+      maxLength,
+    } = command.opts<Flags>();
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const { partProgress } = await import('../../pipeline/index.js');
@@ -38,6 +48,7 @@ export function indexCommand(): Command {
         retriever.index(data, {
           out,
           overwrite,
+          ann,
           strict,
           maxLength,
           signal,
