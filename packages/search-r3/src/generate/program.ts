@@ -1,15 +1,5 @@
 /** The decoder over a key/value cache: one program for prompts (empty cache) and for single new tokens. */
-import {
-  argMax,
-  cachedAttention,
-  emit,
-  Graph,
-  gatherRows,
-  mul,
-  type Program,
-  rotary,
-  softmax,
-} from 'onnx-grad';
+import { argMax, cachedAttention, emit, Graph, mul, type Program, rotary, softmax } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder, logits, parameterInputs, ropeInputs } from '../model/index.js';
 
@@ -36,10 +26,11 @@ export function generationProgram(config: ModelConfig, inPlace: boolean): Progra
   const rotate = headDim % 16 === 0;
   const cache = ['batch', kvHeads, 'capacity', headDim];
 
-  const hidden = decoder({
+  const last = decoder({
     config,
     parameters,
     ids,
+    wanted: rows,
     attend: (layer, q, k, v) => {
       const turn = (x: typeof q, count: number) => (rotate ? x : rotary(x, positions, cos, sin, count));
       const past = (kind: 'keys' | 'values') => graph.input(pastName(kind, layer), 'float32', cache);
@@ -62,7 +53,6 @@ export function generationProgram(config: ModelConfig, inPlace: boolean): Progra
       return attended.result;
     },
   });
-  const last = gatherRows(hidden, rows);
   const scores = logits(config, parameters, last);
   graph.output('hidden', last);
   graph.output('best', argMax(scores));

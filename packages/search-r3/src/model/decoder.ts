@@ -2,7 +2,17 @@
  * The decoder (Llama, Qwen2, Qwen3) as one graph definition. Training, embedding and generation differ only in how they
  * attend (`Attend`): over a whole batch of sequences, or over a key/value cache.
  */
-import { add, type Graph, linear, product, reshape, rmsNorm, swiglu, type Value } from 'onnx-grad';
+import {
+  add,
+  type Graph,
+  gatherRows,
+  linear,
+  product,
+  reshape,
+  rmsNorm,
+  swiglu,
+  type Value,
+} from 'onnx-grad';
 import { type ModelConfig, parameterShapes } from '../checkpoint/index.js';
 import { lookUpTokens, type TokenRow } from './token-row.js';
 
@@ -34,6 +44,11 @@ export interface DecoderInputs {
   checkpoint?: boolean;
   /** A row in place of that of its token in the embedding table. */
   token?: TokenRow | undefined;
+  /**
+   * int64 [wanted], positions among batch * length: only their hidden states are computed to the end, the last layer's
+   * output projection and feed-forward network being three quarters of it. Default all.
+   */
+  wanted?: Value;
 }
 
 /** Looks parameters up; a missing one is a programming error, since checkpoints are validated when loaded. */
@@ -43,7 +58,7 @@ function lookup(parameters: ParameterValues, name: string): Value {
   return value;
 }
 
-/** Hidden states after the final norm, [batch * length, hidden]. */
+/** Hidden states after the final norm, [batch * length, hidden] or [wanted, hidden]. */
 export function decoder({
   config,
   parameters,
@@ -51,6 +66,7 @@ export function decoder({
   attend,
   checkpoint = false,
   token,
+  wanted,
 }: DecoderInputs): Value {
   const [batch = 1, length = 1] = ids.shape;
   const rows = product(batch, length);
@@ -83,8 +99,10 @@ export function decoder({
       heads(k, 'k', config.kvHeads),
       heads(v, 'v', config.kvHeads),
     );
+    const kept = (y: Value) =>
+      wanted !== undefined && layer === config.layers - 1 ? gatherRows(y, wanted) : y;
     const flat = reshape(attended, [rows, config.heads * config.headDim]);
-    const middle = add(x, project(flat, `${at}.self_attn.o_proj`));
+    const middle = add(kept(x), project(kept(flat), `${at}.self_attn.o_proj`));
     const [gate, up] = recomputed([middle], () => {
       const fed = norm(middle, 'post_attention_layernorm');
       return ['gate', 'up'].map((name) => project(fed, `${at}.mlp.${name}_proj`));

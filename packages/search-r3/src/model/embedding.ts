@@ -17,9 +17,12 @@ export function normalizeRows(x: Value): Value {
   return div(x, sqrt(add(squares, x.graph.scalar(1e-24))));
 }
 
-/** Embeddings [embeds, hidden] of unit length at the flat positions `embed_rows`, an input. */
+/** The input `embed_rows` [embeds]: positions of embed tokens among batch * length. */
+export const embedRows = (graph: Graph): Value => graph.input('embed_rows', 'int64', ['embeds']);
+
+/** Embeddings [embeds, hidden] of unit length at `embedRows`. */
 export function embeddingsAt(hidden: Value): Value {
-  return normalizeRows(gatherRows(hidden, hidden.graph.input('embed_rows', 'int64', ['embeds'])));
+  return normalizeRows(gatherRows(hidden, embedRows(hidden.graph)));
 }
 
 export interface EmbeddingProgramOptions {
@@ -39,6 +42,7 @@ export function embeddingProgram(config: ModelConfig, options: EmbeddingProgramO
   };
   const parameters = parameterInputs(graph, config);
   const attend = attendSequences(config, { ids, ...padding }, ropeInputs(graph, config));
-  graph.output('embeddings', embeddingsAt(decoder({ config, parameters, ids, attend })));
+  const hidden = decoder({ config, parameters, ids, attend, wanted: embedRows(graph) });
+  graph.output('embeddings', normalizeRows(hidden));
   return emit(graph);
 }
