@@ -9,15 +9,16 @@ import { fileURLToPath } from 'node:url';
 
 /**
  * Starts `bench/peers/<script>` with the system's Python (not one of a virtual environment: the peer is Debian's
- * package), or, for our own side of a comparison, `bench/lib/<script>.mjs` with Node. `env` is added to the environment; OMP_NUM_THREADS is the number of cores unless given there.
+ * package), or, for our own side of a comparison, `bench/lib/<script>.mjs` with Node. `args` are those of the script,
+ * `env` is added to the environment; OMP_NUM_THREADS is the number of cores unless given there.
  *
  * Returns { ready, ask, stop }: the line it greeted with; a function from a request line to its answer (errors when
  * the peer answers {"error"} or ends); and one that ends it.
  */
-export async function startPeer(script, { env = {} } = {}) {
+export async function startPeer(script, { args = [], env = {} } = {}) {
   const own = script.endsWith('.mjs');
   const path = fileURLToPath(new URL(own ? script : `../peers/${script}`, import.meta.url));
-  const child = spawn(own ? process.execPath : '/usr/bin/python3', [path], {
+  const child = spawn(own ? process.execPath : '/usr/bin/python3', [path, ...args], {
     env: { ...process.env, OMP_NUM_THREADS: String(os.cpus().length), ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });

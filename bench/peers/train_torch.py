@@ -12,6 +12,9 @@ The first line it prints says which PyTorch it is. A step is forward, next-token
 head), backward and AdamW, in float32. The first request for a shape is preceded by two untimed steps; asking for
 another shape drops the previous model. peakMb is the peak resident memory of the process since the shape was built
 (Linux: VmHWM), the interpreter and libraries included.
+
+With the argument `plain` the model is written as one usually writes it (keys and values repeated for their query heads,
+the mask filled in) and the allocator has its defaults; README.md lists what is done otherwise.
 """
 
 import json
@@ -24,7 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 # Without these glibc gives every large tensor back to the system and faults its pages in again (about 10 % of a step).
 # The allocator reads them when the process starts, hence the restart.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-if __name__ == "__main__" and any(name not in os.environ for name in MALLOC):
+PLAIN = sys.argv[1:] == ["plain"]
+if not PLAIN and __name__ == "__main__" and any(name not in os.environ for name in MALLOC):
     os.execve(sys.executable, [sys.executable, *sys.argv], {**MALLOC, **os.environ})
 
 import torch  # noqa: E402  (the number of threads must be set before)
@@ -52,6 +56,14 @@ def rotate(x, cos, sin):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+def plain_attention(q, k, v, mask):
+    """Attention of [batch, heads, length, head size] as it is usually written."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(mask, -math.inf).softmax(-1) @ v
+
+
 class Block(nn.Module):
     def __init__(self, s):
         super().__init__()
@@ -75,16 +87,20 @@ class Block(nn.Module):
         q = rotate(split(self.q(h), self.heads), cos, sin)
         k = rotate(split(self.k(h), self.kv_heads), cos, sin)
         v = split(self.v(h), self.kv_heads)
+        y = (plain_attention if PLAIN else self.attention)(q, k, v, mask)
+        x = x + self.o(y.transpose(1, 2).reshape(batch, length, dim))
+        h = self.norm2(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+    def attention(self, q, k, v, mask):
+        batch, _, length, _ = q.shape
         # The query heads that share a key head are rows of one product: keys and values are never repeated.
         rows = self.heads // self.kv_heads * length
         q = q.reshape(batch * self.kv_heads, rows, self.head_dim)
         k = k.reshape(batch * self.kv_heads, length, self.head_dim)
         v = v.reshape(batch * self.kv_heads, length, self.head_dim)
         scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=1 / math.sqrt(self.head_dim))
-        y = torch.bmm(scores.softmax(-1), v).view(batch, self.heads, length, self.head_dim)
-        x = x + self.o(y.transpose(1, 2).reshape(batch, length, dim))
-        h = self.norm2(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+        return torch.bmm(scores.softmax(-1), v).view(batch, self.heads, length, self.head_dim)
 
 
 class Decoder(nn.Module):
@@ -95,10 +111,11 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(s["dim"])
         half = s["dim"] // s["heads"] // 2
         angles = torch.outer(torch.arange(s["length"]), 1e6 ** (-torch.arange(half) / half))
-        causal = torch.full((s["length"], s["length"]), -math.inf).triu(1)
+        hidden = torch.ones(s["length"], s["length"], dtype=torch.bool).triu(1)
+        causal = torch.zeros(s["length"], s["length"]).masked_fill(hidden, -math.inf)
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
-        self.register_buffer("mask", causal.repeat(s["heads"] // s["kv_heads"], 1))
+        self.register_buffer("mask", hidden if PLAIN else causal.repeat(s["heads"] // s["kv_heads"], 1))
         for parameter in self.parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=0.02)
@@ -169,7 +186,7 @@ def answer(**fields):
 
 def main():
     torch.set_flush_denormal(True)
-    answer(peer="torch", version=torch.__version__, threads=torch.get_num_threads(), python=sys.version.split()[0])
+    answer(peer="torch", plain=PLAIN, version=torch.__version__, threads=torch.get_num_threads(), python=sys.version.split()[0])
     name, training = None, None
     for line in sys.stdin:
         words = line.split()
