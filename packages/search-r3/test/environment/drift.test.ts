@@ -1,0 +1,226 @@
+/** The drift and the value of documents, by the public environment, against what follows from their definitions. */
+import { ExactEnvironment, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
+import { randomStream } from 'search-r3/run';
+import { describe, expect, test } from 'vitest';
+import { unit } from './drifting.js';
+
+const DIMENSION = 5;
+const COUNT = 40;
+const random = randomStream(3, 'drift test');
+const row = () => unit(Array.from({ length: DIMENSION }, () => random.normal()));
+const before = Array.from({ length: COUNT }, row);
+const after = before.map((x) =>
+  unit(x.map((value, k) => value + 0.1 * Math.sin(3 * x[(k + 1) % DIMENSION]!))),
+);
+const IDS = before.map((_, i) => `d${i}`);
+const ROLLOUTS = [0, 1, 2].map((i) => ({ query: row(), positive: i * 7 }));
+const BATCH = {
+  vectors: Float32Array.from(ROLLOUTS.flatMap(({ query }) => query)),
+  relevant: ROLLOUTS.map(({ positive }) => new Map([[`d${positive}`, 1]])),
+};
+
+/** Two steps; what was encoded at the second, and the vectors afterwards. */
+async function twoSteps(options: SelectiveOptions) {
+  let vectors = before;
+  const encode = async (ids: readonly string[]) =>
+    Float32Array.from(ids.flatMap((id) => vectors[Number(id.slice(1))]!));
+  const environment = await SelectiveEnvironment.create(IDS, { dimension: DIMENSION, encode }, options);
+  await environment.refresh(0, BATCH);
+  vectors = after;
+  const report = await environment.refresh(1, BATCH);
+  const documents = IDS.map((id) => environment.provenance(id)!);
+  await environment.dispose();
+  return { report, documents };
+}
+
+/** Solves A X = B by Gauss-Jordan elimination with pivots, in float64. */
+function solve(a: number[][], b: number[][]): number[][] {
+  const n = a.length;
+  const rows = a.map((own, i) => [...own, ...b[i]!]);
+  for (let i = 0; i < n; i++) {
+    const pivot = rows
+      .slice(i)
+      .reduce((best, own, j) => (Math.abs(own[i]!) > Math.abs(rows[best]![i]!) ? i + j : best), i);
+    [rows[i], rows[pivot]] = [rows[pivot]!, rows[i]!];
+    const scale = rows[i]![i]!;
+    rows[i] = rows[i]!.map((x) => x / scale);
+    for (let j = 0; j < n; j++) {
+      if (j !== i) rows[j] = rows[j]!.map((x, k) => x - rows[j]![i]! * rows[i]![k]!);
+    }
+  }
+  return rows.map((own) => own.slice(n));
+}
+
+const dot = (a: readonly number[], b: readonly number[]) => a.reduce((total, x, i) => total + x * b[i]!, 0);
+
+/** Predictions of all documents by the map and the kernel of some pairs, from the definitions. */
+function reference(pairs: number[], { lambda = 1, ridge = 1, sharpness = 8, kernel = true }) {
+  const x = pairs.map((i) => before[i]!);
+  const y = pairs.map((i) => after[i]!);
+  const axes = Array.from({ length: DIMENSION }, (_, k) => k);
+  const map = (left: number[]) => {
+    // The ridge stays that of all pairs, as leaving one out in closed form has it.
+    const strength = (lambda * pairs.length) / DIMENSION;
+    const normal = axes.map((i) =>
+      axes.map((j) => left.reduce((total, p) => total + x[p]![i]! * x[p]![j]!, i === j ? strength : 0)),
+    );
+    const right = axes.map((i) =>
+      axes.map((j) => left.reduce((total, p) => total + x[p]![i]! * y[p]![j]!, i === j ? strength : 0)),
+    );
+    const matrix = solve(normal, right);
+    return (v: readonly number[]) =>
+      axes.map((j) => v.reduce((total, value, i) => total + value * matrix[i]![j]!, 0));
+  };
+  const all = pairs.map((_, i) => i);
+  const whole = map(all);
+  const left = all.map((i) => {
+    const predicted = map(all.filter((j) => j !== i))(x[i]!);
+    return y[i]!.map((value, k) => value - predicted[k]!);
+  });
+  const close = (a: readonly number[], b: readonly number[]) => Math.exp(sharpness * (dot(a, b) - 1));
+  const gram = all.map((i) => all.map((j) => close(x[i]!, x[j]!) + (i === j ? ridge : 0)));
+  const coefficients = solve(gram, left);
+  return before.map((own) => {
+    const moved = unit(whole(own));
+    if (!kernel) return moved;
+    return unit(
+      moved.map(
+        (value, k) => value + all.reduce((total, i) => total + close(own, x[i]!) * coefficients[i]![k]!, 0),
+      ),
+    );
+  });
+}
+
+describe('stale documents are where map and kernel, by their definitions, predict them', () => {
+  // More pairs than dimensions, and fewer: the primal and the dual form.
+  const few = { documents: 4 };
+  const many = { documents: 14 };
+  test.each<[string, SelectiveOptions]>([
+    ['primal', { budget: many }],
+    ['dual', { budget: few, drift: { kernel: false } }],
+    ['without the kernel', { budget: many, drift: { kernel: false } }],
+    ['lambda', { budget: many, drift: { lambda: 0.2 } }],
+    ['ridge', { budget: many, drift: { ridge: 0.2 } }],
+    ['sharpness', { budget: many, drift: { sharpness: 2 } }],
+  ])('%s', async (_, options) => {
+    const { documents } = await twoSteps(options);
+    const pairs = IDS.map((__, i) => i).filter((i) => !documents[i]!.predicted);
+    expect(pairs.length).toBe((options.budget as { documents: number }).documents);
+    const expected = reference(pairs, options.drift ?? {});
+    let moved = 0;
+    for (const [i, { vector, predicted, version }] of documents.entries()) {
+      if (!predicted) {
+        expect(version).toBe(1);
+        continue;
+      }
+      for (const [k, value] of expected[i]!.entries()) expect(vector[k]).toBeCloseTo(value, 5);
+      moved = Math.max(moved, 1 - dot([...vector], before[i]!));
+    }
+    expect(moved).toBeGreaterThan(1e-4);
+  });
+
+  test('a part that predicts unseen pairs worse than its absence is left out', async () => {
+    // What moves at random cannot be predicted: everything stays where it was.
+    const shaken = randomStream(5, 'shaken');
+    let vectors = before;
+    const encode = async (ids: readonly string[]) =>
+      Float32Array.from(ids.flatMap((id) => vectors[Number(id.slice(1))]!));
+    const options = { budget: { documents: 12 }, drift: { lambda: 0.001, ridge: 0.001 } };
+    const environment = await SelectiveEnvironment.create(IDS, { dimension: DIMENSION, encode }, options);
+    await environment.refresh(0, BATCH);
+    vectors = before.map((x) => unit(x.map((value) => value + 0.3 * shaken.normal())));
+    await environment.refresh(1, BATCH);
+    const stale = IDS.map((id) => environment.provenance(id)!).filter(({ version }) => version === 0);
+    expect(stale.length).toBe(28);
+    expect(stale.every(({ predicted }) => !predicted)).toBe(true);
+    await environment.dispose();
+  });
+});
+
+describe('what is encoded', () => {
+  test('by value: those whose scores lie nearest to the positive of a ranking, in one round without random ones', async () => {
+    const options: SelectiveOptions = {
+      budget: { documents: 9 },
+      drift: { map: false, kernel: false },
+      value: { random: 0, rounds: 1 },
+    };
+    const { report, documents } = await twoSteps(options);
+    expect(report.encoded).toEqual({ positives: 3, value: 6 });
+    // All are as old as each other: the value falls with the distance to the boundary, rollout by rollout.
+    const fresh = new Set(IDS.flatMap((_, i) => (documents[i]!.version === 1 ? [i] : [])));
+    const gaps = ROLLOUTS.map(({ query, positive }) =>
+      before.map((x) => Math.abs(dot(query, x) - dot(query, after[positive]!))),
+    );
+    for (const stale of IDS.keys()) {
+      if (fresh.has(stale)) continue;
+      // No stale document is nearer to every boundary than an encoded one.
+      const nearer = [...fresh].filter(
+        (i) => !ROLLOUTS.some(({ positive }) => positive === i) && gaps.every((own) => own[stale]! < own[i]!),
+      );
+      expect(nearer).toEqual([]);
+    }
+  });
+
+  test('by region: what rollouts find, most often found first, then the oldest', async () => {
+    const { report, documents } = await twoSteps({
+      policy: 'region',
+      budget: { documents: 12 },
+      region: { topK: 3, neighbours: 0, rounds: 1, sweep: 0.25 },
+    });
+    const found = new Set(
+      ROLLOUTS.flatMap(({ query, positive }) => {
+        // The positives are fresh when the search is made.
+        const now = before.map((x, i) => (ROLLOUTS.some((other) => other.positive === i) ? after[i]! : x));
+        const scores = now.map((x) => dot(query, x));
+        const best = IDS.map((_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
+        return [positive, ...best.slice(0, 3)];
+      }),
+    );
+    for (const i of found) expect(documents[i]!.version).toBe(1);
+    expect(report.encoded.positives).toBe(3);
+    expect(report.encoded.region).toBe(found.size - 3);
+    expect(report.encoded.sweep).toBe(Math.min(3, 12 - found.size));
+  });
+
+  test('by region: neighbours of the positives belong to it', async () => {
+    const { report, documents } = await twoSteps({
+      policy: 'region',
+      budget: { documents: 40 },
+      region: { topK: 1, neighbours: 4, rounds: 1, sweep: 0 },
+    });
+    for (const { positive } of ROLLOUTS) {
+      const now = before.map((x, i) => (ROLLOUTS.some((other) => other.positive === i) ? after[i]! : x));
+      const scores = now.map((x) => dot(now[positive]!, x));
+      const near = IDS.map((_, i) => i)
+        .filter((i) => i !== positive)
+        .sort((a, b) => scores[b]! - scores[a]!)
+        .slice(0, 4);
+      for (const i of near) expect(documents[i]!.version).toBe(1);
+    }
+    expect(report.encoded.sweep).toBeUndefined();
+    expect(report.encoded.region).toBeLessThanOrEqual(15);
+  });
+
+  test('by region: what is younger than the bound counts as fresh', async () => {
+    const region = { topK: 3, rounds: 1, sweep: 0 };
+    const { report } = await twoSteps({
+      policy: 'region',
+      budget: { fraction: 1 },
+      region: { ...region, staleness: 1 },
+    });
+    expect(report.encoded).toEqual({ positives: 3 });
+  });
+});
+
+test('the reward of the oracle is that of the environment on a cut', async () => {
+  const encode = async (ids: readonly string[]) =>
+    Float32Array.from(ids.flatMap((id) => before[Number(id.slice(1))]!));
+  const told = { dimension: DIMENSION, encode };
+  const own = await SelectiveEnvironment.create(IDS, told, { cut: 3 });
+  const oracle = await ExactEnvironment.create(IDS, encode, { dimension: DIMENSION, cut: 3 });
+  await own.refresh(0, BATCH);
+  await oracle.refresh(0);
+  expect(await own.reward(BATCH)).toEqual(await oracle.reward(BATCH));
+  await own.dispose();
+  await oracle.dispose();
+});
