@@ -154,6 +154,15 @@ describe('options', () => {
       e: z.tuple([z.number().min(0), z.number().max(2)]).default([1, 2]),
       f: z.array(z.string()).optional(),
       g: z.boolean().default(false),
+      h: z
+        .discriminatedUnion('kind', [
+          z.strictObject({ kind: z.literal('p') }),
+          z.strictObject({
+            kind: z.literal('q'),
+            i: z.strictObject({ j: z.number().optional(), k: z.int().default(1) }).prefault({ j: 5 }),
+          }),
+        ])
+        .prefault({ kind: 'p' }),
     });
     expect(settingsOf(schema)).toEqual([
       { key: 'a.b', takes: 'whole number from 1', default: 3 },
@@ -162,6 +171,9 @@ describe('options', () => {
       { key: 'e', takes: '[number from 0, number to 2]', default: [1, 2] },
       { key: 'f', takes: 'list of text', default: undefined },
       { key: 'g', takes: '`true`, `false`', default: false },
+      { key: 'h.kind', takes: '`p`, `q`', default: 'p' },
+      { key: 'h.i.j', takes: 'number', default: 5 },
+      { key: 'h.i.k', takes: 'whole number', default: 1 },
     ]);
   });
 });

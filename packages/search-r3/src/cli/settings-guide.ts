@@ -183,6 +183,86 @@ const rl = {
   ),
 };
 
+/** Of the environment of stage 2. */
+const environment = {
+  kind: advice(
+    'What ranks the corpus: `exact` encodes all of it at every step, `selective` the documents that may change the rewards most. See [the evolving corpus](../environment.md). The other settings of this section are of `selective`.',
+    '`selective` where `environment` takes most of the time of a step: from some thousand documents on.',
+  ),
+  policy: advice(
+    'Which documents are encoded: what may change the rewards most (`value`), what lies near rollouts and positives (`region`), or any (`random`).',
+    'Rarely: the others are baselines.',
+  ),
+  'budget.documents': advice(
+    'Documents encoded per step; the positives in any case. One of `documents`, `fraction` and `targetError`.',
+    'Where a step is to take the same time whatever the corpus.',
+  ),
+  'budget.fraction': advice(
+    'The same as a share of the corpus; the default where no budget is given.',
+    'Raise where audits find an error that matters; lower it for a larger corpus.',
+  ),
+  'budget.targetError': advice(
+    'Encode until the expected mean absolute error of the rewards is below.',
+    'To 0.005 or so, with `rl.auditEvery`, where the accuracy matters more than the time.',
+  ),
+  'budget.most': advice(
+    'Share of the corpus at most, with `targetError`. Default: 1.',
+    'Lower to bound the time of a step.',
+  ),
+  index: advice(
+    'Scan all vectors, or a proximity graph for those that stay what they are, from 50,000 documents on.',
+    '`ann` with `region` on large corpora; such runs can not be repeated to the bit.',
+  ),
+  'drift.map': advice('Move vectors that are not encoded by a linear map, learnt at each step.', 'Rarely.'),
+  'drift.lambda': advice('Ridge of the map, as a multiple of pairs / dimension.', 'Rarely.'),
+  'drift.kernel': advice(
+    'Correct vectors near the queries by what the map leaves of similar documents.',
+    'False where `environment_map` takes long: it gives little.',
+  ),
+  'drift.ridge': advice('Ridge of that correction.', 'Rarely.'),
+  'drift.words': advice(
+    'How far documents are similar by their words, the rest by their vectors.',
+    'Rarely.',
+  ),
+  'drift.sharpness': advice('How near vectors must be to count as similar.', 'Rarely.'),
+  'value.random': advice(
+    'Share of the budget spent on random documents, from which the map is learnt.',
+    'Rarely.',
+  ),
+  'value.rounds': advice('Rounds of choosing, each by a drift learnt anew.', 'Lower for speed.'),
+  'value.width': advice(
+    "Factor on the uncertainty that the drift's errors suggest.",
+    'Raise where audits find more than `expected_error`.',
+  ),
+  'value.ageLimit': advice("Steps after which a document's uncertainty grows no more.", 'Rarely.'),
+  'value.candidates': advice(
+    'Documents looked at closely, at most; the others are moved by the map alone.',
+    'Lower where `environment_value` takes long.',
+  ),
+  'region.topK': advice('Documents found per rollout that belong to the region.', 'With `region` only.'),
+  'region.neighbours': advice(
+    'Nearest neighbours of the positives that belong to it; 0 none.',
+    'With `region` only.',
+  ),
+  'region.staleness': advice(
+    'Age in steps up to which a vector counts as fresh.',
+    'With `region` only: raise to spread the budget.',
+  ),
+  'region.rounds': advice('Searches, at most.', 'With `region` only.'),
+  'region.sweep': advice(
+    'Share of the budget that goes to the oldest documents anywhere; 1 for all that are left.',
+    'With `region` only.',
+  ),
+  'audit.documents': advice(
+    'Documents encoded by an audit, see `rl.auditEvery`.',
+    'Raise for narrower intervals of `audited_error`.',
+  ),
+  'audit.bound': advice(
+    'Mean absolute error of the rewards beyond which an audit warns, by the upper end of its interval.',
+    'To what error your rewards bear.',
+  ),
+};
+
 const pretrain = {
   steps: advice('Training steps.', 'More: a base that knows more reasons better. It is the cheapest stage.'),
   batchSize: advice('Sequences per step.', 'Lower for collections of fewer documents.'),
@@ -282,7 +362,7 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
     'To see when to stop. Each costs an encoding of the corpus.',
   ),
   ...under('sft', { ...sft, ...under('optimization', optimization) }),
-  ...under('rl', { ...rl, ...under('optimization', optimization) }),
+  ...under('rl', { ...rl, ...under('environment', environment), ...under('optimization', optimization) }),
   ...under('pretrain', { ...pretrain, ...under('optimization', optimization) }),
   'evaluate.split': advice('Judgements to evaluate on.', 'As your collection calls it.'),
   'evaluate.systems': advice(

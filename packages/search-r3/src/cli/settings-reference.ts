@@ -11,7 +11,10 @@ export const OPTIONS_PATH = fileURLToPath(new URL('../../../../docs/guides/optio
 interface Node {
   type?: string;
   properties?: Record<string, Node>;
-  enum?: readonly string[];
+  /** Forms told apart by a property that is constant in each. */
+  oneOf?: readonly Node[];
+  const?: string | number;
+  enum?: readonly (string | number)[];
   items?: Node | false;
   prefixItems?: readonly Node[];
   default?: unknown;
@@ -34,14 +37,27 @@ export interface Setting {
 /** All settings of `train` and `evaluate`, in the order of their schema. */
 export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
   const visit = (node: Node, path: readonly string[]): Setting[] =>
-    node.properties === undefined
+    node.properties === undefined && node.oneOf === undefined
       ? [{ key: path.join('.'), takes: takes(node), default: node.default }]
-      : Object.entries(node.properties).flatMap(([key, inner]) => visit(inner, [...path, key]));
+      : Object.entries(propertiesOf(node)).flatMap(([key, inner]) => visit(inner, [...path, key]));
   return visit(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Node, []);
 }
 
+/** Properties of all forms of an object, with the defaults that the object gives them over their own. */
+function propertiesOf({ properties = {}, oneOf = [], default: given }: Node): Record<string, Node> {
+  const found: Record<string, Node> = {};
+  for (const form of [{ properties }, ...oneOf]) {
+    for (const [key, inner] of Object.entries(form.properties ?? {})) {
+      const constants = inner.const === undefined ? {} : { enum: [...(found[key]?.enum ?? []), inner.const] };
+      const value = (given as Record<string, unknown> | undefined)?.[key] ?? inner.default;
+      found[key] = { ...inner, ...constants, default: value };
+    }
+  }
+  return found;
+}
+
 function takes(node: Node): string {
-  if (node.enum !== undefined) return node.enum.map((value) => code(value)).join(', ');
+  if (node.enum !== undefined) return node.enum.map((value) => code(String(value))).join(', ');
   if (node.prefixItems !== undefined) return `[${node.prefixItems.map(takes).join(', ')}]`;
   if (node.items) return `list of ${takes(node.items)}`;
   switch (node.type) {

@@ -42,9 +42,10 @@ export class Budget {
     }
     const whole = this.#whole(documents);
     const left = Math.max(0, whole - this.#spent);
-    if (!('targetError' in this.#options)) return { documents: left, usual: whole, target: undefined };
+    const { targetError } = this.#options;
+    if (targetError === undefined) return { documents: left, usual: whole, target: undefined };
     const usual = Math.min(whole, this.#last ?? Math.ceil(FIRST * documents));
-    return { documents: left, usual, target: this.#options.targetError / this.#correction };
+    return { documents: left, usual, target: targetError / this.#correction };
   }
 
   spend(documents: number): void {
@@ -53,9 +54,10 @@ export class Budget {
 
   /** An audit estimated the error; the square root of the ratio keeps one audit from deciding. */
   audited(expected: number, estimate: number): void {
-    if (!('targetError' in this.#options)) return;
+    const { targetError } = this.#options;
+    if (targetError === undefined) return;
     // Below the target both are as good as equal.
-    const floor = this.#options.targetError / 4;
+    const floor = targetError / 4;
     const ratio = (estimate + floor) / (expected * this.#correction + floor);
     const corrected = this.#correction * Math.sqrt(ratio);
     this.#correction = Math.min(MOST_CORRECTION, Math.max(1 / MOST_CORRECTION, corrected));
@@ -83,9 +85,8 @@ export class Budget {
   }
 
   #whole(documents: number): number {
-    const options = this.#options;
-    if ('documents' in options) return options.documents;
-    return Math.ceil(('fraction' in options ? options.fraction : options.most) * documents);
+    const { documents: most, fraction, most: share = 1 } = this.#options;
+    return most ?? Math.ceil((fraction ?? share) * documents);
   }
 }
 

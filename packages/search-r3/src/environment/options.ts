@@ -1,18 +1,36 @@
-/** Options of the selective environment. Defaults are the measured ones; see docs/environment.md. */
+/**
+ * Options of the selective environment, and which environment a run has. Defaults are the measured ones; see
+ * docs/environment.md.
+ */
 import { z } from 'zod';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().positive();
 const count = z.int().positive();
 
-/** How much is encoded at a step; documents whose vectors are missing, and the positives, are encoded in any case. */
-const budgetSchema = z.union([
-  z.strictObject({ documents: count }),
-  /** Of the corpus. */
-  z.strictObject({ fraction: z.number().gt(0).max(1) }),
-  /** Until the expected mean absolute error of the rewards is below, with at most `most` of the corpus. */
-  z.strictObject({ targetError: positive, most: z.number().gt(0).max(1).default(1) }),
-]);
+/**
+ * How much is encoded at a step, by one of three measures; documents whose vectors are missing, and the positives, are
+ * encoded in any case.
+ */
+const budgetSchema = z
+  .strictObject({
+    documents: count.optional(),
+    /** Of the corpus. */
+    fraction: z.number().gt(0).max(1).optional(),
+    /** Encode until the expected mean absolute error of the rewards is below. */
+    targetError: positive.optional(),
+    /** Of the corpus, at most, where there is a target. Default 1. */
+    most: z.number().gt(0).max(1).optional(),
+  })
+  .refine(
+    (budget) =>
+      [budget.documents, budget.fraction, budget.targetError].filter((x) => x !== undefined).length === 1,
+    'expected one of documents, fraction and targetError',
+  )
+  .refine(({ targetError, most }) => most === undefined || targetError !== undefined, {
+    path: ['most'],
+    message: 'expected no such setting without targetError',
+  });
 
 const schema = z.strictObject({
   /** `value`: what may change the rewards most. `region`: what lies near rollouts and positives. `random`: anything. */
@@ -79,11 +97,41 @@ const schema = z.strictObject({
     .prefault({}),
 });
 
-export const selectiveOptionsSchema = schema.refine(
-  ({ index, policy, drift }) => index === 'exact' || policy !== 'value' || !(drift.map || drift.kernel),
-  { path: ['index'], message: 'expected exact where a drift map moves the vectors' },
-);
+/** A graph answers for vectors that stay what they are. */
+function refuseMovedGraph(
+  { index, policy, drift }: Pick<z.output<typeof schema>, 'index' | 'policy' | 'drift'>,
+  context: z.core.$RefinementCtx,
+): void {
+  if (index === 'exact' || policy !== 'value' || !(drift.map || drift.kernel)) return;
+  const message = 'expected exact where a drift map moves the vectors';
+  context.addIssue({ code: 'custom', path: ['index'], message });
+}
+
+export const selectiveOptionsSchema = schema.superRefine(refuseMovedGraph);
 
 /** Options of the selective environment as a user writes them. */
 export type SelectiveOptions = z.input<typeof selectiveOptionsSchema>;
 export type ResolvedSelectiveOptions = z.output<typeof selectiveOptionsSchema>;
+
+// Those of the run.
+const { seed: _seed, cut: _cut, ...ownShape } = schema.shape;
+
+/** Which environment a run has: one that encodes the whole corpus at every step (default), or a selective one. */
+export const environmentOptionsSchema = z
+  .discriminatedUnion(
+    'kind',
+    [
+      z.looseObject({ kind: z.literal('exact') }).superRefine(({ kind: _, ...others }, context) => {
+        for (const key of Object.keys(others)) {
+          const message = 'expected no such setting where kind is exact';
+          context.addIssue({ code: 'custom', path: [key], message });
+        }
+      }),
+      z.strictObject({ kind: z.literal('selective'), ...ownShape }).superRefine(refuseMovedGraph),
+    ],
+    { error: ({ code }) => (code === 'invalid_union' ? 'expected "exact" or "selective"' : undefined) },
+  )
+  .prefault({ kind: 'exact' });
+
+export type EnvironmentOptions = z.input<typeof environmentOptionsSchema>;
+export type ResolvedEnvironmentOptions = z.output<typeof environmentOptionsSchema>;

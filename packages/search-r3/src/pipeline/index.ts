@@ -3,6 +3,7 @@ export * from './curves.js';
 export * from './data.js';
 export * from './demo.js';
 export * from './development.js';
+export * from './environment.js';
 export * from './evaluate.js';
 export * from './evaluation.js';
 export * from './load.js';

@@ -1,11 +1,9 @@
 /** The stages as jobs: from a checkpoint in memory to a better one, in a run folder or without. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Checkpoint, directPrompt, type PromptOverrides } from '../checkpoint/index.js';
+import type { Checkpoint, PromptOverrides } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
-import { SequenceEncoder } from '../embed/index.js';
-import { ExactEnvironment } from '../environment/index.js';
-import { frozenCopy, makePolicy, type Policy, parameterFeeds } from '../model/index.js';
+import { frozenCopy, makePolicy, type Policy } from '../model/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../rl/index.js';
 import { ProgressTracker, randomStream } from '../run/index.js';
 import {
@@ -18,6 +16,7 @@ import {
   trainLoop,
 } from '../sft/index.js';
 import type { TrainingData } from './data.js';
+import { createEnvironment } from './environment.js';
 
 const TARGETS = 'targets.json';
 
@@ -82,7 +81,7 @@ async function reasoningTargets(
   return targets;
 }
 
-/** Stage 2 on a policy, in place, in an environment that re-encodes the whole corpus at every step. */
+/** Stage 2 on a policy, in place, in an environment of `options.environment`. */
 export async function runRl(
   policy: Policy,
   collection: Collection,
@@ -91,29 +90,10 @@ export async function runRl(
   loop: LoopOptions = {},
 ): Promise<void> {
   const reference = options.beta > 0 ? frozenCopy(policy) : undefined;
-  const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
-  const limit = { maxTokens: options.maxLength };
-  const prompts = new Map(
-    collection.corpus.map(({ id }) => [
-      id,
-      directPrompt(policy.tokenizer, policy.prompts, data.document(id), 'document', limit).ids,
-    ]),
-  );
-  const environment = await ExactEnvironment.create(
-    collection.corpus.map(({ id }) => id),
-    (ids) =>
-      encoder.encode(
-        ids.map((id) => prompts.get(id) as number[]),
-        { maxTokens: options.optimization.maxTokens },
-      ),
-    {
-      dimension: policy.config.hiddenSize,
-      ...(options.reward.cut !== undefined && { cut: options.reward.cut }),
-    },
-  );
+  const environment = await createEnvironment(policy, collection, data.document, options);
   const trainer = await RlTrainer.create(
     policy,
-    environment,
+    environment.environment,
     { queries: data.rl, document: data.document, negatives: data.negatives },
     options,
     reference,
@@ -126,6 +106,5 @@ export async function runRl(
   } finally {
     await trainer.dispose();
     await environment.dispose();
-    await encoder.dispose();
   }
 }

@@ -1,5 +1,6 @@
 /** Options of stage 2 (GRPO), named as other trainers name them. Defaults are the measured recipe. */
 import { z } from 'zod';
+import { environmentOptionsSchema } from '../environment/index.js';
 import { type OptimizationOptions, optimizationSchema, tokenEmbeddings, withDefaults } from '../sft/index.js';
 
 const weight = z.number().nonnegative();
@@ -63,6 +64,8 @@ export const rlOptionsSchema = z
         tokenCost: weight.default(0),
       })
       .prefault({}),
+    /** What ranks the corpus: exact, or with few documents encoded per step. */
+    environment: environmentOptionsSchema,
     /** Steps between audits of the environment; 0 never. */
     auditEvery: z.int().nonnegative().default(0),
     optimization: withDefaults(optimizationSchema, optimization).prefault({}),

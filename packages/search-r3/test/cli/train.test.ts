@@ -198,9 +198,10 @@ describe('a single stage', () => {
     expect(with_.development).toBeNull();
   });
 
-  test('stage 2 interrupted and resumed ends in the same model, which is another than before', async () => {
+  test('stage 2 in a selective environment, interrupted and resumed, ends in the same model, which is another than before', async () => {
     const rl = (out: string, ...argv: string[]) => {
       const sizes = ['rl.steps=24', 'rl.groupSize=6', 'rl.maxNewTokens=12', 'development.every=0'];
+      const environment = ['kind=selective', 'budget.fraction=0.3'].map((set) => `rl.environment.${set}`);
       return [
         'rl',
         ...settings,
@@ -208,11 +209,12 @@ describe('a single stage', () => {
         'model',
         '--out',
         out,
-        ...sizes.flatMap((size) => ['--set', size]),
+        ...[...sizes, ...environment, 'rl.auditEvery=5'].flatMap((size) => ['--set', size]),
         ...argv,
       ];
     };
     const whole = await cliJson<Stage>(rl('rl-whole'), cwd);
+    expect(whole.metrics.documents_value).toBeGreaterThan(0);
     expect(await weightsOf(join(cwd, whole.model))).not.toEqual(await weightsOf(join(cwd, 'model')));
     let asked = false;
     const interrupted = await cli(rl('rl-cut'), {

@@ -110,6 +110,8 @@ const OTHERS = [
   // With rollouts made by hand: `reports.test.ts`.
   'resampleRounds',
   'auditEvery',
+  // Which it is: `pipeline/environment.test.ts`; what it does: `environment/`.
+  'environment',
   // How, not what: below.
   'optimization.maxTokens',
   'optimization.checkpointActivations',
