@@ -87,14 +87,6 @@ export class EmitContext implements Emitter {
     return output;
   }
 
-  /** `x`, not to be had before `other`: a Reshape of x to its own shape, computed from `other` as well. */
-  after(x: string, other: string, options: NodeOptions = {}): string {
-    const own = this.one('Shape', [x]);
-    const nothing = this.one('Shape', [other], { attributes: { start: 0, end: 0 } });
-    const shape = this.one('Concat', [own, nothing], { attributes: { axis: 0 } });
-    return this.one('Reshape', [x, shape], options);
-  }
-
   /** An int64 vector constant. */
   integers(values: readonly number[]): string {
     const key = values.join(',');

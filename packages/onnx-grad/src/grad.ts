@@ -5,8 +5,9 @@
 import { formatShape } from './dims.js';
 import type { Graph, Node, Segment, Value } from './graph.js';
 import { add, barrier } from './ops/elementwise.js';
+import { scatterAdd, scatterAddOperator } from './ops/gather.js';
 import { gemm, gemmOperator } from './ops/matmul.js';
-import { zeros } from './ops/shape.js';
+import { zeros, zerosOperator } from './ops/shape.js';
 
 /** The values that depend on one of `sources`. */
 function dependents(graph: Graph, sources: readonly Value[]): Set<Value> {
@@ -19,23 +20,37 @@ function dependents(graph: Graph, sources: readonly Value[]): Set<Value> {
   return result;
 }
 
+const isPlainProduct = (node: Node | undefined): boolean =>
+  node?.operator === (gemmOperator as Node['operator']) && node.inputs.length === 2;
+
+const isScatter = (node: Node | undefined): boolean =>
+  node?.operator === (scatterAddOperator as Node['operator']) &&
+  node.inputs[0]?.node?.operator === (zerosOperator as Node['operator']);
+
 /**
  * Adds up what reaches one value. A plain matrix product takes the sum so far as its additive operand, which costs
- * nothing in the kernel, where a separate addition would pass over memory once more.
+ * nothing in the kernel, where a separate addition would pass over memory once more. Scatters come last, onto the sum
+ * of all else: that of an embedding table ends the backward pass, and a product that waited for it (of a tied head)
+ * would keep its factors until then.
  */
 function accumulate(contributions: readonly Value[]): Value | undefined {
   const products: Value[] = [];
+  const scatters: Value[] = [];
   let total: Value | undefined;
   for (const value of contributions) {
-    const node = value.node;
-    if (node?.operator === (gemmOperator as Node['operator']) && node.inputs.length === 2)
-      products.push(value);
+    if (isPlainProduct(value.node)) products.push(value);
+    else if (isScatter(value.node)) scatters.push(value);
     else total = total === undefined ? value : add(total, value);
   }
   for (const value of products) {
     const node = value.node as Node<{ transA: boolean; transB: boolean }>;
     const [a, b] = node.inputs as [Value, Value];
     total = total === undefined ? value : gemm(a, b, { ...node.attributes, c: total });
+  }
+  for (const value of scatters) {
+    const node = value.node as Node<{ axis: number }>;
+    const [, indices, updates] = node.inputs as [Value, Value, Value];
+    total = total === undefined ? value : scatterAdd(total, indices, updates, node.attributes.axis);
   }
   return total;
 }
@@ -92,6 +107,29 @@ function pullBack(
 }
 
 /**
+ * Where a source has more uses than this product (a tied head), its gradient is complete only at the end of the backward
+ * pass, and ONNX Runtime would compute its part there, keeping both factors until then. So the pass goes on, into the
+ * argument that is no source, only when that part is there.
+ */
+function inTurn(
+  node: Node,
+  incoming: readonly (Value | undefined)[],
+  sources: readonly Value[],
+  forward: readonly Node[],
+): readonly (Value | undefined)[] {
+  const part = incoming.find((gradient, i) => {
+    const input = node.inputs[i] as Value;
+    if (!isPlainProduct(gradient?.node) || !sources.includes(input)) return false;
+    return forward.filter(({ inputs }) => inputs.includes(input)).length > 1;
+  });
+  if (part === undefined) return incoming;
+  return incoming.map((gradient, i) => {
+    const isSource = sources.includes(node.inputs[i] as Value);
+    return gradient === undefined || isSource ? gradient : barrier(gradient, part);
+  });
+}
+
+/**
  * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or values in
  * between. A source that the loss does not depend on gets zeros; so does one behind operators without a gradient
  * (comparisons, `cast`, `max`, `stopGradient`). Errors: RangeError when the loss is no scalar, TypeError when a source
@@ -127,7 +165,7 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
         outputs: node.outputs.map((output) => twins.get(output) ?? output),
       };
     }
-    pullBack(actual, outgoing, needed).forEach((gradient, i) => {
+    inTurn(node, pullBack(actual, outgoing, needed), sources, forward).forEach((gradient, i) => {
       const input = node.inputs[i] as Value;
       if (gradient === undefined || !needed[i]) return;
       const known = contributions.get(input);

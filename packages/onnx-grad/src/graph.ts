@@ -60,8 +60,6 @@ export interface Emitter {
   simple(node: Node<unknown>, type: string, options?: Omit<NodeOptions, 'outputs'>): void;
   /** Emits a single node and returns its only output. */
   one(type: string, inputs: readonly string[], options?: NodeOptions): string;
-  /** `x`, not to be had before `other`: a Reshape of x to its own shape, computed from `other` as well. */
-  after(x: string, other: string, options?: NodeOptions): string;
   /** An int64 vector constant. */
   integers(values: readonly number[]): string;
   /** The run-time value of a dimension as an int64 vector of one element. */

@@ -7,6 +7,7 @@ import {
   exp,
   f32,
   Graph,
+  gatherRows,
   gemm,
   gradients,
   i64,
@@ -64,28 +65,37 @@ test('a program with its gradients reads like this', () => {
     %5: f32[B, 4] = gemm(x, w1, b1) transB
     %6: f32[B, 4] = tanh(%5)
     %7: f32[B, 2] = gemm(%6, w2) transB
-    %8: f32[B], %9: f32[B, 2], %10: f32[B, 1] = crossEntropy(%7, target)
-    %11: f32[] = dimension() dim="B"
-    %12: f32[] = sum(%8) axes=[0]
-    %13: f32[] = div(%12, %11)
-    %15: f32[] = div(1, %11)
-    %16: f32[1] = reshape(%15) shape=[1]
-    %17: f32[B] = expand(%16) shape=["B"]
-    %18: f32[B, 1] = reshape(%17) shape=["B",1]
-    %19: f32[B, 1] = div(%18, %10)
-    %20: f32[B, 2] = mul(%9, %19)
-    %21: int64[B, 1] = reshape(target) shape=["B",1]
-    %22: f32[B, 1] = neg(%18)
-    %23: f32[B, 2] = scatterAdd(%20, %21, %22) axis=1
-    %24: f32[B, 4] = gemm(%23, w2)
-    %25: f32[2, 4] = gemm(%23, %6) transA
-    %26: f32[B, 4] = mul(%6, %6)
-    %28: f32[B, 4] = sub(1, %26)
-    %29: f32[B, 4] = mul(%24, %28)
-    %30: f32[4, 3] = gemm(%29, x) transA
-    return loss = %13
-    return dw1 = %30
-    return dw2 = %25"
+    %8: int64[B, 1] = reshape(target) shape=["B",1]
+    %9: f32[B, 1] = max(%7) axes=[1] keepDims
+    %10: f32[B, 1] = gatherElements(%7, %8)
+    %11: f32[B, 1] = stopGradient(%10)
+    %12: f32[B, 1] = sub(%9, %11)
+    %13: f32[B, 2] = barrier(%7, %12)
+    %14: f32[B], %15: f32[B, 2] = crossEntropy(%13, target, %12)
+    %16: f32[] = dimension() dim="B"
+    %17: f32[] = sum(%14) axes=[0]
+    %18: f32[] = div(%17, %16)
+    %20: f32[] = div(1, %16)
+    %21: f32[1] = reshape(%20) shape=[1]
+    %22: f32[B] = expand(%21) shape=["B"]
+    %24: f32[1, 1] = reshape(-1) shape=[1,1]
+    %25: f32[B, 1] = expand(%24) shape=["B",1]
+    %26: f32[B] = stopGradient(%14)
+    %27: f32[B, 2] = barrier(%15, %26)
+    %28: int64[B, 1] = reshape(target) shape=["B",1]
+    %29: f32[B, 2] = scatterAdd(%27, %28, %25) axis=1
+    %30: f32[B, 1] = reshape(%22) shape=["B",1]
+    %31: f32[B, 4] = gemm(%29, w2)
+    %32: f32[B, 4] = scaleRows(%31, %30)
+    %33: f32[B, 4] = scaleRows(%6, %30)
+    %34: f32[2, 4] = gemm(%29, %33) transA
+    %35: f32[B, 4] = mul(%6, %6)
+    %37: f32[B, 4] = sub(1, %35)
+    %38: f32[B, 4] = mul(%32, %37)
+    %39: f32[4, 3] = gemm(%38, x) transA
+    return loss = %18
+    return dw1 = %39
+    return dw2 = %34"
   `);
 });
 
@@ -94,7 +104,8 @@ describe('frozen inputs', () => {
     const last = operators(classifier(['w2']));
     // Forward: two products; backward: the one for w2, and none through the hidden layer.
     expect(last.filter((name) => name === 'gemm')).toHaveLength(3);
-    expect(last.filter((name) => name === 'tanh' || name === 'sub')).toEqual(['tanh']);
+    // (The subtraction is one of cross-entropy.)
+    expect(last.filter((name) => name === 'tanh' || name === 'sub')).toEqual(['tanh', 'sub']);
 
     const first = operators(classifier(['w1']));
     // Backward: the gradient of the hidden layer and that of w1; neither w2 nor x nor b1.
@@ -340,5 +351,42 @@ test('batched products accumulate too', async () => {
         const total = sumOver(3, (key) => scores[key] as number);
         return sumOver(3, (key) => ((scores[key] as number) / total) * at(v, row, key, column));
       }),
+  });
+});
+
+describe('a table that is both read by index and a factor', () => {
+  const IDS = [2, 0, 2, 3];
+  const build = (table: Value, ids: Value) => linear(tanh(gatherRows(table, ids)), table);
+
+  test('has the gradient of both uses', async () => {
+    await checkOperator({
+      name: 'tied table',
+      inputs: { table: [5, 3] },
+      indices: { ids: { shape: [4], values: IDS } },
+      build: ({ table, ids }) => build(table as Value, ids as Value),
+      reference: ({ table }) =>
+        tabulate([4, 5], (i, j) => {
+          const row = IDS[i as number] as number;
+          return sumOver(
+            3,
+            (k) => Math.tanh(at(table as Tensor, row, k)) * at(table as Tensor, j as number, k),
+          );
+        }),
+    });
+  });
+
+  test('is scattered to last: no product waits for what the end of the backward pass gives', () => {
+    const graph = new Graph();
+    const table = graph.input('table', 'float32', [5, 3]);
+    const loss = sum(build(table, graph.input('ids', 'int64', ['B'])));
+    graph.output('gradient', gradients(loss, [table])[0] as Value);
+    const { node } = graph.outputs.get('gradient') as Value;
+    expect(node?.operator.name).toBe('scatterAdd');
+    expect(node?.inputs[0]?.node?.operator.name).toBe('gemm');
+    expect(node?.inputs[0]?.node?.inputs).toHaveLength(2);
+    // What is scattered depends on the product, so that ONNX Runtime computes it before.
+    const barriers = liveNodes(graph).filter(({ operator }) => operator.name === 'barrier');
+    expect(barriers.map(({ inputs }) => inputs[1])).toEqual([node?.inputs[0]]);
+    expect(operators(graph)).not.toContain('zeros');
   });
 });

@@ -2,6 +2,7 @@
  * Elementwise arithmetic with NumPy broadcasting. Gradients of broadcast arguments are summed back to their shape.
  */
 import { broadcast } from '../dims.js';
+import { onnxDataType } from '../emit.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { sumTo } from './reduce.js';
 
@@ -171,11 +172,22 @@ const barrierOperator: Operator<null> = {
     return [{ dtype: x.dtype, shape: x.shape }];
   },
   emit(context, node) {
-    const [x, after] = node.inputs.map((input) => context.name(input)) as [string, string];
-    context.after(x, after, { outputs: [context.name(single(node.outputs))] });
+    const [x, after] = node.inputs as [Value, Value];
+    // A Reshape to x's own shape, which is computed from no elements of `after` as well: ONNX Runtime can not start it
+    // before `after` is there. (Not from its shape, which ONNX Runtime may know beforehand.)
+    const flat = context.one('Reshape', [context.name(after), context.integers([-1])]);
+    const none = context.one('Slice', [flat, context.integers([0]), context.integers([0])]);
+    const own = context.one('Shape', [context.name(x)]);
+    const nothing = context.one('Cast', [none], { attributes: { to: onnxDataType('int64') } });
+    const shape = context.one('Concat', [own, nothing], { attributes: { axis: 0 } });
+    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(single(node.outputs))] });
   },
+  vjp: (_, [gradient]) => [gradient, undefined],
 };
 
-/** `x`, not to be computed with before `after` exists: what keeps recomputation in the backward pass late. */
+/**
+ * `x`, not to be computed with before `after` exists: what keeps recomputation in the backward pass late, or overwrites
+ * memory only when it has been read.
+ */
 export const barrier = (x: Value, after: Value): Value =>
   single(x.graph.apply(barrierOperator, [x, after], null));

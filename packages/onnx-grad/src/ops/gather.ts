@@ -59,7 +59,7 @@ const gatherElementsOperator: Operator<null> = {
 export const gatherElements = (x: Value, indices: Value): Value =>
   single(x.graph.apply(gatherElementsOperator, [x, indices], null));
 
-const scatterAddOperator: Operator<{ axis: number }> = {
+export const scatterAddOperator: Operator<{ axis: number }> = {
   name: 'scatterAdd',
   infer(inputs) {
     const [x, indices, updates] = inputs as [Value, Value, Value];

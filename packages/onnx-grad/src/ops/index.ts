@@ -1,11 +1,21 @@
 export * from './attention.js';
 export * from './cache.js';
 export * from './elementwise.js';
-export * from './gather.js';
+export { gatherElements, gatherRows, scatterAdd } from './gather.js';
 export { type GemmOptions, gemm, linear, type MatmulOptions, matmul } from './matmul.js';
 export * from './mean.js';
 export * from './norm.js';
 export * from './reduce.js';
-export * from './shape.js';
+export {
+  cast,
+  concat,
+  dimension,
+  iota,
+  reshape,
+  slice,
+  split,
+  transpose,
+  zeros,
+} from './shape.js';
 export * from './softmax.js';
 export * from './swiglu.js';

@@ -1,6 +1,7 @@
 /** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches (attention). */
 import { broadcast, type Dim, formatShape, type Shape, sameShape } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import { type Node, type Operator, single, type Value } from '../graph.js';
+import { mul } from './elementwise.js';
 import { sumTo } from './reduce.js';
 
 export interface GemmOptions {
@@ -47,6 +48,8 @@ export const gemmOperator: Operator<GemmAttributes> = {
     if (gradient === undefined) return [];
     const { transA, transB } = node.attributes;
     const [a, b, c] = node.inputs as [Value, Value, Value | undefined];
+    const scaled = gradient.node?.operator === (scaleRowsOperator as Node['operator']) && !transA;
+    if (scaled && c === undefined) return scaledProducts(node, gradient.node as Node, needed);
     const da = () =>
       transA ? gemm(b, gradient, { transA: transB, transB: true }) : gemm(gradient, b, { transB: !transB });
     const db = () =>
@@ -58,6 +61,42 @@ export const gemmOperator: Operator<GemmAttributes> = {
     ];
   },
 };
+
+/**
+ * The gradients of `A B` where that of the product is a matrix with scaled rows: scaling the thinner factors instead
+ * leaves the wide matrix (of a row per label and a column per class, say) as it is.
+ */
+function scaledProducts(node: Node<GemmAttributes>, gradient: Node, needed: readonly boolean[]) {
+  const { transB } = node.attributes;
+  const [a, b] = node.inputs as [Value, Value];
+  const [wide, column] = gradient.inputs as [Value, Value];
+  const db = () => {
+    const thin = scaleRows(a, column);
+    return transB ? gemm(wide, thin, { transA: true }) : gemm(thin, wide, { transA: true });
+  };
+  return [
+    needed[0] ? scaleRows(gemm(wide, b, { transB: !transB }), column) : undefined,
+    needed[1] ? db() : undefined,
+  ];
+}
+
+const scaleRowsOperator: Operator<null> = {
+  name: 'scaleRows',
+  infer: ([x]) => [{ dtype: 'float32', shape: (x as Value).shape }],
+  emit: (context, node) => context.simple(node, 'Mul'),
+  vjp(node, [gradient], needed) {
+    if (gradient === undefined) return [];
+    const [x, column] = node.inputs as [Value, Value];
+    return [
+      needed[0] ? scaleRows(gradient, column) : undefined,
+      needed[1] ? sumTo(mul(gradient, x), column.shape) : undefined,
+    ];
+  },
+};
+
+/** x [rows, width] times a column [rows, 1]: what a product takes apart in its backward pass. */
+export const scaleRows = (x: Value, column: Value): Value =>
+  single(x.graph.apply(scaleRowsOperator, [x, column], null));
 
 /** `A B + C` for matrices, each optionally transposed. */
 export function gemm(a: Value, b: Value, options: GemmOptions = {}): Value {

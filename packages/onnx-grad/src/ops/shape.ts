@@ -213,7 +213,7 @@ const iotaOperator: Operator<{ dim: Dim }> = {
 /** 0, 1, ..., dim - 1 as int64. */
 export const iota = (graph: Graph, dim: Dim): Value => single(graph.apply(iotaOperator, [], { dim }));
 
-const zerosOperator: Operator<{ shape: Shape }> = {
+export const zerosOperator: Operator<{ shape: Shape }> = {
   name: 'zeros',
   infer: (_, { shape }) => [{ dtype: 'float32', shape }],
   emit(context, node) {
