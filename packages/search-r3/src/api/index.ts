@@ -1,3 +1,4 @@
+export { VERSION } from '../run/version.js';
 export * from './calls.js';
 export type {
   EvaluateConfig,
@@ -9,4 +10,3 @@ export type {
   TrainOptions,
 } from './jobs.js';
 export type * from './types.js';
-export { VERSION } from './version.js';

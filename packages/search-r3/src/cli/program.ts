@@ -3,9 +3,9 @@
  * 130 interrupted.
  */
 import { Command, CommanderError } from 'commander';
-import { VERSION } from '../api/version.js';
 import { InputError, InterruptedError } from '../run/errors.js';
 import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
+import { VERSION } from '../run/version.js';
 import { commands } from './commands/index.js';
 import { examples } from './options.js';
 import type { TextStream } from './streams.js';

@@ -40,7 +40,8 @@ export async function acquireLock(path: string): Promise<Lock> {
     // A link appears with its contents, and fails where the name is taken.
     while (!(await tryLink(prepared, path))) {
       const holder = await readHolder(path);
-      if (holder !== undefined && (await holdsStill(holder))) throw busy(path, holder);
+      if (holder === 'gone') continue;
+      if (holder !== 'unreadable' && (await holdsStill(holder))) throw busy(path, holder);
       await removeStale(path, holder, prepared);
     }
   } catch (error) {
@@ -52,7 +53,7 @@ export async function acquireLock(path: string): Promise<Lock> {
   return {
     release: async () => {
       if (!held.delete(token)) return;
-      if ((await readHolder(path))?.token === token) await rm(path, { force: true });
+      if (tokenOf(await readHolder(path)) === token) await rm(path, { force: true });
     },
   };
 }
@@ -67,15 +68,23 @@ async function tryLink(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** The holder a lock file names; undefined where the file is gone or makes no sense. */
-async function readHolder(path: string): Promise<Holder | undefined> {
+/** What a lock file says. */
+type Found = Holder | 'gone' | 'unreadable';
+
+const tokenOf = (found: Found): string => (typeof found === 'string' ? found : found.token);
+
+async function readHolder(path: string): Promise<Found> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (text === undefined) return 'gone';
   try {
-    const value = JSON.parse(await readFile(path, 'utf8')) as Partial<Holder>;
-    const { pid, host, token, started } = value;
-    if (typeof pid !== 'number' || typeof host !== 'string' || typeof token !== 'string') return undefined;
+    const { pid, host, token, started } = JSON.parse(text) as Partial<Holder>;
+    if (typeof pid !== 'number' || typeof host !== 'string' || typeof token !== 'string') return 'unreadable';
     return { pid, host, token, started: typeof started === 'string' ? started : null };
   } catch {
-    return undefined;
+    return 'unreadable';
   }
 }
 
@@ -102,19 +111,19 @@ async function processStart(pid: number): Promise<string | null> {
 /**
  * Removes a stale lock. Two processes that found the same one must not both: the second would remove the lock that the
  * first has taken by then. So the right to remove it is a lock itself, named after the stale holder, and a stale right
- * is removed in the same way.
+ * is removed in the same way. A lock that is gone is not removed: the next one may be there a moment later.
  */
-async function removeStale(path: string, stale: Holder | undefined, prepared: string): Promise<void> {
-  const claim = `${path}.after-${stale?.token ?? 'unreadable'}`;
+async function removeStale(path: string, stale: Holder | 'unreadable', prepared: string): Promise<void> {
+  const claim = `${path}.after-${tokenOf(stale)}`;
   if (!(await tryLink(prepared, claim))) {
     const claimant = await readHolder(claim);
-    if (claimant !== undefined && !(await holdsStill(claimant))) await removeStale(claim, claimant, prepared);
+    if (typeof claimant !== 'string' && !(await holdsStill(claimant)))
+      await removeStale(claim, claimant, prepared);
     else await setTimeout(1);
     return;
   }
   try {
-    const now = await readHolder(path);
-    if (now?.token === stale?.token) await rm(path, { force: true });
+    if (tokenOf(await readHolder(path)) === tokenOf(stale)) await rm(path, { force: true });
   } finally {
     await rm(claim, { force: true });
   }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { Embedder } from 'search-r3/embed';
+import { EMBEDDING_TOLERANCE } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
 
@@ -83,7 +84,11 @@ describe('embed', () => {
     );
     const rows = await embed(['--role', 'document', '--file', 'rows.jsonl']);
     expect(rows.map(({ id }) => id)).toEqual(['a', 'b']);
-    expect(rows[0]?.vector).toEqual(plain[0]?.vector);
+    // Alone in its batch, a text may have another vector by rounding.
+    const distance = Math.hypot(
+      ...(rows[0]?.vector ?? []).map((x, i) => x - (plain[0]?.vector[i] as number)),
+    );
+    expect(distance).toBeLessThanOrEqual(EMBEDDING_TOLERANCE);
     const lines = await embed(['--role', 'document'], 'the food of arlen bread\r\n\nsoup');
     expect(lines.map(({ vector }) => vector)).toEqual(rows.map(({ vector }) => vector));
     const json = await cliJson<Row[]>(

@@ -176,6 +176,21 @@ describe('acquireLock', () => {
     expect(await readdir(folder)).toEqual(['.lock']);
   });
 
+  test('a lock that is gone when it is looked at is not removed when the next one has come', async () => {
+    const path = join(folder, '.lock');
+    for (let round = 0; round < 40; round++) {
+      // Released while others read it: they find nothing there, and one of them links its own.
+      const first = await acquireLock(path);
+      const others = Array.from({ length: 8 }, () => acquireLock(path));
+      await first.release();
+      const results = await Promise.allSettled(others);
+      const held = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+      expect(held.length).toBeLessThanOrEqual(1);
+      for (const lock of held) await lock.release();
+      expect(await readdir(folder)).toEqual([]);
+    }
+  });
+
   test.each([
     ['an ended process', () => ({ pid: deadPid(), host: hostname(), token: 'x', started: null })],
     ['this id before a restart', () => ({ pid: process.pid, host: hostname(), token: 'x', started: null })],
