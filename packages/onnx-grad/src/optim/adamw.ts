@@ -3,7 +3,7 @@
  * Kingma & Ba, 2015). Parameters and gradients are float32 arrays in JavaScript memory; moments are kept in float32.
  */
 import { demand, lengthOf, OptimError } from './errors.js';
-import { adamw } from './kernel.js';
+import { adamw, allocate, allocateBeside } from './kernel.js';
 
 /** Named float32 tensors. */
 export type Tensors = ReadonlyMap<string, Float32Array>;
@@ -52,6 +52,32 @@ interface Update {
   rate: number;
   decay: number;
 }
+
+/** Moments, where possible in the memory of the gradient, so that none of the three is copied (`allocateGradients`). */
+function momentsBeside(
+  gradient: Float32Array,
+  known: AdamWMoments | undefined,
+): Pick<AdamWMoments, 'first' | 'second'> {
+  if (known?.first.buffer === gradient.buffer) return known;
+  const { length } = gradient;
+  const [first, second] = allocateBeside(gradient, [length, length]) ?? [];
+  if (first === undefined || second === undefined) {
+    return known ?? { first: new Float32Array(length), second: new Float32Array(length) };
+  }
+  if (known !== undefined) {
+    first.set(known.first);
+    second.set(known.second);
+  }
+  return { first, second };
+}
+
+/**
+ * Arrays of zeros for gradients of these lengths, in a WebAssembly memory with room for the moments of AdamW: it works
+ * on them there, where ordinary arrays are copied to and fro. Ordinary arrays where gradients and moments are more than
+ * one such memory holds (4 GiB).
+ */
+export const allocateGradients = (lengths: readonly number[]): Float32Array<ArrayBuffer>[] =>
+  allocate(lengths, 2);
 
 const isRate = (value: number) => Number.isFinite(value) && value >= 0;
 
@@ -167,9 +193,8 @@ export class AdamW {
     );
     const rate = learningRate * learningRateScale;
     const moments: AdamWMoments = {
+      ...momentsBeside(gradient, known),
       updates: (known?.updates ?? 0) + 1,
-      first: known?.first ?? new Float32Array(parameter.length),
-      second: known?.second ?? new Float32Array(parameter.length),
     };
     return { name, parameter, gradient, moments, rate, decay: rate * weightDecay };
   }

@@ -1,10 +1,10 @@
 /**
  * The elementwise kernels of the optimiser, in AssemblyScript with 128-bit SIMD (`npm run build` compiles this file to
- * `dist/optim/kernel.wasm`; TypeScript and biome leave it alone). They work on chunks of CHUNK elements in four fixed
- * scratch areas; `kernel.ts` copies slices of ordinary arrays there and back, because 32-bit WebAssembly memory cannot
- * hold the parameters of a large model.
+ * `dist/optim/kernel.wasm`; TypeScript and biome leave it alone). They work at byte addresses of the module's memory,
+ * which is imported. What does not live there is copied by `kernel.ts`, chunk by chunk, to and from four fixed scratch
+ * areas of CHUNK elements: 32-bit WebAssembly memory cannot hold everything of a large model.
  *
- * Lengths are rounded up to whole vectors of four: what lies behind the end of a chunk is computed too and never read.
+ * Lengths are rounded up to whole vectors of four: what lies behind the end is computed too and must not be read.
  */
 
 /** Elements per chunk: four areas of 32 KiB stay in the second-level cache (2,048 to 16,384 measure alike). */
@@ -20,7 +20,7 @@ export const AREA_2: usize = memory.data(CHUNK * 4, 16);
 export const AREA_3: usize = memory.data(CHUNK * 4, 16);
 
 /**
- * One AdamW update. Areas: 0 parameter, 1 first moment, 2 second moment, 3 gradient.
+ * One AdamW update of `length` elements at four addresses.
  *
  *   g = scale * gradient
  *   m = beta1 * m + (1 - beta1) * g
@@ -33,6 +33,10 @@ export const AREA_3: usize = memory.data(CHUNK * 4, 16);
  * and would stay there, because 0.9 times the smallest of them rounds to itself.
  */
 export function adamw(
+  parameter: usize,
+  first: usize,
+  second: usize,
+  gradient: usize,
   length: i32,
   scale: f32,
   beta1: f32,
@@ -47,14 +51,14 @@ export function adamw(
   const smallest = f32x4.splat(SMALLEST_NORMAL);
   const end: usize = (<usize>length * 4 + 15) & ~15;
   for (let i: usize = 0; i < end; i += 16) {
-    const p = v128.load(AREA_0 + i);
-    const g = f32x4.mul(v128.load(AREA_3 + i), f32x4.splat(scale));
+    const p = v128.load(parameter + i);
+    const g = f32x4.mul(v128.load(gradient + i), f32x4.splat(scale));
     let m = f32x4.add(
-      f32x4.mul(v128.load(AREA_1 + i), f32x4.splat(beta1)),
+      f32x4.mul(v128.load(first + i), f32x4.splat(beta1)),
       f32x4.mul(g, f32x4.splat(oneMinusBeta1)),
     );
     let v = f32x4.add(
-      f32x4.mul(v128.load(AREA_2 + i), f32x4.splat(beta2)),
+      f32x4.mul(v128.load(second + i), f32x4.splat(beta2)),
       f32x4.mul(f32x4.mul(g, f32x4.splat(oneMinusBeta2)), g),
     );
     m = v128.and(m, f32x4.ge(f32x4.abs(m), smallest));
@@ -67,19 +71,19 @@ export function adamw(
       f32x4.mul(p, f32x4.splat(decay)),
       f32x4.div(f32x4.mul(m, f32x4.splat(stepSize)), denominator),
     );
-    v128.store(AREA_1 + i, m);
-    v128.store(AREA_2 + i, v);
-    v128.store(AREA_0 + i, f32x4.sub(p, change));
+    v128.store(first + i, m);
+    v128.store(second + i, v);
+    v128.store(parameter + i, f32x4.sub(p, change));
   }
 }
 
-/** Sum of the squares of area 0 in float64, which neither overflows nor underflows for any float32. */
-export function sumOfSquares(length: i32): f64 {
+/** Sum of the squares at an address in float64, which neither overflows nor underflows for any float32. */
+export function sumOfSquares(array: usize, length: i32): f64 {
   const vectors: i32 = length & ~3;
   let a = f64x2.splat(0);
   let b = f64x2.splat(0);
   for (let i: i32 = 0; i < vectors; i += 4) {
-    const x = v128.load(AREA_0 + (<usize>i << 2));
+    const x = v128.load(array + (<usize>i << 2));
     const low = f64x2.promote_low_f32x4(x);
     const high = f64x2.promote_low_f32x4(v128.shuffle<i64>(x, x, 1, 1));
     a = f64x2.add(a, f64x2.mul(low, low));
@@ -88,17 +92,17 @@ export function sumOfSquares(length: i32): f64 {
   a = f64x2.add(a, b);
   let total = f64x2.extract_lane(a, 0) + f64x2.extract_lane(a, 1);
   for (let i: i32 = vectors; i < length; i++) {
-    const x = <f64>load<f32>(AREA_0 + (<usize>i << 2));
+    const x = <f64>load<f32>(array + (<usize>i << 2));
     total += x * x;
   }
   return total;
 }
 
-/** Area 0 += weight * area 1. */
-export function addScaled(length: i32, weight: f32): void {
+/** target += weight * source, both addresses. */
+export function addScaled(target: usize, source: usize, length: i32, weight: f32): void {
   const end: usize = (<usize>length * 4 + 15) & ~15;
   for (let i: usize = 0; i < end; i += 16) {
-    const product = f32x4.mul(v128.load(AREA_1 + i), f32x4.splat(weight));
-    v128.store(AREA_0 + i, f32x4.add(v128.load(AREA_0 + i), product));
+    const product = f32x4.mul(v128.load(source + i), f32x4.splat(weight));
+    v128.store(target + i, f32x4.add(v128.load(target + i), product));
   }
 }

@@ -1,23 +1,32 @@
 /**
- * Applies the WebAssembly kernels (`kernel.as.ts`) to ordinary arrays of any length, chunk by chunk through a small
- * scratch memory. Everything is synchronous, so one instance serves all callers of the thread.
+ * Applies the WebAssembly kernels (`kernel.as.ts`) to arrays of any length. Arrays in a kernel's memory (`allocate`) are
+ * worked on where they are; ordinary ones are copied chunk by chunk through a small scratch memory. Everything is
+ * synchronous, so one instance serves all callers of the thread.
  */
 import { readFileSync } from 'node:fs';
 
+interface WasmMemory {
+  readonly buffer: ArrayBuffer;
+}
+
 // Node's typings leave WebAssembly to lib.dom, which would bring all browser globals with it.
 declare const WebAssembly: {
+  Memory: new (limits: { initial: number }) => WasmMemory;
   Module: new (bytes: Uint8Array) => object;
-  Instance: new (module: object) => { readonly exports: unknown };
+  Instance: new (module: object, imports: object) => { readonly exports: unknown };
 };
 
 interface KernelExports {
-  readonly memory: { readonly buffer: ArrayBuffer };
   readonly CHUNK: { readonly value: number };
   readonly AREA_0: { readonly value: number };
   readonly AREA_1: { readonly value: number };
   readonly AREA_2: { readonly value: number };
   readonly AREA_3: { readonly value: number };
   adamw(
+    parameter: number,
+    first: number,
+    second: number,
+    gradient: number,
     length: number,
     scale: number,
     beta1: number,
@@ -29,24 +38,114 @@ interface KernelExports {
     epsilon: number,
     decay: number,
   ): void;
-  sumOfSquares(length: number): number;
-  addScaled(length: number, weight: number): void;
+  sumOfSquares(array: number, length: number): number;
+  addScaled(target: number, source: number, length: number, weight: number): void;
 }
 
-const bytes = readFileSync(new URL('./kernel.wasm', import.meta.url));
-const kernel = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports as KernelExports;
-const CHUNK = kernel.CHUNK.value;
-const area = (address: { readonly value: number }) =>
-  new Float32Array(kernel.memory.buffer, address.value, CHUNK);
-const AREA_0 = area(kernel.AREA_0);
-const AREA_1 = area(kernel.AREA_1);
-const AREA_2 = area(kernel.AREA_2);
-const AREA_3 = area(kernel.AREA_3);
+const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)));
+const PAGE = 65_536;
+/** 32-bit addresses. */
+const MAX_PAGES = 65_536;
+/** Arrays begin at multiples of a cache line, so that a kernel that rounds up stays between them. */
+const LINE = 64;
+const bytesOf = (length: number) => Math.ceil((4 * length) / LINE) * LINE;
 
-/** Calls `visit` with the bounds of each chunk of an array of `length` elements. */
-function eachChunk(length: number, visit: (start: number, end: number) => void): void {
-  for (let start = 0; start < length; start += CHUNK) visit(start, Math.min(start + CHUNK, length));
+const endOf = ({ byteOffset, byteLength }: Float32Array) => byteOffset + byteLength;
+
+/** The kernels with a memory of their own, which never grows (growing would detach the arrays). */
+class Kernel {
+  readonly exports: KernelExports;
+  readonly buffer: ArrayBuffer;
+  readonly areas: readonly Float32Array[];
+  readonly #areaAddresses: readonly number[];
+  #free: number;
+
+  /** Error where the system does not grant the memory. */
+  constructor(pages: number) {
+    const memory = new WebAssembly.Memory({ initial: pages });
+    this.exports = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelExports;
+    this.buffer = memory.buffer;
+    const { AREA_0, AREA_1, AREA_2, AREA_3, CHUNK } = this.exports;
+    this.#areaAddresses = [AREA_0, AREA_1, AREA_2, AREA_3].map(({ value }) => value);
+    this.areas = this.#areaAddresses.map((address) => new Float32Array(this.buffer, address, CHUNK.value));
+    this.#free = Math.ceil(Math.max(...this.areas.map(endOf)) / LINE) * LINE;
+  }
+
+  /** Arrays of zeros; `undefined` where they do not fit. */
+  allocate(lengths: readonly number[]): Float32Array<ArrayBuffer>[] | undefined {
+    const total = lengths.reduce((sum, length) => sum + bytesOf(length), 0);
+    if (this.#free + total > this.buffer.byteLength) return undefined;
+    return lengths.map((length) => {
+      const array = new Float32Array(this.buffer, this.#free, length);
+      this.#free += bytesOf(length);
+      return array;
+    });
+  }
+
+  /**
+   * Calls `visit` for each chunk of arrays of equal length, with the addresses where it lies. Ordinary arrays are copied
+   * there before; the first `written` of them are copied back.
+   */
+  eachChunk(
+    arrays: readonly Float32Array[],
+    written: number,
+    visit: (addresses: readonly number[], length: number) => void,
+  ): void {
+    const size = arrays[0]?.length ?? 0;
+    const chunk = this.exports.CHUNK.value;
+    for (let start = 0; start < size; start += chunk) {
+      const end = Math.min(start + chunk, size);
+      const length = end - start;
+      // A part of an array may be followed by what is still needed, and kernels round up to whole vectors.
+      const inPlace = arrays.map(({ buffer }) => buffer === this.buffer && length % 4 === 0);
+      const addresses = arrays.map(({ byteOffset }, i) =>
+        inPlace[i] ? byteOffset + 4 * start : (this.#areaAddresses[i] as number),
+      );
+      for (const [i, array] of arrays.entries())
+        if (!inPlace[i]) this.areas[i]?.set(array.subarray(start, end));
+      visit(addresses, length);
+      for (const [i, array] of arrays.slice(0, written).entries())
+        if (!inPlace[i]) array.set((this.areas[i] as Float32Array).subarray(0, length), start);
+    }
+  }
 }
+
+/** 16 pages hold what the module declares. */
+const scratch = new Kernel(16);
+const kernels = new WeakMap<ArrayBufferLike, Kernel>();
+
+/** The kernel in whose memory one of the arrays lives. */
+const kernelOf = (arrays: readonly Float32Array[]): Kernel =>
+  arrays.map(({ buffer }) => kernels.get(buffer)).find((kernel) => kernel !== undefined) ?? scratch;
+
+/**
+ * Arrays of zeros in the memory of a kernel, which need not be copied to be worked on; with `room` for as many elements
+ * more per element (`allocateBeside`; memory that is not touched costs nothing). Ordinary arrays where they are too
+ * large for one WebAssembly memory (4 GiB) or the system does not grant it.
+ */
+export function allocate(lengths: readonly number[], room = 0): Float32Array<ArrayBuffer>[] {
+  const total = lengths.reduce((sum, length) => sum + bytesOf(length), 0);
+  const pages = Math.ceil((scratch.buffer.byteLength + total * (1 + room)) / PAGE);
+  if (pages <= MAX_PAGES) {
+    try {
+      const kernel = new Kernel(pages);
+      const arrays = kernel.allocate(lengths);
+      if (arrays !== undefined) {
+        kernels.set(kernel.buffer, kernel);
+        return arrays;
+      }
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+    }
+  }
+  return lengths.map((length) => new Float32Array(length));
+}
+
+/** Arrays of zeros in the memory of `neighbour`; `undefined` where it is an ordinary array or there is no room. */
+export const allocateBeside = (
+  neighbour: Float32Array,
+  lengths: readonly number[],
+): Float32Array<ArrayBuffer>[] | undefined => kernels.get(neighbour.buffer)?.allocate(lengths);
 
 /** The constants of one AdamW update; `kernel.as.ts` has the formulae. */
 export interface AdamWConstants {
@@ -67,13 +166,14 @@ export function adamw(
   gradient: Float32Array,
   { scale, beta1, beta2, stepSize, inverseCorrection, epsilon, decay }: AdamWConstants,
 ): void {
-  eachChunk(parameter.length, (start, end) => {
-    AREA_0.set(parameter.subarray(start, end));
-    AREA_1.set(first.subarray(start, end));
-    AREA_2.set(second.subarray(start, end));
-    AREA_3.set(gradient.subarray(start, end));
-    const length = end - start;
-    kernel.adamw(
+  const arrays = [parameter, first, second, gradient];
+  const kernel = kernelOf(arrays);
+  kernel.eachChunk(arrays, 3, ([p, m, v, g], length) =>
+    kernel.exports.adamw(
+      p as number,
+      m as number,
+      v as number,
+      g as number,
       length,
       scale,
       beta1,
@@ -84,29 +184,24 @@ export function adamw(
       inverseCorrection,
       epsilon,
       decay,
-    );
-    parameter.set(AREA_0.subarray(0, length), start);
-    first.set(AREA_1.subarray(0, length), start);
-    second.set(AREA_2.subarray(0, length), start);
-  });
+    ),
+  );
 }
 
 /** Sum of squares in float64; not finite exactly when an element is not. */
 export function sumOfSquares(array: Float32Array): number {
+  const kernel = kernelOf([array]);
   let total = 0;
-  eachChunk(array.length, (start, end) => {
-    AREA_0.set(array.subarray(start, end));
-    total += kernel.sumOfSquares(end - start);
+  kernel.eachChunk([array], 0, ([address], length) => {
+    total += kernel.exports.sumOfSquares(address as number, length);
   });
   return total;
 }
 
 /** target += weight * source, for arrays of equal length. */
 export function addScaled(target: Float32Array, source: Float32Array, weight: number): void {
-  eachChunk(target.length, (start, end) => {
-    AREA_0.set(target.subarray(start, end));
-    AREA_1.set(source.subarray(start, end));
-    kernel.addScaled(end - start, weight);
-    target.set(AREA_0.subarray(0, end - start), start);
-  });
+  const kernel = kernelOf([target, source]);
+  kernel.eachChunk([target, source], 1, ([to, from], length) =>
+    kernel.exports.addScaled(to as number, from as number, length, weight),
+  );
 }

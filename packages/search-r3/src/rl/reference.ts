@@ -32,7 +32,7 @@ export class LogProbabilities {
     for (const chunk of chunkByLength(sequences, maxTokens)) {
       const members = chunk.filter((member) => (sequences[member] as TrainingSequence).labels.length > 0);
       if (members.length === 0) continue;
-      const layout = layOut(sequences, [members], () => 'ids_0');
+      const layout = layOut(sequences, [members], () => 'ids');
       const rows: number[] = [];
       const targets: number[] = [];
       for (const member of members) {

@@ -75,6 +75,8 @@ export function contrastiveFeeds(
 export interface Layout {
   feeds: Record<string, HostTensor>;
   start: Map<number, number>;
+  /** The flat position where each group begins. */
+  groupStart: number[];
   /** Padded tokens over all groups. */
   tokens: number;
 }
@@ -87,8 +89,10 @@ export function layOut(
 ): Layout {
   const feeds: Record<string, HostTensor> = {};
   const start = new Map<number, number>();
+  const groupStart: number[] = [];
   let rows = 0;
   for (const [group, members] of groups.entries()) {
+    groupStart.push(rows);
     const batch = padRight(
       members.map((member) => (sequences[member] as TrainingSequence).ids),
       0,
@@ -97,7 +101,37 @@ export function layOut(
     for (const [row, member] of members.entries()) start.set(member, rows + row * batch.length);
     rows += batch.batch * batch.length;
   }
-  return { feeds, start, tokens: rows };
+  return { feeds, start, groupStart, tokens: rows };
+}
+
+/** Which hidden states a program has to finish, and the row each of them gets. */
+export interface Wanted {
+  /** Per group, positions among its batch * length: `wanted_0`, `wanted_1`, ... */
+  feeds: Record<string, HostTensor>;
+  /** From flat positions of the layout to rows of the wanted hidden states. */
+  row: ReadonlyMap<number, number>;
+}
+
+/** The flat `positions` of a layout, each once; a group without any gets its first, since no program runs on none. */
+export function wantedRows(
+  { groupStart, tokens }: Layout,
+  positions: Iterable<number>,
+  name: (group: number) => string,
+): Wanted {
+  const sorted = [...new Set(positions)].sort((a, b) => a - b);
+  const feeds: Record<string, HostTensor> = {};
+  const row = new Map<number, number>();
+  let next = 0;
+  for (const [group, start] of groupStart.entries()) {
+    const own = sorted.filter((at) => at >= start && at < (groupStart[group + 1] ?? tokens));
+    if (own.length === 0) own.push(start);
+    for (const at of own) row.set(at, next++);
+    feeds[name(group)] = i64(
+      own.map((at) => at - start),
+      [own.length],
+    );
+  }
+  return { feeds, row };
 }
 
 const lengthOf = (sequences: readonly TrainingSequence[], i: number) =>

@@ -4,7 +4,7 @@
  * with it (Gao et al. 2021, arXiv 2101.06983): the same numbers, in bounded memory.
  */
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
-import { GradientAccumulator } from 'onnx-grad/optim';
+import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { embeddingProgram, ropeTables, trainedFeeds } from '../model/index.js';
 import {
@@ -15,6 +15,7 @@ import {
   layOut,
   splitByLength,
   type TrainingSequence,
+  wantedRows,
 } from './batch.js';
 import {
   BASE_PREFIX,
@@ -23,6 +24,7 @@ import {
   idsName,
   type ObjectiveOptions,
   trainingProgram,
+  wantedName,
 } from './program.js';
 
 export type Parameters = Readonly<Record<string, HostTensor>>;
@@ -63,8 +65,8 @@ export class GradientEngine {
   /** Those that get a gradient. */
   readonly #trained: Parameters;
   readonly #sessions = new Map<string, Promise<Session>>();
-  /** Where every run writes its gradients, allocated by the first one. */
-  #gradients: Record<string, HostTensor> = {};
+  /** Where every run writes its gradients. */
+  readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
 
   /** `base` holds the parameters of `options.baseKl.base` by their plain names. */
@@ -73,6 +75,11 @@ export class GradientEngine {
     this.#options = options;
     this.#parameters = parameters;
     this.#trained = trainedFeeds(parameters, config, options.trainedToken);
+    const trained = Object.entries(this.#trained);
+    const arrays = allocateGradients(trained.map(([, { data }]) => data.length));
+    this.#gradients = new Map(
+      trained.map(([name, { shape }], i) => [name, f32(arrays[i] as Float32Array, shape)]),
+    );
     this.#base = Object.fromEntries(
       Object.entries(base).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
     );
@@ -199,16 +206,13 @@ export class GradientEngine {
 
   /** Runs a training program; its gradients overwrite those of the run before. */
   async #run(session: Session, feeds: Record<string, HostTensor>): Promise<Record<string, HostTensor>> {
-    const results = await session.runInPlace(feeds, this.#gradients);
-    const names = Object.keys(this.#trained).map(gradientName);
-    this.#gradients = Object.fromEntries(names.map((name) => [name, results[name] as HostTensor]));
-    return results;
+    const outputs = [...this.#gradients].map(([name, tensor]) => [gradientName(name), tensor] as const);
+    return session.runInPlace(feeds, Object.fromEntries(outputs));
   }
 
   /** The gradients of the last run. */
   #byParameter(): Map<string, Float32Array> {
-    const names = Object.keys(this.#trained);
-    return new Map(names.map((name) => [name, floats(this.#gradients[gradientName(name)])]));
+    return new Map([...this.#gradients].map(([name, tensor]) => [name, floats(tensor)]));
   }
 
   #zeros(rows: number): HostTensor {
@@ -258,27 +262,28 @@ class Piece {
     const layout = layOut(sequences, groups, idsName);
     const members = groups.flat();
     const at = (member: number, position: number) => (layout.start.get(member) as number) + position;
-    const embedRows: number[] = [];
+    const embedded: number[] = [];
     const targets: number[] = [];
-    const rows: number[] = [];
+    const labelled: number[] = [];
     for (const member of members) {
       const sequence = sequences[member] as TrainingSequence;
       if (sequence.embed !== undefined) {
-        this.#embedding.set(member, embedRows.length);
-        embedRows.push(at(member, sequence.embed));
+        this.#embedding.set(member, embedded.length);
+        embedded.push(at(member, sequence.embed));
       }
       for (const [i, label] of sequence.labels.entries()) {
         this.#labels.push({ sequence: member, label: i, row: label });
-        rows.push(at(member, label.position));
+        labelled.push(at(member, label.position));
         targets.push(sequence.ids[label.position + 1] as number);
       }
     }
     this.#policy = options.tokens.kind === 'policyGradient';
-    if (embedRows.length === 0) embedRows.push(0);
-    if (rows.length === 0) {
-      rows.push(0);
-      targets.push(0);
-    }
+    const wanted = wantedRows(layout, [...labelled, ...embedded], wantedName);
+    const rowsOf = (positions: readonly number[]) =>
+      positions.length === 0 ? [0] : positions.map((position) => wanted.row.get(position) as number);
+    const rows = rowsOf(labelled);
+    const embedRows = rowsOf(embedded);
+    if (targets.length === 0) targets.push(0);
     this.embeds = embedRows.length;
     const perLabel = (value: (label: Label) => number) => {
       const data = new Float32Array(rows.length);
@@ -287,6 +292,7 @@ class Piece {
     };
     this.feeds = {
       ...layout.feeds,
+      ...wanted.feeds,
       ...ropeTables(config, longest(sequences, members)),
       embed_rows: i64(embedRows, [embedRows.length]),
       label_rows: i64(rows, [rows.length]),

@@ -62,8 +62,10 @@ export interface TrainingProgramOptions extends ObjectiveOptions {
 export const BASE_PREFIX = 'base.';
 export const gradientName = (parameter: string) => `gradient:${parameter}`;
 export const idsName = (group: number) => `ids_${group}`;
+/** Positions of a group, among its batch * length, whose hidden states are needed. */
+export const wantedName = (group: number) => `wanted_${group}`;
 
-/** Hidden states of all groups, [rows, hidden]: rows of a group after those of the groups before it. */
+/** Wanted hidden states of all groups, [wanted, hidden]: those of a group after those of the groups before it. */
 function hiddenStates(
   graph: Graph,
   config: ModelConfig,
@@ -82,13 +84,14 @@ function hiddenStates(
       attend: attendSequences(config, { ids }, rope),
       checkpoint,
       token,
+      wanted: graph.input(wantedName(group), 'int64', [wantedName(group)]),
     });
   });
-  return parts.length === 1 ? (parts[0] as Value) : concat(parts, 0, 'rows');
+  return parts.length === 1 ? (parts[0] as Value) : concat(parts, 0, 'wanted');
 }
 
 /**
- * Loss and gradients, to be run in place: the gradients are as large as the model, and a copy of each would be made.
+ * Loss and gradients of the rows of `label_rows` and `embed_rows`, which count the wanted hidden states. To be run in place: the gradients are as large as the model, and a copy of each would be made.
  * Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every trained parameter.
  */
 export function trainingProgram(config: ModelConfig, options: TrainingProgramOptions): Program {
@@ -122,12 +125,9 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
       parameters: frozen,
       ids,
       attend: attendSequences(base, { ids }, rope),
+      wanted: graph.input('base_rows', 'int64', ['kl_rows']),
     });
-    const baseScores = logits(
-      base,
-      frozen,
-      gatherRows(states, graph.input('base_rows', 'int64', ['kl_rows'])),
-    );
+    const baseScores = logits(base, frozen, states);
     const policyScores = gatherRows(scores, graph.input('kl_labels', 'int64', ['kl_rows']));
     loss = add(loss, klTerm(policyScores, baseScores, vocabulary));
   }
@@ -159,14 +159,16 @@ export function contrastiveProgram(width: number, options: ContrastiveTermOption
   return emit(graph);
 }
 
-/** Log-probabilities of labelled tokens at a temperature: `log_probabilities` [labels]. */
+/** Log-probabilities of labelled tokens of `ids` [batch, length] at a temperature: `log_probabilities` [labels]. */
 export function logProbabilityProgram(config: ModelConfig): Program {
   const graph = new Graph();
   const parameters = parameterInputs(graph, config);
   const rope = ropeInputs(graph, config);
-  const hidden = hiddenStates(graph, config, parameters, rope, 1, false);
+  const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const labels = labelInputs(graph);
-  const scores = logits(config, parameters, gatherRows(hidden, labels.rows));
+  const attend = attendSequences(config, { ids }, rope);
+  const hidden = decoder({ config, parameters, ids, attend, wanted: labels.rows });
+  const scores = logits(config, parameters, hidden);
   policyGradientTerm(scores, labels, { clipLow: 0, clipHigh: 0, beta: 0 });
   return emit(graph);
 }
