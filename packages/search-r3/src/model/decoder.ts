@@ -74,8 +74,8 @@ export function decoder({
   const project = (x: Value, name: string) =>
     linear(x, parameter(`${name}.weight`), parameters.get(`${name}.bias`));
 
-  // What a norm or a gate gives is cheap to compute again: it is not kept for the weight gradients of the projections
-  // that read it. (The projections themselves are not repeated: nothing in the backward pass needs their results.)
+  // What a norm, a gate or attention gives is cheap to compute again: it is not kept for the backward pass. (The
+  // projections themselves are not repeated: nothing in the backward pass needs their results.)
   const recomputed = <T>(inputs: Value[], build: () => T): T =>
     checkpoint ? build() : ids.graph.checkpoint(inputs, build);
 
@@ -93,11 +93,13 @@ export function decoder({
       const normed = norm(x, 'input_layernorm');
       return ['q', 'k', 'v'].map((name) => project(normed, `${at}.self_attn.${name}_proj`));
     }) as [Value, Value, Value];
-    const attended = attend(
-      layer,
-      heads(q, 'q', config.heads),
-      heads(k, 'k', config.kvHeads),
-      heads(v, 'v', config.kvHeads),
+    const attended = recomputed([q, k, v], () =>
+      attend(
+        layer,
+        heads(q, 'q', config.heads),
+        heads(k, 'k', config.kvHeads),
+        heads(v, 'v', config.kvHeads),
+      ),
     );
     const kept = (y: Value) =>
       wanted !== undefined && layer === config.layers - 1 ? gatherRows(y, wanted) : y;
