@@ -1,25 +1,42 @@
-/** Recorded trajectories of stage 2, and refresh policies replayed against them with full re-encoding as the oracle. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+/**
+ * Recorded trajectories of stage 2, and refresh policies replayed against them with full re-encoding as the oracle. A
+ * recording holds per step all document vectors, the rollouts' vectors and what they are to find; on some steps also
+ * the policy and its rollouts, from which gradients are computed anew. It is read step by step: one may be larger than
+ * memory.
+ */
+import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directPrompt } from 'search-r3/checkpoint';
 import { SequenceEncoder } from 'search-r3/embed';
 import { ExactEnvironment } from 'search-r3/environment';
+import { Generator } from 'search-r3/generate';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
-import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
+import { advantages, RlTrainer, rlOptionsSchema, rolloutBatch, sampleGroups } from 'search-r3/rl';
 import { readStateFile, writeStateFile } from 'search-r3/run';
-import { trainLoop } from 'search-r3/sft';
+import { EpochSampler, trainLoop } from 'search-r3/sft';
 
+/** Written last: a folder with it is whole. */
 const CORPUS = 'corpus.json';
-const stepFile = (step) => `step-${String(step).padStart(4, '0')}.state`;
+const numbered = (name, step) => `${name}-${String(step).padStart(4, '0')}.state`;
+const STEP = 'step';
+const POLICY = 'policy';
+
+export const isRecorded = (folder) =>
+  access(join(folder, CORPUS)).then(
+    () => true,
+    () => false,
+  );
 
 /**
- * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from: all document
- * vectors, the rollouts' vectors and what they are to find.
+ * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from, and on every
+ * `policyEvery`-th step (0: none) the policy and its rollouts. `loop`: as of `trainLoop`; with a run folder an
+ * interrupted recording goes on at its last checkpoint.
  */
-export async function record(folder, { collection, data }, policy, options, onStep = () => {}) {
+export async function record(folder, { collection, data }, policy, options, { policyEvery = 0, ...loop } = {}) {
   await mkdir(folder, { recursive: true });
   const own = frozenCopy(policy);
   const rl = rlOptionsSchema.parse(options);
+  const { hiddenSize } = own.config;
   const encoder = await SequenceEncoder.create(own.config, parameterFeeds(own));
   const limit = { maxTokens: rl.maxLength };
   const ids = collection.corpus.map(({ id }) => id);
@@ -27,19 +44,12 @@ export async function record(folder, { collection, data }, policy, options, onSt
   const prompts = new Map(
     ids.map((id) => [id, directPrompt(own.tokenizer, own.prompts, data.document(id), 'document', limit).ids]),
   );
-  await writeFile(
-    join(folder, CORPUS),
-    JSON.stringify({
-      dimension: own.config.hiddenSize,
-      groupSize: rl.groupSize,
-      documents: ids.map((id) => ({ id, text: data.document(id), tokens: prompts.get(id).length })),
-    }),
-  );
   const exact = await ExactEnvironment.create(
     ids,
     (asked) => encoder.encode(asked.map((id) => prompts.get(id))),
-    { dimension: own.config.hiddenSize },
+    { dimension: hiddenSize },
   );
+  const snapshots = policyEvery > 0 ? await Snapshots.create(folder, own, data, rl) : undefined;
   // What the trainer asks for, written down on the way.
   const recorder = new Proxy(exact, {
     get(target, name) {
@@ -49,12 +59,14 @@ export async function record(folder, { collection, data }, policy, options, onSt
       }
       return async (version, batch) => {
         const report = await target.refresh(version, batch);
-        await writeStateFile(join(folder, stepFile(version)), {
+        await writeStateFile(join(folder, numbered(STEP, version)), {
           metadata: {
             relevant: batch.relevant.map((grades) => [...grades].map(([id, grade]) => [rows.get(id), grade])),
+            groups: groupsOf(batch.relevant),
           },
           arrays: { documents: target.state().arrays.vectors, vectors: batch.vectors },
         });
+        if (snapshots !== undefined && version % policyEvery === 0) await snapshots.write(version, batch);
         return report;
       };
     },
@@ -66,65 +78,123 @@ export async function record(folder, { collection, data }, policy, options, onSt
     rl,
   );
   try {
-    await trainLoop(trainer, { onStep });
+    await trainLoop(trainer, loop);
   } finally {
     await trainer.dispose();
+    await snapshots?.dispose();
     await exact.dispose();
     await encoder.dispose();
   }
+  const documents = ids.map((id) => ({ id, text: data.document(id), tokens: prompts.get(id).length }));
+  const corpus = { dimension: hiddenSize, groupSize: rl.groupSize, steps: rl.steps, documents };
+  await writeFile(join(folder, CORPUS), JSON.stringify(corpus));
 }
 
-/** A recording: the corpus, and per step the true vectors, the rollouts and their true rewards. */
-export async function loadTrajectory(folder, steps = Number.POSITIVE_INFINITY) {
+/** Writes the policy as it is at a step, with the rollouts it samples there: the same as the trainer's, drawn again. */
+class Snapshots {
+  constructor(folder, policy, data, rl, generator) {
+    Object.assign(this, { folder, policy, data, rl, generator });
+    const { queriesPerStep: batchSize, seed } = rl;
+    this.sampler = new EpochSampler({ count: data.rl.length, batchSize, seed, label: 'rl' });
+  }
+
+  static async create(folder, policy, data, rl) {
+    if (rl.resampleRounds > 0) throw new RangeError('record: expected no resampling where policies are kept');
+    const generator = await Generator.create(policy.config, parameterFeeds(policy));
+    return new Snapshots(folder, policy, data, rl, generator);
+  }
+
+  async write(step, batch) {
+    const { policy, data, rl, generator, sampler } = this;
+    const queries = sampler.batch(step).map((i) => data.rl[i]);
+    const groups = await sampleGroups(policy, generator, queries, rl, rl.seed + 1_000_003 * step);
+    const { vectors } = rolloutBatch(groups.flat(), policy.config.hiddenSize);
+    if (vectors.length !== batch.vectors.length || vectors.some((x, i) => x !== batch.vectors[i])) {
+      throw new Error(`record: the rollouts of step ${step}, drawn again, are not those of the trainer`);
+    }
+    await writeStateFile(join(this.folder, numbered(POLICY, step)), {
+      metadata: groups.map((group) => ({
+        query: group[0].query.id,
+        completions: group.map(({ completion: { hidden: _, ...rest } }) => rest),
+      })),
+      arrays: Object.fromEntries([...policy.weights].map(([name, { data }]) => [name, data])),
+    });
+  }
+
+  async dispose() {
+    await this.generator.dispose();
+  }
+}
+
+/** Indices of the rollouts of each query: those that share their judgements. */
+function groupsOf(relevant) {
+  const groups = new Map();
+  for (const [i, grades] of relevant.entries()) {
+    if (!groups.has(grades)) groups.set(grades, []);
+    groups.get(grades).push(i);
+  }
+  return [...groups.values()];
+}
+
+/** A recording, to be read step by step; `dispose` when done. */
+export async function openTrajectory(folder) {
   const corpus = JSON.parse(await readFile(join(folder, CORPUS), 'utf8'));
   const ids = corpus.documents.map(({ id }) => id);
-  const files = (await readdir(folder)).filter((name) => name.endsWith('.state')).sort();
-  const recorded = [];
+  const named = (await readdir(folder)).filter((file) => file.startsWith(`${POLICY}-`));
   let current;
   const oracle = await ExactEnvironment.create(ids, async () => current, { dimension: corpus.dimension });
-  for (const file of files.slice(0, steps)) {
-    const { metadata, arrays } = await readStateFile(join(folder, file));
-    const batch = {
-      vectors: arrays.vectors,
-      relevant: metadata.relevant.map((grades) => new Map(grades.map(([row, grade]) => [ids[row], grade]))),
-    };
-    current = arrays.documents;
-    await oracle.refresh(recorded.length);
-    const rewards = (await oracle.reward(batch)).map(({ reward }) => reward);
-    recorded.push({ documents: arrays.documents, batch, rewards, groups: groupsOf(metadata.relevant) });
-  }
-  await oracle.dispose();
-  return { ...corpus, ids, steps: recorded };
-}
-
-/** Indices of consecutive rollouts of one query: those with the same judgements. */
-function groupsOf(relevant) {
-  const groups = [];
+  const truth = new Map();
   let last;
-  for (const [i, grades] of relevant.entries()) {
-    const key = JSON.stringify(grades);
-    if (key !== last) groups.push([]);
-    groups.at(-1).push(i);
-    last = key;
-  }
-  return groups;
+  return {
+    ...corpus,
+    ids,
+    /** Steps of which the policy is known, ascending. */
+    policySteps: named.map((file) => Number(file.slice(POLICY.length + 1, -'.state'.length))).sort((a, b) => a - b),
+    /** All true vectors of a step, its rollouts by group, and their true rewards. */
+    async step(step) {
+      if (last?.step === step) return last;
+      const { metadata, arrays } = await readStateFile(join(folder, numbered(STEP, step)));
+      const { relevant, groups } = metadata;
+      const batch = {
+        vectors: arrays.vectors,
+        relevant: relevant.map((grades) => new Map(grades.map(([row, grade]) => [ids[row], grade]))),
+      };
+      if (!truth.has(step)) {
+        current = arrays.documents;
+        await oracle.refresh(step);
+        truth.set(
+          step,
+          (await oracle.reward(batch)).map(({ reward }) => reward),
+        );
+      }
+      last = { step, documents: arrays.documents, batch, groups, rewards: truth.get(step) };
+      return last;
+    },
+    /** Weights by name and groups of completions. */
+    async policy(step) {
+      const { metadata, arrays } = await readStateFile(join(folder, numbered(POLICY, step)));
+      return { groups: metadata, weights: arrays };
+    },
+    dispose: () => oracle.dispose(),
+  };
 }
 
 /**
- * Follows a trajectory with `create(sources)`'s environment and compares its rewards with the true ones, from the second
- * step on (the first encodes everything). `auditEvery` as in training.
+ * Follows a trajectory with `create(ids, sources)`'s environment and compares its rewards with the true ones, from the
+ * second step on (the first encodes everything). `auditEvery` as in training. Beside the summary: `records` by step, and
+ * `rewards` by step for the steps whose policy is known.
  */
 export async function replay(trajectory, create, { auditEvery = 0 } = {}) {
-  const { ids, dimension, documents, steps } = trajectory;
+  const { ids, dimension, documents, steps, policySteps } = trajectory;
   const rows = new Map(ids.map((id, row) => [id, row]));
-  let current = 0;
+  let current;
   const environment = await create(ids, {
     dimension,
     encode: async (asked) => {
       const vectors = new Float32Array(asked.length * dimension);
       for (const [i, id] of asked.entries()) {
         const at = rows.get(id) * dimension;
-        vectors.set(steps[current].documents.subarray(at, at + dimension), i * dimension);
+        vectors.set(current.documents.subarray(at, at + dimension), i * dimension);
       }
       return vectors;
     },
@@ -132,13 +202,16 @@ export async function replay(trajectory, create, { auditEvery = 0 } = {}) {
     text: (id) => documents[rows.get(id)].text,
   });
   const records = [];
-  for (const [step, { batch, rewards, groups }] of steps.entries()) {
-    current = step;
+  const kept = {};
+  for (let step = 0; step < steps; step++) {
+    current = await trajectory.step(step);
+    const { batch, rewards, groups } = current;
     const report = await environment.refresh(step, batch);
     const found = (await environment.reward(batch)).map(({ reward }) => reward);
     const audited = auditEvery > 0 && step > 0 && step % auditEvery === 0;
     const audit = audited ? await environment.audit(step, batch) : undefined;
     if (step === 0) continue;
+    if (policySteps.includes(step)) kept[step] = found;
     const total = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
     records.push({
       step,
@@ -146,42 +219,42 @@ export async function replay(trajectory, create, { auditEvery = 0 } = {}) {
       expected: report.expectedError,
       encoded: total(report.encoded) + (audit?.encoded ?? 0),
       seconds: report.seconds,
-      parts: report.parts,
       ...fidelity(found, rewards, groups),
-      audit,
+      ...(audit && { audit: { interval: audit.interval, rewardError: audit.rewardError } }),
     });
   }
   await environment.dispose();
-  return { records, ...summarize(records, ids.length) };
+  return { ...summarize(records, ids.length), records, rewards: kept };
 }
 
-/** Spearman correlation within groups (constant groups left out and counted) and cosine of the advantages. */
+/** Rewards that differ less within a group teach nothing. */
+const CONSTANT = 1e-6;
+
+/** Spearman correlation within groups (those of constant true rewards left out and counted), cosine of advantages. */
 function fidelity(found, truth, groups) {
-  const correlations = [];
-  let constant = 0;
-  const [a, b] = [[], []];
-  for (const group of groups) {
-    const [x, y] = [group.map((i) => found[i]), group.map((i) => truth[i])];
-    a.push(...advantages(x));
-    b.push(...advantages(y));
-    if (Math.max(...y) - Math.min(...y) < 1e-6) constant++;
-    else correlations.push(pearson(ranks(x), ranks(y)));
-  }
-  const length = (v) => Math.sqrt(v.reduce((total, x) => total + x * x, 0));
-  const dot = a.reduce((total, x, i) => total + x * b[i], 0);
+  const of = (rewards) => groups.map((group) => group.map((i) => rewards[i]));
+  const [ours, theirs] = [of(found), of(truth)];
+  const varied = theirs.flatMap((rewards, i) =>
+    Math.max(...rewards) - Math.min(...rewards) < CONSTANT ? [] : [i],
+  );
+  const correlations = varied.map((i) => pearson(ranks(ours[i]), ranks(theirs[i])));
   return {
-    spearman: correlations.length > 0 ? mean(correlations) : 1,
-    constant,
-    cosine: length(a) * length(b) > 0 ? dot / (length(a) * length(b)) : 1,
+    spearman: correlations.length > 0 ? mean(correlations) : null,
+    constant: groups.length - varied.length,
+    groups: groups.length,
+    cosine: cosine(advantages(ours, 'group').flat(), advantages(theirs, 'group').flat()),
   };
 }
 
-function advantages(rewards) {
-  const center = mean(rewards);
-  const deviation = Math.sqrt(
-    rewards.reduce((total, x) => total + (x - center) ** 2, 0) / Math.max(1, rewards.length - 1),
-  );
-  return rewards.map((x) => (deviation > 1e-6 ? (x - center) / (deviation + 1e-4) : 0));
+/** Null where one of the two is zero. */
+export function cosine(a, b) {
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    ab += a[i] * b[i];
+    aa += a[i] * a[i];
+    bb += b[i] * b[i];
+  }
+  return aa * bb > 0 ? ab / Math.sqrt(aa * bb) : null;
 }
 
 /** Ranks of values, ties sharing the mean of theirs. */
@@ -192,26 +265,33 @@ function ranks(values) {
   );
 }
 
+/** 0 where one of the two is constant. */
 function pearson(a, b) {
-  const [ma, mb] = [mean(a), mean(b)];
-  const [da, db] = [a.map((x) => x - ma), b.map((x) => x - mb)];
-  const square = (v) => v.reduce((total, x) => total + x * x, 0);
-  const product = Math.sqrt(square(da) * square(db));
-  return product > 0 ? da.reduce((total, x, i) => total + x * db[i], 0) / product : 0;
+  const centred = (values) => {
+    const center = mean(values);
+    return values.map((x) => x - center);
+  };
+  return cosine(centred(a), centred(b)) ?? 0;
 }
 
-const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+export const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 function summarize(records, documents) {
-  const of = (name) => mean(records.map((record) => record[name]));
+  const of = (name) => {
+    const values = records.map((record) => record[name]).filter((value) => value !== null);
+    return values.length > 0 ? mean(values) : null;
+  };
+  const total = (name) => records.reduce((sum, record) => sum + record[name], 0);
   const audits = records.filter(({ audit }) => audit !== undefined);
   const widths = audits.map(({ audit }) => audit.interval[1] - audit.interval[0]).sort((x, y) => x - y);
   return {
     error: of('error'),
     worst: Math.max(...records.map(({ error }) => error)),
     expected: of('expected'),
-    encoded: of('encoded') / documents,
+    encoded: of('encoded'),
+    share: of('encoded') / documents,
     spearman: of('spearman'),
+    constantGroups: `${total('constant')} of ${total('groups')}`,
     cosine: of('cosine'),
     seconds: of('seconds'),
     ...(audits.length > 0 && {
@@ -221,6 +301,7 @@ function summarize(records, documents) {
       ),
       width: widths[Math.floor(widths.length / 2)],
       audited: mean(audits.map(({ audit }) => audit.rewardError)),
+      auditedTruth: mean(audits.map(({ error }) => error)),
     }),
   };
 }

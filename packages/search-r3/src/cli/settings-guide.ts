@@ -293,8 +293,8 @@ const pretrain = {
     'For small collections, where capitals only split words.',
   ),
   start: advice(
-    'What training starts from: weights at `random`, or such that embeddings match words before any training. Default `random`.',
-    '`lexical` for small collections.',
+    'What training starts from: weights at `random`, or such that embeddings match words (`lexical`), or words and those that go with them (`latent`), before any training. Default `random`.',
+    '`latent` for small collections.',
   ),
   'model.hiddenSize': advice(
     'Width of the model and length of its vectors; a multiple of eight times `heads`.',

@@ -43,10 +43,10 @@ const collectionText = {
   /** Lower-case all text. Default false. */
   lowercase: z.boolean().optional(),
   /**
-   * What training starts from: weights at random, or such that embeddings match words before any training (`lexical`;
-   * see `startLexically`). Default `random`.
+   * What training starts from: weights at random, or such that embeddings match words (`lexical`; see `startLexically`),
+   * or words and those that go with them (`latent`; see `latentDirections`), before any training. Default `random`.
    */
-  start: z.enum(['random', 'lexical']).optional(),
+  start: z.enum(['random', 'lexical', 'latent']).optional(),
 };
 
 const shape = {

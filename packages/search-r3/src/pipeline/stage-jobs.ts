@@ -11,10 +11,11 @@ import { makePolicy, type Policy } from '../model/index.js';
 import {
   atlasSequences,
   atlasTokenizer,
-  collectionLogIdf,
   collectionPairs,
   collectionSequences,
   collectionTokenizer,
+  collectionWords,
+  latentDirections,
   type PairSource,
   PretrainTrainer,
   type SequenceSource,
@@ -70,9 +71,15 @@ export async function pretrainStage(
     const config = scratchConfig(tokenizer, pretrain.model);
     const model: Checkpoint = { config, weights: initialiseWeights(config, seed), tokenizer };
     // A resumed run has weights already.
-    if (pretrain.start === 'lexical' && resumed === undefined) {
+    if (startsWithWords(pretrain) && resumed === undefined) {
       const embedId = tokenizer.addToken(prompts.embedToken);
-      startLexically(model, collectionLogIdf(text.corpus, tokenizer, prompts), embedId);
+      const { logIdf, documents } = collectionWords(text.corpus, tokenizer, prompts);
+      const latent = pretrain.start === 'latent';
+      if (latent) options.onNote?.('Finding which words go together.');
+      const directions = latent
+        ? latentDirections(documents, logIdf, config.hiddenSize - 1, seed)
+        : undefined;
+      startLexically(model, logIdf, embedId, directions);
     }
     const trainer = new PretrainTrainer(model, source, { ...pretrain, seed }, pairs);
     try {
@@ -88,6 +95,8 @@ export async function pretrainStage(
     options,
   );
 }
+
+const startsWithWords = ({ start = 'random' }: PretrainSettings['pretrain']) => start !== 'random';
 
 /** The tokenizer and what the model reads. Deterministic: a resumed run has the tokenizer already. */
 function textSource(
@@ -107,7 +116,7 @@ function textSource(
   }
   const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize, { lowercase });
   const source = collectionSequences(corpus, tokenizer, prompts, { batchSize, maxLength, chatShare, seed });
-  if (contrastive.batchSize === 0 && pretrain.start !== 'lexical') return { tokenizer, source };
+  if (contrastive.batchSize === 0 && !startsWithWords(pretrain)) return { tokenizer, source };
   tokenizer.addToken(prompts.embedToken);
   if (contrastive.batchSize === 0) return { tokenizer, source };
   return { tokenizer, source, pairs: collectionPairs(corpus, tokenizer, prompts, { ...contrastive, seed }) };

@@ -1,5 +1,6 @@
 export * from './atlas.js';
 export * from './collection.js';
+export * from './latent.js';
 export * from './lexical-start.js';
 export * from './options.js';
 export * from './pairs.js';

@@ -4,7 +4,8 @@
  * width (Johnson and Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little has no time to
  * find that out; what training adds is meaning.
  *
- * Rows of the embedding are random anyway. One of their channels is given to ln idf. In the last layer every head asks
+ * Where words have directions by what they occur with (`latent.ts`) instead of random ones, the cosines are those of
+ * latent semantic analysis. One of their channels is given to ln idf. In the last layer every head asks
  * for that channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds
  * nothing at first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
@@ -39,12 +40,20 @@ export function logIdf(
   );
 }
 
-/** ln idf over the documents of a collection; the words of the prompts count as everywhere. */
-export function collectionLogIdf(
+/** What a lexical start takes from a collection. */
+export interface CollectionWords {
+  /** ln idf by token id; the words of the prompts count as everywhere. */
+  logIdf: Float64Array;
+  /** Token ids by document. */
+  documents: number[][];
+}
+
+/** Counts the words of a collection. */
+export function collectionWords(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
   prompts: Prompts,
-): Float64Array {
+): CollectionWords {
   const { query, document, reasoning } = prompts;
   const around = [query, document, { ...reasoning, assistant: '' }].flatMap(({ system, assistant }) =>
     tokenizer.encode(
@@ -58,18 +67,20 @@ export function collectionLogIdf(
   const documents = corpus.map((entry) =>
     tokenizer.encode(tokenizer.escapeSpecialTokens(documentText(entry))),
   );
-  return logIdf(documents, around, tokenizer.vocabSize);
+  return { logIdf: logIdf(documents, around, tokenizer.vocabSize), documents };
 }
 
 /**
  * Changes freshly initialised weights, in place. Needs biases of queries, as Qwen2 has them.
  * @param idf ln idf by token id.
  * @param embedId the token that embeds: its own row is zero, so that it adds nothing to what it attends to.
+ * @param directions a direction of length 1 per token, [vocabulary, hidden - 1], in place of the random ones.
  */
 export function startLexically(
   { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
   idf: Float64Array,
   embedId: number,
+  directions?: Float64Array,
 ): void {
   const { hiddenSize, headDim, heads, initializerRange } = config;
   const tensor = (name: string): WeightTensor => {
@@ -79,6 +90,15 @@ export function startLexically(
   };
   const rows = tensor('model.embed_tokens.weight').data;
   for (let i = 0; i < rows.length; i++) rows[i] = WIDTH * (rows[i] as number);
+  if (directions !== undefined) {
+    // As long as the random ones.
+    const length = WIDTH * initializerRange * Math.sqrt(hiddenSize - 1);
+    const width = hiddenSize - 1;
+    for (const id of idf.keys()) {
+      const own = directions.subarray(id * width, (id + 1) * width);
+      for (const [i, x] of own.entries()) rows[id * hiddenSize + 1 + i] = length * x;
+    }
+  }
   for (const [id, value] of idf.entries()) {
     rows[id * hiddenSize + CHANNEL] = WIDTH * initializerRange * SCALE * value;
   }

@@ -7,9 +7,13 @@ import {
   InputError,
   InterruptedError,
   type ProgressEvent,
+  pretrain,
   type TrainConfig,
   train,
 } from 'search-r3';
+import { loadCheckpoint } from 'search-r3/checkpoint';
+import { loadCorpus } from 'search-r3/dataset';
+import { collectionWords, latentDirections } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cliJson, weightsOf, writeCollection } from '../cli/tiny.js';
 
@@ -109,3 +113,33 @@ test('aborted before it starts, nothing is trained, and the reason is the cause'
   expect((error as InterruptedError).cause).toBe(reason);
   expect(await readdir(out)).not.toContain('pretrain');
 });
+
+test.each(['random', 'lexical', 'latent'] as const)(
+  'pretrain.start: %s, as rows of tokens tell',
+  async (start) => {
+    const { pretrain: own, data } = config;
+    const shape = { ...own?.model, tied: false };
+    const optimization = { warmupSteps: 0, learningRate: 1e-9 };
+    const pretraining = { ...own, steps: 1, start, model: shape, optimization };
+    const { model } = await pretrain({ data, out: join(cwd, `start-${start}`), pretrain: pretraining });
+    const { weights, config: found, tokenizer, prompts } = await loadCheckpoint(model);
+    const words = collectionWords(await loadCorpus(join(cwd, 'data/corpus.jsonl')), tokenizer, prompts!);
+    const width = found.hiddenSize - 1;
+    const directions = latentDirections(words.documents, words.logIdf, width, 0);
+    const rows = weights.get('model.embed_tokens.weight')!.data;
+    // Cosines of rows without their first channel with the directions, over tokens of the corpus.
+    const cosines = [...new Set(words.documents.flat())].map((id) => {
+      const row = rows.subarray(id * found.hiddenSize + 1, (id + 1) * found.hiddenSize);
+      const dot = row.reduce((sum, x, i) => sum + x * directions[id * width + i]!, 0);
+      return dot / Math.hypot(...row);
+    });
+    const mean = cosines.reduce((a, b) => a + b, 0) / cosines.length;
+    if (start === 'latent') expect(mean).toBeGreaterThan(0.999);
+    else expect(Math.abs(mean)).toBeLessThan(0.1);
+    // The first channel is ln idf but for a factor.
+    const firsts = words.documents.flat().map((id) => rows[id * found.hiddenSize]! / words.logIdf[id]!);
+    const spread = Math.max(...firsts) - Math.min(...firsts);
+    if (start === 'random') expect(spread).toBeGreaterThan(0.01);
+    else expect(spread).toBeLessThan(1e-4);
+  },
+);

@@ -5,8 +5,8 @@ import { SequenceEncoder } from 'search-r3/embed';
 import { parameterFeeds } from 'search-r3/model';
 import {
   COLLECTION_PROMPTS,
-  collectionLogIdf,
   collectionTokenizer,
+  collectionWords,
   logIdf,
   modelShapeSchema,
   PretrainTrainer,
@@ -54,7 +54,8 @@ const SHAPES = [
 function model(shape: (typeof SHAPES)[number], lexical: boolean) {
   const config = scratchConfig(tokenizer, modelShapeSchema.parse(shape));
   const weights = initialiseWeights(config, 2);
-  if (lexical) startLexically({ config, weights }, collectionLogIdf(CORPUS, tokenizer, prompts), embedId);
+  if (lexical)
+    startLexically({ config, weights }, collectionWords(CORPUS, tokenizer, prompts).logIdf, embedId);
   return { config, weights };
 }
 
@@ -82,7 +83,7 @@ describe.each(SHAPES)('%o', (shape) => {
       return x.map((value) => value * scale);
     });
     // Idf as it was counted: small random weights beside the built ones move it a little.
-    const idf = collectionLogIdf(CORPUS, tokenizer, prompts);
+    const idf = collectionWords(CORPUS, tokenizer, prompts).logIdf;
     const weights = ids.map((id) => Math.exp(idf[id]!));
     const total = weights.reduce((a, b) => a + b);
     const carried = (hiddenSize * kvHeads) / heads;
@@ -134,4 +135,28 @@ describe.each(SHAPES)('%o', (shape) => {
     expect(await found(true)).toBeGreaterThan(0.9);
     expect(await found(false)).toBeLessThan(0.5);
   });
+});
+
+test('directions that are given take the place of the random ones, and the lengths stay', () => {
+  const [shape] = SHAPES;
+  const { logIdf: idf } = collectionWords(CORPUS, tokenizer, prompts);
+  const own = model(shape!, false);
+  const before = own.weights.get('model.embed_tokens.weight')!.data.slice();
+  const width = own.config.hiddenSize - 1;
+  // Token i points along axis i.
+  const directions = new Float64Array(idf.length * width);
+  for (const id of idf.keys()) directions[id * width + (id % width)] = 1;
+  startLexically(own, idf, embedId, directions);
+  const after = own.weights.get('model.embed_tokens.weight')!.data;
+  const lengths = { before: 0, after: 0 };
+  for (const id of idf.keys()) {
+    if (id === embedId) continue;
+    const [first, last] = [id * (width + 1) + 1, (id + 1) * (width + 1)];
+    const row = after.subarray(first, last);
+    expect(row.findIndex((x) => x !== 0)).toBe(id % width);
+    expect(row.filter((x) => x !== 0).length).toBe(1);
+    lengths.before += 5 * Math.hypot(...before.subarray(first, last));
+    lengths.after += Math.hypot(...row);
+  }
+  expect(lengths.after / lengths.before).toBeCloseTo(1, 1);
 });

@@ -1,0 +1,200 @@
+/**
+ * Recordings of stage 2 on Atlas and on SciFact, each with what made it: base model, stage 1, stage 2. Everything is kept
+ * in a folder whose name says what it depends on; what is there is not made again, and what was interrupted goes on at
+ * its last checkpoint.
+ */
+import { createHash } from 'node:crypto';
+import { access, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { checkpointFingerprint, initialiseWeights, loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import { atlasCollection, generateAtlas } from 'search-r3/dataset';
+import { Generator } from 'search-r3/generate';
+import { asPolicy, makePolicy, parameterFeeds } from 'search-r3/model';
+import {
+  loadTraining,
+  pretrain,
+  pretrainSettings,
+  rlSettings,
+  sft,
+  sftSettings,
+  trainingData,
+} from 'search-r3/pipeline';
+import {
+  ATLAS_PROMPTS,
+  atlasConfig,
+  atlasSequences,
+  atlasTokenizer,
+  factRecall,
+  PretrainTrainer,
+  pretrainOptionsSchema,
+} from 'search-r3/pretrain';
+import { rlOptionsSchema } from 'search-r3/rl';
+import { isRunFolder, RunFolder } from 'search-r3/run';
+import { trainLoop } from 'search-r3/sft';
+import { parse } from 'yaml';
+import { BASE, trainSft } from './atlas.mjs';
+import { isRecorded, record } from './replay.mjs';
+import { rounded } from './stats.mjs';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+export const FOLDER = join(ROOT, 'runs/bench-environment');
+
+/** A short name of everything that a result depends on. */
+export const keyOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10);
+
+const exists = (path) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Steps between checkpoints. */
+const SAVE_EVERY = 20;
+
+/** Runs `work` with the options of a training loop that resumes what stands in `folder`. */
+async function resumable(folder, config, log, label, work) {
+  const resume = await isRunFolder(folder);
+  if (resume) log(`${label}: goes on where it stood`);
+  const run = await RunFolder.create(folder, config, { resume });
+  try {
+    return await work({ run, saveEvery: SAVE_EVERY, progress: reporter(log, label) });
+  } finally {
+    await run.close();
+  }
+}
+
+/** Progress at most every ten seconds. */
+function reporter(log, label) {
+  let shown = 0;
+  return {
+    report: ({ stage, step, steps, metrics, etaSeconds }) => {
+      if (performance.now() - shown < 10_000 && step !== steps) return;
+      shown = performance.now();
+      const figures = Object.entries(metrics).slice(0, 2);
+      const told = figures.map(([name, value]) => `${name} ${value.toPrecision(3)}`).join(' ');
+      const left = etaSeconds === null ? '' : `, ${Math.round(etaSeconds)} s left`;
+      log(`${label}: ${stage} ${step}/${steps} ${told}${left}`);
+    },
+  };
+}
+
+/** 5,000 documents: 625 cities with 8 aspects each; as many people as in the world of the demonstration. */
+const LARGE = { cities: 625, aspects: 8 };
+/** Of pre-training on it; at most 20 minutes on two cores. */
+const LARGE_STEPS = 2400;
+
+/** A base model that knows a world: the product's own pre-training, at the world's size. */
+async function atlasBase(options, steps, log) {
+  const folder = join(FOLDER, `atlas-base-${keyOf([options, steps])}`);
+  const model = join(folder, 'model');
+  const world = generateAtlas(options);
+  if (!(await exists(model))) {
+    const tokenizer = atlasTokenizer(world);
+    const config = atlasConfig(tokenizer);
+    const weights = initialiseWeights(config, 0);
+    const resolved = pretrainOptionsSchema.parse({ steps });
+    const { batchSize, maxLength } = resolved;
+    const whole = atlasSequences(world, tokenizer, batchSize);
+    const source = (step) => whole(step).map((ids) => ids.slice(0, maxLength));
+    const checkpoint = { config, weights, tokenizer };
+    const started = performance.now();
+    const trainer = new PretrainTrainer(checkpoint, source, resolved);
+    await resumable(join(folder, 'run'), { options, steps }, log, 'base', (loop) =>
+      trainLoop(trainer, { ...loop, saveEvery: 200, watch: ['loss'] }),
+    );
+    await trainer.dispose();
+    const generator = await Generator.create(config, parameterFeeds(checkpoint));
+    const recall = await factRecall(world, tokenizer, generator);
+    await generator.dispose();
+    const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+    log(`base: ${minutes} minutes, facts recalled ${JSON.stringify(rounded(recall, 3))}`);
+    await saveCheckpoint(model, makePolicy(checkpoint, ATLAS_PROMPTS));
+  }
+  return { world, base: await loadCheckpoint(model) };
+}
+
+/** Sizes of the Atlas recordings. */
+const SIZES = {
+  long: { sft: { steps: 300 }, rl: { steps: 121 }, policyEvery: 5 },
+  quick: { sft: { steps: 40, maxQueries: 500 }, rl: { steps: 21 }, policyEvery: 5 },
+};
+
+/** A recording of stage 2 on Atlas: { name, folder, policy, data, options }. */
+export async function atlasTrajectory(seed, quick, log) {
+  const name = quick ? `Atlas (600), seed ${seed}` : `Atlas (5,000), seed ${seed}`;
+  const { world, base } = quick
+    ? { world: generateAtlas(), base: await loadCheckpoint(BASE) }
+    : await atlasBase(LARGE, LARGE_STEPS, log);
+  const collection = atlasCollection(world, seed);
+  const data = trainingData(collection, { seed });
+  const context = { seed, world, collection, data, base };
+  const { sft: stage1, rl, policyEvery } = quick ? SIZES.quick : SIZES.long;
+  const options = rlOptionsSchema.parse({ seed, ...rl });
+  const key = keyOf([world.options, checkpointFingerprint(base), seed, stage1]);
+  const supervised = join(FOLDER, `atlas-sft-${key}`);
+  const policy = await trainedBy(join(supervised, 'model'), () =>
+    resumable(join(supervised, 'run'), { key }, log, name, (loop) => trainSft(context, stage1, loop)),
+  );
+  const folder = join(FOLDER, `atlas-recording-${keyOf([key, options, policyEvery])}`);
+  await recorded({ name, folder, collection, data, policy, options, policyEvery }, log);
+  return { name, folder, policy, data, options };
+}
+
+/** The policy at `folder`, trained first where it is missing. */
+async function trainedBy(folder, train) {
+  if (!(await exists(folder))) await saveCheckpoint(folder, await train());
+  return asPolicy(await loadCheckpoint(folder));
+}
+
+async function recorded({ name, folder, collection, data, policy, options, policyEvery }, log) {
+  if (await isRecorded(folder)) return log(`${name}: recorded before`);
+  await resumable(join(folder, 'run'), { options }, log, name, (loop) =>
+    record(folder, { collection, data }, policy, options, { ...loop, watch: ['reward'], policyEvery }),
+  );
+}
+
+/** Of SciFact: as many steps as of Atlas, from the settings of examples/scifact.yaml. */
+const SCIFACT_STEPS = 121;
+
+/** The same on SciFact, by a model from scratch; undefined where the collection is not there. */
+export async function scifactTrajectory(seed, log) {
+  const name = `SciFact, seed ${seed}`;
+  const data = resolve(process.env.SCIFACT ?? join(ROOT, '../shared/data/scifact'));
+  if (!(await exists(join(data, 'corpus.jsonl')))) {
+    log(`${name}: left out, since there is no corpus.jsonl in ${data}; set SCIFACT to its folder`);
+    return undefined;
+  }
+  const { out: _, ...example } = parse(await readFile(join(ROOT, 'examples/scifact.yaml'), 'utf8'));
+  const common = { ...example, data, seed };
+  const { rl: stage2, evaluate: __, ...before } = example;
+  const key = keyOf([before, seed]);
+  const folderOf = (stage) => join(FOLDER, `scifact-${stage}-${key}`);
+  const how = async (folder) => ({
+    resume: await isRunFolder(folder),
+    progress: reporter(log, name),
+    onNote: (text) => log(`${name}: ${text}`),
+  });
+  const base = folderOf('base');
+  if (!(await exists(join(base, 'model')))) {
+    await pretrain(pretrainSettings.parse({ ...common, out: base }), await how(base));
+  }
+  const supervised = folderOf('sft');
+  if (!(await exists(join(supervised, 'model')))) {
+    const settings = sftSettings.parse({ ...common, base: join(base, 'model'), out: supervised });
+    await sft(settings, await how(supervised));
+  }
+  const settings = rlSettings.parse({
+    ...common,
+    rl: { ...stage2, steps: SCIFACT_STEPS },
+    model: join(supervised, 'model'),
+    out: folderOf('rl'),
+  });
+  const { collection, data: own } = await loadTraining(settings);
+  const policy = asPolicy(await loadCheckpoint(settings.model));
+  const options = rlOptionsSchema.parse({ ...settings.rl, seed });
+  const { policyEvery } = SIZES.long;
+  const folder = folderOf(`recording-${keyOf([options, policyEvery])}`);
+  await recorded({ name, folder, collection, data: own, policy, options, policyEvery }, log);
+  return { name, folder, policy, data: own, options };
+}

@@ -1,0 +1,165 @@
+/**
+ * Directions of words by what they occur with: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6)), the right
+ * singular vectors of the matrix of documents by tokens. They are found by subspace iteration from random vectors
+ * (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4), which only ever multiplies by the sparse matrix.
+ */
+import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import { randomStream } from '../run/index.js';
+
+/** Subspace iterations: more move what is found by less than the choice of documents does. */
+const ITERATIONS = 5;
+/** Vectors beyond those wanted, which make the last of those wanted converge. */
+const OVERSAMPLING = 10;
+/** Documents looked at, evenly spread: more tell little new about how words go together. */
+const MOST_DOCUMENTS = 20_000;
+/** Directions with less than this share of the largest are noise: the matrix has no such rank. */
+const SMALLEST = 1e-12;
+
+/** A matrix by rows: columns and values of what is not zero. */
+export type SparseRow = readonly { readonly column: number; readonly value: number }[];
+
+/** Rows by log tf times idf, of length 1 (Salton and Buckley 1988, the weighting `ltc`). */
+export function tfIdfRows(documents: readonly (readonly number[])[], logIdf: Float64Array): SparseRow[] {
+  return documents.map((ids) => {
+    const counts = new Map<number, number>();
+    for (const id of ids) counts.set(id, (counts.get(id) ?? 0) + 1);
+    const row = [...counts].map(([column, count]) => ({
+      column,
+      value: (1 + Math.log(count)) * Math.exp(logIdf[column] as number),
+    }));
+    const length = Math.hypot(...row.map(({ value }) => value));
+    return row.map(({ column, value }) => ({ column, value: value / length }));
+  });
+}
+
+/** Rows of `width` numbers, one after another. */
+interface Dense {
+  readonly data: Float64Array;
+  readonly rows: number;
+  readonly width: number;
+}
+
+const zeros = (rows: number, width: number): Dense => ({ data: new Float64Array(rows * width), rows, width });
+
+/** X'X q, row of X by row. */
+function multiply(rows: readonly SparseRow[], q: Dense): Dense {
+  const { width } = q;
+  const result = zeros(q.rows, width);
+  const projected = new Float64Array(width);
+  for (const row of rows) {
+    projected.fill(0);
+    for (const { column, value } of row) {
+      const from = column * width;
+      for (let i = 0; i < width; i++)
+        projected[i] = (projected[i] as number) + value * (q.data[from + i] as number);
+    }
+    for (const { column, value } of row) {
+      const to = column * width;
+      for (let i = 0; i < width; i++)
+        result.data[to + i] = (result.data[to + i] as number) + value * (projected[i] as number);
+    }
+  }
+  return result;
+}
+
+/** a'b, square and symmetric where b = a or b = X'X a. */
+function gram(a: Dense, b: Dense): Matrix {
+  const { width } = a;
+  const sums = new Float64Array(width * width);
+  for (let row = 0; row < a.rows; row++) {
+    const at = row * width;
+    for (let i = 0; i < width; i++) {
+      const x = a.data[at + i] as number;
+      if (x === 0) continue;
+      for (let j = 0; j < width; j++)
+        sums[i * width + j] = (sums[i * width + j] as number) + x * (b.data[at + j] as number);
+    }
+  }
+  return Matrix.from1DArray(width, width, sums);
+}
+
+/** Eigenvectors and eigenvalues of a symmetric matrix, the largest first; what is as good as zero is left out. */
+function eigen(symmetric: Matrix): { value: number; vector: number[] }[] {
+  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(symmetric, {
+    assumeSymmetric: true,
+  });
+  const found = realEigenvalues
+    .map((value, i) => ({ value, vector: eigenvectorMatrix.getColumn(i) }))
+    .sort((a, b) => b.value - a.value);
+  const largest = found[0]?.value ?? 0;
+  return found.filter(({ value }) => value > 0 && value > SMALLEST * largest);
+}
+
+/** q W, where the columns of W are given. */
+function combine(q: Dense, columns: readonly (readonly number[])[]): Dense {
+  const result = zeros(q.rows, columns.length);
+  const byRow = Array.from({ length: q.width }, (_, i) => columns.map((column) => column[i] as number));
+  for (let row = 0; row < q.rows; row++) {
+    const to = row * result.width;
+    for (const [i, weights] of byRow.entries()) {
+      const x = q.data[row * q.width + i] as number;
+      if (x === 0) continue;
+      for (let j = 0; j < weights.length; j++)
+        result.data[to + j] = (result.data[to + j] as number) + x * (weights[j] as number);
+    }
+  }
+  return result;
+}
+
+/** The same span, columns at right angles and of length 1. */
+const orthonormal = (q: Dense): Dense =>
+  combine(
+    q,
+    eigen(gram(q, q)).map(({ value, vector }) => vector.map((x) => x / Math.sqrt(value))),
+  );
+
+/**
+ * The right singular vectors of the `count` largest singular values, largest first: one row of `width` numbers per
+ * column of the matrix, `width` being `count` or, where the matrix has no such rank, less.
+ */
+export function rightSingularVectors(
+  rows: readonly SparseRow[],
+  columns: number,
+  count: number,
+  seed: number,
+): Dense {
+  const random = randomStream(seed, 'singular vectors');
+  const start = zeros(columns, Math.min(count + OVERSAMPLING, columns, Math.max(1, rows.length)));
+  let q: Dense = { ...start, data: start.data.map(() => random.normal()) };
+  for (let i = 0; i < ITERATIONS; i++) q = orthonormal(multiply(rows, q));
+  const ritz = eigen(gram(q, multiply(rows, q)));
+  return combine(
+    q,
+    ritz.slice(0, count).map(({ vector }) => vector),
+  );
+}
+
+/**
+ * A direction per token, of length 1: [vocabulary, width]. Tokens that go with the same others point the same way. A
+ * token of no document gets a random direction; columns beyond the rank of the collection are zero.
+ * @param logIdf ln idf by token id.
+ */
+export function latentDirections(
+  documents: readonly (readonly number[])[],
+  logIdf: Float64Array,
+  width: number,
+  seed: number,
+): Float64Array {
+  const stride = Math.max(1, documents.length / MOST_DOCUMENTS);
+  const chosen = Array.from(
+    { length: Math.min(documents.length, MOST_DOCUMENTS) },
+    (_, i) => documents[Math.floor(i * stride)] as readonly number[],
+  );
+  const vocabulary = logIdf.length;
+  const vectors = rightSingularVectors(tfIdfRows(chosen, logIdf), vocabulary, width, seed);
+  const random = randomStream(seed, 'latent directions');
+  const directions = new Float64Array(vocabulary * width);
+  for (let id = 0; id < vocabulary; id++) {
+    const own = directions.subarray(id * width, (id + 1) * width);
+    own.set(vectors.data.subarray(id * vectors.width, (id + 1) * vectors.width));
+    if (own.every((x) => x === 0)) for (let i = 0; i < width; i++) own[i] = random.normal();
+    const length = Math.hypot(...own);
+    for (let i = 0; i < width; i++) own[i] = (own[i] as number) / length;
+  }
+  return directions;
+}
