@@ -50,16 +50,20 @@ export function arms(auditEvery) {
 }
 
 /** Everything anew every `period` steps, as ANCE and REALM do at their pace; null: only at the first step. */
-const periodic = (period) => async (ids, { encode, dimension, tokens }) => {
-  const exact = await ExactEnvironment.create(ids, encode, { dimension, tokens });
-  const due = (step) => (period === null ? step === 0 : step % period === 0);
-  return {
-    refresh: async (step) =>
-      due(step) ? { ...(await exact.refresh(step)), expectedError: null } : { encoded: {}, expectedError: null, seconds: 0 },
-    reward: (batch) => exact.reward(batch),
-    dispose: () => exact.dispose(),
+const periodic =
+  (period) =>
+  async (ids, { encode, dimension, tokens }) => {
+    const exact = await ExactEnvironment.create(ids, encode, { dimension, tokens });
+    const due = (step) => (period === null ? step === 0 : step % period === 0);
+    return {
+      refresh: async (step) =>
+        due(step)
+          ? { ...(await exact.refresh(step)), expectedError: null }
+          : { encoded: {}, expectedError: null, seconds: 0 },
+      reward: (batch) => exact.reward(batch),
+      dispose: () => exact.dispose(),
+    };
   };
-};
 
 const environmentOf = ({ period, options }) =>
   options === undefined
@@ -71,7 +75,9 @@ async function codeDigest() {
   const hash = createHash('sha256');
   for (const room of ['environment', 'vectors', 'evaluate', 'run']) {
     const folder = fileURLToPath(new URL(`../../packages/search-r3/dist/${room}`, import.meta.url));
-    for (const file of (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.js')).sort()) {
+    for (const file of (await readdir(folder, { recursive: true }))
+      .filter((name) => name.endsWith('.js'))
+      .sort()) {
       hash.update(file).update(await readFile(join(folder, file)));
     }
   }
@@ -101,7 +107,9 @@ export async function replayArms(folder, trajectory, auditEvery, log) {
     );
     const { error, share } = results[name];
     const seconds = ((performance.now() - started) / 1000).toFixed(0);
-    log(`arm ${i + 1}/${all.length} ${name}: error ${error.toFixed(4)} at ${(100 * share).toFixed(1)} % (${seconds} s)`);
+    log(
+      `arm ${i + 1}/${all.length} ${name}: error ${error.toFixed(4)} at ${(100 * share).toFixed(1)} % (${seconds} s)`,
+    );
   }
   return results;
 }
@@ -113,7 +121,10 @@ export function factors(results) {
       const own = results[armName('value', share)].error;
       const others = ['periodic', 'random', 'region'].map((policy) => [policy, armName(policy, share)]);
       const all = [[NEVER, NEVER], [POSITIVES, POSITIVES], ...others];
-      return [percent(share), Object.fromEntries(all.map(([label, name]) => [label, results[name].error / own]))];
+      return [
+        percent(share),
+        Object.fromEntries(all.map(([label, name]) => [label, results[name].error / own])),
+      ];
     }),
   );
 }
@@ -123,7 +134,8 @@ const FIDELITY = { unrefreshed: 0.05, reward: 0.2 };
 /** Whether a trajectory can tell anything: the corpus moves, and the policy is rewarded. */
 export async function preconditions(trajectory, results) {
   const rewards = [];
-  for (let step = 0; step < trajectory.steps; step++) rewards.push(mean((await trajectory.step(step)).rewards));
+  for (let step = 0; step < trajectory.steps; step++)
+    rewards.push(mean((await trajectory.step(step)).rewards));
   const tenth = Math.max(1, Math.floor(rewards.length / 10));
   const neverRefreshed = results[NEVER].error;
   const reward = mean(rewards);
@@ -139,7 +151,18 @@ export async function preconditions(trajectory, results) {
 
 /** The fidelity table for people. */
 export function table(results) {
-  const head = ['policy', 'encoded', 'share', 'error', 'worst', 'expected', 'Spearman', 'constant', 'cosine', 's/step'];
+  const head = [
+    'policy',
+    'encoded',
+    'share',
+    'error',
+    'worst',
+    'expected',
+    'Spearman',
+    'constant',
+    'cosine',
+    's/step',
+  ];
   const number = (value, digits) => (value === null || value === undefined ? '-' : value.toFixed(digits));
   const rows = Object.entries(results).map(([name, own]) => [
     name,
@@ -154,7 +177,8 @@ export function table(results) {
     number(own.seconds, 3),
   ]);
   const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i].length)));
-  const line = (row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ');
+  const line = (row) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ');
   return [head, ...rows].map(line).join('\n');
 }
 

@@ -23,7 +23,9 @@ export const GRADIENT_ARMS = [
 export async function gradientCosines(trajectory, recorded, results, log) {
   const { folder } = recorded;
   const rewards = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, results[name].rewards]));
-  const bySteps = await kept('gradients', [folder, rewards], () => compute(trajectory, recorded, rewards, log));
+  const bySteps = await kept('gradients', [folder, rewards], () =>
+    compute(trajectory, recorded, rewards, log),
+  );
   return Object.fromEntries(
     GRADIENT_ARMS.map((name) => {
       const of = (kind) => {
@@ -81,7 +83,9 @@ function groupsOf(policy, data, { maxLength }, recorded) {
   const queries = new Map(data.rl.map((query) => [query.id, query]));
   return recorded.map(({ query: id, completions }) => {
     const query = queries.get(id);
-    const prompt = reasoningPrompt(policy.tokenizer, policy.prompts, query.text, { maxTokens: maxLength }).ids;
+    const prompt = reasoningPrompt(policy.tokenizer, policy.prompts, query.text, {
+      maxTokens: maxLength,
+    }).ids;
     return completions.map((completion) => ({
       query,
       prompt,

@@ -7,7 +7,12 @@ import { createHash } from 'node:crypto';
 import { access, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { checkpointFingerprint, initialiseWeights, loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import {
+  checkpointFingerprint,
+  initialiseWeights,
+  loadCheckpoint,
+  saveCheckpoint,
+} from 'search-r3/checkpoint';
 import { atlasCollection, generateAtlas } from 'search-r3/dataset';
 import { Generator } from 'search-r3/generate';
 import { asPolicy, makePolicy, parameterFeeds } from 'search-r3/model';
@@ -117,7 +122,11 @@ async function atlasBase(options, steps, log) {
 /** Sizes of the Atlas recordings. */
 const SIZES = {
   long: { sft: { steps: 300 }, rl: { steps: 121 }, policyEvery: 5 },
-  quick: { sft: { steps: 40, maxQueries: 500 }, rl: { steps: 21 }, policyEvery: 5 },
+  quick: {
+    sft: { steps: 100, batchSize: 8, maxQueries: 300 },
+    rl: { steps: 21, queriesPerStep: 8 },
+    policyEvery: 5,
+  },
 };
 
 /** A recording of stage 2 on Atlas: { name, folder, policy, data, options }. */

@@ -32,7 +32,13 @@ export const isRecorded = (folder) =>
  * `policyEvery`-th step (0: none) the policy and its rollouts. `loop`: as of `trainLoop`; with a run folder an
  * interrupted recording goes on at its last checkpoint.
  */
-export async function record(folder, { collection, data }, policy, options, { policyEvery = 0, ...loop } = {}) {
+export async function record(
+  folder,
+  { collection, data },
+  policy,
+  options,
+  { policyEvery = 0, ...loop } = {},
+) {
   await mkdir(folder, { recursive: true });
   const own = frozenCopy(policy);
   const rl = rlOptionsSchema.parse(options);
@@ -149,7 +155,9 @@ export async function openTrajectory(folder) {
     ...corpus,
     ids,
     /** Steps of which the policy is known, ascending. */
-    policySteps: named.map((file) => Number(file.slice(POLICY.length + 1, -'.state'.length))).sort((a, b) => a - b),
+    policySteps: named
+      .map((file) => Number(file.slice(POLICY.length + 1, -'.state'.length)))
+      .sort((a, b) => a - b),
     /** All true vectors of a step, its rollouts by group, and their true rewards. */
     async step(step) {
       if (last?.step === step) return last;

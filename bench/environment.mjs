@@ -1,0 +1,99 @@
+/**
+ * The evolving corpus: how near the selective environment's rewards come to those of a corpus encoded afresh, and what it
+ * costs. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents, 3 seeds; SciFact), refresh
+ * policies are replayed on them, gradients compared through the model, audits checked; then synthetic corpora of up to a
+ * million documents, calibrated to the recordings, show how cost grows.
+ *
+ * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays by the
+ * code of the environment too. What is there is not made again, and interrupted training goes on at its last checkpoint,
+ * so that the long form can be done over several sittings. The plot is written to fidelity.svg there.
+ *
+ * SciFact is looked for in the folder named by SCIFACT, or in ../shared/data/scifact.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  audits,
+  factors,
+  figuresOf,
+  kept,
+  preconditions,
+  replayArms,
+  table,
+} from './lib/environment-arms.mjs';
+import { meanDrift, recordedDrift } from './lib/environment-calibration.mjs';
+import { gradientCosines } from './lib/environment-gradients.mjs';
+import { renderPlot } from './lib/environment-plot.mjs';
+import { atlasTrajectory, FOLDER, scifactTrajectory } from './lib/environment-recording.mjs';
+import { scaling } from './lib/environment-scaling.mjs';
+import { openTrajectory } from './lib/replay.mjs';
+import { rounded } from './lib/stats.mjs';
+
+export const description =
+  'fidelity against cost of the selective environment: replays, gradients, audits, scaling';
+
+const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 12 };
+const QUICK = { seeds: [0], auditEvery: 1, sizes: [2000, 10_000], steps: 6 };
+
+/** All measurements on one recording. */
+async function measure(recorded, auditEvery, log) {
+  const { name, folder } = recorded;
+  const tell = (text) => log(`${name}: ${text}`);
+  const trajectory = await openTrajectory(folder);
+  const results = await replayArms(folder, trajectory, auditEvery, tell);
+  const conditions = await preconditions(trajectory, results);
+  console.error(`\n${name}\n${table(results)}\n`);
+  if (!conditions.met) {
+    const { neverRefreshed, reward } = conditions;
+    tell(
+      `PRECONDITIONS NOT MET: reward error never refreshed ${neverRefreshed.toFixed(3)} (at least 0.05), mean reward ${reward.toFixed(3)} (at least 0.2)`,
+    );
+  }
+  const gradients = await gradientCosines(trajectory, recorded, results, tell);
+  const drift = await kept('drift', folder, () => recordedDrift(trajectory, 0));
+  tell(`drift ${JSON.stringify(rounded(drift))}`);
+  await trajectory.dispose();
+  return { results, conditions, gradients, drift, documents: trajectory.ids.length, steps: trajectory.steps };
+}
+
+export async function run({ quick, log }) {
+  if (quick)
+    log('quick: a short recording on a small corpus; shows that everything runs, not what it can do');
+  const { seeds, auditEvery, sizes, steps } = quick ? QUICK : LONG;
+  const measured = {};
+  const collections = {};
+  const add = async (collection, recorded) => {
+    const own = await measure(recorded, auditEvery, log);
+    measured[recorded.name] = own;
+    collections[collection] = [...(collections[collection] ?? []), own.results];
+  };
+  for (const seed of seeds) await add('Atlas', await atlasTrajectory(seed, quick, log));
+  const scifact = quick ? undefined : await scifactTrajectory(0, log);
+  if (scifact !== undefined) await add('SciFact', scifact);
+
+  await mkdir(FOLDER, { recursive: true });
+  const plot = join(FOLDER, 'fidelity.svg');
+  await writeFile(plot, renderPlot(collections));
+  log(`plot in ${plot}`);
+
+  const drift = meanDrift(Object.values(measured).map((own) => own.drift));
+  const trajectories = Object.fromEntries(
+    Object.entries(measured).map(([name, { results, conditions, gradients, ...sizesOf }]) => [
+      name,
+      {
+        ...sizesOf,
+        preconditions: conditions,
+        arms: Object.fromEntries(Object.entries(results).map(([arm, own]) => [arm, figuresOf(own)])),
+        factors: factors(results),
+        gradients,
+        audits: audits(results),
+      },
+    ]),
+  );
+  return {
+    figures: rounded({ trajectories, scaling: await scaling(sizes, steps, drift, log) }),
+    seeds,
+    sizes: { scaling: sizes, auditEvery },
+    ...(quick && { note: 'quick: shows that everything runs and not what it can do' }),
+  };
+}
