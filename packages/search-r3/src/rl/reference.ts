@@ -2,7 +2,13 @@
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { ropeTables } from '../model/index.js';
-import { chunkByLength, layOut, logProbabilityProgram, type TrainingSequence } from '../sft/index.js';
+import {
+  chunkByLength,
+  layOut,
+  logProbabilityProgram,
+  longest,
+  type TrainingSequence,
+} from '../sft/index.js';
 
 export class LogProbabilities {
   readonly #config: ModelConfig;
@@ -42,12 +48,9 @@ export class LogProbabilities {
           targets.push(ids[position + 1] as number);
         }
       }
-      const longest = Math.max(
-        ...members.map((member) => (sequences[member] as TrainingSequence).ids.length),
-      );
       const run = await this.#session.run({
         ...layout.feeds,
-        ...ropeTables(this.#config, longest),
+        ...ropeTables(this.#config, longest(sequences, members)),
         label_rows: i64(rows, [rows.length]),
         label_targets: i64(targets, [targets.length]),
         inverse_temperature: f32(Float32Array.of(1 / temperature), []),

@@ -199,6 +199,7 @@ export class RlTrainer implements Trainer {
         .map((query) => presentQuery(query, this.#environment))
         .filter((query) => query !== undefined);
       log.skipped(drawn.length - queries.length);
+      if (round > 0 && queries.length === 0) continue;
       const groups = await sampleGroups(
         this.#policy,
         this.#generator,

@@ -137,6 +137,10 @@ export function wantedRows(
 const lengthOf = (sequences: readonly TrainingSequence[], i: number) =>
   (sequences[i] as TrainingSequence).ids.length;
 
+/** Tokens of the longest of some sequences, at least 1. */
+export const longest = (sequences: readonly TrainingSequence[], members: readonly number[]): number =>
+  Math.max(1, ...members.map((member) => lengthOf(sequences, member)));
+
 /** Indices from the shortest sequence to the longest. */
 const byLength = (sequences: readonly TrainingSequence[]): number[] =>
   sequences.map((_, i) => i).sort((a, b) => lengthOf(sequences, a) - lengthOf(sequences, b) || a - b);

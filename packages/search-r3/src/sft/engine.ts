@@ -13,6 +13,7 @@ import {
   contrastiveFeeds,
   type Label,
   layOut,
+  longest,
   splitByLength,
   type TrainingSequence,
   wantedRows,
@@ -362,9 +363,6 @@ class Piece {
     };
   }
 }
-
-const longest = (sequences: readonly TrainingSequence[], members: readonly number[]): number =>
-  Math.max(1, ...members.map((member) => (sequences[member] as TrainingSequence).ids.length));
 
 function scalar(tensor: HostTensor | undefined): number {
   return floats(tensor)[0] as number;
