@@ -8,9 +8,9 @@ import { DriftModel, movement, WordVectors } from '../../packages/search-r3/dist
 import { mean } from './replay.mjs';
 
 /** Documents that the map is learnt from: many more than dimensions would show what a map can do, few what it will. */
-export const PAIRS = 300;
+export const PAIRS = 400;
 /** Steps of a recording that are measured. */
-const STEPS = 5;
+const STEPS = 4;
 
 const OPTIONS = { map: true, lambda: 1, kernel: true, ridge: 1, words: 0.5, sharpness: 8 };
 

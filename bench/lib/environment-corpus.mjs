@@ -14,14 +14,14 @@ export const DIMENSION = 256;
 const LATENT = 64;
 const CENTRES = 1000;
 const TOPICS = 100;
-/** Waves of the nonlinear part: directions whose tanh pushes. */
+/** Waves of the nonlinear part: directions whose tanh pushes; each topic is pushed by as much besides. */
 const WAVES = 128;
 const BLOCK = 16_384;
 const BYTES = 4 * DIMENSION;
 /** Numbers that the noise of a vector is cut from, at a random place. */
 const NOISE = 1 << 20;
 /** Of calibration. */
-const ROUNDS = 5;
+const ROUNDS = 3;
 
 const unitRows = (x) => div(x, sqrt(sum(mul(x, x), [1], true)));
 
@@ -34,15 +34,15 @@ function drawProgram() {
   return emit(graph);
 }
 
-/** unit(x + x L + tanh(x W) P + noise). */
+/** unit(x + x L + tanh(x W) P + what is given: pushes of topics, and noise). */
 function driftProgram() {
   const graph = new Graph();
   const x = graph.input('x', 'float32', ['rows', DIMENSION]);
-  const noise = graph.input('noise', 'float32', ['rows', DIMENSION]);
+  const given = graph.input('given', 'float32', ['rows', DIMENSION]);
   const linear = graph.input('linear', 'float32', [DIMENSION, DIMENSION]);
   const waves = graph.input('waves', 'float32', [DIMENSION, WAVES]);
   const push = graph.input('push', 'float32', [WAVES, DIMENSION]);
-  const smooth = gemm(tanh(gemm(x, waves)), push, { c: noise });
+  const smooth = gemm(tanh(gemm(x, waves)), push, { c: given });
   graph.output('moved', unitRows(add(x, gemm(x, linear, { c: smooth }))));
   return emit(graph);
 }
@@ -84,11 +84,11 @@ export class SyntheticCorpus {
 
   row = (id) => Number(id.slice(1));
 
-  /** Two words of the topic, three others. */
+  /** Two words of the topic, two others. */
   text = (id) => {
     const row = this.row(id);
-    const topic = this.centreOf[row] % TOPICS;
-    return `topic${topic} about${topic} word${row % 89} thing${row % 613} name${row % 7919}`;
+    const topic = this.#topicOf(row);
+    return `topic${topic} about${topic} word${row % 7} thing${row % 89}`;
   };
 
   /** True vectors of rows as they are now. */
@@ -124,7 +124,7 @@ export class SyntheticCorpus {
       this.parts = Object.fromEntries(
         Object.entries(parts).map(([name, share]) => [name, Math.sqrt(scale * target.square * share)]),
       );
-      measured = await measureDrift(old, await this.#moved(old, 0), DIMENSION, texts);
+      measured = await measureDrift(old, await this.#moved(old, rows, 0), DIMENSION, texts);
       scale *= target.square / measured.square;
       parts.noise = within(parts.noise + measured.both - target.both, 1);
       parts.smooth = within(
@@ -140,7 +140,8 @@ export class SyntheticCorpus {
   async advance(version) {
     for (let start = 0; start < this.size; start += BLOCK) {
       const x = this.#block(start);
-      this.#write(start, await this.#moved(x, version, start));
+      const rows = Array.from({ length: x.length / DIMENSION }, (_, i) => start + i);
+      this.#write(start, await this.#moved(x, rows, version));
     }
   }
 
@@ -226,37 +227,42 @@ export class SyntheticCorpus {
     return floats((await this.drawing.run(feeds)).vectors);
   }
 
-  /** Vectors after the step that leads to `version`. */
-  async #moved(x, version, start = 0) {
-    const rows = x.length / DIMENSION;
-    const { linear, waves, push } = this.#step(version);
-    const random = randomStream(this.seed, 'noise', version, start);
-    const noise = new Float32Array(x.length);
-    for (let row = 0; row < rows; row++) {
+  /** Vectors of rows after the step that leads to `version`. */
+  async #moved(x, rows, version) {
+    const { linear, waves, push, topics } = this.#step(version);
+    const random = randomStream(this.seed, 'noise', version, rows[0]);
+    const given = new Float32Array(x.length);
+    for (const [i, row] of rows.entries()) {
+      const own = this.#topicOf(row) * DIMENSION;
       const at = random.integer(NOISE - DIMENSION);
-      noise.set(this.noise.subarray(at, at + DIMENSION), row * DIMENSION);
+      for (let k = 0; k < DIMENSION; k++) {
+        given[i * DIMENSION + k] = topics[own + k] + this.parts.noise * this.noise[at + k];
+      }
     }
-    for (let i = 0; i < noise.length; i++) noise[i] *= this.parts.noise;
-    const feeds = { x: f32(x, [rows, DIMENSION]), noise: f32(noise, [rows, DIMENSION]), linear, waves, push };
+    const shape = [rows.length, DIMENSION];
+    const feeds = { x: f32(x, shape), given: f32(given, shape), linear, waves, push };
     return floats((await this.drift.run(feeds)).moved);
+  }
+
+  #topicOf(row) {
+    return this.centreOf[row] % TOPICS;
   }
 
   /** The matrices of a step, their sizes those of `parts`: a unit vector is moved by as much, on average. */
   #step(version) {
     if (this.step?.version === version && this.step.parts === this.parts) return this.step;
     const random = randomStream(this.seed, 'step', version);
-    const matrix = (rows, columns, scale) =>
-      f32(
-        Float32Array.from({ length: rows * columns }, () => scale * random.normal()),
-        [rows, columns],
-      );
+    const normals = (count, scale) => Float32Array.from({ length: count }, () => scale * random.normal());
+    const matrix = (rows, columns, scale) => f32(normals(rows * columns, scale), [rows, columns]);
+    const smooth = this.parts.smooth * Math.SQRT1_2;
     this.step = {
       version,
       parts: this.parts,
       linear: matrix(DIMENSION, DIMENSION, this.parts.linear / Math.sqrt(DIMENSION)),
       // Of unit vectors x, x W has entries of deviation 3: well in the curved part of tanh.
       waves: matrix(DIMENSION, WAVES, 3),
-      push: matrix(WAVES, DIMENSION, this.parts.smooth / Math.sqrt(0.7 * WAVES * DIMENSION)),
+      push: matrix(WAVES, DIMENSION, smooth / Math.sqrt(0.7 * WAVES * DIMENSION)),
+      topics: normals(TOPICS * DIMENSION, smooth / Math.sqrt(DIMENSION)),
     };
     return this.step;
   }
