@@ -6,6 +6,7 @@ import { SelectiveEnvironment } from 'search-r3/environment';
 import { DIMENSION, SyntheticCorpus } from './environment-corpus.mjs';
 import { peakMemoryMb } from './machine.mjs';
 import { mean } from './replay.mjs';
+import { rounded } from './stats.mjs';
 
 /** Steps that are not counted: the budget finds its level, and programs are compiled. */
 const WARM_UP = 3;
@@ -71,7 +72,7 @@ for (let step = 0; step < steps; step++) {
     },
   };
   tell(
-    `step ${step}: ${own.encoded} documents ${JSON.stringify(report.encoded)}, error ${error.toFixed(4)} (expected ${own.expected.toFixed(4)}), ${own.seconds.toFixed(2)} s`,
+    `step ${step}: ${own.encoded} documents ${JSON.stringify(report.encoded)}, error ${error.toFixed(4)} (expected ${own.expected.toFixed(4)}), ${own.seconds.toFixed(2)} s ${JSON.stringify(rounded(own.parts, 2))}`,
   );
   if (step >= WARM_UP) measured.push(own);
 }
