@@ -125,7 +125,7 @@ const SIZES = {
   quick: {
     sft: { steps: 100, batchSize: 8, maxQueries: 300 },
     rl: { steps: 21, queriesPerStep: 8 },
-    policyEvery: 5,
+    policyEvery: 10,
   },
 };
 
