@@ -177,8 +177,8 @@ export class SyntheticCorpus {
 
   /** The spread of rollouts at which the mean true reward is `reward`, by bisection. */
   async spreadFor(reward, sizes) {
-    let [low, high] = [0, 4];
-    for (let round = 0; round < 8; round++) {
+    let [low, high] = [0, 16];
+    for (let round = 0; round < 9; round++) {
       const spread = (low + high) / 2;
       const found = mean(await this.rewards(await this.rollouts(0, { ...sizes, spread })));
       if (found > reward) low = spread;
