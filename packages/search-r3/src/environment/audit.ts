@@ -189,5 +189,5 @@ function summary(draws: readonly number[]): Estimate {
   const sorted = draws.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number;
   const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
-  return { estimate: mean, interval: [at(0.025) - ROUNDING, at(0.975) + ROUNDING] };
+  return { estimate: mean, interval: [Math.max(0, at(0.025) - ROUNDING), at(0.975) + ROUNDING] };
 }
