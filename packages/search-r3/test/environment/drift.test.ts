@@ -3,6 +3,7 @@ import { ExactEnvironment, SelectiveEnvironment, type SelectiveOptions } from 's
 import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 import { unit } from './drifting.js';
+import { dot, referenceDrift } from './reference.js';
 
 const DIMENSION = 5;
 const COUNT = 40;
@@ -33,64 +34,6 @@ async function twoSteps(options: SelectiveOptions) {
   return { report, documents };
 }
 
-/** Solves A X = B by Gauss-Jordan elimination with pivots, in float64. */
-function solve(a: number[][], b: number[][]): number[][] {
-  const n = a.length;
-  const rows = a.map((own, i) => [...own, ...b[i]!]);
-  for (let i = 0; i < n; i++) {
-    const pivot = rows
-      .slice(i)
-      .reduce((best, own, j) => (Math.abs(own[i]!) > Math.abs(rows[best]![i]!) ? i + j : best), i);
-    [rows[i], rows[pivot]] = [rows[pivot]!, rows[i]!];
-    const scale = rows[i]![i]!;
-    rows[i] = rows[i]!.map((x) => x / scale);
-    for (let j = 0; j < n; j++) {
-      if (j !== i) rows[j] = rows[j]!.map((x, k) => x - rows[j]![i]! * rows[i]![k]!);
-    }
-  }
-  return rows.map((own) => own.slice(n));
-}
-
-const dot = (a: readonly number[], b: readonly number[]) => a.reduce((total, x, i) => total + x * b[i]!, 0);
-
-/** Predictions of all documents by the map and the kernel of some pairs, from the definitions. */
-function reference(pairs: number[], { lambda = 1, ridge = 1, sharpness = 8, kernel = true }) {
-  const x = pairs.map((i) => before[i]!);
-  const y = pairs.map((i) => after[i]!);
-  const axes = Array.from({ length: DIMENSION }, (_, k) => k);
-  const map = (left: number[]) => {
-    // The ridge stays that of all pairs, as leaving one out in closed form has it.
-    const strength = (lambda * pairs.length) / DIMENSION;
-    const normal = axes.map((i) =>
-      axes.map((j) => left.reduce((total, p) => total + x[p]![i]! * x[p]![j]!, i === j ? strength : 0)),
-    );
-    const right = axes.map((i) =>
-      axes.map((j) => left.reduce((total, p) => total + x[p]![i]! * y[p]![j]!, i === j ? strength : 0)),
-    );
-    const matrix = solve(normal, right);
-    return (v: readonly number[]) =>
-      axes.map((j) => v.reduce((total, value, i) => total + value * matrix[i]![j]!, 0));
-  };
-  const all = pairs.map((_, i) => i);
-  const whole = map(all);
-  const left = all.map((i) => {
-    const predicted = map(all.filter((j) => j !== i))(x[i]!);
-    return y[i]!.map((value, k) => value - predicted[k]!);
-  });
-  const close = (a: readonly number[], b: readonly number[]) => Math.exp(sharpness * (dot(a, b) - 1));
-  const gram = all.map((i) => all.map((j) => close(x[i]!, x[j]!) + (i === j ? ridge : 0)));
-  const coefficients = solve(gram, left);
-  return before.map((own) => {
-    const moved = unit(whole(own));
-    if (!kernel) return moved;
-    return unit(
-      moved.map(
-        (value, k) => value + all.reduce((total, i) => total + close(own, x[i]!) * coefficients[i]![k]!, 0),
-      ),
-    );
-  });
-}
-
 describe('stale documents are where map and kernel, by their definitions, predict them', () => {
   // More pairs than dimensions, and fewer: the primal and the dual form.
   const few = { documents: 4 };
@@ -106,14 +49,17 @@ describe('stale documents are where map and kernel, by their definitions, predic
     const { documents } = await twoSteps(options);
     const pairs = IDS.map((__, i) => i).filter((i) => !documents[i]!.predicted);
     expect(pairs.length).toBe((options.budget as { documents: number }).documents);
-    const expected = reference(pairs, options.drift ?? {});
+    const learnt = referenceDrift(
+      pairs.map((i) => ({ document: i, old: before[i]!, fresh: after[i]! })),
+      options.drift ?? {},
+    );
     let moved = 0;
     for (const [i, { vector, predicted, version }] of documents.entries()) {
       if (!predicted) {
         expect(version).toBe(1);
         continue;
       }
-      for (const [k, value] of expected[i]!.entries()) expect(vector[k]).toBeCloseTo(value, 5);
+      for (const [k, value] of learnt.move(i, before[i]!).entries()) expect(vector[k]).toBeCloseTo(value, 5);
       moved = Math.max(moved, 1 - dot([...vector], before[i]!));
     }
     expect(moved).toBeGreaterThan(1e-4);

@@ -2,8 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { directPrompt } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
-import { frozenCopy, type Policy } from 'search-r3/model';
+import { SequenceEncoder } from 'search-r3/embed';
+import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
 import { createEnvironment, rlSettings, runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { InputError, InterruptedError, RunFolder } from 'search-r3/run';
@@ -116,6 +118,35 @@ describe('the environment of a run', () => {
     expect(await versions(1)).toEqual(await versions(1));
     expect(await versions(2)).not.toEqual(await versions(1));
   });
+
+  test.each(['exact', 'selective'] as const)(
+    'documents are cut to the length of the stage: %s',
+    async (kind) => {
+      const { tokenizer, prompts, config } = policy;
+      const prompt = (limit: { maxTokens?: number }) =>
+        collection.corpus.map(({ text }) => directPrompt(tokenizer, prompts, text, 'document', limit).ids);
+      const lengths = prompt({}).map(({ length }) => length);
+      const maxLength = Math.ceil((Math.min(...lengths) + Math.max(...lengths)) / 2);
+      const expected = prompt({ maxTokens: maxLength });
+      const tokens = (of: readonly { length: number }[]) =>
+        of.reduce((total, { length }) => total + length, 0);
+      expect(tokens(expected)).toBeLessThan(tokens(prompt({})));
+      const options = rlOptionsSchema.parse({ maxLength, environment: { kind } });
+      const made = await createEnvironment(policy, collection, DATA.document, options);
+      const { tokens: counted } = await made.environment.refresh(0, {
+        vectors: new Float32Array(),
+        relevant: [],
+      });
+      expect(counted.full).toBe(tokens(expected));
+      const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+      const vectors = await encoder.encode(expected);
+      // Each document is its own nearest, with the score of a vector with itself.
+      const best = await made.environment.search(vectors, 1);
+      expect(best.map(([hit]) => hit!.score)).toEqual(best.map(() => expect.closeTo(1, 5)));
+      await encoder.dispose();
+      await made.dispose();
+    },
+  );
 
   test.each(['exact', 'selective'] as const)('its rewards are cut where the stage says: %s', async (kind) => {
     const cut = await trained({ environment: { kind }, reward: { cut: 2 } });
