@@ -88,15 +88,15 @@ async function oneSeed(seed, data, quick, log) {
   if (quick) await rm(out, { recursive: true, force: true });
   const interrupted = await exists(out);
   if (interrupted) log(`seed ${seed}: goes on where it stood; its seconds are those since`);
-  const common = ['--config', CONFIG, '--data', data, '--seed', String(seed), '--out', out];
+  const common = ['--config', CONFIG, '--data', data, '--seed', String(seed)];
   const training = await command(
     'train',
-    [...common, ...(quick ? QUICK : []), ...(interrupted ? ['--resume'] : [])],
+    [...common, '--out', out, ...(quick ? QUICK : []), ...(interrupted ? ['--resume'] : [])],
     (text) => log(`seed ${seed} ${text}`),
   );
   const evaluation = await command(
     'evaluate',
-    [...common, '--split', 'test', ...(quick ? QUICK_EVALUATION : [])],
+    [...common, '--model', join(out, 'model'), '--split', 'test', ...(quick ? QUICK_EVALUATION : [])],
     (text) => log(`seed ${seed} ${text}`),
   );
   const { systems, comparisons, fusion, completed, truncated, queries, documents } = evaluation.result;

@@ -19,7 +19,9 @@ const EXTERNAL_LOCATION = 1;
 
 /** The emitter of one graph. */
 export class EmitContext implements Emitter {
+  /** @internal Not declared to users, whose compilers need not know the types of the protobuf library. */
   readonly nodes: NodeProto[] = [];
+  /** @internal */
   readonly initializers: TensorProto[] = [];
   readonly #graph: Graph;
   readonly #names = new Map<Value, string>();

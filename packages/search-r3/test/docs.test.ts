@@ -39,8 +39,10 @@ describe('TypeScript', () => {
   beforeAll(async () => {
     cwd = await mkdtemp(join(tmpdir(), 'docs-'));
     const base = await loadCheckpoint(ATLAS_BASE);
-    await mkdir(join(cwd, 'runs/mine'), { recursive: true });
-    await saveCheckpoint(join(cwd, 'runs/mine/model'), makePolicy(base, ATLAS_PROMPTS));
+    for (const run of ['runs/demo', 'runs/mine']) {
+      await mkdir(join(cwd, run), { recursive: true });
+      await saveCheckpoint(join(cwd, run, 'model'), makePolicy(base, ATLAS_PROMPTS));
+    }
     await symlink(join(ROOT, 'node_modules'), join(cwd, 'node_modules'));
     await writeFile(join(cwd, 'package.json'), '{ "type": "module" }');
     const compilerOptions = { composite: false, noUnusedLocals: false };

@@ -50,7 +50,9 @@ export class LocalRetriever implements Retriever {
     return this.#embedder.dimension;
   }
 
-  embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
+  async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
+    const { role = 'query', nameOf = (i: number) => `text ${i}` } = options;
+    if (role === 'query') refuseBlank(texts, nameOf);
     return this.#embedder.embed(texts, options);
   }
 
@@ -135,9 +137,11 @@ export class LocalIndex implements SearchIndex {
       const expected = 'a whole number of at least 1';
       throw new InputError({ source: 'search options', field: 'k', expected, found: String(k) });
     }
+    const nameOf = (i: number) => `query ${shortened(queries[i] as string)}`;
+    refuseBlank(queries, nameOf);
     const embedded = await this.#embedder.embed(queries, {
       reasoning: true,
-      nameOf: (i) => `query ${JSON.stringify(queries[i])}`,
+      nameOf,
       ...how,
       role: 'query',
     });
@@ -170,6 +174,17 @@ const textOf = ({ id, title, text }: IndexedDocument): string =>
   documentText({ id, text, ...(title !== undefined && { title }) });
 
 /** Told before the work; the writer of the index checks everything else. */
+/** What a query is called in errors. */
+const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);
+
+/** Nothing is like a blank query, and the nearest documents to it would look like an answer. */
+function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {
+  const blank = queries.findIndex((query) => query.trim() === '');
+  if (blank < 0) return;
+  const found = JSON.stringify(queries[blank]);
+  throw new InputError({ source: nameOf(blank), expected: 'a query of some words', found });
+}
+
 function refuseRepeated(documents: readonly { id: string }[]): void {
   const rows = new Map<string, number>();
   for (const [row, { id }] of documents.entries()) {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** What the package does for a program that uses it: the interfaces, whatever thread the work is done in. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import type { IndexedDocument } from '../vectors/index.js';

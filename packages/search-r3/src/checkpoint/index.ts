@@ -17,6 +17,7 @@ export {
   type RopeScaling,
 } from './config.js';
 export { addEmbedToken } from './embed-token.js';
+export { assertFinite } from './finite.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export {
   EMBEDDING_NAME,

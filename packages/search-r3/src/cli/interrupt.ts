@@ -1,14 +1,19 @@
-/** Ctrl-C for commands that leave a resumable state. */
+/** Ctrl-C: once to stop in good order, twice to stop at once. */
 import { listenForStop } from '../run/stop.js';
 import type { Output } from './output.js';
 
 /**
- * Runs `work` with a signal that the first Ctrl-C aborts; the second one ends the process at once. `work` finishes its
- * step, saves it and throws the signal's reason, which the program turns into exit code 130.
+ * Runs `work` with a signal that the first Ctrl-C aborts; the second one ends the process at once. `work` throws the
+ * signal's reason, which the program turns into exit code 130.
+ * @param doing what happens after the first one.
  */
-export async function untilStopped<T>(output: Output, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function untilStopped<T>(
+  output: Output,
+  work: (signal: AbortSignal) => Promise<T>,
+  doing = 'stopping',
+): Promise<T> {
   const stop = listenForStop({
-    onStop: () => output.warn('finishing and saving this step; press Ctrl-C again to stop at once'),
+    onStop: () => output.warn(`${doing}; press Ctrl-C again to stop at once`),
   });
   try {
     return await work(stop.signal);

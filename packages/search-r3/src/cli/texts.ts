@@ -46,9 +46,8 @@ async function readRows(path: string): Promise<SourcedText[]> {
 async function readStdin(): Promise<SourcedText[]> {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks)
-    .toString('utf8')
-    .split(/\r?\n/)
-    .map((text, i) => ({ text, source: `stdin:${i + 1}` }))
-    .filter(({ text }) => text.trim() !== '');
+  const lines = Buffer.concat(chunks).toString('utf8').split(/\r?\n/);
+  // What follows the last line break is no line. A blank line is one: results must stand where their lines do.
+  if (lines.at(-1) === '') lines.pop();
+  return lines.map((text, i) => ({ text, source: `stdin:${i + 1}` }));
 }

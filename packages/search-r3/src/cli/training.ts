@@ -14,7 +14,12 @@ export function withTraining(command: Command): Command {
   configFlag(command, '--seed <n>', 'seed of everything that is drawn', 'seed');
   configFlag(command, '--save-every <n>', 'steps between checkpoints', 'saveEvery');
   command
-    .addOption(new Option('--resume', 'go on with the run in the folder').conflicts('overwrite'))
+    .addOption(
+      new Option(
+        '--resume',
+        'go on with the run in the folder, with its settings unless others are given',
+      ).conflicts('overwrite'),
+    )
     .addOption(new Option('--overwrite', 'replace the run in the folder'));
   return withOutput(command);
 }
@@ -42,15 +47,18 @@ export async function runTraining<S, T>(
   }>();
   const progress = await output.progress();
   try {
-    const result = await untilStopped(output, (signal) =>
-      work(settings, {
-        ...(resume !== undefined && { resume }),
-        ...(overwrite !== undefined && { overwrite }),
-        ...(config !== undefined && { source: config }),
-        progress,
-        signal,
-        onNote: (note) => output.note(note),
-      }),
+    const result = await untilStopped(
+      output,
+      (signal) =>
+        work(settings, {
+          ...(resume !== undefined && { resume }),
+          ...(overwrite !== undefined && { overwrite }),
+          ...(config !== undefined && { source: config }),
+          progress,
+          signal,
+          onNote: (note) => output.note(note),
+        }),
+      'finishing and saving this step',
     );
     progress.close();
     output.result(result, () => text(result));

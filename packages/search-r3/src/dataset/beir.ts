@@ -203,7 +203,8 @@ function missing(source: string, field: string, file: string, id: string): Input
     field,
     expected: `an id that is in ${file}`,
     found: `"${id}"`,
-    remedy: 'With allowMissing (--allow-missing) such judgements are kept and scored as trec_eval does.',
+    remedy:
+      'With allowMissing (--allow-missing) training leaves such judgements out, and evaluation scores them as trec_eval does.',
   });
 }
 

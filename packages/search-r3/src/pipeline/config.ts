@@ -36,7 +36,7 @@ const { seed: _rl, ...rlShape } = rlOptionsSchema.shape;
 
 /** Only for text from a collection: the built-in world has its own. */
 const collectionText = {
-  /** Ids of the tokenizer, special tokens included. Default 8,192. */
+  /** Ids of the tokenizer, special tokens included but for that which embeds. Default 8,192. */
   vocabSize: z.int().min(300).optional(),
   /** Share of conversations in what the base model reads. Default 0.5. */
   chatShare: z.number().min(0).max(1).optional(),
@@ -129,7 +129,10 @@ export const sftSettings = settings
   });
 export const rlSettings = settings
   .extend({ data, out, model: required('the folder of a model of stage 1 (--model)') })
-  .superRefine(refuseNested);
+  .superRefine((value, context) => {
+    refuseNested(value, context);
+    refuseIdleAudits(value, context);
+  });
 export const trainSettings = settings.extend({ data, out }).superRefine((value, context) => {
   refuseNested(value, context);
   refuseQueries(value, context);
@@ -138,6 +141,7 @@ export const trainSettings = settings.extend({ data, out }).superRefine((value, 
     refuseLongReasoning(value, context);
   }
   refuseShortRollouts(value, context);
+  refuseIdleAudits(value, context);
 });
 export const evaluateSettings = settings.extend({ data });
 
@@ -173,6 +177,13 @@ function refuseShortRollouts({ sft: { reasoning }, rl }: Settings, context: Cont
   if (!reasoning.enabled || rl.maxNewTokens >= reasoning.maxNewTokens) return;
   const message = `expected at least the ${reasoning.maxNewTokens} of sft.reasoning.maxNewTokens`;
   context.addIssue({ code: 'custom', path: ['rl', 'maxNewTokens'], message });
+}
+
+/** The exact environment has no error to measure. */
+function refuseIdleAudits({ rl }: Settings, context: Context): void {
+  if (rl.auditEvery === 0 || rl.environment.kind !== 'exact') return;
+  const message = 'expected 0 where rl.environment.kind is exact: it makes no error';
+  context.addIssue({ code: 'custom', path: ['rl', 'auditEvery'], message });
 }
 
 function refusePretraining({ data, pretrain }: Settings, context: Context): void {

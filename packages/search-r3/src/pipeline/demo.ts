@@ -4,19 +4,21 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadCheckpoint, saveCheckpoint } from '../checkpoint/index.js';
+import { saveCheckpoint } from '../checkpoint/index.js';
 import type { Qrels } from '../dataset/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
 import { frozenCopy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import { rlOptionsSchema } from '../rl/index.js';
-import { type ProgressReporter, RunFolder } from '../run/index.js';
+import { type ProgressReporter, RunFolder, validate } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type LoopOptions, type StepRecord, sftOptionsSchema } from '../sft/index.js';
 import type { StageSteps } from './curves.js';
 import { ATLAS, loadCollection, trainingData } from './data.js';
 import { demoReport } from './demo-report.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
+import { loadModel } from './load.js';
+import { warningNotes } from './stage-run.js';
 import { runRl, runSft } from './stages.js';
 
 /** The folder of the base model that comes with the package. */
@@ -61,9 +63,9 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const collection = await loadCollection(ATLAS, seed);
   const data = trainingData(collection, { seed });
   const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
-  const base = await loadCheckpoint(options.base ?? ATLAS_BASE);
-  const sft = sftOptionsSchema.parse({ seed, steps: sftSteps, maxQueries: 2048 });
-  const rl = rlOptionsSchema.parse({ seed, steps: rlSteps });
+  const base = await loadModel(options.base ?? ATLAS_BASE);
+  const sft = validate(sftOptionsSchema, { seed, steps: sftSteps, maxQueries: 2048 }, 'stage 1');
+  const rl = validate(rlOptionsSchema, { seed, steps: rlSteps }, 'stage 2');
   const run = await RunFolder.create(folder, { seed, queries, sft, rl }, { overwrite: true });
   const steps: StageSteps[] = [];
   const record =
@@ -84,7 +86,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const stage = async <T>(name: string, work: (loop: LoopOptions) => Promise<T>): Promise<T> => {
     const inner = await RunFolder.create(join(folder, name), name === 'sft' ? sft : rl, { overwrite: true });
     try {
-      return await work({ ...shared, run: inner, saveEvery: 1_000_000, onStep: record(name) });
+      const warnings = warningNotes(name, { onNote });
+      return await work({
+        ...shared,
+        run: inner,
+        saveEvery: 1_000_000,
+        onStep: record(name),
+        onWarning: warnings.add,
+      });
     } finally {
       await inner.close();
     }

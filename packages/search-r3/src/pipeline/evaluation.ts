@@ -170,7 +170,8 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
     ...(fusion === null
       ? []
       : Object.entries(fusion.weights).map(
-          ([system, weight]) => `${system}: ${weight} dense, tuned on the split ${fusion.tunedOn}`,
+          ([system, weight]) =>
+            `${system}: ${Number((1 - weight).toFixed(6))} BM25 + ${weight} dense, weights tuned on the split ${fusion.tunedOn}`,
         )),
     ...(completed === null
       ? []

@@ -1,6 +1,6 @@
 /** What commands and the library read before they embed: documents, and a model that embeds. */
 import { join } from 'node:path';
-import { loadCheckpoint } from '../checkpoint/index.js';
+import { assertFinite, type Checkpoint, loadCheckpoint } from '../checkpoint/index.js';
 import { type Document, generateAtlas, loadCorpus } from '../dataset/index.js';
 import { asPolicy, type Policy } from '../model/index.js';
 import { ATLAS } from './data.js';
@@ -10,7 +10,14 @@ export async function loadDocuments(source: string): Promise<Document[]> {
   return source === ATLAS ? [...generateAtlas().documents] : loadCorpus(join(source, 'corpus.jsonl'));
 }
 
-/** A model folder as a policy. @throws InputError where it is none, or a base model. */
+/** A model folder. @throws InputError where it is none, and naming the tensor where a weight is no number. */
+export async function loadModel(folder: string): Promise<Checkpoint> {
+  const checkpoint = await loadCheckpoint(folder);
+  assertFinite(checkpoint, folder);
+  return checkpoint;
+}
+
+/** A model folder as a policy. @throws InputError as `loadModel` does, and where it is a base model. */
 export async function loadPolicy(folder: string): Promise<Policy> {
-  return asPolicy(await loadCheckpoint(folder), folder);
+  return asPolicy(await loadModel(folder), folder);
 }

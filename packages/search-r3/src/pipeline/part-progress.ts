@@ -9,15 +9,16 @@ export interface PartProgress {
 
 /** Reports parts under `prefix`, for example `development documents`. */
 export function partProgress(reporter: ProgressReporter, prefix = ''): (event: PartProgress) => void {
-  let current: { part: string; done: number; tracker: ProgressTracker } | undefined;
+  let current: { part: string; done: number; total: number; tracker: ProgressTracker } | undefined;
   let ended = performance.now();
   return ({ part, done, total }) => {
     // The same part may come again, for other queries.
-    if (current === undefined || current.part !== part || done < current.done) {
+    if (current?.part !== part || current.total !== total || done < current.done) {
       const stage = `${prefix} ${part}`.trim();
       current = {
         part,
         done,
+        total,
         tracker: new ProgressTracker({ stage, steps: total, reporter, clock: from(ended) }),
       };
     }

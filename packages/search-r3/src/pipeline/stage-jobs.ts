@@ -122,13 +122,22 @@ function textSource(
   return { tokenizer, source, pairs: collectionPairs(corpus, tokenizer, prompts, { ...contrastive, seed }) };
 }
 
-/** Stage 1 on a base model. */
+/** Lengths in tokens: of a prompt, and of the reasoning. */
+interface Limits {
+  maxLength: number;
+  maxNewTokens: number;
+}
+
+/**
+ * Stage 1 on a base model. `developmentLimits` are those of what it is compared with on the development queries; default
+ * its own.
+ */
 export async function sftStage(
   folder: string,
   settings: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
   base: Checkpoint,
   context: TrainingContext,
-  options: RunOptions,
+  options: RunOptions & { developmentLimits?: (policy: Policy) => Limits },
 ): Promise<StageResult> {
   const { seed, saveEvery, queries, development } = settings;
   const { collection, data } = context;
@@ -147,6 +156,8 @@ export async function sftStage(
     fingerprints: { data: context.fingerprint, base: checkpointFingerprint(start) },
   };
   let policy = start;
+  const own = { maxLength: sft.maxLength, maxNewTokens: sft.reasoning.maxNewTokens };
+  const limits = options.developmentLimits?.(start) ?? own;
   return runStage(
     {
       stage: 'sft',
@@ -158,10 +169,12 @@ export async function sftStage(
         policy = await runSft(start, data, sft, loop);
         return policy;
       },
-      evaluate: developmentScores(() => policy, { collection, settings, options }, ['direct', 'reasoned'], {
-        maxLength: sft.maxLength,
-        maxNewTokens: sft.reasoning.maxNewTokens,
-      }),
+      evaluate: developmentScores(
+        () => policy,
+        { collection, settings, options },
+        ['direct', 'reasoned'],
+        limits,
+      ),
     },
     options,
   );
@@ -243,7 +256,7 @@ function developmentScores(
     options: RunOptions;
   },
   systems: readonly ('direct' | 'reasoned')[],
-  limits: { maxLength: number; maxNewTokens: number },
+  limits: Limits,
 ): (() => Promise<Record<string, number>>) | undefined {
   const { queries } = settings.development;
   const all = collection.qrels.get(DEVELOPMENT);

@@ -40,8 +40,16 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
   const { stage, folder, config, mayChange, saveEvery, train, evaluate } = stageRun;
   const { progress, signal } = options;
   const run = await RunFolder.create(folder, config, { ...existing(options), mayChange });
+  const warnings = warningNotes(stage, options);
   try {
-    const model = await train({ run, saveEvery, ...(progress && { progress }), ...(signal && { signal }) });
+    const model = await train({
+      run,
+      saveEvery,
+      ...(progress && { progress }),
+      ...(signal && { signal }),
+      onWarning: warnings.add,
+    });
+    warnings.close();
     const development = (await evaluate?.()) ?? null;
     await run.events.flush();
     await run.completions.flush();
@@ -56,6 +64,23 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
   } finally {
     await run.close();
   }
+}
+
+/** Tells each kind of warning when it first comes, and at the end how often it came: steps may all have the same. */
+export function warningNotes(stage: string, { onNote = () => {} }: Pick<RunOptions, 'onNote'>) {
+  const counts = new Map<string, number>();
+  return {
+    add: (step: number, { code, message }: { code: string; message: string }): void => {
+      const count = (counts.get(code) ?? 0) + 1;
+      counts.set(code, count);
+      if (count === 1) onNote(`warning: ${stage} step ${step}: ${message}`);
+    },
+    close: (): void => {
+      for (const [code, count] of counts) {
+        if (count > 1) onNote(`warning: ${stage}: ${code} at ${count} steps`);
+      }
+    },
+  };
 }
 
 export const existing = ({ resume, overwrite }: RunOptions): RunFolderOptions => ({

@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto';
 import { cp, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkpointFingerprint, loadCheckpoint } from '../checkpoint/index.js';
+import { checkpointFingerprint } from '../checkpoint/index.js';
 import { makePolicy } from '../model/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
-import { loadDocuments, loadPolicy } from './load.js';
+import { loadDocuments, loadModel, loadPolicy } from './load.js';
 import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
 import { finishedStage, type Stage, type StageResult } from './stage-result.js';
@@ -32,7 +32,7 @@ export async function pretrain(settings: PretrainSettings, options: RunOptions =
 /** Stage 1 on the base model of the settings. */
 export async function sft(settings: SftSettings, options: RunOptions = {}): Promise<StageResult> {
   const context = await loadTraining(settings);
-  return sftStage(settings.out, settings, await loadCheckpoint(settings.base), context, options);
+  return sftStage(settings.out, settings, await loadModel(settings.base), context, options);
 }
 
 /** Stage 2 on the model of the settings. */
@@ -57,7 +57,7 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
   const { out, onNote = () => {} } = { ...settings, ...options };
   const context = await loadTraining(settings);
   const config = await checkedConfig(settings, context, options);
-  const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries'];
+  const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
   const { progress, signal, source } = options;
   const inner = {
@@ -74,7 +74,9 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
   ) => {
     const folder = join(out, name);
     let result = await finishedStage(folder);
-    if (result === undefined) {
+    // Only the last stage may go on for longer than it did: what follows from the others is there already.
+    const longer = name === 'rl' && result !== undefined && result.steps < settings.rl.steps;
+    if (result === undefined || longer) {
       signal?.throwIfAborted();
       onNote(about);
       const resume = (await stat(folder).catch(() => undefined)) !== undefined;
@@ -93,7 +95,15 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
     const embedding = await stage(
       'sft',
       `Stage 1: learning to embed, from ${context.data.sft.length} queries.`,
-      async (folder, how) => sftStage(folder, settings, await loadCheckpoint(base), context, how),
+      async (folder, how) =>
+        sftStage(folder, settings, await loadModel(base), context, {
+          ...how,
+          // Those of stage 2, whose scores stand beside it.
+          developmentLimits: (policy) => ({
+            maxLength: limitedRl(settings, policy, options).maxLength,
+            maxNewTokens: settings.rl.maxNewTokens,
+          }),
+        }),
     );
     const final = await stage(
       'rl',
@@ -120,7 +130,7 @@ async function checkedConfig(settings: TrainSettings, context: TrainingContext, 
     checkPretraining(settings, context.collection.corpus.length, source);
     return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   }
-  const checkpoint = await loadCheckpoint(base);
+  const checkpoint = await loadModel(base);
   const policy = makePolicy(checkpoint, basePrompts(settings, checkpoint));
   limitedSft(settings, policy, options);
   limitedRl(settings, policy, options);

@@ -14,32 +14,27 @@ const optimization = {
   checkpointActivations: false,
 } satisfies OptimizationOptions;
 
-export const pretrainOptionsSchema = z
-  .strictObject({
-    steps: z.int().positive().default(1500),
-    /** Sequences per step. */
-    batchSize: z.int().positive().default(64),
-    /** Longest sequence in tokens; longer text is cut into several. */
-    maxLength: z.int().min(2).default(256),
-    seed: z.int().default(0),
-    /** Embedding learnt beside reading: pairs of texts that belong together, drawn to each other by InfoNCE. */
-    contrastive: z
-      .strictObject({
-        /** Pairs per step; 0 for none. */
-        batchSize: z.int().nonnegative().default(0),
-        /** Longest text of a pair in tokens of its whole prompt; longer text is cut. */
-        maxLength: z.int().positive().default(96),
-        weight: z.number().positive().default(1),
-        /** Temperature of InfoNCE over cosines. */
-        tau: z.number().positive().default(0.05),
-      })
-      .prefault({}),
-    optimization: withDefaults(optimizationSchema, optimization).prefault({}),
-  })
-  .refine(({ steps, optimization: { warmupSteps } }) => warmupSteps < steps, {
-    path: ['optimization', 'warmupSteps'],
-    message: 'expected fewer warm-up steps than steps',
-  });
+export const pretrainOptionsSchema = z.strictObject({
+  steps: z.int().positive().default(1500),
+  /** Sequences per step. */
+  batchSize: z.int().positive().default(64),
+  /** Longest sequence in tokens; longer text is cut into several. */
+  maxLength: z.int().min(2).default(256),
+  seed: z.int().default(0),
+  /** Embedding learnt beside reading: pairs of texts that belong together, drawn to each other by InfoNCE. */
+  contrastive: z
+    .strictObject({
+      /** Pairs per step; 0 for none. */
+      batchSize: z.int().nonnegative().default(0),
+      /** Longest text of a pair in tokens of its whole prompt; longer text is cut. */
+      maxLength: z.int().positive().default(96),
+      weight: z.number().positive().default(1),
+      /** Temperature of InfoNCE over cosines. */
+      tau: z.number().positive().default(0.05),
+    })
+    .prefault({}),
+  optimization: withDefaults(optimizationSchema, optimization).prefault({}),
+});
 
 export type PretrainOptions = z.input<typeof pretrainOptionsSchema>;
 export type ResolvedPretrainOptions = z.output<typeof pretrainOptionsSchema>;

@@ -73,10 +73,6 @@ export const rlOptionsSchema = z
   .refine(({ policyWeight, contrastive }) => policyWeight > 0 || contrastive.weight > 0, {
     path: ['policyWeight'],
     message: 'expected a policy gradient or a contrastive term with a weight above 0',
-  })
-  .refine(({ steps, optimization: { warmupSteps } }) => warmupSteps < steps, {
-    path: ['optimization', 'warmupSteps'],
-    message: 'expected fewer warm-up steps than steps',
   });
 
 /** Options of stage 2 as a user writes them. */

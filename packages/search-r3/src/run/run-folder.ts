@@ -15,12 +15,16 @@ import { acquireLock, type Lock } from './lock.js';
 import { RecordLog } from './record-log.js';
 import { isTemporaryName } from './temporary.js';
 
-const CONFIG = 'config.yaml';
+/** The settings of a run, in its folder. */
+export const RUN_CONFIG = 'config.yaml';
 const EVENTS = 'events.jsonl';
 const COMPLETIONS = 'completions.jsonl';
 const LOCK = '.lock';
 /** First line of every `config.yaml` here; a folder is only resumed or overwritten if its config begins so. */
 const HEADER = '# Every setting this run was made with, defaults included.';
+
+/** Whether a text is the config of a run, which holds fingerprints beside settings. */
+export const isRunConfig = (text: string): boolean => text.startsWith(HEADER);
 
 export interface RunFolderOptions {
   /** Continue from the newest checkpoint of the run that is there, with the same config. Default false. */
@@ -87,11 +91,11 @@ export class RunFolder {
       if (overwrite) await clear(folder);
       const there = (await contents(folder)) ?? [];
       if (!resume) refuseOccupied(path, there); // Again: another process may have come and gone before the lock.
-      if (there.includes(CONFIG)) await checkConfig(folder, config, options.mayChange ?? []);
+      if (there.includes(RUN_CONFIG)) await checkConfig(folder, config, options.mayChange ?? []);
       await cleanCheckpoints(folder);
       const resumed = (await listCheckpoints(folder)).at(-1);
       const afterStep = resumed?.step ?? -1;
-      await writeFileAtomic(join(folder, CONFIG), formatConfig(config));
+      await writeFileAtomic(join(folder, RUN_CONFIG), formatConfig(config));
       const events = await RecordLog.open(join(folder, EVENTS), runEventSchema, afterStep);
       const completions = await RecordLog.open(join(folder, COMPLETIONS), completionSchema, afterStep);
       return new RunFolder(folder, resumed, { events, completions }, lock, keepCheckpoints);
@@ -137,7 +141,7 @@ export interface RunContents {
 /** Whether the folder at `path` looks like a run. */
 export async function isRunFolder(path: string): Promise<boolean> {
   const names = await contents(path);
-  return names?.includes(CONFIG) === true && names.includes(EVENTS);
+  return names?.includes(RUN_CONFIG) === true && names.includes(EVENTS);
 }
 
 /** Reads a run folder. @throws InputError where it is none. */
@@ -167,8 +171,8 @@ function refuseOccupied(path: string, names: string[]): void {
     source: path,
     expected: 'a new or empty folder',
     found: `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`,
-    remedy: names.includes(CONFIG)
-      ? 'Resume that run, overwrite it, or choose another name.'
+    remedy: names.includes(RUN_CONFIG)
+      ? 'Resume that run (--resume), overwrite it (--overwrite), or choose another name.'
       : 'Choose another name.',
   });
 }
@@ -176,9 +180,9 @@ function refuseOccupied(path: string, names: string[]): void {
 /** A folder that holds something but no run is never resumed and never removed. */
 async function refuseForeign(folder: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
-  const tell = { source: folder, field: CONFIG, expected: 'a run folder, with its config' };
-  if (!names.includes(CONFIG)) throw new InputError({ ...tell, found: 'no such file in it' });
-  if (!(await readText(join(folder, CONFIG))).startsWith(HEADER)) {
+  const tell = { source: folder, field: RUN_CONFIG, expected: 'a run folder, with its config' };
+  if (!names.includes(RUN_CONFIG)) throw new InputError({ ...tell, found: 'no such file in it' });
+  if (!isRunConfig(await readText(join(folder, RUN_CONFIG)))) {
     throw new InputError({ ...tell, found: 'a file of another kind' });
   }
 }
@@ -186,9 +190,9 @@ async function refuseForeign(folder: string, names: string[]): Promise<void> {
 /** Removes everything in a run folder; what marks it as one comes last, so that a removal cut short can be repeated. */
 async function clear(folder: string): Promise<void> {
   const names = (await contents(folder)) ?? [];
-  const rest = names.filter((name) => name !== CONFIG);
+  const rest = names.filter((name) => name !== RUN_CONFIG);
   for (const name of rest) await rm(join(folder, name), { recursive: true });
-  await rm(join(folder, CONFIG), { force: true });
+  await rm(join(folder, RUN_CONFIG), { force: true });
 }
 
 function formatConfig(config: unknown): string {
@@ -196,7 +200,7 @@ function formatConfig(config: unknown): string {
 }
 
 async function readConfig(folder: string): Promise<unknown> {
-  const path = join(folder, CONFIG);
+  const path = join(folder, RUN_CONFIG);
   const text = await readText(path);
   try {
     return parse(text);
@@ -216,7 +220,7 @@ async function checkConfig(folder: string, config: unknown, mayChange: readonly 
   if (differs === undefined) return;
   const tell = (value: unknown) => (value === undefined ? 'nothing' : JSON.stringify(value));
   throw new InputError({
-    source: join(folder, CONFIG),
+    source: join(folder, RUN_CONFIG),
     field: differs,
     expected: `${tell(stored.get(differs))}, as the run to resume has it`,
     found: tell(given.get(differs)),

@@ -44,6 +44,8 @@ export interface LoopOptions {
   progress?: ProgressReporter;
   signal?: AbortSignal;
   onStep?: (finished: number, record: StepRecord) => void;
+  /** Called with every warning of a step. */
+  onWarning?: (finished: number, warning: Pick<WarningEvent, 'code' | 'message'>) => void;
 }
 
 /**
@@ -75,6 +77,7 @@ export async function trainLoop(
       run?.completions.append({ step: finished, ...completion });
     for (const warning of record.warnings ?? []) {
       run?.events.append({ type: 'warning', stage, step: finished, ...warning });
+      options.onWarning?.(finished, warning);
     }
     options.onStep?.(finished, record);
     tracker.update(finished, watched(record.metrics, options.watch));

@@ -18,7 +18,9 @@ export interface UpdateMetrics {
 }
 
 function scheduleOf(options: OptimizationOptions, steps: number): Schedule {
-  const { warmupSteps, finalLearningRate } = options;
+  const { finalLearningRate } = options;
+  // A short trial with the settings of a long run warms up too, and still reaches its peak.
+  const warmupSteps = Math.min(options.warmupSteps, Math.floor(steps / 2));
   switch (options.schedule) {
     case 'linear':
       return linearSchedule({ warmupSteps, totalSteps: steps, finalFraction: finalLearningRate });

@@ -10,7 +10,7 @@ export const optimizationSchema = z.strictObject({
   learningRate: positive,
   /** Shape of the learning rate after warm-up: straight or cosine to `finalLearningRate`, or unchanged. */
   schedule: z.enum(['linear', 'cosine', 'constant']),
-  /** Steps of linear warm-up. */
+  /** Steps of linear warm-up, at most half of all steps. */
   warmupSteps: z.int().nonnegative(),
   /** Fraction of the peak at the last step. */
   finalLearningRate: z.number().min(0).max(1),
@@ -60,48 +60,43 @@ export function withDefaults<T extends z.ZodRawShape>(
  */
 export const tokenEmbeddings = z.enum(['frozen', 'trained']).default('frozen');
 
-export const sftOptionsSchema = z
-  .strictObject({
-    steps: z.int().positive().default(180),
-    /** Queries per step, each with a positive and a hard negative. */
-    batchSize: z.int().min(2).default(32),
-    seed: z.int().default(0),
-    /** Weights of the loss terms; 0 leaves a term out. */
-    weights: z
-      .strictObject({
-        crossEntropy: weight.default(1),
-        kl: weight.default(0.1),
-        infoNce: weight.default(1),
-        triplet: weight.default(1),
-      })
-      .prefault({}),
-    /** Temperature of InfoNCE over cosines. */
-    tau: positive.default(0.05),
-    /** Margin of the triplet term, on cosines. */
-    margin: z.number().min(0).max(2).default(0.15),
-    /** Self-distilled reasoning: targets sampled once from the base model. */
-    reasoning: z
-      .strictObject({
-        /** Train the reasoning prompt at all. Without it the model forgets how to reason. */
-        enabled: z.boolean().default(true),
-        /** Weight of the contrastive terms on the embedding after the reasoning, beside those of the direct one. */
-        contrastiveWeight: weight.default(1),
-        /** Length limit of a target in tokens, the embed token included. */
-        maxNewTokens: z.int().min(2).default(44),
-        temperature: positive.default(1),
-      })
-      .prefault({}),
-    tokenEmbeddings,
-    /** Training queries used, drawn once; fewer keep stage 2's rewards from starting saturated. */
-    maxQueries: z.int().positive().optional(),
-    /** Longest query or document in tokens of its whole prompt; longer text is cut. */
-    maxLength: z.int().positive().default(512),
-    optimization: withDefaults(optimizationSchema, optimization).prefault({}),
-  })
-  .refine(({ steps, optimization: { warmupSteps } }) => warmupSteps < steps, {
-    path: ['optimization', 'warmupSteps'],
-    message: 'expected fewer warm-up steps than steps',
-  });
+export const sftOptionsSchema = z.strictObject({
+  steps: z.int().positive().default(180),
+  /** Queries per step, each with a positive and a hard negative. */
+  batchSize: z.int().min(2).default(32),
+  seed: z.int().default(0),
+  /** Weights of the loss terms; 0 leaves a term out. */
+  weights: z
+    .strictObject({
+      crossEntropy: weight.default(1),
+      kl: weight.default(0.1),
+      infoNce: weight.default(1),
+      triplet: weight.default(1),
+    })
+    .prefault({}),
+  /** Temperature of InfoNCE over cosines. */
+  tau: positive.default(0.05),
+  /** Margin of the triplet term, on cosines. */
+  margin: z.number().min(0).max(2).default(0.15),
+  /** Self-distilled reasoning: targets sampled once from the base model. */
+  reasoning: z
+    .strictObject({
+      /** Train the reasoning prompt at all. Without it the model forgets how to reason. */
+      enabled: z.boolean().default(true),
+      /** Weight of the contrastive terms on the embedding after the reasoning, beside those of the direct one. */
+      contrastiveWeight: weight.default(1),
+      /** Length limit of a target in tokens, the embed token included. */
+      maxNewTokens: z.int().min(2).default(44),
+      temperature: positive.default(1),
+    })
+    .prefault({}),
+  tokenEmbeddings,
+  /** Training queries used, drawn once; fewer keep stage 2's rewards from starting saturated. */
+  maxQueries: z.int().positive().optional(),
+  /** Longest query or document in tokens of its whole prompt; longer text is cut. */
+  maxLength: z.int().positive().default(512),
+  optimization: withDefaults(optimizationSchema, optimization).prefault({}),
+});
 
 /** Options of stage 1 as a user writes them. */
 export type SftOptions = z.input<typeof sftOptionsSchema>;

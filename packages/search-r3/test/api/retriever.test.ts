@@ -213,6 +213,20 @@ describe.each(THREADS)('thread: %s', (thread) => {
     await other.dispose();
   });
 
+  test('a blank query is refused by its place, in embedding and in search', async () => {
+    const out = join(cwd, `blank-${thread}`);
+    await on(thread).index([{ id: 'a', text: 'soup' }], { out });
+    await using index = await on(thread).open(out);
+    const found = await Promise.all([
+      thrown(on(thread).embed(['soup', ' '])),
+      thrown(index.search(['soup', ''])),
+    ]);
+    const problem = { expected: 'a query of some words' };
+    expect((found[0] as InputError).problem).toMatchObject({ source: 'text 1', ...problem, found: '" "' });
+    expect((found[1] as InputError).problem).toMatchObject({ source: 'query ""', ...problem });
+    expect(await on(thread).embed([''], { role: 'document' })).toHaveLength(1);
+  });
+
   test('disposed of, it refuses work, and a second disposal does nothing', async () => {
     const out = join(cwd, `disposed-${thread}`);
     let kept: Retriever;

@@ -84,6 +84,9 @@ describe('published configurations', () => {
     const expected = { ropeTheta: 500_000, ropeScaling: scaling, eosIds: [128001, 128008, 128009] };
     expect(parseConfig(LLAMA_32_1B)).toMatchObject(expected);
     const { rope_theta, rope_scaling, ...rest } = LLAMA_32_1B;
+    // Where both are there, the later layout is what was meant.
+    const both = { ...rest, rope_theta: 3, rope_parameters: { rope_theta, ...rope_scaling } };
+    expect(parseConfig(both)).toMatchObject(expected);
     // The layout of transformers 5.
     expect(parseConfig({ ...rest, rope_parameters: { rope_theta, ...rope_scaling } })).toMatchObject(
       expected,

@@ -143,9 +143,9 @@ test.each<[string, string[], RegExp]>([
     /^group\.yaml:5: rl\.groupSize: expected a group of at least 2.*, found 1/,
   ],
   [
-    'no fewer warm-up steps than steps',
-    [...SFT, 'model', '--steps', '20'],
-    /^settings: sft\.optimization\.warmupSteps: expected fewer warm-up steps than steps, found its default\./,
+    'audits of an environment that makes no error',
+    [...RL, 'model', ...set('rl.auditEvery=2')],
+    /^--set rl\.auditEvery: rl\.auditEvery: expected 0 where rl\.environment\.kind is exact: it makes no error, found 2/,
   ],
   [
     'heads that do not fit the width',

@@ -89,8 +89,17 @@ describe('embed', () => {
       ...(rows[0]?.vector ?? []).map((x, i) => x - (plain[0]?.vector[i] as number)),
     );
     expect(distance).toBeLessThanOrEqual(EMBEDDING_TOLERANCE);
-    const lines = await embed(['--role', 'document'], 'the food of arlen bread\r\n\nsoup');
-    expect(lines.map(({ vector }) => vector)).toEqual(rows.map(({ vector }) => vector));
+    // A blank line has a vector too, so that vectors stand where their lines do.
+    const [first, blank, last, ...more] = await embed(
+      ['--role', 'document'],
+      'the food of arlen bread\r\n\nsoup\n',
+    );
+    expect([first?.vector, last?.vector]).toEqual(rows.map(({ vector }) => vector));
+    expect(blank?.vector).not.toEqual(last?.vector);
+    expect(more).toEqual([]);
+    const query = await cli(['embed', '--model', 'model', '--quiet'], { cwd, stdin: 'soup\n \n' });
+    expect({ status: query.status, stdout: query.stdout }).toEqual({ status: 2, stdout: '' });
+    expect(query.stderr).toMatch(/^error: stdin:2: expected a query of some words, found " "/);
     const json = await cliJson<Row[]>(
       ['embed', '--model', 'model', '--role', 'document', '--file', 'rows.jsonl'],
       cwd,

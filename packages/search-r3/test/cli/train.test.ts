@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBeir } from 'search-r3/dataset';
-import { trainingData, withDevelopment } from 'search-r3/pipeline';
+import { evaluatePolicy, loadPolicy, trainingData, withDevelopment } from 'search-r3/pipeline';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, weightsOf, writeCollection, writeModel } from './tiny.js';
 
@@ -22,7 +22,7 @@ sft:
   batchSize: 4
   reasoning: { maxNewTokens: 6 }
   optimization: { warmupSteps: 2 }
-rl: { steps: 4, queriesPerStep: 3, groupSize: 3, maxNewTokens: 6 }
+rl: { steps: 4, queriesPerStep: 3, groupSize: 3, maxNewTokens: 9 }
 saveEvery: 3
 `;
 
@@ -90,6 +90,40 @@ describe('the whole pipeline', () => {
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toContain('rl: 4 steps');
     expect(await weightsOf(join(cwd, 'whole/model'))).toEqual(before);
+  });
+
+  test('both stages are compared with equal limits: those of stage 2', async () => {
+    const collection = withDevelopment(await loadBeir(join(cwd, 'data')), 0.2, 0);
+    const qrels = collection.qrels.get('dev')!;
+    for (const stage of ['sft', 'rl'] as const) {
+      const policy = await loadPolicy(join(cwd, `whole/${stage}/model`));
+      const limits = { maxLength: 96, maxNewTokens: 9, systems: ['reasoned'] as const };
+      const { evaluation } = await evaluatePolicy(policy, collection, qrels, limits);
+      const found = stages.find((entry) => entry.stage === stage)?.development?.reasoned;
+      expect(found, stage).toBe(evaluation.systems[0]?.scores['ndcg@10'].mean);
+    }
+  });
+
+  test('resumed from its folder alone it has the settings it was made with, and may make more steps', async () => {
+    await cp(join(cwd, 'whole'), join(cwd, 'longer-whole'), { recursive: true });
+    const longer = await cliJson<{ stages: Stage[] }>(
+      ['train', '--out', 'longer-whole', '--resume', '--rl-steps', '6'],
+      cwd,
+    );
+    expect(longer.stages.map(({ stage, steps }) => [stage, steps])).toEqual([
+      ['pretrain', 6],
+      ['sft', 12],
+      ['rl', 6],
+    ]);
+    expect(longer.stages.slice(0, 2).map(({ metrics }) => metrics)).toEqual(
+      stages.slice(0, 2).map(({ metrics }) => metrics),
+    );
+    const again = await cliJson<{ stages: Stage[] }>(
+      ['train', '--config', 'longer-whole/config.yaml', '--out', 'again'],
+      cwd,
+    );
+    expect(again.stages.map(({ steps }) => steps)).toEqual([6, 12, 6]);
+    expect(again.stages[1]?.metrics).toEqual(stages[1]?.metrics);
   });
 
   test('the stages alone, one after the other, give the same model', async () => {

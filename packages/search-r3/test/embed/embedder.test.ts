@@ -146,6 +146,14 @@ describe('text that does not fit', () => {
     await expect(embedder.embed([LONG], { maxLength: 20, strict: true })).rejects.toThrow(InputError);
   });
 
+  test('is refused with the reasoning too, by its place', async () => {
+    const strict = { reasoning: true, maxNewTokens: 10, strict: true };
+    const refused = embedder.embed(['who', LONG], strict);
+    await expect(refused).rejects.toThrow(/^text 1: prompt: expected at most 53 tokens, found \d+ tokens/);
+    const [fits] = await embedder.embed(['who'], strict);
+    expect(fits!.truncated).toBe(false);
+  });
+
   test('is cut to what the model can take, the reasoning counted', async () => {
     const positions = policy.config.maxPositions;
     const [direct] = await embedder.embed([LONG]);

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
-import type { TrainingQuery } from 'search-r3/sft';
+import { GradientEngine, type TrainingQuery } from 'search-r3/sft';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { QUERIES } from '../sft/tiny-data.js';
+import { DOCUMENTS, QUERIES } from '../sft/tiny-data.js';
 import { type CraftedEnvironment, completion, craftedEnvironment } from './crafted.js';
 import { policy, queriesOf, type Stage, stage } from './support.js';
 
@@ -204,9 +204,11 @@ describe('resampling', () => {
   test('leaves the queries of later steps what they are, and every round draws anew', async () => {
     const { calls } = await step({ resampleRounds: 2 }, () => EQUAL, craftedEnvironment(), 3);
     const steps = [0, 1, 2].map((index) => queriesOf(standard, index).map(({ id }) => id));
-    // Rounds without a fresh query ask for none.
-    const rounds = calls.map(({ queries }) => queries);
-    expect([rounds[0], rounds[3], rounds[6]]).toEqual(steps);
+    // Seeds tell step and round: three rounds a step at most, those without a fresh query not sampled.
+    const round = ({ options }: Call) => (options.seed! - 7) / 1_000_003;
+    const first = calls.filter((call) => round(call) % 3 === 0);
+    expect(first.map(({ queries }) => queries)).toEqual(steps);
+    expect(calls.every(({ queries }) => queries.length > 0)).toBe(true);
     expect(new Set(calls.map(({ options }) => options.seed)).size).toBe(calls.length);
   });
 });
@@ -321,6 +323,23 @@ describe('the environment', () => {
     expect(calls.map(({ queries }) => queries)).toEqual([[second.id]]);
     expect(record.metrics).toMatchObject({ skipped_queries: 1 });
     expect(record.completions!.every(({ queryId }) => queryId === second.id)).toBe(true);
+    for (const { relevant } of environment.rewarded) {
+      for (const grades of relevant) for (const id of gone) expect(grades.has(id)).toBe(false);
+    }
+  });
+
+  test('a removed document is neither positive nor negative, where its query has others', async () => {
+    // d1 is the positive of q1, which has d4 too; d8 is the hard negative of q1 and q3.
+    const gone = ['d1', 'd8'];
+    const compute = vi.spyOn(GradientEngine.prototype, 'compute');
+    const environment = craftedEnvironment({ gone });
+    const { record } = await step({ queriesPerStep: 5 }, () => VARIED, environment);
+    expect(record.metrics).toMatchObject({ skipped_queries: 0 });
+    const [{ sequences, contrastive }] = compute.mock.calls[0]!;
+    const texts = contrastive!.documents.map((i) => policy.tokenizer.decode([...sequences[i]!.ids]));
+    const has = (id: string) => texts.some((text) => text.includes(DOCUMENTS.get(id)!));
+    expect(['d1', 'd8'].filter(has)).toEqual([]);
+    expect(['d2', 'd3', 'd4', 'd5', 'd7'].filter(has)).toEqual(['d2', 'd3', 'd4', 'd5', 'd7']);
     for (const { relevant } of environment.rewarded) {
       for (const grades of relevant) for (const id of gone) expect(grades.has(id)).toBe(false);
     }

@@ -307,7 +307,6 @@ test('a group of one and a stage with nothing to learn from are refused', () => 
   const parse = (changes: RlOptions) => () => rlOptionsSchema.parse(changes);
   expect(parse({ groupSize: 1 })).toThrow(/expected a group of at least 2/);
   expect(parse({ policyWeight: 0, contrastive: { weight: 0 } })).toThrow(/expected a policy gradient or/);
-  expect(parse({ steps: 3, optimization: { warmupSteps: 3 } })).toThrow(/fewer warm-up steps than steps/);
   // They would bias the ratio.
   expect(parse({ topP: 0.9 } as RlOptions)).toThrow(/topP/);
   expect(parse({ topK: 5 } as RlOptions)).toThrow(/topK/);

@@ -85,7 +85,11 @@ async function inFolder(name: string, options: Omit<LoopOptions, 'run'>, resume 
 }
 
 test('records every step, its warnings and completions, saves every so many and at the end', async () => {
-  const { trainer, saved, events, completions } = await inFolder('whole', { saveEvery: 3 });
+  const told: unknown[] = [];
+  const { trainer, saved, events, completions } = await inFolder('whole', {
+    saveEvery: 3,
+    onWarning: (step, warning) => told.push({ step, ...warning }),
+  });
   expect(trainer.done).toEqual([0, 1, 2, 3, 4, 5, 6]);
   expect(trainer.saved).toEqual([3, 6, 7]);
   expect(saved).toMatchObject({ step: 7 });
@@ -103,6 +107,7 @@ test('records every step, its warnings and completions, saves every so many and 
   expect(events.filter(({ type }) => type === 'warning')).toEqual([
     { type: 'warning', stage: 'count', step: 5, code: 'odd', message: 'an odd thing' },
   ]);
+  expect(told).toEqual([{ step: 5, code: 'odd', message: 'an odd thing' }]);
   expect(completions.map(({ step }) => step)).toEqual([3]);
 });
 

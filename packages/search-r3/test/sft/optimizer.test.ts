@@ -62,6 +62,18 @@ test('saved to a file and restored, it goes on to the bit', async () => {
   expect(before).not.toEqual(halted.get('matrix')!.data);
 });
 
+test('the warm-up takes at most half of the steps', () => {
+  const rates = (warmupSteps: number, steps: number) => {
+    const optimizer = new Optimizer(parameters(), { ...OPTIONS, warmupSteps, schedule: 'constant' }, steps);
+    return Array.from({ length: steps }, (_, step) => optimizer.update(step, gradients(step)).learningRate);
+  };
+  // Half of five steps, rounded down, is two: the rate rises in halves.
+  expect(rates(20, 5)).toEqual(rates(2, 5));
+  expect(rates(20, 5)[0]).toBeCloseTo(0.005, 12);
+  expect(rates(20, 5)[1]).toBeCloseTo(0.01, 12);
+  expect(rates(20, 1)).toEqual([0.01]);
+});
+
 test('a state of another model is refused by name', () => {
   const model = parameters();
   const optimizer = new Optimizer(model, OPTIONS, 6);

@@ -1,9 +1,10 @@
 /** Self-distilled reasoning targets: what the base says, cut and cleaned, and how the options change it. */
 import { reasoningPrompt } from 'search-r3/checkpoint';
+import { Generator } from 'search-r3/generate';
 import { runSft } from 'search-r3/pipeline';
 import { InterruptedError } from 'search-r3/run';
 import { type ReasoningTargets, type SftOptions, sampleTargets, sftOptionsSchema } from 'search-r3/sft';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { tinyBase, tinyPolicy } from '../model/tiny-policy.js';
 import { asParameters } from '../reference/decoder.js';
 import { referenceModel } from '../reference/objectives.js';
@@ -80,11 +81,28 @@ test('more queries than are sampled at once: all get one, and it is told how far
     [128, 131],
     [131, 131],
   ]);
-  // The same text at another place draws otherwise.
+  // The same text at another place draws otherwise, in the next piece too.
   const same = [0, 5, 10, 125, 130].map((i) => targets.get(`${i}`)!.join());
   expect(new Set(same).size).toBeGreaterThan(2);
+  const again = Array.from({ length: 130 }, () => QUERIES[0]!).map((query, i) => ({ ...query, id: `${i}` }));
+  const drawn = await sampleTargets(base, again, sftOptionsSchema.parse({ reasoning: { maxNewTokens: 20 } }));
+  expect(drawn.get('128')).not.toEqual(drawn.get('0'));
+  expect(drawn.get('129')).not.toEqual(drawn.get('1'));
   const aborted = sampleTargets(base, many, options, { signal: AbortSignal.abort() });
   await expect(aborted).rejects.toThrow(InterruptedError);
+});
+
+test('maxLength: the prompt is cut to it', async () => {
+  const generate = vi.spyOn(Generator.prototype, 'generate');
+  const long = QUERIES.map((query) => ({ ...query, text: `${query.text} `.repeat(12) }));
+  const bare = reasoningPrompt(base.tokenizer, base.prompts, '').ids.length;
+  for (const maxLength of [bare + 2, bare + 7]) {
+    generate.mockClear();
+    await sampleTargets(base, long, sftOptionsSchema.parse({ maxLength, reasoning: { maxNewTokens: 3 } }));
+    const lengths = generate.mock.calls.flatMap(([prompts]) => prompts.map(({ length }) => length));
+    expect(lengths).toEqual(long.map(() => maxLength));
+  }
+  generate.mockRestore();
 });
 
 test('maxQueries: so many are drawn once and used throughout', async () => {
