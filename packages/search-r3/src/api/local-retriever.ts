@@ -5,7 +5,7 @@ import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import type { Policy } from '../model/index.js';
 import { loadDocuments, loadPolicy } from '../pipeline/index.js';
-import { assertVacant, InputError } from '../run/index.js';
+import { assertVacant, InputError, whatStandsAt } from '../run/index.js';
 import {
   assertCompatible,
   type IndexedDocument,
@@ -59,8 +59,8 @@ export class LocalRetriever implements Retriever {
   async index(source: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
-    if (overwrite) await readManifest(out);
-    else await assertVacant(out);
+    if (!overwrite) await assertVacant(out);
+    else if (await whatStandsAt(out)) await readManifest(out);
     const documents: readonly IndexedDocument[] =
       typeof source === 'string'
         ? (await loadDocuments(source)).map((document) => ({ ...document }))

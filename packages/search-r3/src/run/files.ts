@@ -83,7 +83,7 @@ export async function publishFolder(
   const parent = dirname(path);
   await mkdir(parent, { recursive: true });
   await cleanTemporaries(parent, basename(path));
-  const occupied = await isOccupied(path);
+  const occupied = await whatStandsAt(path);
   if (occupied && options.replace !== true) throw occupiedError(path, occupied);
   const temporary = temporaryPath(path);
   try {
@@ -121,7 +121,7 @@ export async function removeFolder(path: string): Promise<void> {
 
 /** For long work that ends in a new folder: @throws InputError at once where something stands at `path`. */
 export async function assertVacant(path: string): Promise<void> {
-  const occupied = await isOccupied(path);
+  const occupied = await whatStandsAt(path);
   if (occupied) throw occupiedError(path, occupied);
 }
 
@@ -130,7 +130,7 @@ function occupiedError(path: string, found: string): InputError {
 }
 
 /** What stands at `path` in words, or false where there is nothing or an empty folder. */
-async function isOccupied(path: string): Promise<string | false> {
+export async function whatStandsAt(path: string): Promise<string | false> {
   try {
     if (!(await stat(path)).isDirectory()) return 'a file';
   } catch {

@@ -205,7 +205,8 @@ describe.each(THREADS)('thread: %s', (thread) => {
     const occupied = await thrown(on(thread).index([document], { out: model }));
     expect((occupied as InputError).problem.source).toBe(model);
     expect((await readdir(cwd)).includes(`refused-${thread}`)).toBe(false);
-    await on(thread).index([document], { out });
+    // Nothing to replace is no obstacle.
+    await on(thread).index([document], { out, overwrite: true });
     await on(thread).index([document, { id: 'b', text: 'bread' }], { out, overwrite: true });
     const other = await loadRetriever(await writeModel(join(cwd, `other-${thread}`), 1), { thread });
     const refused = await thrown(other.open(out));

@@ -101,7 +101,7 @@ describe('a new run', () => {
     await rm(path, { recursive: true });
     await mkdir(path);
     await (await RunFolder.create(path, config)).close();
-    await expect(RunFolder.create(path, config)).rejects.toThrow(/Resume that run, overwrite it/);
+    await expect(RunFolder.create(path, config)).rejects.toThrow(/Resume that run .*, overwrite it/);
   });
 
   test('two at once: the second is told which process is there', async () => {
