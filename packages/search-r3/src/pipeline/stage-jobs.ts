@@ -144,6 +144,7 @@ export async function sftStage(
   checkSft(settings, data, nameOf(options));
   const start = makePolicy(base, basePrompts(settings, base));
   const sft = limitedSft(settings, start, options);
+  warnOfHighRate(start, sft.optimization.learningRate, 'sft', options);
   const config = {
     data: settings.data,
     ...(settings.base !== undefined && { base: settings.base }),
@@ -192,6 +193,7 @@ export async function rlStage(
   const { collection, data } = context;
   checkRl(settings, data, nameOf(options));
   const rl = limitedRl(settings, policy, options);
+  warnOfHighRate(policy, rl.optimization.learningRate, 'rl', options);
   const limits = { maxLength: rl.maxLength, maxNewTokens: rl.maxNewTokens };
   const scores = (systems: readonly ('direct' | 'reasoned')[]) =>
     developmentScores(() => policy, { collection, settings, options }, systems, limits);
@@ -242,6 +244,23 @@ export function limitedRl(settings: Settings, policy: Policy, options: RunOption
   const rl = rlOptions(settings);
   const limits = { maxLength: rl.maxLength, reasoning: rl.maxNewTokens };
   return { ...rl, maxLength: promptLimit(policy, limits, nameOf(options), 'rl.maxLength') };
+}
+
+/** Parameters from which on a model is one that was pre-trained on much text, and the rate that would undo that. */
+const LARGE = 100e6;
+const HIGH_RATE = 1e-4;
+
+/** The defaults are for models of a few million parameters. */
+function warnOfHighRate(
+  { weights }: Pick<Checkpoint, 'weights'>,
+  rate: number,
+  stage: 'sft' | 'rl',
+  { onNote = () => {} }: RunOptions,
+): void {
+  const size = [...weights.values()].reduce((sum, { data }) => sum + data.length, 0);
+  if (size < LARGE || rate <= HIGH_RATE) return;
+  const model = `a model of ${Math.round(size / 1e6)} million parameters`;
+  onNote(`warning: ${stage}.optimization.learningRate ${rate} is high for ${model}; 2e-5 or less is usual.`);
 }
 
 /** nDCG@10 on the development queries by system; undefined where there are none. */

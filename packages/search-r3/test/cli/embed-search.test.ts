@@ -177,6 +177,21 @@ describe('index and search', () => {
     expect(blocks[0]).toContain(`\n1. ${score.toFixed(4)}  ${id}  ${title}\n   ${text}\n2. `);
   });
 
+  test('inspect tells what it holds', async () => {
+    const found = await cliJson<Record<string, unknown>>(['inspect', 'index'], cwd);
+    const manifest = JSON.parse(await readFile(join(cwd, 'index/manifest.json'), 'utf8'));
+    expect(found).toMatchObject({
+      kind: 'index',
+      path: 'index',
+      documents: tinyCollection().corpus.length,
+      dimension: tinyPolicy().config.hiddenSize,
+      graph: null,
+      fingerprint: manifest.fingerprint,
+    });
+    const { stdout } = await cli(['inspect', 'index'], { cwd });
+    expect(stdout).toMatch(/search\s+exact/);
+  });
+
   test('another model or other prompts are refused', async () => {
     await writeModel(join(cwd, 'other'), 1);
     const policy = tinyPolicy();

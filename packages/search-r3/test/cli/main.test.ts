@@ -280,7 +280,7 @@ describe('Ctrl-C', () => {
     expect(await interrupt(500)).toEqual({
       code: 130,
       stdout: 'begin 1\nsaved 1\n',
-      stderr: 'warning: finishing and saving this step; press Ctrl-C again to stop at once\ninterrupted\n',
+      stderr: 'warning: stopping; press Ctrl-C again to stop at once\ninterrupted\n',
     });
   });
 

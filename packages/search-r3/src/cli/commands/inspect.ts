@@ -4,8 +4,13 @@ import { examples, outputOf, withOutput } from '../options.js';
 
 export function inspectCommand(): Command {
   const command = new Command('inspect')
-    .description('Show what a run folder, a model folder, a BEIR collection or one file of them holds.')
-    .argument('<path>', 'run folder, model folder, BEIR folder, .safetensors file or state file');
+    .description(
+      'Show what a run folder, a model folder, an index, a BEIR collection or one file of them holds.',
+    )
+    .argument(
+      '<path>',
+      'run folder, model folder, index folder, BEIR folder, .safetensors file or state file',
+    );
   withOutput(command);
   examples(command, [
     { command: 'inspect runs/first', does: 'Steps, latest metrics and checkpoints of a run.' },

@@ -6,7 +6,7 @@ import { describeReadFailure } from '../../run/files.js';
 import type { Inspection } from './inspection.js';
 
 const KINDS =
-  'a run folder (config.yaml, events.jsonl), a model folder (config.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
+  'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
 
 /** @throws InputError where nothing known is at `path`, and from the readers of what is. */
 export async function inspect(path: string): Promise<Inspection> {
@@ -22,6 +22,7 @@ async function inspectFolder(path: string): Promise<Inspection> {
     return (await import('./run.js')).inspectRun(path);
   }
   if (names.includes('config.json')) return (await import('./model.js')).inspectModel(path);
+  if (names.includes('manifest.json')) return (await import('./search-index.js')).inspectIndex(path);
   if (names.includes('corpus.jsonl')) return (await import('./collection.js')).inspectCollection(path);
   const shown =
     names.length === 0 ? 'an empty folder' : `a folder with ${names.sort().slice(0, 5).join(', ')}`;

@@ -1,0 +1,35 @@
+/** What a saved index says of itself. */
+import { readManifest } from '../../vectors/index.js';
+import type { Inspection } from './inspection.js';
+import { bytes, pairs } from './text.js';
+
+export async function inspectIndex(path: string): Promise<Inspection> {
+  const { count, dimension, created, fingerprint, files, graph } = await readManifest(path);
+  const size = Object.values(files).reduce((sum, file) => sum + (file?.bytes ?? 0), 0);
+  const value = {
+    kind: 'index',
+    path,
+    documents: count,
+    dimension,
+    bytes: size,
+    created,
+    graph: graph ?? null,
+    fingerprint,
+  };
+  return {
+    value,
+    text: () =>
+      [
+        `Index ${path}`,
+        pairs([
+          ['documents', count],
+          ['dimension', dimension],
+          ['size', bytes(size)],
+          ['made', created],
+          ['search', graph === undefined ? 'exact' : 'approximate (a proximity graph)'],
+          ['model', fingerprint.checkpoint],
+          ['prompts', fingerprint.prompts],
+        ]),
+      ].join('\n\n'),
+  };
+}
