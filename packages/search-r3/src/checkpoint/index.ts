@@ -17,8 +17,8 @@ export {
   type RopeScaling,
 } from './config.js';
 export { addEmbedToken } from './embed-token.js';
-export { assertFinite } from './finite.js';
 export { checkpointFingerprint } from './fingerprint.js';
+export { assertFinite } from './finite.js';
 export {
   EMBEDDING_NAME,
   elementCount,
