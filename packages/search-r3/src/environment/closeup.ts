@@ -2,7 +2,7 @@
  * A close look at the documents that may matter to the rewards: how they score, how uncertain that is, where the
  * positives stand among them, and what each stale one is worth encoding.
  */
-import type { ExactIndex } from '../vectors/index.js';
+import type { ExactIndex, SearchResult } from '../vectors/index.js';
 import type { RefreshStep } from './step.js';
 import type { Uncertainty } from './uncertainty.js';
 import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
@@ -16,17 +16,28 @@ export interface Closeup extends Valuation {
   boundaries: readonly Boundary[];
 }
 
+/** Where nothing is stale. */
+const NOTHING: Closeup = {
+  rows: [],
+  scores: new Float32Array(),
+  deviations: new Float32Array(),
+  boundaries: [],
+  values: new Float64Array(),
+  expectedError: 0,
+};
+
 /** The rows to look at. */
 export interface Candidates {
-  /** Stale ones; with the fresh ones they are all that can stand before a positive that is looked at. */
+  /** The positives, and all that can stand before one that is looked at; ascending. */
   rows: readonly number[];
   /** By rollout: positives that score less are not looked at. */
   floors: Float32Array;
 }
 
 /**
- * All stale rows of a small corpus; of a larger one those nearest to some rollout, about `most`. There, what a positive
- * far down its ranking is worth hardly depends on its place, and it is left out.
+ * All rows of a small corpus; of a larger one the positives and those nearest to some rollout, as many of each as make
+ * `most` together. There, what a positive far down its ranking is worth hardly depends on its place, and it is left out.
+ * Where nothing is stale there is nothing to look at.
  *
  * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
  *   transposed map.
@@ -39,19 +50,32 @@ export async function candidatesOf(
   const { index } = step.store;
   const count = step.relevant.length;
   const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
-  if (index.live <= most || count === 0) return { rows: step.stale(), floors };
+  if (!step.hasStale()) return { rows: [], floors };
+  if (index.live <= most || count === 0) return { rows: step.corpus.rows(), floors };
   // Rankings of one group have most of their first documents in common.
-  const depth = Math.min(index.live, Math.ceil((4 * most) / count));
-  const found = await index.search(queries, depth);
+  const found = await index.search(queries, Math.min(index.live, Math.ceil((4 * most) / count)));
+  const depth = depthOf(found, most);
+  const rows = new Set(step.positives());
   for (let rollout = 0; rollout < count; rollout++) {
-    floors[rollout] = found.scores[(rollout + 1) * found.k - 1] as number;
+    const start = rollout * found.k;
+    floors[rollout] = found.scores[start + depth - 1] as number;
+    for (const row of found.rows.subarray(start, start + depth)) rows.add(row);
   }
-  const rows = [...new Set(found.rows)].filter((row) => step.isStale(row));
-  return { rows: rows.sort((a, b) => a - b), floors };
+  return { rows: [...rows].sort((a, b) => a - b), floors };
+}
+
+/** How many of the best of each query are at most `most` different rows together; at least one. */
+function depthOf({ rows, k }: SearchResult, most: number): number {
+  const seen = new Set<number>();
+  for (let depth = 0; depth < k; depth++) {
+    for (let at = depth; at < rows.length; at += k) seen.add(rows[at] as number);
+    if (seen.size > most) return Math.max(1, depth);
+  }
+  return k;
 }
 
 /**
- * Looks at candidates as `predict` has them, and at everything fresh.
+ * Looks at candidates, stale ones as `predict` has them.
  *
  * @param scratch an index to score in.
  */
@@ -65,7 +89,8 @@ export async function lookClosely(
 ): Promise<Closeup> {
   const { store, version, rollouts, relevant } = step;
   const stale = candidates.rows.filter((row) => step.isStale(row));
-  const fresh = step.corpus.rows().filter((row) => !step.isStale(row));
+  if (stale.length === 0) return NOTHING;
+  const fresh = candidates.rows.filter((row) => !step.isStale(row));
   const rows = [...stale, ...fresh];
   const vectors = new Float32Array(rows.length * store.dimension);
   vectors.set(await predict(stale));

@@ -69,7 +69,7 @@ const schema = z.strictObject({
       width: positive.default(1),
       /** Steps after which a document's uncertainty grows no more. */
       ageLimit: count.default(8),
-      /** Stale documents looked at closely, at most; the others are moved by the map alone. */
+      /** Documents looked at closely beside the positives, at most; the others are moved by the map alone. */
       candidates: count.default(20_000),
     })
     .prefault({}),

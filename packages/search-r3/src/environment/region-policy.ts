@@ -22,8 +22,7 @@ export const refreshByRegion: RefreshPolicy = async (
     const encoded = await step.encode(old, 'region', { most: step.left - swept });
     if (encoded === 0) break;
   }
-  const oldest = step.stale().sort((a, b) => step.store.version(a) - step.store.version(b) || a - b);
-  await step.encode(oldest, 'sweep', { most: swept });
+  await step.encode(step.oldest(Math.min(step.left, swept)), 'sweep');
   learnMovement(step, uncertainty);
   return round;
 };

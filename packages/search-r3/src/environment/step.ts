@@ -15,6 +15,9 @@ export interface StepContext {
   tokens?: ((id: string) => number) | undefined;
 }
 
+/** Documents encoded at once, so that the vectors of a large corpus are not there twice. */
+const BLOCK = 8192;
+
 export class RefreshStep {
   readonly version: number;
   readonly corpus: Corpus;
@@ -48,6 +51,10 @@ export class RefreshStep {
     return this.store.version(row) !== this.version;
   }
 
+  hasStale(): boolean {
+    return this.corpus.rows().some((row) => this.isStale(row));
+  }
+
   /** Rows of stale documents, ascending. */
   stale(): number[] {
     return this.corpus.rows().filter((row) => this.isStale(row));
@@ -56,6 +63,20 @@ export class RefreshStep {
   /** Rows of the positives of all rollouts, each once. */
   positives(): number[] {
     return [...new Set(this.relevant.flatMap((own) => own.map(({ row }) => row)))];
+  }
+
+  /** The oldest stale rows, smaller ones first where they are equally old. */
+  oldest(count: number): number[] {
+    if (count <= 0) return [];
+    const byVersion = new Map<number, number[]>();
+    for (const row of this.stale()) {
+      const version = this.store.version(row);
+      const own = byVersion.get(version);
+      if (own === undefined) byVersion.set(version, [row]);
+      else own.push(row);
+    }
+    const versions = [...byVersion.keys()].sort((a, b) => a - b);
+    return versions.flatMap((version) => byVersion.get(version) as number[]).slice(0, count);
   }
 
   /** Random stale rows. */
@@ -82,8 +103,11 @@ export class RefreshStep {
         this.#pairs.push({ row, old: this.store.vector(row).slice(), age: this.version - stamp });
       }
     }
-    const vectors = await this.time('encode', () => this.#context.encode(ids));
-    this.store.put(chosen, vectors, this.version);
+    for (let start = 0; start < chosen.length; start += BLOCK) {
+      const block = ids.slice(start, start + BLOCK);
+      const vectors = await this.time('encode', () => this.#context.encode(block));
+      this.store.put(chosen.slice(start, start + BLOCK), vectors, this.version);
+    }
     this.left = Math.max(0, this.left - chosen.length);
     this.encoded[cause] = (this.encoded[cause] ?? 0) + chosen.length;
     const { tokens } = this.#context;

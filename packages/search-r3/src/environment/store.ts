@@ -8,6 +8,9 @@ import { AnnIndex, ExactIndex } from '../vectors/index.js';
 /** Stamp of a row whose document was never encoded, or is not what it was when it was. */
 export const NEVER = -1;
 
+/** Rows made at once, so that a large corpus is not there twice. */
+const BLOCK = 8192;
+
 export class VectorStore {
   readonly index: ExactIndex | AnnIndex;
   /** Told of every row whose vector is another one, or gone. */
@@ -53,7 +56,9 @@ export class VectorStore {
       this.#versions = versions;
       this.#predicted = predicted;
     }
-    if (rows > first) this.index.append(new Float32Array((rows - first) * this.dimension));
+    for (let row = first; row < rows; row += BLOCK) {
+      this.index.append(new Float32Array(Math.min(BLOCK, rows - row) * this.dimension));
+    }
     for (let row = first; row < rows; row++) this.index.remove(row);
   }
 

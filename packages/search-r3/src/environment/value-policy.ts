@@ -30,8 +30,7 @@ export const refreshByValue: RefreshPolicy = async (step, context) => {
   }
   if (allowance.target === undefined) {
     // Nothing is left that could matter now; the oldest may at the next step.
-    const oldest = step.stale().sort((a, b) => step.store.version(a) - step.store.version(b) || a - b);
-    if ((await step.encode(oldest, 'sweep')) > 0) drift = await learn(step, context);
+    if ((await step.encode(step.oldest(step.left), 'sweep')) > 0) drift = await learn(step, context);
   }
   if (drift !== undefined) await step.time('map', () => settle(step, context, candidates, drift as Drift));
   return round;

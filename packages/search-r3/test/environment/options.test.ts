@@ -12,7 +12,14 @@ import { AnnIndex } from 'search-r3/vectors';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { optionNames } from '../sft/options.js';
 import { unit } from './drifting.js';
-import { dot, referenceDrift, referenceValues, referenceVariance, wordCosines } from './reference.js';
+import {
+  dot,
+  referenceCandidates,
+  referenceDrift,
+  referenceValues,
+  referenceVariance,
+  wordCosines,
+} from './reference.js';
 
 /** What covers each option: a test, by a part of its name. */
 const COVERED: Record<string, [file: string, name: string]> = {
@@ -149,12 +156,8 @@ describe('the uncertainty of a score', () => {
   );
 
   test('value.candidates: only what lies near some rollout is looked at', async () => {
-    const { found, scores, deviations } = await expectations({ candidates: 5 });
-    // About four times as many as asked for, shared among the rollouts.
-    const depth = Math.ceil((4 * 5) / queries.length);
-    const best = scores.map((own) => ALL.toSorted((a, b) => own[b]! - own[a]!).slice(0, depth));
-    const looked = new Set(best.flat());
-    const floors = best.map((own, rollout) => scores[rollout]![own.at(-1)!]!);
+    const { found, scores, deviations } = await expectations({ candidates: 16 });
+    const { looked, floors } = referenceCandidates(scores, 16);
     const { expectedError } = referenceValues({ scores, deviations, positives, looked, floors });
     expect(found).toBeCloseTo(expectedError, 5);
     expect(Math.abs(found - (await expectations({})).found)).toBeGreaterThan(1e-3);
@@ -321,12 +324,13 @@ describe('what is chosen', () => {
     const after = before.map((x) =>
       unit([-x[1]!, x[0]!, -x[3]!, x[2]!, x[4]!].map((value) => value + 0.1 * random.normal())),
     );
+    const candidates = 16;
     const { queries, positives, batch } = rolloutsNear(after, [0, 3, 6, 9, 12, 15, 18, 21, 24, 27], 0.3);
     const { at, environment, now } = await environmentOf(
       {
         budget: { documents: 14 },
         drift: { kernel: false, lambda: 0.05 },
-        value: { random: 0, rounds: 1, candidates: 8 },
+        value: { random: 0, rounds: 1, candidates },
       },
       before,
     );
@@ -338,13 +342,7 @@ describe('what is chosen', () => {
     const moved = before.map((x, i) => (positives.includes(i) ? after[i]! : times(x)));
     // Encoded ones lie in the store as they are, and are found by turned rollouts all the same.
     const searched = before.map((x, i) => times(positives.includes(i) ? after[i]! : x));
-    const depth = Math.ceil((4 * 8) / queries.length);
-    const found = scoresOf(queries, searched).map((own) => ({
-      rows: ALL.toSorted((a, b) => own[b]! - own[a]!).slice(0, depth),
-      scores: own,
-    }));
-    const looked = new Set(found.flatMap(({ rows }) => rows));
-    const floors = found.map(({ rows, scores }) => scores[rows.at(-1)!]!);
+    const { looked, floors } = referenceCandidates(scoresOf(queries, searched), candidates);
     const deviation = Math.sqrt(
       referenceVariance(
         residuals,
@@ -352,15 +350,15 @@ describe('what is chosen', () => {
         queries,
       ),
     );
-    const { values } = referenceValues({
+    const look = {
       scores: scoresOf(queries, moved.map(unit)),
       deviations: ALL.map((i) => (positives.includes(i) ? 0 : deviation)),
       positives,
-      looked,
-      floors,
-    });
+    };
+    const { values } = referenceValues({ ...look, looked, floors });
     const chosen = ALL.filter((i) => now()[i]!.version === 1 && !positives.includes(i));
     expect(chosen).toEqual(best(values, 4));
+    expect(chosen).not.toEqual(best(referenceValues(look).values, 4));
   });
 
   test.each([1, 2, 6])('region.rounds: %d searches at most', async (rounds) => {

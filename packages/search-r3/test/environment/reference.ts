@@ -167,3 +167,14 @@ export function referenceValues(look: Look): { values: number[]; expectedError: 
   }
   return { values, expectedError: error / positives.length };
 }
+
+/** What is looked at: as many of the best of every rollout as are at most `most` documents together. */
+export function referenceCandidates(scores: readonly Row[], most: number) {
+  const best = scores.map((own) => [...own.keys()].sort((a, b) => own[b]! - own[a]!));
+  const within = (depth: number) => new Set(best.flatMap((own) => own.slice(0, depth)));
+  const limit = Math.ceil((4 * most) / scores.length);
+  let depth = 1;
+  while (depth < limit && within(depth + 1).size <= most) depth++;
+  const floors = best.map((own, rollout) => scores[rollout]![own[depth - 1]!]!);
+  return { looked: within(depth), floors };
+}
