@@ -31,14 +31,23 @@ export function fitDriftMap(pairs: DriftPairs, lambda: number): DriftMap {
 
 /** Y - X. */
 export function movement({ old, fresh }: DriftPairs): Float64Array {
-  return Float64Array.from(fresh, (value, i) => value - (old[i] as number));
+  const moved = new Float64Array(fresh);
+  for (let i = 0; i < moved.length; i++) moved[i] = (moved[i] as number) - (old[i] as number);
+  return moved;
 }
 
 function dual(pairs: DriftPairs, lambda: number): DriftMap {
-  const { count, dimension, old } = pairs;
+  const { count, dimension } = pairs;
+  const old = new Float64Array(pairs.old);
   const gram = new Float64Array(count * count);
   for (let i = 0; i < count; i++) {
-    for (let j = 0; j <= i; j++) gram[i * count + j] = dot(old, i, old, j, dimension);
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let k = 0; k < dimension; k++) {
+        sum += (old[i * dimension + k] as number) * (old[j * dimension + k] as number);
+      }
+      gram[i * count + j] = sum;
+    }
     gram[i * count + i] = (gram[i * count + i] as number) + lambda;
   }
   const factor = new Cholesky(gram, count);
@@ -52,7 +61,9 @@ function dual(pairs: DriftPairs, lambda: number): DriftMap {
 }
 
 function primal(pairs: DriftPairs, lambda: number): DriftMap {
-  const { count, dimension, old } = pairs;
+  const { count, dimension } = pairs;
+  // In float64, as everything it is multiplied with: loops over both kinds of arrays are several times as slow.
+  const old = new Float64Array(pairs.old);
   const moved = movement(pairs);
   const gram = new Float64Array(dimension * dimension);
   addProduct(gram, old, old, count, dimension);
@@ -72,7 +83,11 @@ function primal(pairs: DriftPairs, lambda: number): DriftMap {
     let leverage = 0;
     for (let k = 0; k < dimension; k++) leverage += (columns[k * count + i] as number) ** 2;
     for (let k = 0; k < dimension; k++) {
-      subtractScaled(residuals, i, change, k, old[i * dimension + k] as number, dimension);
+      const factor = old[i * dimension + k] as number;
+      for (let j = 0; j < dimension; j++) {
+        const at = i * dimension + j;
+        residuals[at] = (residuals[at] as number) - factor * (change[k * dimension + j] as number);
+      }
     }
     for (let j = i * dimension; j < (i + 1) * dimension; j++) {
       residuals[j] = (residuals[j] as number) / (1 - leverage);
@@ -81,38 +96,23 @@ function primal(pairs: DriftPairs, lambda: number): DriftMap {
   return { matrix: plusIdentity(change, dimension), residuals };
 }
 
-type Numbers = Float32Array | Float64Array;
-
-function dot(a: Numbers, i: number, b: Numbers, j: number, dimension: number): number {
-  let sum = 0;
-  for (let k = 0; k < dimension; k++) {
-    sum += (a[i * dimension + k] as number) * (b[j * dimension + k] as number);
-  }
-  return sum;
-}
-
 /** Adds A' B to `target`, A and B [count * dimension]. */
-function addProduct(target: Float64Array, a: Numbers, b: Numbers, count: number, dimension: number): void {
-  for (let i = 0; i < count; i++) {
-    for (let k = 0; k < dimension; k++) {
-      subtractScaled(target, k, b, i, -(a[i * dimension + k] as number), dimension);
-    }
-  }
-}
-
-/** target[i] -= factor * source[j], by rows. */
-function subtractScaled(
+function addProduct(
   target: Float64Array,
-  i: number,
-  source: Numbers,
-  j: number,
-  factor: number,
+  a: Float64Array,
+  b: Float64Array,
+  count: number,
   dimension: number,
 ): void {
-  const to = i * dimension;
-  const from = j * dimension;
-  for (let k = 0; k < dimension; k++)
-    target[to + k] = (target[to + k] as number) - factor * (source[from + k] as number);
+  for (let from = 0; from < count * dimension; from += dimension) {
+    for (let k = 0; k < dimension; k++) {
+      const factor = a[from + k] as number;
+      const to = k * dimension;
+      for (let j = 0; j < dimension; j++) {
+        target[to + j] = (target[to + j] as number) + factor * (b[from + j] as number);
+      }
+    }
+  }
 }
 
 function plusIdentity(change: Float64Array, dimension: number): Float32Array {
