@@ -3,6 +3,7 @@
  * defaults are those of the `transformers` configuration classes, both the older layout (`rope_theta`, `rope_scaling`)
  * and the newer one (`rope_parameters`). What the decoder does not implement is refused, never ignored.
  */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -67,7 +68,20 @@ const CAUSAL_CLASS: Record<Architecture, string> = {
 /** Reads `config.json` of a folder. @throws InputError on anything missing, wrong or unsupported. */
 export async function loadConfig(folder: string): Promise<ModelConfig> {
   const path = join(folder, 'config.json');
+  await refuseRunFolder(folder);
   return parseConfig(await readJson(path), path);
+}
+
+/** A run is often given for its model. */
+async function refuseRunFolder(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => []);
+  if (names.includes('config.json') || !names.includes('model')) return;
+  throw new InputError({
+    source: folder,
+    expected: 'a model folder, with config.json',
+    found: 'a folder with the folder model',
+    remedy: `Is it ${join(folder, 'model')}?`,
+  });
 }
 
 /** A `ModelConfig` from the JSON of a `config.json`. @throws InputError naming `source` and the field. */

@@ -185,6 +185,14 @@ describe('loading', () => {
       (f) => rm(join(f, 'config.json')),
       /config.json: expected a readable file, found nothing there/,
     ],
+    [
+      'a run in place of its model',
+      async (f) => {
+        await rm(join(f, 'config.json'));
+        await mkdir(join(f, 'model'));
+      },
+      /expected a model folder, with config\.json, found a folder with the folder model\. Is it .*model\?$/,
+    ],
     ['no tokenizer.json', (f) => rm(join(f, 'tokenizer.json')), /tokenizer.json: expected a readable file/],
     ['no weights', (f) => rm(join(f, 'model.safetensors')), /expected model.safetensors, or/],
     [
