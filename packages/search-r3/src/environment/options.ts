@@ -61,7 +61,7 @@ const schema = z.strictObject({
     .prefault({}),
   value: z
     .strictObject({
-      /** Share of the budget spent on random documents. */
+      /** Share of the budget spent on random documents, 1,024 of them at most. */
       random: share.default(0.1),
       /** Rounds of choosing, each by a drift learnt anew. */
       rounds: count.default(3),

@@ -30,5 +30,6 @@ export const refreshAtRandom: RefreshPolicy = async (step, { uncertainty }) => {
 
 /** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */
 export function learnMovement(step: RefreshStep, uncertainty: Uncertainty): void {
-  uncertainty.learn(step.version, movement(step.pairs()), step.ages(), step.rollouts);
+  const pairs = step.pairs();
+  uncertainty.learn(step.version, movement(pairs), pairs.ages, step.rollouts);
 }

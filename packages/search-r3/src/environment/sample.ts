@@ -1,4 +1,4 @@
-/** Random rows. */
+/** Some of many rows. */
 import type { RandomStream } from '../run/index.js';
 
 /** `count` different ones of `rows` in random order, all where there are fewer; in time of the count, not of the rows. */
@@ -12,4 +12,10 @@ export function sampleRows(random: RandomStream, rows: readonly number[], count:
     swapped.set(j, at(i));
     return chosen;
   });
+}
+
+/** `count` of `items`, evenly from first to last; all where there are fewer. */
+export function evenly<T>(items: readonly T[], count: number): readonly T[] {
+  if (items.length <= count) return items;
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)] as T);
 }

@@ -2,7 +2,7 @@
 import type { RandomStream } from '../run/index.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import type { RowPairs } from './drift/index.js';
-import { sampleRows } from './sample.js';
+import { evenly, sampleRows } from './sample.js';
 import { NEVER, type VectorStore } from './store.js';
 import type { Cause, EncodeDocuments, RolloutBatch } from './types.js';
 
@@ -17,6 +17,9 @@ export interface StepContext {
 
 /** Documents encoded at once, so that the vectors of a large corpus are not there twice. */
 const BLOCK = 8192;
+
+/** Pairs to learn from, at most: several for each dimension of a model make a map as good as it gets. */
+const PAIRS = 4096;
 
 export class RefreshStep {
   readonly version: number;
@@ -117,18 +120,18 @@ export class RefreshStep {
     return chosen.length;
   }
 
-  /** Vectors before and after, of the documents encoded by this refresh that had one. */
-  pairs(): RowPairs {
-    const rows = this.#pairs.map(({ row }) => row);
+  /**
+   * Vectors before and after, of the documents encoded by this refresh that had one, and steps since that had been
+   * encoded; evenly from all where there are too many to learn from.
+   */
+  pairs(): RowPairs & { ages: readonly number[] } {
+    const pairs = evenly(this.#pairs, PAIRS);
+    const rows = pairs.map(({ row }) => row);
     const { dimension } = this.store;
     const old = new Float32Array(rows.length * dimension);
-    for (const [i, pair] of this.#pairs.entries()) old.set(pair.old, i * dimension);
-    return { rows, count: rows.length, dimension, old, fresh: this.store.gather(rows) };
-  }
-
-  /** Steps since the documents of `pairs` had been encoded, in their order. */
-  ages(): number[] {
-    return this.#pairs.map(({ age }) => age);
+    for (const [i, pair] of pairs.entries()) old.set(pair.old, i * dimension);
+    const fresh = this.store.gather(rows);
+    return { rows, count: rows.length, dimension, old, fresh, ages: pairs.map(({ age }) => age) };
   }
 
   /** Runs `work` and books its time to a part. */

@@ -12,10 +12,14 @@ import type { RefreshStep } from './step.js';
 const TARGET_ROUNDS = 12;
 const LEAST_PER_ROUND = 8;
 
+/** Random documents of a step, at most: a share of a large corpus would be more than there is to learn from. */
+const MOST_RANDOM = 1024;
+
 export const refreshByValue: RefreshPolicy = async (step, context) => {
   const { allowance, options } = context;
   const { random, candidates: most } = options.value;
-  await step.encode(step.sample(Math.round(random * allowance.usual)), 'random');
+  const drawn = Math.min(MOST_RANDOM, Math.round(random * allowance.usual));
+  await step.encode(step.sample(drawn), 'random');
   let drift = await learn(step, context);
   const queries = drift?.matrix === undefined ? step.rollouts : turned(step.rollouts, drift.matrix);
   const candidates = await step.time('search', () => candidatesOf(step, queries, most));
@@ -78,8 +82,10 @@ async function learn(
 ): Promise<Drift | undefined> {
   if (moved) return undefined;
   return step.time('map', async () => {
-    const learnt = await drift.fit(step.pairs());
-    uncertainty.learn(step.version, learnt.residuals, step.ages(), step.rollouts);
+    const pairs = step.pairs();
+    const learnt = await drift.fit(pairs);
+    const ages = learnt.seen.map((i) => pairs.ages[i] as number);
+    uncertainty.learn(step.version, learnt.residuals, ages, step.rollouts);
     return learnt;
   });
 }

@@ -6,7 +6,7 @@ type Row = readonly number[];
 export const dot = (a: Row, b: Row) => a.reduce((total, x, i) => total + x * b[i]!, 0);
 
 /** Solves A X = B by Gauss-Jordan elimination with pivots. */
-function solve(a: number[][], b: number[][]): number[][] {
+export function solve(a: number[][], b: number[][]): number[][] {
   const n = a.length;
   const rows = a.map((own, i) => [...own, ...b[i]!]);
   for (let i = 0; i < n; i++) {

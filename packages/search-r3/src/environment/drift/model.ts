@@ -3,6 +3,7 @@
  * regression on what it leaves (design section 6). A part that predicts pairs it has not seen worse than its absence
  * would is left out.
  */
+import { evenly } from '../sample.js';
 import { Cholesky } from './cholesky.js';
 import { DriftPrograms } from './programs.js';
 import { type DriftPairs, fitDriftMap, movement } from './ridge.js';
@@ -31,9 +32,14 @@ export interface RowPairs extends DriftPairs {
 export interface Drift {
   matrix: Float32Array | undefined;
   kernel: { known: Float32Array; rows: readonly number[]; coefficients: Float32Array } | undefined;
-  /** [pairs * dimension]: what is left of each pair's new vector when it is predicted from the others. */
+  /** [seen * dimension]: what is left of each pair's new vector when it is predicted from the others. */
   residuals: Float64Array;
+  /** Which of the pairs those are of. */
+  seen: readonly number[];
 }
+
+/** Pairs that the kernel learns from, evenly from all, at most: its cost grows with their cube. */
+const KERNEL_PAIRS = 1024;
 
 /** Rows moved at once. */
 const BLOCK = 8192;
@@ -64,7 +70,8 @@ export class DriftModel {
   }
 
   async fit(pairs: RowPairs): Promise<Drift> {
-    const none: Drift = { matrix: undefined, kernel: undefined, residuals: movement(pairs) };
+    const all = [...pairs.rows.keys()];
+    const none: Drift = { matrix: undefined, kernel: undefined, residuals: movement(pairs), seen: all };
     if (pairs.count < 2) return none;
     const { map, lambda, kernel } = this.#options;
     const mapped = map ? fitDriftMap(pairs, (lambda * pairs.count) / pairs.dimension) : undefined;
@@ -73,8 +80,11 @@ export class DriftModel {
         ? { ...none, ...mapped }
         : none;
     if (!kernel) return linear;
-    const corrected = await this.#fitKernel(pairs, linear);
-    return energy(corrected.residuals) < energy(linear.residuals) ? corrected : linear;
+    const seen = evenly(all, KERNEL_PAIRS);
+    const residuals = new Float64Array(seen.length * pairs.dimension);
+    const left = { ...linear, seen, residuals: copyRows(residuals, linear.residuals, seen, pairs.dimension) };
+    const corrected = await this.#fitKernel(pairs, left);
+    return energy(corrected.residuals) < energy(left.residuals) ? corrected : linear;
   }
 
   /**
@@ -109,7 +119,11 @@ export class DriftModel {
 
   /** On the errors the map makes where it has not seen the pair: those are what it leaves of stale documents. */
   async #fitKernel(pairs: RowPairs, linear: Drift): Promise<Drift> {
-    const { rows, old: known, count, dimension } = pairs;
+    const { dimension } = pairs;
+    const { seen } = linear;
+    const count = seen.length;
+    const rows = seen.map((i) => pairs.rows[i] as number);
+    const known = copyRows(new Float32Array(count * dimension), pairs.old, seen, dimension);
     const gram = Float64Array.from(await this.#kernel(rows, known, { rows, known }));
     for (let i = 0; i < count; i++) {
       gram[i * count + i] = (gram[i * count + i] as number) + this.#options.ridge;
@@ -121,7 +135,7 @@ export class DriftModel {
       (value, at) => value / (diagonal[Math.floor(at / dimension)] as number),
     );
     const kernel = { known, rows, coefficients: Float32Array.from(coefficients) };
-    return { matrix: linear.matrix, kernel, residuals };
+    return { matrix: linear.matrix, kernel, residuals, seen };
   }
 
   async #kernel(
@@ -133,6 +147,19 @@ export class DriftModel {
     this.#words?.addCosines(words, rows, others, this.#options.words);
     return this.#programs.kernel(vectors, known, words);
   }
+}
+
+/** Copies some rows of a matrix into another one. */
+function copyRows<T extends Float32Array | Float64Array>(
+  target: T,
+  matrix: T,
+  rows: readonly number[],
+  dimension: number,
+): T {
+  for (const [i, row] of rows.entries()) {
+    target.set(matrix.subarray(row * dimension, (row + 1) * dimension), i * dimension);
+  }
+  return target;
 }
 
 const energy = (values: Float64Array): number => values.reduce((total, value) => total + value * value, 0);
