@@ -30,12 +30,12 @@ export interface Pair {
 }
 
 interface KernelOptions {
-  lambda?: number;
-  ridge?: number;
-  sharpness?: number;
-  kernel?: boolean;
+  lambda?: number | undefined;
+  ridge?: number | undefined;
+  sharpness?: number | undefined;
+  kernel?: boolean | undefined;
   /** Share of the cosine of words, and that cosine of two documents. */
-  words?: number;
+  words?: number | undefined;
   cosine?: (a: number, b: number) => number;
 }
 
