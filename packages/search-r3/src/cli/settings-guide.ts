@@ -226,7 +226,7 @@ const environment = {
   ),
   'drift.sharpness': advice('How near vectors must be to count as similar.', 'Rarely.'),
   'value.random': advice(
-    'Share of the budget spent on random documents, from which the map is learnt.',
+    'Share of the budget spent on random documents, from which the map is learnt; 1,024 of them at most.',
     'Rarely.',
   ),
   'value.rounds': advice('Rounds of choosing, each by a drift learnt anew.', 'Lower for speed.'),
@@ -236,7 +236,7 @@ const environment = {
   ),
   'value.ageLimit': advice("Steps after which a document's uncertainty grows no more.", 'Rarely.'),
   'value.candidates': advice(
-    'Documents looked at closely, at most; the others are moved by the map alone.',
+    'Stale documents looked at closely beside the positives, at most; the others are moved by the map alone.',
     'Lower where `environment_value` takes long.',
   ),
   'region.topK': advice('Documents found per rollout that belong to the region.', 'With `region` only.'),
