@@ -99,7 +99,7 @@ const TABLE: [string, RlOptions][] = [
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
   ['optimization.schedule', { optimization: { schedule: 'linear', finalLearningRate: 0.2 } }],
   ['optimization.finalLearningRate', { optimization: { schedule: 'cosine', finalLearningRate: 0.5 } }],
-  ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
+  ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 4 }],
   ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
   ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
   ['optimization.maxGradientNorm', { optimization: { maxGradientNorm: 1e-6 } }],

@@ -118,7 +118,7 @@ const TABLE: [string, SftOptions][] = [
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
   ['optimization.schedule', { optimization: { schedule: 'cosine', warmupSteps: 1 }, steps: 3 }],
   ['optimization.schedule constant', { optimization: { schedule: 'constant' } }],
-  ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 3 }],
+  ['optimization.warmupSteps', { optimization: { warmupSteps: 2 }, steps: 4 }],
   ['optimization.finalLearningRate', { optimization: { finalLearningRate: 0.1 } }],
   ['optimization.weightDecay', { optimization: { weightDecay: 3 } }],
   ['optimization.betas', { optimization: { betas: [0.5, 0.6] } }],
