@@ -29,7 +29,7 @@ const STEPS = [0, 1, 2];
 const OPTIMIZATION: OptimizationOptions = {
   learningRate: 5e-3,
   schedule: 'cosine',
-  warmupSteps: 2,
+  warmupSteps: 1,
   finalLearningRate: 0.25,
   weightDecay: 0.1,
   betas: [0.8, 0.9],
@@ -37,8 +37,8 @@ const OPTIMIZATION: OptimizationOptions = {
   maxTokens: 8192,
   checkpointActivations: false,
 };
-/** Half the peak, the peak, and where the cosine of three steps ends. */
-const RATES = [0.5, 1, 0.25].map((factor) => factor * OPTIMIZATION.learningRate);
+/** The peak after one step, the middle between it and the end, and where the cosine of three steps ends. */
+const RATES = [1, 0.625, 0.25].map((factor) => factor * OPTIMIZATION.learningRate);
 const REFERENCE_OPTIMIZER = {
   learningRate: OPTIMIZATION.learningRate,
   beta1: 0.8,
