@@ -49,6 +49,7 @@ const MAX_PAGES = 65_536;
 /** Arrays begin at multiples of a cache line, so that a kernel that rounds up stays between them. */
 const LINE = 64;
 const bytesOf = (length: number) => Math.ceil((4 * length) / LINE) * LINE;
+const bytesOfAll = (lengths: readonly number[]) => lengths.reduce((sum, length) => sum + bytesOf(length), 0);
 
 const endOf = ({ byteOffset, byteLength }: Float32Array) => byteOffset + byteLength;
 
@@ -73,8 +74,7 @@ class Kernel {
 
   /** Arrays of zeros; `undefined` where they do not fit. */
   allocate(lengths: readonly number[]): Float32Array<ArrayBuffer>[] | undefined {
-    const total = lengths.reduce((sum, length) => sum + bytesOf(length), 0);
-    if (this.#free + total > this.buffer.byteLength) return undefined;
+    if (this.#free + bytesOfAll(lengths) > this.buffer.byteLength) return undefined;
     return lengths.map((length) => {
       const array = new Float32Array(this.buffer, this.#free, length);
       this.#free += bytesOf(length);
@@ -124,8 +124,7 @@ const kernelOf = (arrays: readonly Float32Array[]): Kernel =>
  * large for one WebAssembly memory (4 GiB) or the system does not grant it.
  */
 export function allocate(lengths: readonly number[], room = 0): Float32Array<ArrayBuffer>[] {
-  const total = lengths.reduce((sum, length) => sum + bytesOf(length), 0);
-  const pages = Math.ceil((scratch.buffer.byteLength + total * (1 + room)) / PAGE);
+  const pages = Math.ceil((scratch.buffer.byteLength + bytesOfAll(lengths) * (1 + room)) / PAGE);
   if (pages <= MAX_PAGES) {
     try {
       const kernel = new Kernel(pages);

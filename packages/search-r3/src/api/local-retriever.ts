@@ -173,7 +173,6 @@ export class LocalIndex implements SearchIndex {
 const textOf = ({ id, title, text }: IndexedDocument): string =>
   documentText({ id, text, ...(title !== undefined && { title }) });
 
-/** Told before the work; the writer of the index checks everything else. */
 /** What a query is called in errors. */
 const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);
 
@@ -185,6 +184,7 @@ function refuseBlank(queries: readonly string[], nameOf: (index: number) => stri
   throw new InputError({ source: nameOf(blank), expected: 'a query of some words', found });
 }
 
+/** Told before the work; the writer of the index checks everything else. */
 function refuseRepeated(documents: readonly { id: string }[]): void {
   const rows = new Map<string, number>();
   for (const [row, { id }] of documents.entries()) {

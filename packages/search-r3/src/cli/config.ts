@@ -1,15 +1,15 @@
 /**
  * The config of a command: a YAML file (of a run that is resumed: its own), then the command's flags, then `--set`, later
- * ones winning; checked against the command's schema as a whole. An error names where the value came from: file and line, or the flag.
+ * ones winning; checked against the command's schema as a whole. An error names where the value came from: file and
+ * line, or the flag.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { readText } from '../run/files.js';
-import { isRunConfig, RUN_CONFIG } from '../run/run-folder.js';
+import { isRunConfig, isRunFolder, RUN_CONFIG } from '../run/run-folder.js';
 import { nodesAt, type SchemaNode } from '../run/schema-tree.js';
 import { validate } from '../run/validate.js';
 import { configFlagsOf } from './options.js';
@@ -33,7 +33,8 @@ interface Setting {
 /** Reads, merges and checks the settings of a command made with `withConfig`. @throws InputError */
 export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Promise<T> {
   const { config, set = [], resume, out } = command.opts<Flags>();
-  const path = config ?? (resume === true && out !== undefined ? await runConfig(out) : undefined);
+  const resumed = config === undefined && resume === true && out !== undefined && (await isRunFolder(out));
+  const path = resumed ? join(out, RUN_CONFIG) : config;
   const file = path === undefined ? undefined : parseConfig(path, await readText(path));
   const flags = configFlagsOf(command)
     .filter(({ name }) => command.getOptionValueSource(name) === 'cli')
@@ -46,12 +47,6 @@ interface Flags {
   set?: string[];
   resume?: boolean;
   out?: string;
-}
-
-/** The settings a run was made with, where it has any. */
-async function runConfig(folder: string): Promise<string | undefined> {
-  const path = join(folder, RUN_CONFIG);
-  return (await stat(path).catch(() => undefined)) === undefined ? undefined : path;
 }
 
 interface ParsedFile extends Layer {

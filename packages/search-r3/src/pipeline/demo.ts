@@ -87,13 +87,15 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     const inner = await RunFolder.create(join(folder, name), name === 'sft' ? sft : rl, { overwrite: true });
     try {
       const warnings = warningNotes(name, { onNote });
-      return await work({
+      const result = await work({
         ...shared,
         run: inner,
         saveEvery: 1_000_000,
         onStep: record(name),
         onWarning: warnings.add,
       });
+      warnings.close();
+      return result;
     } finally {
       await inner.close();
     }

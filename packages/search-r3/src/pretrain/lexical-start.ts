@@ -4,9 +4,9 @@
  * width (Johnson and Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little has no time to
  * find that out; what training adds is meaning.
  *
- * Where words have directions by what they occur with (`latent.ts`) instead of random ones, the cosines are those of
- * latent semantic analysis. One of their channels is given to ln idf. In the last layer every head asks
- * for that channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds
+ * Rows of the embedding are random anyway; where they point by what their words occur with instead (`latent.ts`), the
+ * cosines are those of latent semantic analysis. One of their channels is given to ln idf. In the last layer every head
+ * asks for that channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds
  * nothing at first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
