@@ -8,6 +8,8 @@ const port = parentPort;
 if (port === null) throw new Error('internal: started outside a worker');
 
 const running = new Map<number, AbortController>();
+/** Calls that have not been answered. */
+const unanswered = new Map<number, Promise<void>>();
 const indexes = new Map<number, LocalIndex>();
 let retriever: LocalRetriever | undefined;
 
@@ -48,6 +50,9 @@ async function handle(call: Call, options: object): Promise<unknown> {
     case 'job':
       return runJob(call.argument.name, call.argument.config, options);
     case 'dispose':
+      // The thread ends next, and one that ends inside of a kernel takes the whole process with it.
+      for (const controller of running.values()) controller.abort();
+      await Promise.all([...unanswered].filter(([id]) => id !== call.id).map(([, work]) => work));
       await retriever?.dispose();
       return undefined;
     default:
@@ -75,6 +80,7 @@ async function answer(call: Call): Promise<void> {
     send({ kind: 'error', id: call.id, error: carry(error) });
   } finally {
     running.delete(call.id);
+    unanswered.delete(call.id);
   }
 }
 
@@ -82,5 +88,5 @@ const send = (message: FromThread) => port.postMessage(message);
 
 port.on('message', (message: ToThread) => {
   if (message.kind === 'abort') running.get(message.id)?.abort();
-  else void answer(message);
+  else unanswered.set(message.id, answer(message));
 });
