@@ -5,6 +5,7 @@
 import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import { frozenCopy, type Policy } from 'search-r3/model';
+import { randomStream } from 'search-r3/run';
 import {
   EpochSampler,
   type ReasoningTargets,
@@ -190,6 +191,45 @@ describe('options that change how, not what', () => {
     expect([6, 12]).toContain(recomputed - plain);
   });
 });
+
+test.each([3, 4])(
+  'positives and hard negatives of a step are drawn from its own stream: seed %i',
+  async (seed) => {
+    const several = QUERIES.map(({ positives: _, ...query }) => query);
+    const NEAR = ['d3', 'd6', 'd7', 'd8'];
+    const asked: string[] = [];
+    const options = merge({ batchSize: 5, seed, weights: { kl: 0 }, reasoning: { enabled: false } });
+    const trainer = new SftTrainer(
+      frozenCopy(policy),
+      base,
+      VOCABULARY,
+      {
+        ...data,
+        queries: several,
+        negatives: (_, __, random) => random.choice(NEAR),
+        document: (id) => {
+          asked.push(id);
+          return DATA.document(id);
+        },
+      },
+      options,
+    );
+    const sampler = new EpochSampler({ count: 5, batchSize: 5, seed, label: 'sft' });
+    const drawn: string[] = [];
+    // In any order, as a run that is resumed.
+    for (const step of [4, 0, 1, 5, 2]) {
+      asked.length = 0;
+      await trainer.step(step);
+      const stream = randomStream(seed, 'sft', 'step', step);
+      const own = <T>(items: readonly T[]) => items[Math.floor(stream.uniform() * items.length)]!;
+      const positives = sampler.batch(step).map((i) => own([...several[i]!.relevant.keys()]));
+      expect(asked).toEqual([...positives, ...positives.map(() => own(NEAR))]);
+      drawn.push(asked.slice(5).join());
+    }
+    await trainer.dispose();
+    expect(new Set(drawn).size).toBe(5);
+  },
+);
 
 test('no hard negative anywhere: no triplet, and nothing breaks', async () => {
   const options = merge({});
