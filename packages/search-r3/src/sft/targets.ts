@@ -5,6 +5,7 @@
 import { reasoningPrompt } from '../checkpoint/index.js';
 import { Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
+import { randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
 
@@ -27,7 +28,7 @@ export async function sampleTargets(
   const generator = await Generator.create(config, parameterFeeds(base));
   const targets: ReasoningTargets = new Map();
   const { maxNewTokens, temperature } = options.reasoning;
-  // In pieces, so that progress can be shown; a query's draws depend on its place among all queries, not on the piece.
+  // In pieces, so that progress can be shown. Each has a seed of its own, which no piece under another seed has.
   const piece = 128;
   try {
     for (let at = 0; at < queries.length; at += piece) {
@@ -41,7 +42,7 @@ export async function sampleTargets(
           maxNewTokens: maxNewTokens - 1,
           temperature,
           stop: [embedId, ...stopIds],
-          seed: options.seed + at,
+          seed: randomStream(options.seed, 'sft', 'targets', at).integer(Number.MAX_SAFE_INTEGER),
           ...(signal && { signal }),
         },
       );

@@ -32,7 +32,7 @@ test('one per query, at most as long as allowed, without the tokens that end it'
 /** Many targets of the same queries. */
 async function all(maxNewTokens: number): Promise<number[][]> {
   const found = [];
-  for (const seed of [0, 1, 2, 3]) found.push(...tokens(await sample({ maxNewTokens }, seed)));
+  for (const seed of [0, 1, 2, 3, 4, 5, 6, 7]) found.push(...tokens(await sample({ maxNewTokens }, seed)));
   return found;
 }
 
@@ -90,6 +90,25 @@ test('more queries than are sampled at once: all get one, and it is told how far
   expect(drawn.get('129')).not.toEqual(drawn.get('1'));
   const aborted = sampleTargets(base, many, options, { signal: AbortSignal.abort() });
   await expect(aborted).rejects.toThrow(InterruptedError);
+});
+
+test('no two pieces under any two seeds draw the same', async () => {
+  const generate = vi.spyOn(Generator.prototype, 'generate');
+  const equal = Array.from({ length: 129 }, (_, i) => ({ ...QUERIES[0]!, id: `${i}` }));
+  const pieces = new Map<string, number[]>();
+  for (const seed of [0, 1, 127, 128, 129]) {
+    const targets = await sample({ maxNewTokens: 8 }, seed, equal);
+    // The first of each piece, in a stream by the number it has in its piece.
+    pieces.set(`${seed} first`, targets.get('0')!);
+    pieces.set(`${seed} second`, targets.get('128')!);
+  }
+  const seeds = generate.mock.calls.map(([, { seed }]) => seed!);
+  generate.mockRestore();
+  expect(seeds.length).toBe(10);
+  expect(new Set(seeds).size).toBe(10);
+  expect(seeds.every(Number.isSafeInteger)).toBe(true);
+  expect(pieces.get('0 second')).not.toEqual(pieces.get('128 first'));
+  expect(pieces.get('1 second')).not.toEqual(pieces.get('129 first'));
 });
 
 test('maxLength: the prompt is cut to it', async () => {
