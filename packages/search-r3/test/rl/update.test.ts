@@ -175,6 +175,24 @@ describe('the contrastive term', () => {
     );
   });
 
+  test('a group without variance, in the run for its KL term, has none that did better', () => {
+    const kept = update(groups, { beta: 0.1 });
+    expect(kept.trained.map(({ rollout }) => rollout)).toEqual(groups.flat());
+    const own = kept.request!.contrastive!.anchors;
+    expect(own.map(({ sequence }) => kept.trained[sequence]!.rollout)).toEqual([
+      MIXED[0],
+      MIXED[1],
+      OTHER[1],
+      OTHER[3],
+    ]);
+    expect(own.map(({ infoNceWeight }) => infoNceWeight)).toEqual(
+      own.map(() => expect.closeTo(options().contrastive.weight / 4, 12)),
+    );
+    const alone = update([EQUAL], { beta: 0.1 });
+    expect(alone.request!.sequences.length).toBe(4);
+    expect([alone.anchors, alone.request!.contrastive]).toEqual([0, undefined]);
+  });
+
   test('a truncated rollout that did better, where tokens cost, has no embedding to draw', () => {
     const costly = MIXED.map((rollout) =>
       rollout.outcome === 'truncated' ? { ...rollout, reward: 2 } : rollout,
