@@ -100,6 +100,30 @@ describe('bootstrapInterval', () => {
     expect(bootstrapInterval([0, 1, 10], { confidence: 0.6 })).toEqual({ low: 2 / 3, high: 20 / 3 });
   });
 
+  test.each([
+    // With k + 1 means m0 <= ... <= mk, a share q lies k q steps above m0: by hand, for each tail.
+    [2, 0.5, (m: number[]) => [m[0]! + 0.25 * (m[1]! - m[0]!), m[0]! + 0.75 * (m[1]! - m[0]!)]],
+    [3, 0.5, (m: number[]) => [(m[0]! + m[1]!) / 2, (m[1]! + m[2]!) / 2]],
+    [4, 0.9, (m: number[]) => [0.85 * m[0]! + 0.15 * m[1]!, 0.15 * m[2]! + 0.85 * m[3]!]],
+    [6, 0.4, (m: number[]) => [0.5 * m[1]! + 0.5 * m[2]!, 0.5 * m[3]! + 0.5 * m[4]!]],
+    // Whole steps: the order statistics themselves.
+    [5, 0.5, (m: number[]) => [m[1]!, m[3]!]],
+  ] as const)('of %i means, the inner %d: linear between order statistics', (resamples, confidence, by) => {
+    const values = [0, 0.113, 0.237, 0.318, 0.475, 0.629, 0.907];
+    for (const seed of [0, 1, 2]) {
+      const stream = randomStream(seed, 'bootstrap');
+      const means = Array.from({ length: resamples }, () => {
+        const drawn = values.map(() => values[stream.integer(7)]!);
+        return drawn.reduce((a, b) => a + b, 0) / 7;
+      }).sort((a, b) => a - b);
+      expect(new Set(means).size).toBe(resamples);
+      const { low, high } = bootstrapInterval(values, { resamples, confidence, seed });
+      const [expectedLow, expectedHigh] = by(means);
+      expect(low).toBeCloseTo(expectedLow!, 12);
+      expect(high).toBeCloseTo(expectedHigh!, 12);
+    }
+  });
+
   test('many values: the normal approximation', () => {
     const stream = randomStream(5, 'test values');
     const values = Array.from({ length: 400 }, () => stream.uniform() ** 2);
