@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Session } from 'onnx-grad';
 import { directPrompt } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
 import { SequenceEncoder } from 'search-r3/embed';
@@ -147,6 +148,30 @@ describe('the environment of a run', () => {
       await made.dispose();
     },
   );
+
+  test.each([8192, 40, 1])('documents are encoded in runs of %i padded tokens at most', async (maxTokens) => {
+    const run = vi.spyOn(Session.prototype, 'run');
+    const options = rlOptionsSchema.parse({ optimization: { maxTokens } });
+    const made = await createEnvironment(policy, collection, DATA.document, options);
+    const { tokens } = await made.environment.refresh(0, { vectors: new Float32Array(), relevant: [] });
+    const shapes = run.mock.calls.flatMap(([{ ids }]) => (ids === undefined ? [] : [ids.shape as number[]]));
+    run.mockRestore();
+    await made.dispose();
+    // The longest first: as many as fit when padded to it, one where none does.
+    const lengths = collection.corpus
+      .map(({ text }) => directPrompt(policy.tokenizer, policy.prompts, text, 'document').ids.length)
+      .sort((a, b) => b - a);
+    expect(tokens.full).toBe(lengths.reduce((a, b) => a + b, 0));
+    const expected: number[][] = [];
+    while (lengths.length > 0) {
+      const [longest] = lengths as [number];
+      const rows = Math.min(lengths.length, Math.max(1, Math.floor(maxTokens / longest)));
+      expected.push([rows, longest]);
+      lengths.splice(0, rows);
+    }
+    expect(shapes).toEqual(expected);
+    expect(expected.length).toBe({ 8192: 1, 40: 3, 1: 8 }[maxTokens]);
+  });
 
   test.each(['exact', 'selective'] as const)('its rewards are cut where the stage says: %s', async (kind) => {
     const cut = await trained({ environment: { kind }, reward: { cut: 2 } });
