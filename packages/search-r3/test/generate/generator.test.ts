@@ -128,6 +128,36 @@ describe('one model', () => {
     for (const rows of first) expect(new Set(texts([rows])).size).toBeGreaterThan(3);
   });
 
+  test('a prompt and a sample draw from a stream of their own, by their numbers', async () => {
+    const [temperature, samples] = [0.7, 3];
+    for (const seed of [5, 6]) {
+      const completions = await generator.generate(PROMPTS, {
+        ...RAGGED,
+        temperature,
+        samples,
+        seed,
+        slots: 4,
+      });
+      for (const [i, rows] of completions.entries()) {
+        for (const [sample, completion] of rows.entries()) {
+          const stream = randomStream(seed, 'generate', i, sample);
+          const { probabilities } = judge(without, PROMPTS[i]!, completion, temperature);
+          for (const [t, token] of completion.tokens.entries()) {
+            // The token in whose share of the cumulative distribution the number lies, within float32.
+            const drawn = stream.uniform();
+            const below = probabilities[t]!.slice(0, token).reduce((a, b) => a + b, 0);
+            expect(drawn).toBeGreaterThan(below - 1e-5);
+            expect(drawn).toBeLessThan(below + probabilities[t]![token]! + 1e-5);
+          }
+        }
+      }
+      // Two of the prompts are equal.
+      expect(completions[6]!.map(({ tokens }) => tokens)).not.toEqual(
+        completions[2]!.map(({ tokens }) => tokens),
+      );
+    }
+  });
+
   test('greedy samples are all the same, and cost one reading of the prompt', async () => {
     const [rows] = await greedy([PROMPTS[0]!], { samples: 3 });
     expect(rows).toEqual([rows![0], rows![0], rows![0]]);
