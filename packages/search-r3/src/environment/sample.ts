@@ -13,9 +13,3 @@ export function sampleRows(random: RandomStream, rows: readonly number[], count:
     return chosen;
   });
 }
-
-/** `count` of `items`, evenly from first to last; all where there are fewer. */
-export function evenly<T>(items: readonly T[], count: number): readonly T[] {
-  if (items.length <= count) return items;
-  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)] as T);
-}

@@ -1,8 +1,8 @@
 /** One refresh at work: what is stale, what may still be encoded, and what was, with the pairs that the drift learns. */
-import type { RandomStream } from '../run/index.js';
+import { evenly, type RandomStream } from '../run/index.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import type { RowPairs } from './drift/index.js';
-import { evenly, sampleRows } from './sample.js';
+import { sampleRows } from './sample.js';
 import { NEVER, type VectorStore } from './store.js';
 import type { Cause, EncodeDocuments, RolloutBatch } from './types.js';
 

@@ -4,7 +4,7 @@
  * (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4), which only ever multiplies by the sparse matrix.
  */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { randomStream } from '../run/index.js';
+import { evenly, randomStream } from '../run/index.js';
 
 /** Subspace iterations: more move what is found by less than the choice of documents does. */
 const ITERATIONS = 5;
@@ -145,13 +145,9 @@ export function latentDirections(
   width: number,
   seed: number,
 ): Float64Array {
-  const stride = Math.max(1, documents.length / MOST_DOCUMENTS);
-  const chosen = Array.from(
-    { length: Math.min(documents.length, MOST_DOCUMENTS) },
-    (_, i) => documents[Math.floor(i * stride)] as readonly number[],
-  );
+  const seen = evenly(documents, MOST_DOCUMENTS);
   const vocabulary = logIdf.length;
-  const vectors = rightSingularVectors(tfIdfRows(chosen, logIdf), vocabulary, width, seed);
+  const vectors = rightSingularVectors(tfIdfRows(seen, logIdf), vocabulary, width, seed);
   const random = randomStream(seed, 'latent directions');
   const directions = new Float64Array(vocabulary * width);
   for (let id = 0; id < vocabulary; id++) {

@@ -1,6 +1,7 @@
 export { type Checkpoint, listCheckpoints } from './checkpoints.js';
 export * from './closest.js';
 export * from './errors.js';
+export * from './evenly.js';
 export * from './events.js';
 export * from './files.js';
 export { acquireLock, type Lock } from './lock.js';

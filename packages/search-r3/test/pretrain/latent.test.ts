@@ -133,4 +133,14 @@ describe('latentDirections', () => {
     const wide = latentDirections([[0], [1], [0, 1]], logIdf([[0], [1], [0, 1]], [], 2), 5, 0);
     for (const id of [0, 1]) expect(Array.from(wide.subarray(id * 5 + 2, id * 5 + 5))).toEqual([0, 0, 0]);
   });
+
+  test('are those of 20,000 documents, spread evenly over more', () => {
+    // Every third says otherwise, and of three two are seen.
+    const many = Array.from({ length: 30_000 }, (_, i) => (i % 3 === 2 ? [0, 3] : [i % 3, 2 + (i % 2)]));
+    const frequencies = logIdf(many, [], 5);
+    const of = (some: readonly number[][]) => latentDirections(some, frequencies, 2, 0);
+    const found = of(many);
+    expect(found).toEqual(of(many.filter((_, i) => i % 3 !== 2)));
+    expect(found).not.toEqual(of(many.slice(0, 20_000)));
+  });
 });

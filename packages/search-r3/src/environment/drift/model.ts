@@ -3,7 +3,7 @@
  * regression on what it leaves (design section 6). A part that predicts pairs it has not seen worse than its absence
  * would is left out.
  */
-import { evenly } from '../sample.js';
+import { evenly } from '../../run/index.js';
 import { Cholesky } from './cholesky.js';
 import { DriftPrograms } from './programs.js';
 import { type DriftPairs, fitDriftMap, movement } from './ridge.js';
