@@ -72,15 +72,20 @@ export async function loadConfig(folder: string): Promise<ModelConfig> {
   return parseConfig(await readJson(path), path);
 }
 
-/** A run is often given for its model. */
+/** What to say where a folder with these names in it is no model: a run is often given for its model. */
+export function modelInside(folder: string, names: readonly string[]): { remedy?: string } {
+  return names.includes('model') ? { remedy: `Is it ${join(folder, 'model')}?` } : {};
+}
+
 async function refuseRunFolder(folder: string): Promise<void> {
   const names = await readdir(folder).catch((): string[] => []);
-  if (names.includes('config.json') || !names.includes('model')) return;
+  const inside = modelInside(folder, names);
+  if (names.includes('config.json') || inside.remedy === undefined) return;
   throw new InputError({
     source: folder,
     expected: 'a model folder, with config.json',
     found: 'a folder with the folder model',
-    remedy: `Is it ${join(folder, 'model')}?`,
+    ...inside,
   });
 }
 

@@ -1,6 +1,5 @@
 /** What stands at a path, recognised by the files it holds. One file per kind of thing. */
 import { open, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { InputError } from '../../run/errors.js';
 import { describeReadFailure } from '../../run/files.js';
 import type { Inspection } from './inspection.js';
@@ -26,11 +25,12 @@ async function inspectFolder(path: string): Promise<Inspection> {
   if (names.includes('corpus.jsonl')) return (await import('./collection.js')).inspectCollection(path);
   const shown =
     names.length === 0 ? 'an empty folder' : `a folder with ${names.sort().slice(0, 5).join(', ')}`;
-  const inside = names.includes('model') ? ` Is it ${join(path, 'model')}?` : '';
+  const { modelInside } = await import('../../checkpoint/config.js');
   throw new InputError({
     source: path,
     expected: KINDS,
-    found: `${shown}${names.length > 5 ? ', ...' : ''}${inside}`,
+    found: `${shown}${names.length > 5 ? ', ...' : ''}`,
+    ...modelInside(path, names),
   });
 }
 
