@@ -1,6 +1,6 @@
 /** Progress for people: a bar (cli-progress) on a terminal, a line every few seconds in a log. */
 import { MultiBar, type SingleBar } from 'cli-progress';
-import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
+import type { ProgressEvent, ProgressReporter, ProgressUnit } from '../run/progress.js';
 import type { TextStream } from './streams.js';
 
 export interface ProgressDisplayOptions {
@@ -88,13 +88,13 @@ function bar(share: number): string {
 
 /** One line: stage, steps, the first metrics, speed and remaining time. */
 export function describeProgress(event: ProgressEvent): string {
-  const { stage, step, steps, metrics, rate, etaSeconds } = event;
+  const { stage, unit, step, steps, metrics, rate, etaSeconds } = event;
   const share = steps > 0 ? ` (${Math.floor((100 * step) / steps)}%)` : '';
   const shown = Object.entries(metrics).slice(0, METRICS_SHOWN);
   return [
     `${stage} ${step}/${steps}${share}`,
     ...shown.map(([name, value]) => `${name} ${formatMetric(value)}`),
-    ...(rate === null ? [] : [formatRate(rate)]),
+    ...(rate === null ? [] : [formatRate(rate, unit)]),
     ...(etaSeconds === null || step >= steps ? [] : [`ETA ${formatDuration(etaSeconds)}`]),
   ].join('  ');
 }
@@ -104,9 +104,16 @@ function formatMetric(value: number): string {
   return Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
 }
 
-/** Steps per second, or seconds per step where that is the number above 1. */
-function formatRate(rate: number): string {
-  return rate >= 1 ? `${rate.toFixed(1)} steps/s` : `${(1 / rate).toFixed(1)} s/step`;
+const PLURALS: Record<ProgressUnit, string> = {
+  step: 'steps',
+  document: 'documents',
+  query: 'queries',
+  text: 'texts',
+};
+
+/** Units per second, or seconds per unit where that is the number above 1. */
+function formatRate(rate: number, unit: ProgressUnit): string {
+  return rate >= 1 ? `${rate.toFixed(1)} ${PLURALS[unit]}/s` : `${(1 / rate).toFixed(1)} s/${unit}`;
 }
 
 /** `42 s`, `7 min 12 s`, `2 h 5 min`. */

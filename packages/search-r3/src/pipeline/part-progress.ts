@@ -1,11 +1,14 @@
 /** Progress of work that tells the part it is at: each part is shown as a stage of its own. */
-import { type ProgressReporter, ProgressTracker } from '../run/index.js';
+import { type ProgressReporter, ProgressTracker, type ProgressUnit } from '../run/index.js';
 
 export interface PartProgress {
   part: string;
   done: number;
   total: number;
 }
+
+/** What each part counts; others count texts. */
+const UNITS: Record<string, ProgressUnit> = { documents: 'document', queries: 'query', reasoning: 'query' };
 
 /** Reports parts under `prefix`, for example `development documents`. */
 export function partProgress(reporter: ProgressReporter, prefix = ''): (event: PartProgress) => void {
@@ -19,7 +22,13 @@ export function partProgress(reporter: ProgressReporter, prefix = ''): (event: P
         part,
         done,
         total,
-        tracker: new ProgressTracker({ stage, steps: total, reporter, clock: from(ended) }),
+        tracker: new ProgressTracker({
+          stage,
+          unit: UNITS[part] ?? 'text',
+          steps: total,
+          reporter,
+          clock: from(ended),
+        }),
       };
     }
     current.done = done;

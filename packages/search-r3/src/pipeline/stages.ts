@@ -70,6 +70,7 @@ async function reasoningTargets(
   }
   const tracker = new ProgressTracker({
     stage: 'reasoning targets',
+    unit: 'query',
     steps: queries.length,
     ...(progress && { reporter: progress }),
   });

@@ -1,14 +1,19 @@
 /** Progress of long work: what a trainer reports, and how speed and remaining time are computed from it. */
 
+/** What is counted: steps of training, or texts of some kind. */
+export type ProgressUnit = 'step' | 'document' | 'query' | 'text';
+
 export interface ProgressEvent {
   /** What is being done, for example `rl` or `encode`. */
   stage: string;
-  /** Finished steps. */
+  /** What `step` counts. */
+  unit: ProgressUnit;
+  /** Finished ones. */
   step: number;
   steps: number;
   /** The numbers worth watching, most important first. */
   metrics: Record<string, number>;
-  /** Steps per second over the window; null until a step was finished. */
+  /** Units per second over the window; null until one was finished. */
   rate: number | null;
   /** Seconds to the end at this rate; null where it is not known. */
   etaSeconds: number | null;
@@ -23,6 +28,8 @@ export const silentProgress: ProgressReporter = { report: () => {} };
 
 export interface ProgressTrackerOptions {
   stage: string;
+  /** Default `step`. */
+  unit?: ProgressUnit;
   steps: number;
   /** Steps finished before, by the run that is resumed. Default 0. */
   from?: number;
@@ -41,18 +48,18 @@ export class ProgressTracker {
 
   constructor(options: ProgressTrackerOptions) {
     const clock = options.clock ?? (() => performance.now());
-    this.#options = { from: 0, reporter: silentProgress, window: 20, ...options, clock };
+    this.#options = { from: 0, unit: 'step', reporter: silentProgress, window: 20, ...options, clock };
     this.#marks = [{ step: this.#options.from, time: clock() }];
   }
 
   /** `step` steps are finished. */
   update(step: number, metrics: Record<string, number> = {}): ProgressEvent {
-    const { stage, steps, window, clock, reporter } = this.#options;
+    const { stage, unit, steps, window, clock, reporter } = this.#options;
     this.#marks.push({ step, time: clock() });
     if (this.#marks.length > window + 1) this.#marks.shift();
     const rate = this.#rate();
     const etaSeconds = rate === null ? null : Math.max(0, steps - step) / rate;
-    const event: ProgressEvent = { stage, step, steps, metrics, rate, etaSeconds };
+    const event: ProgressEvent = { stage, unit, step, steps, metrics, rate, etaSeconds };
     reporter.report(event);
     return event;
   }
