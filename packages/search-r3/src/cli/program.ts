@@ -17,7 +17,7 @@ export function buildProgram(factories: readonly (() => Command)[] = commands): 
   const program = new Command('search-r3')
     .description('Language models that think before they embed: training, evaluation, indexing and search.')
     .version(VERSION)
-    .helpCommand(false);
+    .helpCommand('help [command]', 'The same as --help, of a command as well.');
   for (const factory of factories) program.addCommand(factory());
   examples(program, [
     { command: 'COMMAND --help', does: 'Options and examples of a command.' },
@@ -39,11 +39,19 @@ export async function runProgram(
   const stderr = options.stderr ?? process.stderr;
   prepare(program, stderr);
   try {
-    await program.parseAsync([...argv], { from: 'user' });
+    await program.parseAsync(withKnownTopic(argv, program), { from: 'user' });
     return EXIT.ok;
   } catch (error) {
     return report(error, stderr);
   }
+}
+
+/** `help NAME` of no command is told as NAME itself would be, with the likely one. */
+function withKnownTopic(argv: readonly string[], program: Command): string[] {
+  const [first, topic] = argv;
+  const names = program.commands.map((command) => command.name());
+  const isUnknown = first === 'help' && topic !== undefined && !names.includes(topic);
+  return isUnknown ? [topic] : [...argv];
 }
 
 /** Commander ends the process by itself unless every command is told not to. */

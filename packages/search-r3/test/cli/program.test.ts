@@ -13,6 +13,16 @@ import {
 import { InputError, InterruptedError, type ProgressEvent } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 
+const STEP: ProgressEvent = {
+  stage: 'rl',
+  unit: 'step',
+  step: 1,
+  steps: 2,
+  metrics: {},
+  rate: null,
+  etaSeconds: null,
+};
+
 class Sink implements TextStream {
   text = '';
   isTTY = false;
@@ -56,6 +66,7 @@ describe('how the program ends', () => {
     [['act'], /required option '--need <n>' not specified/],
     [['act', '--need', '1', 'more'], /too many arguments/],
     [['atc'], /unknown command 'atc'\n\(Did you mean act\?\)/],
+    [['help', 'atc'], /unknown command 'atc'\n\(Did you mean act\?\)/],
     [[], /Usage: search-r3/],
   ])('2 for wrong usage: %j', async (argv, text) => {
     const ended = await run(argv);
@@ -97,7 +108,7 @@ describe('Output', () => {
     output.note('loading');
     output.warn('short');
     const progress = await output.progress();
-    progress.report({ stage: 'rl', step: 1, steps: 2, metrics: {}, rate: null, etaSeconds: null });
+    progress.report(STEP);
     progress.close();
     output.result({ n: 1 }, () => 'n is 1\n\n');
     expect(stdout.text).toBe('n is 1\n');
@@ -109,7 +120,7 @@ describe('Output', () => {
     output.note('loading');
     output.warn('short');
     const progress = await output.progress();
-    progress.report({ stage: 'rl', step: 1, steps: 2, metrics: {}, rate: null, etaSeconds: null });
+    progress.report(STEP);
     progress.close();
     output.result({ text: 'a\nb' }, () => 'never');
     expect(stdout.text).toBe('{"text":"a\\nb"}\n');
@@ -120,6 +131,7 @@ describe('Output', () => {
 describe('progress', () => {
   const event = (step: number, more: Partial<ProgressEvent> = {}): ProgressEvent => ({
     stage: 'rl',
+    unit: 'step',
     step,
     steps: 120,
     metrics: { reward: 0.41237, length: 20 },
@@ -139,6 +151,15 @@ describe('progress', () => {
     expect(describeProgress(event(0, { steps: 0, metrics: many, rate: null, etaSeconds: null }))).toBe(
       'rl 0/0  a 1  b NaN  c 3',
     );
+  });
+
+  test.each([
+    ['document', '12.0 documents/s', '4.0 s/document'],
+    ['query', '12.0 queries/s', '4.0 s/query'],
+    ['text', '12.0 texts/s', '4.0 s/text'],
+  ] as const)('the speed names what is counted: %s', (unit, fast, slow) => {
+    const shown = (rate: number) => describeProgress(event(120, { unit, metrics: {}, rate }));
+    expect([shown(12), shown(0.25)]).toEqual([`rl 120/120 (100%)  ${fast}`, `rl 120/120 (100%)  ${slow}`]);
   });
 
   test.each([
