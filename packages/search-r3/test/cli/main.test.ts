@@ -52,6 +52,21 @@ describe('help', () => {
     },
   );
 
+  test('help and help COMMAND are --help and COMMAND --help', () => {
+    for (const [asked, same] of [
+      [['help'], ['--help']],
+      [
+        ['help', 'train'],
+        ['train', '--help'],
+      ],
+    ] as const) {
+      const { status, stdout, stderr } = cli(...asked);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      expect(stdout).toBe(cli(...same).stdout);
+    }
+    expect(cli('help').stdout).toMatch(/\n {2}help \[command\] /);
+  });
+
   test('the version is that of the package', async () => {
     const manifest = JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as {
       version: string;
@@ -86,6 +101,7 @@ describe('inspect', () => {
       warnings: [{ code: 'zero-std', count: 2, last: 'at 3' }],
       checkpoints: [{ step: 2, bytes: 1234 }],
       config: { steps: 9, sft: { tau: 0.05 } },
+      model: null,
     });
     expect(cli('inspect', 'first').stdout).toMatchInlineSnapshot(`
       "Run first

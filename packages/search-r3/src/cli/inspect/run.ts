@@ -1,6 +1,7 @@
 /** What a run has done so far. */
-import { join } from 'node:path';
-import { STAGES } from '../../pipeline/stage-result.js';
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { MODEL, STAGES } from '../../pipeline/stage-result.js';
 import { type Metrics, runEventSchema } from '../../run/events.js';
 import { readRecords } from '../../run/record-log.js';
 import { isRunFolder, readRunFolder } from '../../run/run-folder.js';
@@ -22,6 +23,8 @@ type RunValue = {
   warnings: { code: string; count: number; last: string }[];
   checkpoints: { step: number; bytes: number }[];
   config: unknown;
+  /** Folder of the trained model; null until there is one. */
+  model: string | null;
   /** The runs of the stages, in a run of the whole pipeline. */
   runs?: RunValue[];
 };
@@ -68,12 +71,19 @@ async function readRun(path: string): Promise<RunValue> {
     warnings: [...warnings.values()],
     checkpoints,
     config: run.config,
+    model: await modelIn(path),
     ...(runs.length > 0 && { runs }),
   };
 }
 
+async function modelIn(path: string): Promise<string | null> {
+  const model = join(path, MODEL);
+  return (await stat(model).catch(() => undefined)) === undefined ? null : model;
+}
+
 function describe(value: RunValue): string {
-  if (value.runs !== undefined) return [`Run ${value.path}`, ...value.runs.map(describe)].join('\n\n');
+  if (value.runs !== undefined)
+    return [overview(value, value.runs), ...value.runs.map(describe)].join('\n\n');
   const stages = value.stages.map(
     ({ stage, step, metrics }) => `${stage}: ${step} steps\n${metricLines(metrics)}`,
   );
@@ -93,6 +103,20 @@ function describe(value: RunValue): string {
     checkpoints.length === 0 ? 'No checkpoint yet.' : table(['checkpoint', 'size'], checkpoints),
   ];
   return sections.join('\n\n');
+}
+
+/** Of a run of several stages, whose steps are told stage by stage. */
+function overview({ path, config, model }: RunValue, runs: readonly RunValue[]): string {
+  const settings = config as { data?: unknown; seed?: unknown } | null;
+  const given = (['data', 'seed'] as const).flatMap((key) =>
+    settings?.[key] === undefined ? [] : [[key, String(settings[key])] as const],
+  );
+  const names = runs.map((run) => basename(run.path));
+  return `Run ${path}\n\n${pairs([
+    ...given,
+    ['stages', names.join(', ')],
+    ['model', model ?? 'none yet: the run is not finished'],
+  ])}`;
 }
 
 function metricLines(metrics: Metrics): string {
