@@ -9,7 +9,7 @@ import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { loadConfig, type ModelConfig } from './config.js';
 import { EMBEDDING_NAME, HEAD_NAME, parameterShapes, type Weights } from './parameters.js';
 import { embedTokenId } from './prompt-ids.js';
-import { loadPrompts, PROMPTS_FILE, type Prompts, savePrompts } from './prompts.js';
+import { type LengthLimits, loadPrompts, PROMPTS_FILE, type Prompts, savePrompts } from './prompts.js';
 import { openWeights, type TensorSource } from './safetensors.js';
 import { writeWeights } from './safetensors-writer.js';
 
@@ -29,6 +29,8 @@ export interface Checkpoint {
   generationConfig?: GenerationConfig | undefined;
   /** Undefined in a base model that was never made a retriever. */
   prompts?: Prompts | undefined;
+  /** Lengths it was trained with; undefined where it was not trained here, or by a version that did not keep them. */
+  limits?: LengthLimits | undefined;
 }
 
 /** Old Llama files hold the rotary table, which follows from the configuration. */
@@ -49,10 +51,11 @@ export async function loadCheckpoint(
   const generationConfig = await optional(folder, 'generation_config.json', async (path) =>
     checkedGeneration(validate(generationSchema, await readJson(path), path), config, path),
   );
-  const prompts = await optional(folder, PROMPTS_FILE, () => loadPrompts(folder));
+  const retriever = await optional(folder, PROMPTS_FILE, () => loadPrompts(folder));
+  const prompts = retriever?.prompts;
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, join(folder, 'tokenizer.json'));
   const weights = await loadWeights(folder, config);
-  return { config, weights, tokenizer, generationConfig, prompts };
+  return { config, weights, tokenizer, generationConfig, prompts, limits: retriever?.limits };
 }
 
 async function optional<T>(
@@ -181,7 +184,7 @@ export async function saveCheckpoint(
   options: SaveCheckpointOptions = {},
 ): Promise<void> {
   const { dtype, overwrite, maxShardBytes } = validate(saveSchema, options, 'saveCheckpoint options');
-  const { config, weights, tokenizer, generationConfig, prompts } = checkpoint;
+  const { config, weights, tokenizer, generationConfig, prompts, limits } = checkpoint;
   refuseMismatch(config, tokenizer, folder);
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
   refuseWrongWeights(weights, config, folder);
@@ -194,7 +197,7 @@ export async function saveCheckpoint(
       if (generationConfig !== undefined) {
         await writeJsonAtomic(join(at, 'generation_config.json'), generationConfig);
       }
-      if (prompts !== undefined) await savePrompts(at, prompts);
+      if (prompts !== undefined) await savePrompts(at, { prompts, limits });
       await writeWeights(at, weights, { dtype, maxShardBytes });
     },
     { replace: overwrite },

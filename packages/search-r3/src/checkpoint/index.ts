@@ -38,12 +38,15 @@ export {
   reasoningPrompt,
 } from './prompt-ids.js';
 export {
+  DEFAULT_LIMITS,
   EMBED_TOKEN,
+  type LengthLimits,
   loadPrompts,
   type PromptOverrides,
   type Prompts,
   promptsFingerprint,
   promptsSchema,
+  type RetrieverFile,
   resolvePrompts,
   savePrompts,
 } from './prompts.js';

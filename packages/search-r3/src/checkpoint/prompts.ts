@@ -1,6 +1,7 @@
 /**
- * The prompts of a checkpoint: `search_r3.json` beside its weights. They belong to the model, since one trained with
- * some prompts embeds worse with others; an index remembers their fingerprint.
+ * What makes a checkpoint a retriever: `search_r3.json` beside its weights, with its prompts and the lengths it was
+ * trained with. The prompts belong to the model, since one trained with some prompts embeds worse with others; an index
+ * remembers their fingerprint. The lengths are defaults only, and not part of it.
  *
  * The forms are those of Search-R3 (arXiv 2510.07048): a system instruction, the text as the user's turn, and an
  * assistant's turn that ends with the embed token, either at once ("The embedding is" and the token) or after reasoning.
@@ -56,13 +57,36 @@ export function resolvePrompts(overrides: PromptOverrides = {}, source = 'prompt
   return validate(promptsSchema, overrides, source);
 }
 
-export async function loadPrompts(folder: string): Promise<Prompts> {
-  const path = join(folder, PROMPTS_FILE);
-  return validate(promptsSchema, await readJson(path), path);
+/** Lengths a model was trained with, in tokens: the defaults of everything that embeds with it. */
+export const limitsSchema = z.strictObject({
+  /** Longest prompt; the reasoning comes on top. */
+  maxLength: z.int().positive().optional(),
+  /** Longest reasoning, the embed token included. */
+  maxNewTokens: z.int().positive().optional(),
+});
+
+export type LengthLimits = z.output<typeof limitsSchema>;
+
+/** The lengths of a model that remembers none. */
+export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const satisfies LengthLimits;
+
+// Folders from before the lengths were kept have none.
+const fileSchema = promptsSchema.extend({ limits: limitsSchema.optional() });
+
+export interface RetrieverFile {
+  prompts: Prompts;
+  limits?: LengthLimits | undefined;
 }
 
-export function savePrompts(folder: string, prompts: Prompts): Promise<void> {
-  return writeJsonAtomic(join(folder, PROMPTS_FILE), prompts);
+/** Reads `search_r3.json` of a folder. @throws InputError naming the field where something in it is wrong. */
+export async function loadPrompts(folder: string): Promise<RetrieverFile> {
+  const path = join(folder, PROMPTS_FILE);
+  const { limits, ...prompts } = validate(fileSchema, await readJson(path), path);
+  return { prompts, ...(limits && { limits }) };
+}
+
+export function savePrompts(folder: string, { prompts, limits }: RetrieverFile): Promise<void> {
+  return writeJsonAtomic(join(folder, PROMPTS_FILE), { ...prompts, ...(limits && { limits }) });
 }
 
 /** SHA-256, in hex: equal for equal prompts, in whatever order their parts stand. */

@@ -3,7 +3,7 @@
  * made from (reasoning, token counts, truncation) comes with it.
  */
 import { z } from 'zod';
-import { PromptCache, type PromptIds } from '../checkpoint/index.js';
+import { DEFAULT_LIMITS, PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, validate } from '../run/index.js';
@@ -14,11 +14,14 @@ export interface EmbedOptions {
   role?: 'query' | 'document';
   /** Let the model reason before it embeds; for queries. Default false. */
   reasoning?: boolean;
-  /** Longest prompt in tokens, reasoning not counted. Default 512, at most what the model can take. */
+  /**
+   * Longest prompt in tokens, reasoning not counted; at most what the model can take. Default: what it was trained with,
+   * 512 where it does not remember.
+   */
   maxLength?: number;
   /** Refuse text that does not fit instead of cutting it. Default false. */
   strict?: boolean;
-  /** Length limit of the reasoning in tokens. Default 44. */
+  /** Length limit of the reasoning in tokens. Default: what the model was trained with, 44 where it does not remember. */
   maxNewTokens?: number;
   /** Sampling temperature of the reasoning; 0 takes the most probable tokens. Default 0. */
   temperature?: number;
@@ -52,9 +55,9 @@ const optionsSchema = z
   .strictObject({
     role: z.enum(['query', 'document']).default('query'),
     reasoning: z.boolean().default(false),
-    maxLength: z.int().positive().default(512),
+    maxLength: z.int().positive().optional(),
     strict: z.boolean().default(false),
-    maxNewTokens: z.int().min(1).default(44),
+    maxNewTokens: z.int().min(1).optional(),
     temperature: z.number().nonnegative().default(0),
     seed: z.int().default(0),
   })
@@ -87,28 +90,59 @@ export class Embedder {
     return this.policy.config.hiddenSize;
   }
 
+  /** The lengths that options have by default. */
+  get limits(): { maxLength: number; maxNewTokens: number } {
+    const { maxLength, maxNewTokens } = this.policy.limits ?? {};
+    return {
+      maxLength: maxLength ?? DEFAULT_LIMITS.maxLength,
+      maxNewTokens: maxNewTokens ?? DEFAULT_LIMITS.maxNewTokens,
+    };
+  }
+
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const { signal, onProgress, onToken, nameOf, ...plain } = options;
-    const resolved = validate(optionsSchema, plain, 'embed options');
-    const room = this.policy.config.maxPositions - (resolved.reasoning ? resolved.maxNewTokens + 1 : 0);
-    if (room < 1) {
-      throw new InputError({
-        source: 'embed options',
-        field: 'maxNewTokens',
-        expected: `fewer than the ${this.policy.config.maxPositions} positions of the model`,
-        found: String(resolved.maxNewTokens),
-      });
-    }
-    const limit = { maxTokens: Math.min(resolved.maxLength, room), strict: resolved.strict };
-    return resolved.reasoning
-      ? this.#reasoned(texts, limit, resolved, options)
-      : this.#direct(texts, limit, resolved.role, options);
+    const given = validate(optionsSchema, plain, 'embed options');
+    const { maxLength = this.limits.maxLength, maxNewTokens = this.limits.maxNewTokens } = given;
+    const { role, reasoning, strict } = given;
+    const room = this.#room(role, reasoning ? maxNewTokens : undefined);
+    const limit = { maxTokens: Math.min(maxLength, room), strict };
+    return reasoning
+      ? this.#reasoned(texts, limit, { ...given, maxNewTokens }, options)
+      : this.#direct(texts, limit, role, options);
   }
 
   async dispose(): Promise<void> {
     await this.#encoder.dispose();
     await (await this.#generator)?.dispose();
+  }
+
+  /**
+   * Positions for a prompt, beside the reasoning and the embed token behind it.
+   * @throws InputError where they do not take the prompt without its text.
+   */
+  #room(role: 'query' | 'document', maxNewTokens: number | undefined): number {
+    const { maxPositions } = this.policy.config;
+    const reasoned = maxNewTokens !== undefined;
+    const bare = (reasoned ? this.#prompts.reasoning('') : this.#prompts.direct('', role)).ids.length;
+    const room = maxPositions - (reasoned ? maxNewTokens + 1 : 0);
+    if (room >= bare) return room;
+    const most = maxPositions - bare - 1;
+    if (reasoned && most >= 1) {
+      throw new InputError({
+        source: 'embed options',
+        field: 'maxNewTokens',
+        expected: `at most ${most}, beside the ${bare} tokens of the prompt in the ${maxPositions} positions of the model`,
+        found: String(maxNewTokens),
+      });
+    }
+    throw new InputError({
+      source: 'model',
+      field: 'max_position_embeddings',
+      expected: `room for the ${bare} tokens of its prompt${reasoned ? ' and for reasoning' : ''}`,
+      found: String(maxPositions),
+      remedy: 'It takes a model of more positions, or shorter prompts.',
+    });
   }
 
   async #direct(

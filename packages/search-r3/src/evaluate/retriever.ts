@@ -18,9 +18,9 @@ export interface RetrieverOptions {
   tuningQueries?: number;
   /** Documents per ranking. Default 100. */
   depth?: number;
-  /** Longest text in tokens. Default 512. */
+  /** Longest text in tokens. Default: what the model was trained with; see `EmbedOptions`. */
   maxLength?: number;
-  /** Length limit of the reasoning. Default 44. */
+  /** Length limit of the reasoning. Default: what the model was trained with; see `EmbedOptions`. */
   maxNewTokens?: number;
   signal?: AbortSignal;
   onProgress?: (event: { part: string; done: number; total: number }) => void;

@@ -1,4 +1,4 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -50,8 +50,8 @@ describe('prompts', () => {
 
   test('file and fingerprint', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'prompts-'));
-    await savePrompts(folder, prompts);
-    expect(await loadPrompts(folder)).toEqual(prompts);
+    await savePrompts(folder, { prompts });
+    expect(await loadPrompts(folder)).toEqual({ prompts });
     const { version, embedToken, query, document, reasoning } = prompts;
     const reordered: Prompts = { reasoning, document, query: { ...query }, embedToken, version };
     expect(promptsFingerprint(reordered)).toBe(promptsFingerprint(prompts));
@@ -64,6 +64,30 @@ describe('prompts', () => {
     expect(new Set([prompts, ...others].map(promptsFingerprint)).size).toBe(4);
     await writeFile(join(folder, 'search_r3.json'), '{"version": 1, "query": "x"}');
     await expect(loadPrompts(folder)).rejects.toThrow(/search_r3.json: query: expected object, found "x"/);
+  });
+});
+
+describe('lengths a model was trained with', () => {
+  const limits = { maxLength: 96, maxNewTokens: 12 };
+
+  test('stand beside the prompts, and do not change their fingerprint', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'limits-'));
+    await savePrompts(folder, { prompts, limits });
+    const file = JSON.parse(await readFile(join(folder, 'search_r3.json'), 'utf8')) as object;
+    expect(file).toEqual({ ...prompts, limits });
+    const loaded = await loadPrompts(folder);
+    expect(loaded).toEqual({ prompts, limits });
+    expect(promptsFingerprint(loaded.prompts)).toBe(promptsFingerprint(prompts));
+  });
+
+  test.each([
+    [{ maxLength: 0 }, /search_r3\.json: limits\.maxLength: expected .*>0.*, found 0/],
+    [{ maxNewTokens: 'all' }, /search_r3\.json: limits\.maxNewTokens: expected number, found "all"/],
+    [{ maxLenght: 5 }, /search_r3\.json: limits\.maxLenght: .* Did you mean "maxLength"\?/],
+  ])('are checked: %j', async (wrong, message) => {
+    const folder = await mkdtemp(join(tmpdir(), 'limits-'));
+    await writeFile(join(folder, 'search_r3.json'), JSON.stringify({ ...prompts, limits: wrong }));
+    await expect(loadPrompts(folder)).rejects.toThrow(message);
   });
 });
 

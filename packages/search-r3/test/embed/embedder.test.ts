@@ -164,8 +164,47 @@ describe('text that does not fit', () => {
     expect(reasoned!.tokens).toBeGreaterThan(prompt.length);
     expect(reasoned!.tokens).toBeLessThanOrEqual(prompt.length + 10);
     await expect(embedder.embed(['who'], { reasoning: true, maxNewTokens: 64 })).rejects.toThrow(
-      /maxNewTokens: expected fewer than the 64 positions/,
+      /maxNewTokens: expected at most \d+, beside the \d+ tokens of the prompt in the 64 positions of the model, found 64/,
     );
+    const most = positions - reasoningPrompt(tokenizer, prompts, '').ids.length - 1;
+    await embedder.embed(['who'], { reasoning: true, maxNewTokens: most });
+    const more = embedder.embed(['who'], { reasoning: true, maxNewTokens: most + 1 });
+    await expect(more).rejects.toThrow(`expected at most ${most},`);
+  });
+
+  test('a model with positions for less than its prompt is told of itself, not of options', async () => {
+    const small = makePolicy(tinyBase('small', { maxPositions: 4 }), prompts);
+    const own = await Embedder.create(small);
+    for (const reasoning of [false, true]) {
+      const refused = own.embed(['who'], { reasoning });
+      await expect(refused).rejects.toThrow(
+        /^model: max_position_embeddings: expected room for the \d+ tokens of its prompt.*, found 4\. It takes a model of more/,
+      );
+    }
+    await own.dispose();
+  });
+});
+
+describe('lengths that the model was trained with', () => {
+  const limits = { maxLength: 20, maxNewTokens: 3 };
+  const kinds = [{ role: 'document' }, { role: 'query' }, { role: 'query', reasoning: true }] as const;
+
+  test.each(kinds)('are the defaults: %j', async (kind) => {
+    const own = await Embedder.create({ ...policy, limits });
+    const lengths = 'reasoning' in kind ? limits : { maxLength: limits.maxLength };
+    const expected = await embedder.embed([...TEXTS, LONG], { ...kind, ...lengths });
+    expect(await own.embed([...TEXTS, LONG], kind)).toEqual(expected);
+    expect(await embedder.embed([...TEXTS, LONG], kind)).not.toEqual(expected);
+    const asked = { ...kind, maxLength: 30, ...('reasoning' in kind && { maxNewTokens: 9 }) };
+    expect(await own.embed([LONG], asked)).toEqual(await embedder.embed([LONG], asked));
+    await own.dispose();
+  });
+
+  test('one of them alone leaves the other as it is', async () => {
+    const own = await Embedder.create({ ...policy, limits: { maxLength: 20 } });
+    expect(own.limits).toEqual({ maxLength: 20, maxNewTokens: 44 });
+    expect(embedder.limits).toEqual({ maxLength: 512, maxNewTokens: 44 });
+    await own.dispose();
   });
 });
 

@@ -1,6 +1,9 @@
 /** Architecture and parameter counts of a model, from its config and the headers of its weights alone. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { loadConfig, type ModelConfig } from '../../checkpoint/config.js';
 import { elementCount, parameterShapes } from '../../checkpoint/parameters.js';
+import { loadPrompts, PROMPTS_FILE } from '../../checkpoint/prompts.js';
 import { openSafetensors, openWeights, type TensorSource } from '../../checkpoint/safetensors.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs, table } from './text.js';
@@ -20,7 +23,9 @@ export async function inspectModel(path: string): Promise<Inspection> {
   const problems = compare(config, weights);
   await weights.close();
   const { raw: _, ...shape } = config;
-  const value = { kind: 'model', path, config: shape, ...stored, problems };
+  const retriever = (await hasPrompts(path)) ? await loadPrompts(path) : undefined;
+  const limits = retriever?.limits ?? null;
+  const value = { kind: 'model', path, config: shape, limits, ...stored, problems };
   return {
     value,
     text: () =>
@@ -35,12 +40,18 @@ export async function inspectModel(path: string): Promise<Inspection> {
           ['vocabulary', config.vocabSize],
           ['tied output head', config.tieWordEmbeddings ? 'yes' : 'no'],
           ['longest sequence', config.maxPositions],
+          ['longest prompt trained with', limits?.maxLength ?? 'not recorded'],
+          ['longest reasoning trained with', limits?.maxNewTokens ?? 'not recorded'],
           ...tensorPairs(stored),
         ]),
         ...(problems.length === 0 ? [] : [`Does not fit its config:\n${problems.join('\n')}`]),
       ].join('\n\n'),
   };
 }
+
+/** A base model has none. */
+const hasPrompts = async (path: string): Promise<boolean> =>
+  (await stat(join(path, PROMPTS_FILE)).catch(() => undefined)) !== undefined;
 
 export async function inspectSafetensors(path: string): Promise<Inspection> {
   const source = await openSafetensors(path);
