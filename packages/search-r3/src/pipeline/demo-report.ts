@@ -4,6 +4,7 @@ import { rankDocuments } from '../evaluate/index.js';
 import type { Report, ReportCompletion, ReportSample } from '../run/report/index.js';
 import { type StageSteps, trainingCharts } from './curves.js';
 import type { PolicyEvaluation } from './evaluate.js';
+import { wholeCharacters } from './whole-characters.js';
 
 interface Summary {
   systems: readonly { system: string; ndcg10: number; interval: { low: number; high: number } }[];
@@ -71,7 +72,7 @@ function completion({ reasoned, rankings }: PolicyEvaluation, id: string, test: 
   const ranking = rankDocuments(rankings.reasoned?.get(id) ?? new Map());
   const at = ranking.findIndex((hit) => (test.get(id)?.get(hit.id) ?? 0) > 0);
   return {
-    reasoning: reasoned.get(id)?.reasoning ?? '',
+    reasoning: wholeCharacters(reasoned.get(id)?.reasoning ?? ''),
     rank: at < 0 ? null : at + 1,
     reward: at < 0 ? 0 : 1 / Math.log2(at + 2),
   };

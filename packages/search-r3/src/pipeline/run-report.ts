@@ -3,6 +3,7 @@ import { type CompletionRecord, completionSchema, readRecords, readRunFolder } f
 import type { Report, ReportSample, ReportTable } from '../run/report/index.js';
 import { readSteps, trainingCharts } from './curves.js';
 import type { Stage, StageResult } from './stage-result.js';
+import { wholeCharacters } from './whole-characters.js';
 
 const TITLES: Record<Stage, string> = {
   pretrain: 'pre-training',
@@ -61,4 +62,8 @@ async function readSamples(completionsPath: string): Promise<ReportSample[]> {
     .map(({ first, last }) => ({ query: first.query, before: shown(first), after: shown(last) }));
 }
 
-const shown = ({ reasoning, rank, reward }: CompletionRecord) => ({ reasoning, rank, reward });
+const shown = ({ reasoning, rank, reward }: CompletionRecord) => ({
+  reasoning: wholeCharacters(reasoning),
+  rank,
+  reward,
+});
