@@ -20,6 +20,8 @@ export interface EvaluateOptions extends ThreadOptions {
   signal?: AbortSignal;
   /** Called with every finished step: its metrics, the rate and the remaining time. */
   onProgress?: (event: ProgressEvent) => void;
+  /** Called with what is going on, for people. */
+  onNote?: (text: string) => void;
 }
 
 export interface TrainOptions extends EvaluateOptions {
@@ -27,8 +29,6 @@ export interface TrainOptions extends EvaluateOptions {
   resume?: boolean;
   /** Replace the run in the folder. Default false. */
   overwrite?: boolean;
-  /** Called with what is going on, for people. */
-  onNote?: (text: string) => void;
 }
 
 /** What a job is given and what it gives. */

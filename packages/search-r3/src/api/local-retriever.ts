@@ -81,7 +81,10 @@ export class LocalRetriever implements Retriever {
     const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint: this.#identity() };
     await saveIndex(out, { ...contents, documents }, { overwrite, ann });
     const truncated = embedded.filter((embedding) => embedding.truncated).length;
-    return { index: out, documents: documents.length, dimension, truncated };
+    const { maxPositions } = this.#policy.config;
+    const { maxLength = this.#embedder.limits.maxLength } = how;
+    const lengths = { maxLength: Math.min(maxLength, maxPositions), maxPositions };
+    return { index: out, documents: documents.length, dimension, truncated, ...lengths };
   }
 
   async open(folder: string): Promise<LocalIndex> {

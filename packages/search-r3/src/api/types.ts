@@ -59,7 +59,10 @@ export interface IndexOptions {
   overwrite?: boolean;
   /** Write a proximity graph too: faster, approximate searches of large corpora. Default false. */
   ann?: boolean;
-  /** Longest document in tokens of its whole prompt. Default 512, at most what the model can take. */
+  /**
+   * Longest document in tokens of its whole prompt; at most what the model can take. Default: what it was trained with,
+   * 512 where it does not remember.
+   */
   maxLength?: number;
   /** Refuse longer documents instead of cutting them. Default false. */
   strict?: boolean;
@@ -75,6 +78,9 @@ export interface IndexSummary {
   dimension: number;
   /** Documents that were cut to fit. */
   truncated: number;
+  /** Longest prompt of a document that was allowed, in tokens, and what the model could take. */
+  maxLength: number;
+  maxPositions: number;
 }
 
 /** How queries are embedded; unlike in `embed`, `reasoning` is true by default. */

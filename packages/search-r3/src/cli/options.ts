@@ -48,22 +48,35 @@ export function parseWhole(text: string): number {
 /** How texts are embedded, for the commands that embed any. */
 export interface EmbeddingFlags {
   strict?: boolean;
-  maxLength: number;
+  maxLength?: number;
+  maxNewTokens?: number;
 }
+
+/** The options of the library that the flags stand for; a flag that was not given leaves it to the model. */
+export const embeddingOptions = ({ strict = false, maxLength, maxNewTokens }: EmbeddingFlags) => ({
+  strict,
+  ...(maxLength !== undefined && { maxLength }),
+  ...(maxNewTokens !== undefined && { maxNewTokens }),
+});
+
+const REMEMBERED = 'as the model was trained';
 
 /** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
 export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
   const reasoned = texts !== 'documents';
   const longest = new Option(
     '--max-length <tokens>',
-    `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take`,
+    `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take (default: ${REMEMBERED})`,
   );
   command
     .addOption(new Option('--strict', `refuse ${texts} that do not fit instead of cutting them`))
-    .addOption(longest.argParser(parseCount).default(512));
+    .addOption(longest.argParser(parseCount));
   if (!reasoned) return command;
-  const reasoning = new Option('--max-new-tokens <n>', 'length limit of the reasoning');
-  return command.addOption(reasoning.argParser(parseCount).default(44));
+  const reasoning = new Option(
+    '--max-new-tokens <n>',
+    `length limit of the reasoning (default: ${REMEMBERED})`,
+  );
+  return command.addOption(reasoning.argParser(parseCount));
 }
 
 /** A flag that stands for a key of the config. */

@@ -2,6 +2,7 @@
 import { documentText } from '../dataset/index.js';
 import { parseJsonLine, readLines, stringField } from '../dataset/lines.js';
 import { InputError } from '../run/errors.js';
+import type { Output } from './output.js';
 
 export interface SourcedText {
   id?: string;
@@ -23,6 +24,14 @@ export async function readTexts(args: readonly string[], file?: string): Promise
         : await readRows(file);
   if (texts.length > 0) return texts;
   throw new InputError({ source: file ?? 'stdin', expected: 'at least one text', found: 'none' });
+}
+
+/** Words without quotes around them are texts of one word each: taken so, as each may be meant, but not silently. */
+export function noteOfWords(args: readonly string[], output: Pick<Output, 'note'>): void {
+  if (args.length < 2 || args.some((text) => /\s/.test(text.trim()))) return;
+  output.note(
+    `These are ${args.length} texts of one word each; a text of several words goes in quotes: ${JSON.stringify(args.join(' '))}`,
+  );
 }
 
 async function readRows(path: string): Promise<SourcedText[]> {

@@ -29,7 +29,12 @@ import { partProgress } from './part-progress.js';
 export interface EvaluationOptions {
   progress?: ProgressReporter;
   signal?: AbortSignal;
+  /** Called with what is good to know, for people. */
+  onNote?: (text: string) => void;
 }
+
+/** Queries below which the weight of a fusion is mostly theirs: it moves in steps of 0.05, and one query moves it. */
+const FEW_TUNING_QUERIES = 30;
 
 /** What an evaluation found, as it is written for machines. */
 export interface EvaluationSummary {
@@ -44,8 +49,8 @@ export interface EvaluationSummary {
     scores: Record<DefaultMetric, Interval & { mean: number }>;
   }[];
   comparisons: Evaluation<DefaultMetric>['comparisons'];
-  /** Share of the dense score in each hybrid, and the split it was tuned on. */
-  fusion: { weights: Record<string, number>; tunedOn: string } | null;
+  /** Share of the dense score in each hybrid, and the split it was tuned on, of which so many queries were used. */
+  fusion: { weights: Record<string, number>; tunedOn: string; queries: number } | null;
   /** Of the reasoned queries: the share whose reasoning the model ended by itself. */
   completed: number | null;
   /** Texts that were cut to fit. */
@@ -79,12 +84,26 @@ export async function evaluateModel(
     ...(tuning && { tuning: tuning.qrels }),
     tuningQueries,
     depth,
-    maxLength,
-    maxNewTokens,
+    ...(maxLength !== undefined && { maxLength }),
+    ...(maxNewTokens !== undefined && { maxNewTokens }),
     seed,
     ...(options.signal && { signal: options.signal }),
     ...(options.progress && { onProgress: partProgress(options.progress) }),
   });
+  const fusion =
+    Object.keys(result.weights).length === 0 || tuning === undefined
+      ? null
+      : {
+          weights: result.weights,
+          tunedOn: tuning.name,
+          queries: Math.min(tuning.qrels.size, tuningQueries),
+        };
+  if (fusion !== null && fusion.queries < FEW_TUNING_QUERIES) {
+    options.onNote?.(
+      `The weights of the hybrids are tuned on few training queries (${fusion.queries}, the split ${fusion.tunedOn}): ` +
+        'others may give quite different ones.',
+    );
+  }
   const summary: EvaluationSummary = {
     model,
     data,
@@ -99,10 +118,7 @@ export async function evaluateModel(
       ) as EvaluationSummary['systems'][number]['scores'],
     })),
     comparisons: result.evaluation.comparisons,
-    fusion:
-      Object.keys(result.weights).length === 0 || tuning === undefined
-        ? null
-        : { weights: result.weights, tunedOn: tuning.name },
+    fusion,
     completed: result.completed,
     truncated: result.truncated,
     kinds: byKind(loaded, result.evaluation),
@@ -171,7 +187,7 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
       ? []
       : Object.entries(fusion.weights).map(
           ([system, weight]) =>
-            `${system}: ${Number((1 - weight).toFixed(6))} BM25 + ${weight} dense, weights tuned on the split ${fusion.tunedOn}`,
+            `${system}: ${Number((1 - weight).toFixed(6))} BM25 + ${weight} dense, weights tuned on the split ${fusion.tunedOn} (queries: ${fusion.queries})`,
         )),
     ...(completed === null
       ? []

@@ -123,6 +123,67 @@ describe('embed', () => {
   });
 });
 
+describe('a model that remembers its lengths', () => {
+  const limits = { maxLength: 24, maxNewTokens: 3 };
+  beforeAll(async () => {
+    await saveCheckpoint(join(cwd, 'remembers'), { ...tinyPolicy(), limits });
+  });
+
+  test('embeds, indexes and searches within them, unless told otherwise', async () => {
+    const embedder = await Embedder.create(tinyPolicy());
+    const embed = (...argv: string[]) =>
+      cliJson<Row[]>(['embed', '--model', 'remembers', '--reasoning', LONG, ...argv], cwd);
+    for (const [argv, lengths] of [
+      [[], limits],
+      [['--max-length', '40', '--max-new-tokens', '5'], { maxLength: 40, maxNewTokens: 5 }],
+    ] as const) {
+      const [row] = await embed(...argv);
+      const [expected] = await embedder.embed([LONG], { reasoning: true, ...lengths });
+      expect(Float32Array.from(row?.vector ?? [])).toEqual(expected?.vector);
+      expect(row?.tokens).toBe(expected?.tokens);
+    }
+    const index = (out: string, ...argv: string[]) =>
+      cliJson<object>(['index', '-m', 'remembers', '-d', 'data', '-o', out, ...argv], cwd);
+    expect(await index('short')).toMatchObject({ maxLength: 24, maxPositions: 64 });
+    expect(await index('full', '--max-length', '999')).toMatchObject({ maxLength: 64, truncated: 0 });
+    const [found] = await cliJson<Found[]>(['search', '-m', 'remembers', '-i', 'short', QUERY], cwd);
+    const [query] = await embedder.embed([QUERY], { reasoning: true, ...limits });
+    expect(found?.reasoning).toBe(query?.reasoning);
+    await embedder.dispose();
+  });
+
+  test('an index made without them is still its own', async () => {
+    await cliJson(['index', '-m', 'model', '-d', 'data', '-o', 'unlimited'], cwd);
+    await cliJson(['search', '-m', 'remembers', '-i', 'unlimited', QUERY], cwd);
+  });
+
+  test('inspect shows them, and that there are none', async () => {
+    expect(await cliJson(['inspect', 'remembers'], cwd)).toMatchObject({ limits });
+    expect(await cliJson(['inspect', 'model'], cwd)).toMatchObject({ limits: null });
+    const { stdout } = await cli(['inspect', 'remembers'], { cwd });
+    expect(stdout).toMatch(/\nlongest prompt trained with +24\nlongest reasoning trained with +3\n/);
+    expect((await cli(['inspect', 'model'], { cwd })).stdout).toMatch(/longest prompt .* not recorded\n/);
+  });
+});
+
+describe('words without quotes', () => {
+  const noted = async (...argv: string[]) => {
+    const { status, stdout, stderr } = await cli([...argv, '--json'], { cwd });
+    return { status, count: (JSON.parse(stdout) as unknown[]).length, note: stderr.split('\n')[0] };
+  };
+
+  test('are texts of their own, and said to be so, with the command that was perhaps meant', async () => {
+    await cliJson(['index', '-m', 'model', '-d', 'data', '-o', 'words'], cwd);
+    const note = 'These are 2 texts of one word each; a text of several words goes in quotes: "music bread"';
+    const search = ['search', '-m', 'model', '-i', 'words', '--no-reasoning'];
+    expect(await noted(...search, 'music', 'bread')).toEqual({ status: 0, count: 2, note });
+    expect(await noted('embed', '-m', 'model', 'music', 'bread')).toEqual({ status: 0, count: 2, note });
+    for (const queries of [['music bread'], ['music', 'bread of arlen']]) {
+      expect((await noted(...search, ...queries)).note).not.toContain('quotes');
+    }
+  });
+});
+
 describe('index and search', () => {
   const index = (...argv: string[]) => cli(['index', '--model', 'model', '--data', 'data', ...argv], { cwd });
   const search = (...argv: string[]) =>
@@ -223,8 +284,24 @@ describe('index and search', () => {
     expect((await readdir(join(cwd, 'data'))).sort()).toEqual(['corpus.jsonl', 'qrels', 'queries.jsonl']);
     const before = await readFile(join(cwd, 'index/documents.jsonl'), 'utf8');
     const replaced = await index('--out', 'index', '--overwrite', '--max-length', '24');
-    expect(replaced.stdout).toMatch(/^index: 24 documents, dimension 32, [1-9]\d* cut to fit\n$/);
+    const [, cut] = /^index: 24 documents, dimension 32, (\d+) cut to fit\n$/.exec(replaced.stdout) ?? [];
+    expect(Number(cut)).toBeGreaterThan(3);
+    expect(replaced.stderr).toContain(
+      `\nwarning: ${cut} of 24 documents were cut to 24 tokens; --max-length takes up to the 64 of the model\n`,
+    );
     expect(await readFile(join(cwd, 'index/documents.jsonl'), 'utf8')).toBe(before);
+  });
+
+  test('a document or two that are cut are no warning; all that the model can take is told', async () => {
+    const { corpus } = tinyCollection();
+    await writeCollection(join(cwd, 'one-long'), { corpus: [...corpus, { _id: 'long', text: LONG }] });
+    const made = await cli(['index', '-m', 'model', '-d', 'one-long', '-o', 'one-long-index'], { cwd });
+    expect(made.stdout).toContain('25 documents, dimension 32, 1 cut to fit');
+    expect(made.stderr).not.toContain('warning');
+    const qrels = { test: [['q0', 'long', 1]] as [string, string, number][] };
+    await writeCollection(join(cwd, 'all-long'), { corpus: [{ _id: 'long', text: LONG }], qrels });
+    const all = await cli(['index', '-m', 'model', '-d', 'all-long', '-o', 'long-index', '-q'], { cwd });
+    expect(all.stderr).toBe('warning: 1 of 1 documents were cut to 64 tokens; the model takes no more\n');
   });
 
   test('a query that does not fit is cut and says so, or refused with --strict', async () => {

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { directPrompt } from 'search-r3/checkpoint';
+import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
 import { documentText, loadBeir, QUERY_KINDS } from 'search-r3/dataset';
 import { Embedder } from 'search-r3/embed';
 import { Bm25Index, loadTrecQrels, loadTrecRun, scoreRankings } from 'search-r3/evaluate';
@@ -16,7 +16,7 @@ interface Result {
     scores: Record<string, { mean: number; low: number; high: number }>;
   }[];
   comparisons: { metric: string; baseline: string; system: string; p: number }[];
-  fusion: { weights: Record<string, number>; tunedOn: string } | null;
+  fusion: { weights: Record<string, number>; tunedOn: string; queries: number } | null;
   completed: number | null;
   truncated: Record<string, number>;
   kinds: { kind: string; queries: number; scores: Record<string, number> }[] | null;
@@ -90,7 +90,8 @@ describe('on a collection', () => {
     }
     expect(result.comparisons).toHaveLength(4 * 10);
     expect(Object.keys(result.fusion?.weights ?? {})).toEqual(['hybrid', 'hybrid_reasoned']);
-    expect(result.fusion?.tunedOn).toBe('dev');
+    // A tenth of the 18 training queries.
+    expect(result.fusion).toMatchObject({ tunedOn: 'dev', queries: 2 });
   });
 
   test('the table for people', async () => {
@@ -117,6 +118,43 @@ describe('on a collection', () => {
     expect(longer.length).toBeLessThan(24);
     const { truncated } = await evaluate('--systems', 'direct', '--max-length', '24');
     expect(truncated).toEqual({ documents: longer.length, direct: 0 });
+  });
+
+  test('a fusion tuned on few queries is told of', async () => {
+    const run = (...argv: string[]) =>
+      cli(['evaluate', '--model', 'model', '--data', 'data', '--systems', ...argv], { cwd });
+    const few = await run('hybrid');
+    expect(few.stderr).toContain(
+      'The weights of the hybrids are tuned on few training queries (2, the split dev): ',
+    );
+    expect(few.stdout).toMatch(/\nhybrid: .* dense, weights tuned on the split dev \(queries: 2\)\n/);
+    expect((await run('direct')).stderr).not.toContain('tuned');
+    const { corpus, queries, qrels } = tinyCollection();
+    const more = Array.from({ length: 30 }, (_, i) => ({ _id: `m${i}`, text: `music of ${i}` }));
+    const dev = more.map(({ _id }, i): [string, string, number] => [_id, `d${i % 24}`, 1]);
+    const folder = join(cwd, 'many');
+    await writeCollection(folder, { corpus, queries: [...queries, ...more], qrels: { ...qrels, dev } });
+    const many = await run('hybrid', '--data', 'many');
+    expect(many.stdout).toContain('weights tuned on the split dev (queries: 30)');
+    expect(many.stderr).not.toContain('tuned on few');
+  });
+
+  test('lengths are those the model was trained with, unless given', async () => {
+    await saveCheckpoint(join(cwd, 'remembers'), {
+      ...tinyPolicy(),
+      limits: { maxLength: 24, maxNewTokens: 3 },
+    });
+    const evaluated = (model: string, ...argv: string[]) =>
+      cliJson<Result>(
+        ['evaluate', '--model', model, '--data', 'data', '--systems', 'direct', 'reasoned', ...argv],
+        cwd,
+      );
+    const { model: _, ...short } = (await evaluated('remembers')) as Result & { model: string };
+    const given = ['--max-length', '24', '--max-new-tokens', '3'];
+    expect(await evaluated('model', ...given)).toMatchObject(short);
+    expect(short.truncated.documents).toBeGreaterThan(0);
+    const { truncated } = await evaluated('remembers', '--max-length', '64');
+    expect(truncated.documents).toBe(0);
   });
 
   test('--queries takes the first judged queries', async () => {

@@ -1,14 +1,20 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { type EmbeddingFlags, examples, outputOf, withEmbedding, withOutput } from '../options.js';
+import {
+  type EmbeddingFlags,
+  embeddingOptions,
+  examples,
+  outputOf,
+  withEmbedding,
+  withOutput,
+} from '../options.js';
 
 interface Flags extends EmbeddingFlags {
   model: string;
   file?: string;
   role: 'query' | 'document';
   reasoning?: boolean;
-  maxNewTokens: number;
 }
 
 export function embedCommand(): Command {
@@ -37,8 +43,9 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const flags = command.opts<Flags>();
     const output = outputOf(command);
-    const { readTexts } = await import('../texts.js');
+    const { noteOfWords, readTexts } = await import('../texts.js');
     const texts = await readTexts(args, flags.file);
+    noteOfWords(args, output);
     const { loadRetriever } = await import('../../api/index.js');
     const { partProgress } = await import('../../pipeline/index.js');
     const retriever = await loadRetriever(flags.model, { thread: 'current' });
@@ -51,9 +58,7 @@ export function embedCommand(): Command {
           {
             role: flags.role,
             reasoning: flags.reasoning ?? false,
-            strict: flags.strict ?? false,
-            maxLength: flags.maxLength,
-            maxNewTokens: flags.maxNewTokens,
+            ...embeddingOptions(flags),
             signal,
             nameOf: (index) => texts[index]?.source ?? '',
             onProgress: (done, total) => report({ part: 'texts', done, total }),

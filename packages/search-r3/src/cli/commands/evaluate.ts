@@ -27,13 +27,13 @@ export function evaluateCommand(): Command {
   configFlag(
     command,
     '--max-length <tokens>',
-    'longest text; longer ones are cut (default: 512)',
+    'longest text; longer ones are cut (default: as the model was trained)',
     'evaluate.maxLength',
   );
   configFlag(
     command,
     '--max-new-tokens <n>',
-    'length limit of the reasoning (default: 44)',
+    'length limit of the reasoning (default: as the model was trained)',
     'evaluate.maxNewTokens',
   );
   configFlag(command, '--seed <n>', 'of splits and significance tests', 'seed');
@@ -62,7 +62,7 @@ export function evaluateCommand(): Command {
     const { runDir } = command.opts<{ runDir?: string }>();
     const progress = await output.progress();
     const evaluation = await untilStopped(output, (signal) =>
-      evaluateModel(settings, { progress, signal }),
+      evaluateModel(settings, { progress, signal, onNote: (note) => output.note(note) }),
     ).finally(() => progress.close());
     const files = runDir === undefined ? [] : await saveRuns(runDir, evaluation);
     output.result({ ...evaluation.summary, files }, () => `${evaluation.text}\n${files.join('\n')}`);

@@ -1,7 +1,16 @@
 /** `search-r3 index`: the documents of a collection as vectors, ready to be searched. */
 import { Command, Option } from 'commander';
+import type { IndexSummary } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
-import { type EmbeddingFlags, examples, outputOf, withEmbedding, withOutput } from '../options.js';
+import {
+  type EmbeddingFlags,
+  embeddingOptions,
+  examples,
+  outputOf,
+  withEmbedding,
+  withOutput,
+} from '../options.js';
+import type { Output } from '../output.js';
 
 interface Flags extends EmbeddingFlags {
   model: string;
@@ -28,15 +37,7 @@ export function indexCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const {
-      model,
-      data,
-      out,
-      overwrite = false,
-      ann = false,
-      strict = false,
-      maxLength,
-    } = command.opts<Flags>();
+    const { model, data, out, overwrite = false, ann = false, ...how } = command.opts<Flags>();
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const { partProgress } = await import('../../pipeline/index.js');
@@ -49,12 +50,12 @@ export function indexCommand(): Command {
           out,
           overwrite,
           ann,
-          strict,
-          maxLength,
+          ...embeddingOptions(how),
           signal,
           onProgress: (done, total) => report({ part: 'documents', done, total }),
         }),
       ).finally(() => progress.close());
+      warnOfCuts(summary, output);
       output.result(
         summary,
         () =>
@@ -64,4 +65,16 @@ export function indexCommand(): Command {
       await retriever.dispose();
     }
   });
+}
+
+/** Share of the documents from which on cutting them is no exception. */
+const MANY = 0.1;
+
+function warnOfCuts({ truncated, documents, maxLength, maxPositions }: IndexSummary, output: Output): void {
+  if (truncated === 0 || truncated < MANY * documents) return;
+  const remedy =
+    maxLength < maxPositions
+      ? `--max-length takes up to the ${maxPositions} of the model`
+      : 'the model takes no more';
+  output.warn(`${truncated} of ${documents} documents were cut to ${maxLength} tokens; ${remedy}`);
 }

@@ -4,6 +4,7 @@ import type { FoundDocuments } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
 import {
   type EmbeddingFlags,
+  embeddingOptions,
   examples,
   outputOf,
   parseCount,
@@ -16,7 +17,6 @@ interface Flags extends EmbeddingFlags {
   index: string;
   reasoning: boolean;
   k: number;
-  maxNewTokens: number;
 }
 
 /** Characters of a document that are shown. */
@@ -25,7 +25,7 @@ const SNIPPET = 160;
 export function searchCommand(): Command {
   const command = new Command('search')
     .description('Search an index; shows the reasoning that was embedded and the documents found.')
-    .argument('<query...>', 'queries, in quotes')
+    .argument('<query...>', 'queries, each in quotes: every argument is a query of its own')
     .requiredOption('-m, --model <folder>', 'the model that made the index; another one is refused')
     .requiredOption('-i, --index <folder>', 'folder of the index')
     .addOption(new Option('--reasoning', 'let the model reason before it embeds').default(true))
@@ -45,24 +45,23 @@ export function searchCommand(): Command {
     },
   ]);
   return command.action(async (queries: string[]) => {
-    const {
-      model,
-      index: folder,
-      strict = false,
-      k,
-      reasoning,
-      maxLength,
-      maxNewTokens,
-    } = command.opts<Flags>();
+    const { model, index: folder, k, reasoning, ...how } = command.opts<Flags>();
     const output = outputOf(command);
+    const { noteOfWords } = await import('../texts.js');
+    noteOfWords(queries, output);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(model, { thread: 'current' });
     try {
       const index = await retriever.open(folder);
       const found = await untilStopped(output, (signal) =>
-        index.search(queries, { k, reasoning, strict, maxLength, maxNewTokens, signal }),
+        index.search(queries, { k, reasoning, ...embeddingOptions(how), signal }),
       );
-      output.result(found, () => found.map(describe).join('\n\n'));
+      const { wholeCharacters } = await import('../../pipeline/index.js');
+      const shown = found.map((one) => ({
+        ...one,
+        reasoning: one.reasoning && wholeCharacters(one.reasoning),
+      }));
+      output.result(found, () => shown.map(describe).join('\n\n'));
     } finally {
       await retriever.dispose();
     }
