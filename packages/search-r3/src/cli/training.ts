@@ -31,7 +31,7 @@ export function withMissing(command: Command, meaning: string): Command {
 }
 
 /** Runs the work of a training command with its settings, until it ends or is interrupted, and shows the result. */
-export async function runTraining<S, T>(
+export async function runTraining<S extends { out: string }, T>(
   command: Command,
   schema: z.ZodType<S>,
   work: (settings: S, options: RunOptions) => Promise<T>,
@@ -63,11 +63,20 @@ export async function runTraining<S, T>(
     progress.close();
     output.result(result, () => text(result));
   } catch (error) {
-    if (!(error instanceof InterruptedError)) throw error;
-    throw new InterruptedError(`${error.message}; the same command with --resume goes on from there`);
+    throw await withWayOn(error, settings.out);
   } finally {
     progress.close();
   }
+}
+
+/** An interruption with what to do next, as the run at `out` was left; any other error as it is. */
+export async function withWayOn(error: unknown, out: string): Promise<unknown> {
+  if (!(error instanceof InterruptedError)) return error;
+  const { isRunFolder } = await import('../run/run-folder.js');
+  const next = (await isRunFolder(out))
+    ? 'the same command with --resume goes on from there'
+    : 'nothing was done yet that could be resumed';
+  return new InterruptedError(`${error.message}; ${next}`);
 }
 
 /** A stage's result for people. */

@@ -29,10 +29,21 @@ function rulesOf(schema: z.ZodObject) {
 
 type Context = z.core.$RefinementCtx;
 
+/** Undefined where it was not asked for: a default gives way to a small collection, and what was asked for does not. */
+function ifAsked<T extends z.ZodType>(field: z.ZodDefault<T>) {
+  return field
+    .unwrap()
+    .optional()
+    .meta({ default: field.parse(undefined) });
+}
+
 // There is one seed for everything.
-const { seed: _pretrain, ...pretrainShape } = pretrainOptionsSchema.shape;
-const { seed: _sft, ...sftShape } = sftOptionsSchema.shape;
-const { seed: _rl, ...rlShape } = rlOptionsSchema.shape;
+const { seed: _pretrain, ...pretrainDefaults } = pretrainOptionsSchema.shape;
+const { seed: _sft, ...sftDefaults } = sftOptionsSchema.shape;
+const { seed: _rl, ...rlDefaults } = rlOptionsSchema.shape;
+const pretrainShape = { ...pretrainDefaults, batchSize: ifAsked(pretrainDefaults.batchSize) };
+const sftShape = { ...sftDefaults, batchSize: ifAsked(sftDefaults.batchSize) };
+const rlShape = { ...rlDefaults, queriesPerStep: ifAsked(rlDefaults.queriesPerStep) };
 
 /** Only for text from a collection: the built-in world has its own. */
 const collectionText = {
@@ -101,10 +112,10 @@ const shape = {
       queries: count.optional(),
       /** Documents per ranking. */
       depth: count.default(100),
-      /** Longest text in tokens of its whole prompt; longer text is cut. */
-      maxLength: count.default(512),
-      /** Length limit of the reasoning. */
-      maxNewTokens: count.default(44),
+      /** Longest text in tokens of its whole prompt; longer text is cut. Default: as the model was trained. */
+      maxLength: count.optional(),
+      /** Length limit of the reasoning. Default: as the model was trained. */
+      maxNewTokens: count.optional(),
       /** Queries the hybrids are tuned on, at most. */
       tuningQueries: count.default(200),
     })
@@ -167,7 +178,7 @@ function refuseNested(value: Settings, context: Context): void {
 }
 
 function refuseQueries({ sft }: Settings, context: Context): void {
-  if (sft.maxQueries === undefined || sft.maxQueries >= sft.batchSize) return;
+  if (sft.maxQueries === undefined || sft.batchSize === undefined || sft.maxQueries >= sft.batchSize) return;
   const message = `expected at most the ${sft.maxQueries} queries of sft.maxQueries`;
   context.addIssue({ code: 'custom', path: ['sft', 'batchSize'], message });
 }

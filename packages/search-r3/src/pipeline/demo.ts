@@ -4,29 +4,34 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { saveCheckpoint } from '../checkpoint/index.js';
+import { checkpointFingerprint, saveCheckpoint } from '../checkpoint/index.js';
 import type { Qrels } from '../dataset/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
-import { frozenCopy, type Policy } from '../model/index.js';
+import { makePolicy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
-import { rlOptionsSchema } from '../rl/index.js';
-import { type ProgressReporter, RunFolder, validate } from '../run/index.js';
+import { type ResolvedRlOptions, rlOptionsSchema } from '../rl/index.js';
+import { type ProgressReporter, RunFolder, readRunFolder, validate } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
-import { type LoopOptions, type StepRecord, sftOptionsSchema } from '../sft/index.js';
-import type { StageSteps } from './curves.js';
+import { type LoopOptions, type ResolvedSftOptions, sftOptionsSchema } from '../sft/index.js';
+import { readSteps, type StageSteps } from './curves.js';
 import { ATLAS, loadCollection, trainingData } from './data.js';
 import { demoReport } from './demo-report.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
-import { loadModel } from './load.js';
-import { warningNotes } from './stage-run.js';
+import { loadModel, loadPolicy } from './load.js';
+import { limitedRl, limitedSft } from './stage-jobs.js';
+import { MODEL } from './stage-result.js';
+import { runStage, throughStage, within } from './stage-run.js';
 import { runRl, runSft } from './stages.js';
+import { rlLimits, sftLimits } from './training.js';
 
 /** The folder of the base model that comes with the package. */
 export const ATLAS_BASE = fileURLToPath(new URL('../../assets/atlas-base', import.meta.url));
 
 export interface DemoOptions {
-  /** Where the run goes; what an earlier demonstration left there is replaced. */
+  /** Where the run goes; what an earlier demonstration left there is replaced, unless it is resumed. */
   folder: string;
+  /** Go on with the demonstration that was stopped there, with the same options. Default false. */
+  resume?: boolean;
   /** Base model. Default the one of the package. */
   base?: string;
   seed?: number;
@@ -50,95 +55,99 @@ export interface DemoResult {
   /** Two-sided paired randomisation test of the gain. */
   p: number;
   queries: number;
+  /** Of this call: a resumed demonstration has taken longer in all. */
   seconds: number;
   /** Paths of the trained model and the report. */
   model: string;
   report: string;
 }
 
+/** Steps between checkpoints, from which a stopped demonstration goes on. */
+const SAVE_EVERY = 50;
+
 /** Runs the demonstration and writes its report. */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  const { folder, seed = 0, sftSteps = 140, rlSteps = 100, queries = 200, onNote = () => {} } = options;
+  const { folder, resume = false, seed = 0, queries = 200, onNote = () => {}, signal, progress } = options;
   const start = performance.now();
   const collection = await loadCollection(ATLAS, seed);
   const data = trainingData(collection, { seed });
   const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
   const base = await loadModel(options.base ?? ATLAS_BASE);
-  const sft = validate(sftOptionsSchema, { seed, steps: sftSteps, maxQueries: 2048 }, 'stage 1');
-  const rl = validate(rlOptionsSchema, { seed, steps: rlSteps }, 'stage 2');
-  const run = await RunFolder.create(folder, { seed, queries, sft, rl }, { overwrite: true });
-  const steps: StageSteps[] = [];
-  const record =
-    (stage: string) =>
-    (step: number, { metrics }: StepRecord) => {
-      steps.push({ stage, step, metrics });
-    };
-  const shared = {
-    ...(options.progress && { progress: options.progress }),
-    ...(options.signal && { signal: options.signal }),
-  };
+  const { sft, rl } = stageOptions(makePolicy(base, ATLAS_PROMPTS), options);
+  const config = { seed, queries, sft, rl, fingerprints: { base: checkpointFingerprint(base) } };
+  const shared = { ...(progress && { progress }), ...(signal && { signal }) };
   const evaluate = (policy: Policy, systems: readonly ('bm25' | 'direct' | 'reasoned')[], qrels = test) =>
-    evaluatePolicy(policy, collection, qrels, {
-      systems,
-      seed,
-      ...(options.signal && { signal: options.signal }),
-    });
-  const stage = async <T>(name: string, work: (loop: LoopOptions) => Promise<T>): Promise<T> => {
-    const inner = await RunFolder.create(join(folder, name), name === 'sft' ? sft : rl, { overwrite: true });
-    try {
-      const warnings = warningNotes(name, { onNote });
-      const result = await work({
-        ...shared,
-        run: inner,
-        saveEvery: 1_000_000,
-        onStep: record(name),
-        onWarning: warnings.add,
-      });
-      warnings.close();
-      return result;
-    } finally {
-      await inner.close();
-    }
-  };
-  try {
-    onNote(`Stage 1: learning to embed, from ${data.sft.length} queries about people of the first half.`);
-    const policy = await stage('sft', (loop) => runSft(base, data, sft, loop, ATLAS_PROMPTS));
-    const before = await evaluate(policy, ['bm25', 'direct', 'reasoned']);
-    onNote(
-      `Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`,
+    evaluatePolicy(policy, collection, qrels, { systems, seed, ...(signal && { signal }) });
+  const stage = async (
+    name: 'sft' | 'rl',
+    about: string,
+    train: (loop: LoopOptions) => Promise<Policy>,
+  ): Promise<Policy> => {
+    const own = {
+      stage: name,
+      config: name === 'sft' ? sft : rl,
+      mayChange: [],
+      saveEvery: SAVE_EVERY,
+      train,
+    };
+    const { model } = await throughStage(
+      join(folder, name),
+      about,
+      (inner, how) => runStage({ ...own, folder: inner }, how),
+      { ...shared, onNote },
     );
-    const learner = frozenCopy(policy);
+    return loadPolicy(model);
+  };
+  const run = await RunFolder.create(folder, config, { resume, overwrite: !resume });
+  return within(run, async () => {
+    const policy = await stage(
+      'sft',
+      `Stage 1: learning to embed, from ${data.sft.length} queries about people of the first half.`,
+      (loop) => runSft({ ...base, limits: sftLimits(sft) }, data, sft, loop, ATLAS_PROMPTS),
+    );
+    const before = await evaluate(policy, ['bm25', 'direct', 'reasoned']);
     const dev = new Map([...splitOf(collection, 'dev')]);
-    await stage('rl', (loop) =>
-      runRl(learner, collection, data, rl, {
-        ...loop,
-        evaluateEvery: Math.max(1, Math.round(rlSteps / 5)),
-        evaluate: async (finished) => {
-          const { evaluation } = await evaluate(learner, ['reasoned'], dev);
-          const ndcg = evaluation.systems[0]?.scores['ndcg@10'].mean ?? 0;
-          steps.push({ stage: 'dev', step: finished, metrics: { ndcg } });
-          return { reasoned: { 'ndcg@10': ndcg } };
-        },
-      }),
+    const learner = await stage(
+      'rl',
+      `Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`,
+      async (loop) => {
+        const learning = { ...policy, limits: rlLimits(rl) };
+        await runRl(learning, collection, data, rl, {
+          ...loop,
+          evaluateEvery: Math.max(1, Math.round(rl.steps / 5)),
+          evaluate: async () => {
+            const { evaluation } = await evaluate(learning, ['reasoned'], dev);
+            return { reasoned: { 'ndcg@10': evaluation.systems[0]?.scores['ndcg@10'].mean ?? 0 } };
+          },
+        });
+        return learning;
+      },
     );
     const after = await evaluate(learner, ['direct', 'reasoned']);
-    const model = join(folder, 'model');
+    const model = join(folder, MODEL);
     await saveCheckpoint(model, learner, { overwrite: true });
     const result = summarize(test, before, after);
     const seconds = (performance.now() - start) / 1000;
-    const report = demoReport(
-      { ...result, queries: test.size, seconds },
-      steps,
-      collection,
-      before,
-      after,
-      test,
-    );
+    const steps: StageSteps[] = [];
+    for (const name of ['sft', 'rl']) {
+      const { eventsPath } = await readRunFolder(join(folder, name));
+      steps.push(...(await readSteps(eventsPath)));
+    }
+    const summary = { ...result, queries: test.size, seconds };
+    const report = demoReport(summary, steps, collection, before, after, test);
     await run.writeFile('report.html', renderReport(report));
-    return { ...result, queries: test.size, seconds, model, report: join(folder, 'report.html') };
-  } finally {
-    await run.close();
-  }
+    return { ...summary, model, report: join(folder, 'report.html') };
+  });
+}
+
+/** The recipe of both stages, with lengths within the model's. */
+function stageOptions(
+  policy: Policy,
+  { seed = 0, sftSteps = 140, rlSteps = 100 }: DemoOptions,
+): { sft: ResolvedSftOptions; rl: ResolvedRlOptions } {
+  const sft = validate(sftOptionsSchema, { seed, steps: sftSteps, maxQueries: 2048 }, 'stage 1');
+  const rl = validate(rlOptionsSchema, { seed, steps: rlSteps }, 'stage 2');
+  return { sft: limitedSft(sft, policy, {}), rl: limitedRl(rl, policy, {}) };
 }
 
 /** The table of the demonstration, and the gain that stage 2 brought. */

@@ -1,3 +1,4 @@
+export { type Sized, sizedToCollection } from './collection-size.js';
 export * from './config.js';
 export * from './curves.js';
 export * from './data.js';
@@ -13,3 +14,4 @@ export type { RunOptions } from './stage-run.js';
 export * from './stages.js';
 export * from './train.js';
 export * from './training.js';
+export { wholeCharacters } from './whole-characters.js';

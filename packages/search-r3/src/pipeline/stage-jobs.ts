@@ -22,8 +22,10 @@ import {
   scratchConfig,
   startLexically,
 } from '../pretrain/index.js';
-import { type LoopOptions, trainLoop } from '../sft/index.js';
+import type { ResolvedRlOptions } from '../rl/index.js';
+import { type LoopOptions, type ResolvedSftOptions, trainLoop } from '../sft/index.js';
 import { Tokenizer } from '../tokenizer/index.js';
+import { type Sized, sizedToCollection } from './collection-size.js';
 import type { PretrainSettings, RlSettings, Settings, SftSettings } from './config.js';
 import { ATLAS } from './data.js';
 import { DEVELOPMENT } from './development.js';
@@ -34,12 +36,11 @@ import { type RunOptions, runStage } from './stage-run.js';
 import { runRl, runSft } from './stages.js';
 import {
   basePrompts,
-  checkPretraining,
-  checkRl,
-  checkSft,
   promptLimit,
+  rlLimits,
   rlOptions,
   scratchPrompts,
+  sftLimits,
   sftOptions,
   type TrainingContext,
 } from './training.js';
@@ -55,13 +56,13 @@ const DEFAULT_CHAT_SHARE = 0.5;
 /** A small model from scratch on the text of a collection; `fingerprint` is that of the text. */
 export async function pretrainStage(
   folder: string,
-  settings: PretrainSettings,
+  asked: PretrainSettings,
   text: { corpus: readonly Document[]; fingerprint: string },
   options: RunOptions,
 ): Promise<StageResult> {
+  const settings = sizedToCollection(asked, { documents: text.corpus.length }, options);
   const { data, seed, pretrain, saveEvery } = settings;
   const prompts = resolvePrompts(scratchPrompts(settings));
-  checkPretraining(settings, text.corpus.length, nameOf(options));
   const fingerprints = { data: text.fingerprint };
   const train = async (loop: LoopOptions): Promise<Checkpoint> => {
     const resumed = loop.run?.resumed;
@@ -100,7 +101,7 @@ const startsWithWords = ({ start = 'random' }: PretrainSettings['pretrain']) => 
 
 /** The tokenizer and what the model reads. Deterministic: a resumed run has the tokenizer already. */
 function textSource(
-  { data, seed, pretrain }: PretrainSettings,
+  { data, seed, pretrain }: Sized<PretrainSettings>,
   corpus: readonly Document[],
   prompts: ReturnType<typeof resolvePrompts>,
   known: Tokenizer | undefined,
@@ -134,16 +135,17 @@ interface Limits {
  */
 export async function sftStage(
   folder: string,
-  settings: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
+  asked: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
   base: Checkpoint,
   context: TrainingContext,
   options: RunOptions & { developmentLimits?: (policy: Policy) => Limits },
 ): Promise<StageResult> {
-  const { seed, saveEvery, queries, development } = settings;
   const { collection, data } = context;
-  checkSft(settings, data, nameOf(options));
-  const start = makePolicy(base, basePrompts(settings, base));
-  const sft = limitedSft(settings, start, options);
+  const settings = sizedToCollection(asked, { sft: data.sft.length }, options);
+  const { seed, saveEvery, queries, development } = settings;
+  const made = makePolicy(base, basePrompts(settings, base));
+  const sft = limitedSft(sftOptions(settings), made, options);
+  const start: Policy = { ...made, limits: sftLimits(sft) };
   warnOfHighRate(start, sft.optimization.learningRate, 'sft', options);
   const config = {
     data: settings.data,
@@ -184,17 +186,18 @@ export async function sftStage(
 /** Stage 2 on a policy, whose weights it changes. */
 export async function rlStage(
   folder: string,
-  settings: Omit<RlSettings, 'model' | 'out'> & { model?: string | undefined },
-  policy: Policy,
+  asked: Omit<RlSettings, 'model' | 'out'> & { model?: string | undefined },
+  start: Policy,
   context: TrainingContext,
   options: RunOptions,
 ): Promise<StageResult> {
-  const { seed, saveEvery, queries, development } = settings;
   const { collection, data } = context;
-  checkRl(settings, data, nameOf(options));
-  const rl = limitedRl(settings, policy, options);
+  const settings = sizedToCollection(asked, { rl: data.rl.length }, options);
+  const { seed, saveEvery, queries, development } = settings;
+  const rl = limitedRl(rlOptions(settings), start, options);
+  const policy = { ...start, limits: rlLimits(rl) };
   warnOfHighRate(policy, rl.optimization.learningRate, 'rl', options);
-  const limits = { maxLength: rl.maxLength, maxNewTokens: rl.maxNewTokens };
+  const limits = rlLimits(rl);
   const scores = (systems: readonly ('direct' | 'reasoned')[]) =>
     developmentScores(() => policy, { collection, settings, options }, systems, limits);
   const reasoned = scores(['reasoned']);
@@ -232,18 +235,18 @@ export async function rlStage(
 }
 
 /** The options of stage 1 with lengths within the model's. @throws InputError where its prompts do not fit. */
-export function limitedSft(settings: Settings, policy: Policy, options: RunOptions) {
-  const sft = sftOptions(settings);
+export function limitedSft(sft: ResolvedSftOptions, policy: Policy, options: RunOptions): ResolvedSftOptions {
   const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
   const limits = { maxLength: sft.maxLength, reasoning };
-  return { ...sft, maxLength: promptLimit(policy, limits, nameOf(options), 'sft.maxLength') };
+  const fields = { maxLength: 'sft.maxLength', reasoning: 'sft.reasoning.maxNewTokens' };
+  return { ...sft, maxLength: promptLimit(policy, limits, nameOf(options), fields) };
 }
 
 /** The options of stage 2 with lengths within the model's. @throws InputError where its prompts do not fit. */
-export function limitedRl(settings: Settings, policy: Policy, options: RunOptions) {
-  const rl = rlOptions(settings);
+export function limitedRl(rl: ResolvedRlOptions, policy: Policy, options: RunOptions): ResolvedRlOptions {
   const limits = { maxLength: rl.maxLength, reasoning: rl.maxNewTokens };
-  return { ...rl, maxLength: promptLimit(policy, limits, nameOf(options), 'rl.maxLength') };
+  const fields = { maxLength: 'rl.maxLength', reasoning: 'rl.maxNewTokens' };
+  return { ...rl, maxLength: promptLimit(policy, limits, nameOf(options), fields) };
 }
 
 /** Parameters from which on a model is one that was pre-trained on much text, and the rate that would undo that. */

@@ -1,4 +1,5 @@
 /** A stage in its run folder: from settings that have been checked to `model/`, a result and a report. */
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
 import { type ProgressReporter, RunFolder, type RunFolderOptions } from '../run/index.js';
@@ -6,7 +7,7 @@ import { renderReport } from '../run/report/index.js';
 import type { LoopOptions } from '../sft/index.js';
 import { readSteps } from './curves.js';
 import { runReport } from './run-report.js';
-import { MODEL, RESULT, type Stage, type StageResult } from './stage-result.js';
+import { finishedStage, MODEL, RESULT, type Stage, type StageResult } from './stage-result.js';
 
 /** How a training command runs, beside its settings. */
 export interface RunOptions {
@@ -40,8 +41,8 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
   const { stage, folder, config, mayChange, saveEvery, train, evaluate } = stageRun;
   const { progress, signal } = options;
   const run = await RunFolder.create(folder, config, { ...existing(options), mayChange });
-  const warnings = warningNotes(stage, options);
-  try {
+  return within(run, async () => {
+    const warnings = warningNotes(stage, options);
     const model = await train({
       run,
       saveEvery,
@@ -61,9 +62,38 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
     await run.writeFile('report.html', renderReport(await runReport(folder, config, [placed])));
     await saveCheckpoint(join(folder, MODEL), model, { overwrite: true });
     return placed;
-  } finally {
-    await run.close();
+  });
+}
+
+/**
+ * The result of a stage in the folder of a larger run: what is there where it has ended with `steps` at least, else what
+ * `work` makes of it, going on where it was left.
+ */
+export async function throughStage(
+  folder: string,
+  about: string,
+  work: (folder: string, options: RunOptions) => Promise<StageResult>,
+  { steps = 0, ...options }: Omit<RunOptions, 'resume' | 'overwrite'> & { steps?: number },
+): Promise<StageResult> {
+  const result = await finishedStage(folder);
+  if (result !== undefined && result.steps >= steps) return result;
+  options.signal?.throwIfAborted();
+  options.onNote?.(about);
+  const resume = (await stat(folder).catch(() => undefined)) !== undefined;
+  return work(folder, { ...options, resume });
+}
+
+/** Does the work of a run and closes it, whatever comes of it. */
+export async function within<T>(run: RunFolder, work: () => Promise<T>): Promise<T> {
+  let result: T;
+  try {
+    result = await work();
+  } catch (error) {
+    await run.abandon();
+    throw error;
   }
+  await run.close();
+  return result;
 }
 
 /** Tells each kind of warning when it first comes, and at the end how often it came: steps may all have the same. */

@@ -1,25 +1,19 @@
 /** The training commands: each stage alone, and the whole pipeline from a collection to a model that reasons. */
 import { createHash } from 'node:crypto';
-import { cp, stat } from 'node:fs/promises';
+import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkpointFingerprint } from '../checkpoint/index.js';
 import { makePolicy } from '../model/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
+import { type Available, type Sized, sizedToCollection } from './collection-size.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
 import { loadDocuments, loadModel, loadPolicy } from './load.js';
 import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
-import { finishedStage, type Stage, type StageResult } from './stage-result.js';
-import { existing, type RunOptions } from './stage-run.js';
-import {
-  basePrompts,
-  checkPretraining,
-  checkRl,
-  checkSft,
-  loadTraining,
-  type TrainingContext,
-} from './training.js';
+import type { Stage, StageResult } from './stage-result.js';
+import { existing, type RunOptions, throughStage, within } from './stage-run.js';
+import { basePrompts, loadTraining, rlOptions, sftOptions, type TrainingContext } from './training.js';
 
 /** Trains a tokenizer and a small model from scratch on the text of a collection. */
 export async function pretrain(settings: PretrainSettings, options: RunOptions = {}): Promise<StageResult> {
@@ -53,9 +47,10 @@ export interface TrainResult {
  * The whole pipeline: a model from scratch unless a base is given, stage 1, stage 2, each in its own folder of the run.
  * Resumed, finished stages are skipped.
  */
-export async function train(settings: TrainSettings, options: RunOptions = {}): Promise<TrainResult> {
-  const { out, onNote = () => {} } = { ...settings, ...options };
-  const context = await loadTraining(settings);
+export async function train(asked: TrainSettings, options: RunOptions = {}): Promise<TrainResult> {
+  const { out, onNote = () => {} } = { ...asked, ...options };
+  const context = await loadTraining(asked);
+  const settings = sizedToCollection(asked, available(asked, context), options);
   const config = await checkedConfig(settings, context, options);
   const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
@@ -72,20 +67,13 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
     about: string,
     work: (folder: string, how: RunOptions) => Promise<StageResult>,
   ) => {
-    const folder = join(out, name);
-    let result = await finishedStage(folder);
     // Only the last stage may go on for longer than it did: what follows from the others is there already.
-    const longer = name === 'rl' && result !== undefined && result.steps < settings.rl.steps;
-    if (result === undefined || longer) {
-      signal?.throwIfAborted();
-      onNote(about);
-      const resume = (await stat(folder).catch(() => undefined)) !== undefined;
-      result = await work(folder, { ...inner, resume });
-    }
+    const steps = name === 'rl' ? settings.rl.steps : 0;
+    const result = await throughStage(join(out, name), about, work, { ...inner, steps });
     stages.push(result);
     return result.model;
   };
-  try {
+  return within(run, async () => {
     const text = { corpus: context.collection.corpus, fingerprint: context.fingerprint };
     const base =
       settings.base ??
@@ -100,7 +88,7 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
           ...how,
           // Those of stage 2, whose scores stand beside it.
           developmentLimits: (policy) => ({
-            maxLength: limitedRl(settings, policy, options).maxLength,
+            maxLength: limitedRl(rlOptions(settings), policy, options).maxLength,
             maxNewTokens: settings.rl.maxNewTokens,
           }),
         }),
@@ -114,26 +102,24 @@ export async function train(settings: TrainSettings, options: RunOptions = {}): 
     const model = join(out, 'model');
     await publishFolder(model, (folder) => cp(final, folder, { recursive: true }), { replace: true });
     return { run: out, model, report: join(out, 'report.html'), stages };
-  } finally {
-    await run.close();
-  }
+  });
 }
 
-/** The settings that decide the run, after checking all stages against the data and the base model. */
-async function checkedConfig(settings: TrainSettings, context: TrainingContext, options: RunOptions) {
+/** The settings that decide the run, after checking both stages against the base model. */
+async function checkedConfig(settings: Sized<TrainSettings>, context: TrainingContext, options: RunOptions) {
   const { data, base, seed, prompts, queries, development, pretrain, sft, rl, saveEvery } = settings;
-  const { source = 'settings' } = options;
-  checkSft(settings, context.data, source);
-  checkRl(settings, context.data, source);
   const common = { data, seed, prompts, queries, development, sft, rl, saveEvery };
-  if (base === undefined) {
-    checkPretraining(settings, context.collection.corpus.length, source);
-    return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
-  }
+  if (base === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   const checkpoint = await loadModel(base);
   const policy = makePolicy(checkpoint, basePrompts(settings, checkpoint));
-  limitedSft(settings, policy, options);
-  limitedRl(settings, policy, options);
+  limitedSft(sftOptions(settings), policy, options);
+  limitedRl(rlOptions(settings), policy, options);
   const fingerprints = { data: context.fingerprint, base: checkpointFingerprint(policy) };
   return { ...common, base, fingerprints };
 }
+
+const available = ({ base }: TrainSettings, { collection, data }: TrainingContext): Available => ({
+  ...(base === undefined && { documents: collection.corpus.length }),
+  sft: data.sft.length,
+  rl: data.rl.length,
+});

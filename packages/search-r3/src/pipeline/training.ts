@@ -1,12 +1,18 @@
 /** What the training commands need before they write anything: the collection, its training queries, and checks. */
 import { createHash } from 'node:crypto';
-import { directPrompt, type PromptOverrides, reasoningPrompt } from '../checkpoint/index.js';
+import {
+  directPrompt,
+  type LengthLimits,
+  type PromptOverrides,
+  reasoningPrompt,
+} from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
 import type { Policy } from '../model/index.js';
 import { ATLAS_PROMPTS, COLLECTION_PROMPTS } from '../pretrain/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 import { InputError } from '../run/index.js';
 import type { ResolvedSftOptions } from '../sft/index.js';
+import type { Sized } from './collection-size.js';
 import type { Settings } from './config.js';
 import { ATLAS, loadCollection, type TrainingData, trainingData } from './data.js';
 import { withDevelopment, withoutMissing } from './development.js';
@@ -61,58 +67,39 @@ export function basePrompts(
   return prompts ?? (base.prompts === undefined && data === ATLAS ? ATLAS_PROMPTS : undefined);
 }
 
-export const sftOptions = ({ sft, seed }: Settings): ResolvedSftOptions => ({ ...sft, seed });
-export const rlOptions = ({ rl, seed }: Settings): ResolvedRlOptions => ({ ...rl, seed });
+export const sftOptions = ({ sft, seed }: Sized<Settings>): ResolvedSftOptions => ({ ...sft, seed });
+export const rlOptions = ({ rl, seed }: Sized<Settings>): ResolvedRlOptions => ({ ...rl, seed });
 
-/** Refuses a batch that is larger than all there is to draw it from. `source` names the settings in the error. */
-function refuseLargeBatch(
-  source: string,
-  field: string,
-  size: number,
-  available: number,
-  what: string,
-): void {
-  if (size <= available) return;
-  throw new InputError({ source, field, expected: `at most the ${available} ${what}`, found: String(size) });
-}
+/** The lengths that a model trained so remembers. */
+export const sftLimits = ({
+  maxLength,
+  reasoning,
+}: Pick<ResolvedSftOptions, 'maxLength' | 'reasoning'>): LengthLimits => ({
+  maxLength,
+  ...(reasoning.enabled && { maxNewTokens: reasoning.maxNewTokens }),
+});
+export const rlLimits = ({
+  maxLength,
+  maxNewTokens,
+}: Pick<ResolvedRlOptions, 'maxLength' | 'maxNewTokens'>) => ({
+  maxLength,
+  maxNewTokens,
+});
 
-/** @throws InputError where a step of pre-training needs more documents than there are. */
-export function checkPretraining(settings: DataSettings, documents: number, source: string): void {
-  if (settings.data === ATLAS) return; // A stream without end.
-  const { batchSize, contrastive } = settings.pretrain;
-  const what = `documents of ${settings.data}`;
-  refuseLargeBatch(source, 'pretrain.batchSize', batchSize, documents, what);
-  refuseLargeBatch(source, 'pretrain.contrastive.batchSize', contrastive.batchSize, documents, what);
-}
-
-/** @throws InputError where a step of stage 1 needs more queries than there are. */
-export function checkSft({ sft, data: from }: DataSettings, data: TrainingData, source: string): void {
-  const available = Math.min(sft.maxQueries ?? data.sft.length, data.sft.length);
-  refuseLargeBatch(source, 'sft.batchSize', sft.batchSize, available, `queries of stage 1 in ${from}`);
-}
-
-/** @throws InputError where a step of stage 2 needs more queries than there are. */
-export function checkRl({ rl, data: from }: DataSettings, data: TrainingData, source: string): void {
-  const { queriesPerStep } = rl;
-  refuseLargeBatch(
-    source,
-    'rl.queriesPerStep',
-    queriesPerStep,
-    data.rl.length,
-    `queries of stage 2 in ${from}`,
-  );
-}
+/** The least that the options of the stages take as a length of reasoning. */
+const LEAST_REASONING = 2;
 
 /**
  * The longest prompt a stage may use of this model: its `maxLength`, or less where the model has fewer positions.
  * @param reasoning tokens that must fit behind the prompt.
+ * @param fields names of both settings in errors.
  * @throws InputError where the prompts alone do not fit.
  */
 export function promptLimit(
   policy: Policy,
   { maxLength, reasoning }: { maxLength: number; reasoning: number },
   source: string,
-  field: string,
+  fields: { maxLength: string; reasoning: string },
 ): number {
   const { tokenizer, prompts, config } = policy;
   const bare = Math.max(
@@ -120,13 +107,29 @@ export function promptLimit(
     directPrompt(tokenizer, prompts, '', 'document').ids.length,
     reasoningPrompt(tokenizer, prompts, '').ids.length,
   );
-  const room = config.maxPositions - reasoning - 1;
-  const limit = Math.min(maxLength, room);
+  const { maxPositions } = config;
+  const limit = Math.min(maxLength, maxPositions - reasoning - 1);
   if (limit > bare) return limit;
+  const prompt = `the ${bare} tokens of a prompt without its text`;
+  if (maxLength <= bare) {
+    const expected = `more than ${prompt}`;
+    throw new InputError({ source, field: fields.maxLength, expected, found: String(maxLength) });
+  }
+  // One token of text and the embed token beside it.
+  const most = maxPositions - bare - 2;
+  if (most >= LEAST_REASONING) {
+    throw new InputError({
+      source,
+      field: fields.reasoning,
+      expected: `at most ${most}, beside ${prompt} in the ${maxPositions} positions of the model`,
+      found: String(reasoning),
+    });
+  }
   throw new InputError({
-    source,
-    field,
-    expected: `more than the ${bare} tokens of a prompt without its text, beside ${reasoning} of reasoning in the ${config.maxPositions} positions of the model`,
-    found: String(limit),
+    source: 'model',
+    field: 'max_position_embeddings',
+    expected: `room for ${prompt}, for text and for reasoning`,
+    found: String(maxPositions),
+    remedy: 'It takes a model of more positions, or shorter prompts (prompts.*).',
   });
 }

@@ -22,7 +22,10 @@ export interface Checkpoint {
   bytes: number;
 }
 
-const folderOf = (run: string) => join(run, 'checkpoints');
+/** Name of the folder of checkpoints in that of a run. */
+export const CHECKPOINTS = 'checkpoints';
+
+const folderOf = (run: string) => join(run, CHECKPOINTS);
 
 /** The complete checkpoints of the run at `run`, oldest first; none where there is no such folder. */
 export async function listCheckpoints(run: string): Promise<Checkpoint[]> {

@@ -3,11 +3,17 @@
  * `report.html`. Killed at any instant and opened again with `resume`, it stands exactly where its newest checkpoint
  * was taken.
  */
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { parse, stringify } from 'yaml';
-import { type Checkpoint, cleanCheckpoints, listCheckpoints, publishCheckpoint } from './checkpoints.js';
+import {
+  CHECKPOINTS,
+  type Checkpoint,
+  cleanCheckpoints,
+  listCheckpoints,
+  publishCheckpoint,
+} from './checkpoints.js';
 import { InputError } from './errors.js';
 import { type CompletionRecord, completionSchema, type RunEvent, runEventSchema } from './events.js';
 import { cleanTemporaries, describeReadFailure, readText, writeFileAtomic } from './files.js';
@@ -47,13 +53,14 @@ export class RunFolder {
   readonly completions: RecordLog<CompletionRecord>;
   readonly #lock: Lock;
   readonly #keep: number;
+  readonly #made: Made;
 
   private constructor(
     path: string,
     resumed: Checkpoint | undefined,
     logs: { events: RecordLog<RunEvent>; completions: RecordLog<CompletionRecord> },
     lock: Lock,
-    keep: number,
+    { keep, made }: { keep: number; made: Made },
   ) {
     this.path = path;
     this.resumed = resumed;
@@ -61,6 +68,7 @@ export class RunFolder {
     this.completions = logs.completions;
     this.#lock = lock;
     this.#keep = keep;
+    this.#made = made;
   }
 
   /**
@@ -84,7 +92,7 @@ export class RunFolder {
     }
     if (!resume && !overwrite) refuseOccupied(path, before ?? []);
     if (overwrite || resume) await refuseForeign(folder, before ?? []);
-    await mkdir(folder, { recursive: true });
+    const made = { anew: !resume, topmost: await mkdir(folder, { recursive: true }) };
     const lock = await acquireLock(join(folder, LOCK));
     try {
       await cleanTemporaries(folder);
@@ -98,7 +106,7 @@ export class RunFolder {
       await writeFileAtomic(join(folder, RUN_CONFIG), formatConfig(config));
       const events = await RecordLog.open(join(folder, EVENTS), runEventSchema, afterStep);
       const completions = await RecordLog.open(join(folder, COMPLETIONS), completionSchema, afterStep);
-      return new RunFolder(folder, resumed, { events, completions }, lock, keepCheckpoints);
+      return new RunFolder(folder, resumed, { events, completions }, lock, { keep: keepCheckpoints, made });
     } catch (error) {
       await lock.release();
       throw error;
@@ -117,6 +125,23 @@ export class RunFolder {
     await writeFileAtomic(join(this.path, name), data);
   }
 
+  /**
+   * Closes a run that has failed or was stopped. Where it was made anew and there is nothing to go on from (no step, no
+   * checkpoint, no stage in a folder of its own), it is removed: a folder without a use would only be in the way.
+   */
+  async abandon(): Promise<void> {
+    let useless = false;
+    try {
+      await this.events.close();
+      await this.completions.close();
+      useless = this.#made.anew && (await isUnstarted(this.path));
+      if (useless) await clear(this.path);
+    } finally {
+      await this.#lock.release();
+    }
+    if (useless && this.#made.topmost !== undefined) await removeEmpty(this.path, this.#made.topmost);
+  }
+
   /** Flushes the logs and gives the folder free. */
   async close(): Promise<void> {
     try {
@@ -126,6 +151,14 @@ export class RunFolder {
       await this.#lock.release();
     }
   }
+}
+
+/** What `RunFolder.create` made. */
+interface Made {
+  /** The run, rather than going on with one. */
+  anew: boolean;
+  /** The topmost folder on the way to the run that was not there before. */
+  topmost: string | undefined;
 }
 
 /** A run folder as it lies there, for reading: nothing is locked or repaired. */
@@ -193,6 +226,29 @@ async function clear(folder: string): Promise<void> {
   const rest = names.filter((name) => name !== RUN_CONFIG);
   for (const name of rest) await rm(join(folder, name), { recursive: true });
   await rm(join(folder, RUN_CONFIG), { force: true });
+}
+
+async function isUnstarted(folder: string): Promise<boolean> {
+  for (const log of [EVENTS, COMPLETIONS]) {
+    if ((await stat(join(folder, log))).size > 0) return false;
+  }
+  const entries = await readdir(folder, { withFileTypes: true });
+  const stages = entries.filter(
+    (entry) => entry.isDirectory() && entry.name !== CHECKPOINTS && !isTemporaryName(entry.name),
+  );
+  return stages.length === 0 && (await listCheckpoints(folder)).length === 0;
+}
+
+/** Removes `folder` and those above it up to `topmost`, as long as nothing is in them. */
+async function removeEmpty(folder: string, topmost: string): Promise<void> {
+  try {
+    for (let at = folder; ; at = dirname(at)) {
+      await rmdir(at);
+      if (at === topmost) return;
+    }
+  } catch {
+    // Somebody has put something there.
+  }
 }
 
 function formatConfig(config: unknown): string {

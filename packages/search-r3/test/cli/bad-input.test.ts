@@ -19,6 +19,8 @@ beforeAll(async () => {
   await writeCollection(at('gone'), { qrels: { ...qrels, test: [['q3', 'gone', 1]] } });
   await writeCollection(at('untrained'), { qrels: { test: qrels.test ?? [] } });
 
+  await writeCollection(at('single'), { qrels: { train: [['q0', 'd0', 1]] } });
+
   await writeModel(at('model'));
   const copyOf = async (name: string) => {
     await cp(at('model'), at(name), { recursive: true });
@@ -31,6 +33,7 @@ beforeAll(async () => {
     await writeFile(path, JSON.stringify({ ...config, ...changed }));
   };
   await configured('gpt2', { model_type: 'gpt2', architectures: ['GPT2LMHeadModel'] });
+  await configured('four', { max_position_embeddings: 4 });
   await configured('vocabulary', { vocab_size: 40 });
   await configured('shaped', { intermediate_size: 56 });
   const lying = join(await copyOf('lying'), 'model.safetensors');
@@ -138,6 +141,33 @@ test.each<[string, string[], RegExp]>([
     /^settings: pretrain\.batchSize: expected at most the 24 documents of data, found 25/,
   ],
   [
+    'sizes of all stages that are larger than the collection, at once',
+    [
+      'train',
+      '--data',
+      'data',
+      '--out',
+      'out',
+      ...set('pretrain.batchSize=25', 'sft.batchSize=9', 'rl.queriesPerStep=40'),
+    ],
+    /^settings: pretrain\.batchSize, sft\.batchSize, rl\.queriesPerStep: expected at most the 24 documents of data and at most the 8 queries of stage 1 in data and at most the 8 queries of stage 2 in data, found 25 and 9 and 40\.$/,
+  ],
+  [
+    'too few queries for both stages',
+    ['train', '--out', 'out', '--data', 'single'],
+    /^settings: sft\.batchSize, rl\.queriesPerStep: expected at least 2 queries of stage 1 in single and at least 1 queries of stage 2 in single, found 1 and 0\.$/,
+  ],
+  [
+    'a model of four positions',
+    [...SFT, 'four'],
+    /^model: max_position_embeddings: expected room for the \d+ tokens of a prompt without its text, .*, found 4\./,
+  ],
+  [
+    'a limit that the prompt alone exceeds',
+    [...SFT, 'model', ...set('sft.maxLength=5')],
+    /^settings: sft\.maxLength: expected more than the \d+ tokens of a prompt without its text, found 5/,
+  ],
+  [
     'a group of one',
     ['rl', '--config', 'group.yaml', '--out', 'out'],
     /^group\.yaml:5: rl\.groupSize: expected a group of at least 2.*, found 1/,
@@ -170,7 +200,7 @@ test.each<[string, string[], RegExp]>([
   [
     'reasoning longer than the model',
     [...SFT, 'model', ...set('sft.reasoning.maxNewTokens=60', 'sft.batchSize=4')],
-    /^settings: sft\.maxLength: expected more than the \d+ tokens of a prompt .* 60 of reasoning in the 64 positions/,
+    /^settings: sft\.reasoning\.maxNewTokens: expected at most \d+, beside the \d+ tokens of a prompt .* in the 64 positions of the model, found 60/,
   ],
   [
     'a base inside the run that would replace it',

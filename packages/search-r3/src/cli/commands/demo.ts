@@ -2,9 +2,11 @@
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, parseCount, parseWhole, withOutput } from '../options.js';
+import { withWayOn } from '../training.js';
 
 interface Flags {
   out: string;
+  resume?: boolean;
   seed: number;
   sftSteps?: number;
   rlSteps?: number;
@@ -21,6 +23,7 @@ export function demoCommand(): Command {
     .addOption(
       new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'),
     )
+    .addOption(new Option('--resume', 'go on with the demo that was stopped in the folder'))
     .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(parseWhole).default(0))
     .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(parseCount))
     .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(parseCount))
@@ -30,6 +33,7 @@ export function demoCommand(): Command {
   examples(command, [
     { command: 'demo', does: 'The whole demonstration; the report is runs/demo/report.html.' },
     { command: 'demo --seed 1 --rl-steps 160', does: 'Other splits, a longer stage 2.' },
+    { command: 'demo --resume', does: 'Go on after Ctrl-C or a crash.' },
   ]);
   return command.action(async () => {
     const output = outputOf(command);
@@ -39,6 +43,7 @@ export function demoCommand(): Command {
     const result = await untilStopped(output, (signal) =>
       runDemo({
         folder: out,
+        resume: flags.resume ?? false,
         seed: flags.seed,
         ...(flags.sftSteps !== undefined && { sftSteps: flags.sftSteps }),
         ...(flags.rlSteps !== undefined && { rlSteps: flags.rlSteps }),
@@ -48,7 +53,11 @@ export function demoCommand(): Command {
         progress: display,
         onNote: (text) => output.note(text),
       }),
-    ).finally(() => display.close());
+    )
+      .catch(async (error: unknown) => {
+        throw await withWayOn(error, out);
+      })
+      .finally(() => display.close());
     output.result(result, () => {
       const width = Math.max(...result.systems.map(({ system }) => system.length));
       const rows = result.systems.map(
