@@ -31,8 +31,15 @@ export function sentences(text: string): string[] {
   return text.slice(0, -2).split(' . ');
 }
 
-/** The fact that a sentence tells, if it tells one. */
+const read = new Map<string, ReadFact | undefined>();
+
+/** The fact that a sentence tells, if it tells one. A stream says the same sentences again and again. */
 export function readFact(sentence: string): ReadFact | undefined {
+  if (!read.has(sentence)) read.set(sentence, match(sentence));
+  return read.get(sentence);
+}
+
+function match(sentence: string): ReadFact | undefined {
   for (const [kind, pattern] of FACT_PATTERNS) {
     const [, subject, object] = pattern.exec(sentence) ?? [];
     if (subject !== undefined && object !== undefined) return { kind, subject, object };

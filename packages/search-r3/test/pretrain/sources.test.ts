@@ -100,6 +100,24 @@ describe('the built-in world', () => {
     for (const step of [0, 1, 2]) for (const ids of source(step)) expect(ids).not.toContain(words.unkId);
   });
 
+  test('who is held out is read in texts alone, never in a conversation', () => {
+    const source = atlasSequences(world, words, 50, { seed: 2 });
+    const read = Array.from({ length: 40 }, (_, step) => source(step)).flat();
+    const names = (['dev', 'test'] as const).flatMap((group) => [
+      ...world.people[group],
+      ...world.companies[group],
+    ]);
+    const ids = new Set(names.map((name) => words.idOf(name)!));
+    expect([ids.size, ids.has(words.unkId!)]).toEqual([names.length, false]);
+    const about = read.filter((sequence) => sequence.some((id) => ids.has(id)));
+    expect(about.length).toBeGreaterThan(200);
+    // A conversation opens a turn; a text is parted from the next by the end token alone.
+    const turns = ['<|system|>', '<|user|>', '<|assistant|>'].map((token) => words.idOf(token)!);
+    const chats = read.filter((sequence) => turns.every((turn) => sequence.includes(turn)));
+    expect(chats.length).toBeGreaterThan(200);
+    for (const sequence of about) expect(sequence.filter((id) => turns.includes(id))).toEqual([]);
+  });
+
   test('fact recall is the share of facts whose object is named, by group', async () => {
     const facts = atlasFacts(world);
     // A model that knows every third fact.
