@@ -2,7 +2,8 @@
  * The reference implementation against the published one: golden.json was written by Hugging Face transformers and
  * torch (versions in its `source`), their casts to float32 lifted to float64, from the same tiny models and batches:
  * one forward pass, then three steps of both objectives with torch's autograd, clip_grad_norm_ and AdamW. Tensors are
- * kept as [Euclidean norm, sum_i x_i cos(i)].
+ * kept as [Euclidean norm, sum_i x_i cos(i)]. `bench/peers/golden_torch.py` makes the same numbers again with PyTorch
+ * alone.
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
