@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkpointFingerprint } from '../checkpoint/index.js';
+import { type Checkpoint, checkpointFingerprint } from '../checkpoint/index.js';
 import { makePolicy } from '../model/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
@@ -51,7 +51,8 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
   const { out, onNote = () => {} } = { ...asked, ...options };
   const context = await loadTraining(asked);
   const settings = sizedToCollection(asked, available(asked, context), options);
-  const config = await checkedConfig(settings, context, options);
+  const given = settings.base === undefined ? undefined : await loadModel(settings.base);
+  const config = checkedConfig(settings, given, context, options);
   const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
   const { progress, signal, source } = options;
@@ -84,7 +85,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
       'sft',
       `Stage 1: learning to embed, from ${context.data.sft.length} queries.`,
       async (folder, how) =>
-        sftStage(folder, settings, await loadModel(base), context, {
+        sftStage(folder, settings, given ?? (await loadModel(base)), context, {
           ...how,
           // Those of stage 2, whose scores stand beside it.
           developmentLimits: (policy) => ({
@@ -106,12 +107,16 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
 }
 
 /** The settings that decide the run, after checking both stages against the base model. */
-async function checkedConfig(settings: Sized<TrainSettings>, context: TrainingContext, options: RunOptions) {
+function checkedConfig(
+  settings: Sized<TrainSettings>,
+  given: Checkpoint | undefined,
+  context: TrainingContext,
+  options: RunOptions,
+) {
   const { data, base, seed, prompts, queries, development, pretrain, sft, rl, saveEvery } = settings;
   const common = { data, seed, prompts, queries, development, sft, rl, saveEvery };
-  if (base === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
-  const checkpoint = await loadModel(base);
-  const policy = makePolicy(checkpoint, basePrompts(settings, checkpoint));
+  if (given === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
+  const policy = makePolicy(given, basePrompts(settings, given));
   limitedSft(sftOptions(settings), policy, options);
   limitedRl(rlOptions(settings), policy, options);
   const fingerprints = { data: context.fingerprint, base: checkpointFingerprint(policy) };
