@@ -4,11 +4,13 @@
  * A random sample of the stale documents is encoded, a third each of those that hold most of the value, of the next, and
  * of the rest. Whatever crossed a positive is then known for these. Rewards err by few crossings, so that counting those
  * of a sample would leave an interval many times as wide as the error itself. Instead the errors of the sample's
- * predictions, vectors seen from every rollout, stand for those of the documents that were not drawn: each gets the
- * error of a random mixture of two sampled ones (a smoothed bootstrap: their covariance, but no end of different
- * values, so that what the sample happened not to show may happen all the same), in proportion to the root of its age,
- * and its crossings change the ranks. That is done many times; the middle 95 % of the reward errors are the interval.
- * The scale of the errors, known from a sample only, is drawn anew each time, as in a t distribution.
+ * predictions, vectors seen from every rollout, stand for those of the documents of the same third that were not drawn:
+ * errors are several times as large where documents have little value as where they have much. It is a smoothed
+ * bootstrap (Efron and Tibshirani 1993, 16.4): each of many draws resamples the sample; then every document gets the
+ * mean error and, beside it, a random mixture of what two of the resampled ones differ from it (their covariance, but no
+ * end of different values, so that what the sample happened not to show may happen all the same), in proportion to the
+ * root of its age; and its crossings change the ranks. The middle 95 % of the reward errors are the interval. The scale of
+ * the errors, known from a sample only, is drawn anew each time, as in a t distribution.
  */
 import type { RandomStream } from '../run/index.js';
 import type { Closeup } from './closeup.js';
@@ -27,6 +29,13 @@ const ROUNDING = 1e-9;
 /** The strata end where this share of the value is reached. */
 const STRATA = [0.5, 0.95, 1];
 
+export interface AuditSample {
+  rows: readonly number[];
+  /** Stratum of each of these, and of every column of the close-up. */
+  strata: readonly number[];
+  columns: Int8Array;
+}
+
 /**
  * Draws stale documents, by their columns in the close-up: as many of each stratum, as far as there are, `far` ones of
  * no known value belonging to the last.
@@ -36,7 +45,9 @@ export function auditSample(
   far: readonly number[],
   count: number,
   random: RandomStream,
-): number[] {
+): AuditSample {
+  const columns = new Int8Array(rows.length).fill(STRATA.length - 1);
+  const strata: number[] = [];
   const order = [...rows.keys()]
     .filter((i) => (deviations[i] as number) > 0)
     .sort((i, j) => (values[j] as number) - (values[i] as number) || i - j);
@@ -50,18 +61,21 @@ export function auditSample(
     for (; end < order.length && (sum < share * total || end - start < wanted || share === 1); end++) {
       sum += values[order[end] as number] as number;
     }
+    for (const i of order.slice(start, end)) columns[i] = stratum;
     const members = order.slice(start, end).map((i) => rows[i] as number);
-    chosen.push(...sampleRows(random, share === 1 ? [...members, ...far] : members, wanted));
+    const drawn = sampleRows(random, share === 1 ? [...members, ...far] : members, wanted);
+    chosen.push(...drawn);
+    strata.push(...drawn.map(() => stratum));
     start = end;
   }
-  return chosen;
+  return { rows: chosen, strata, columns };
 }
 
 export interface AuditEvidence {
   /** Before the sample was encoded. */
   closeup: Closeup;
-  /** Sampled rows, and errors of their predicted scores, truth less prediction: [rollouts * sampled]. */
-  sampled: readonly number[];
+  /** With errors of the predicted scores, truth less prediction: [rollouts * sampled]. */
+  sample: AuditSample;
   errors: Float32Array;
   /** Of the variance, by sampled row and by column of the close-up. */
   growth: { sampled: readonly number[]; rows: readonly number[] };
@@ -75,18 +89,24 @@ export function estimateErrors(
   random: RandomStream,
 ): { rewardError: Estimate; misplaced: Estimate } {
   const { closeup, rollouts } = evidence;
-  const known = new Map(evidence.sampled.map((row, i) => [row, i]));
-  const { crossings, certain } = possibleCrossings(evidence, known);
+  const aged = agedOneStep(evidence);
+  const { crossings, certain } = possibleCrossings(evidence, aged);
   const errors: number[] = [];
   const misplaced: number[] = [];
   const shifts = new Int32Array(closeup.boundaries.length);
   for (let draw = 0; draw < DRAWS; draw++) {
     shifts.set(certain.shifts);
-    const more = drawCrossings(evidence, crossings, shifts, random);
+    const more = drawCrossings(evidence, aged, resample(evidence, aged, random), crossings, shifts, random);
     misplaced.push(certain.documents + more);
     errors.push(rewardError(evidence, shifts) / Math.max(1, rollouts));
   }
   return { rewardError: summary(errors), misplaced: summary(misplaced) };
+}
+
+/** The sample's errors as they would be of documents one step old. */
+function agedOneStep({ errors, growth, sample }: AuditEvidence): Float32Array {
+  const count = sample.rows.length;
+  return errors.map((error, i) => error / Math.sqrt(growth.sampled[i % count] as number));
 }
 
 /** Boundaries in reach of a document that was not sampled. */
@@ -97,17 +117,17 @@ interface Crossing {
 }
 
 function possibleCrossings(
-  { closeup, errors, growth, sampled, rollouts }: AuditEvidence,
-  known: ReadonlyMap<number, number>,
+  { closeup, errors, growth, sample, rollouts }: AuditEvidence,
+  aged: Float32Array,
 ): { crossings: Crossing[]; certain: { shifts: Int32Array; documents: number } } {
   const { rows, scores, boundaries, deviations } = closeup;
-  const reach = new Float64Array(rollouts);
-  for (let rollout = 0; rollout < rollouts; rollout++) {
-    for (const [i, factor] of growth.sampled.entries()) {
-      const error = Math.abs(errors[rollout * sampled.length + i] as number) / Math.sqrt(factor);
-      reach[rollout] = Math.max(reach[rollout] as number, REACH * error);
-    }
-  }
+  const count = sample.rows.length;
+  const known = new Map(sample.rows.map((row, i) => [row, i]));
+  const reach = Float64Array.from({ length: rollouts }, (_, rollout) =>
+    aged
+      .subarray(rollout * count, (rollout + 1) * count)
+      .reduce((most, error) => Math.max(most, REACH * Math.abs(error)), 0),
+  );
   const certain = { shifts: new Int32Array(boundaries.length), documents: 0 };
   const crossings: Crossing[] = [];
   for (const [column, row] of rows.entries()) {
@@ -118,7 +138,7 @@ function possibleCrossings(
     for (const [b, { rollout, score }] of boundaries.entries()) {
       const gap = (scores[rollout * rows.length + column] as number) - score;
       if (at !== undefined) {
-        const shift = crossingOf(gap, errors[rollout * sampled.length + at] as number);
+        const shift = crossingOf(gap, errors[rollout * count + at] as number);
         certain.shifts[b] = (certain.shifts[b] as number) + shift;
         crossed ||= shift !== 0;
       } else if (Math.abs(gap) <= (reach[rollout] as number) * Math.sqrt(growth.rows[column] as number)) {
@@ -135,28 +155,62 @@ function possibleCrossings(
 /** Whether a document comes before (1) or behind (-1) the boundary when its score changes, or stays (0). */
 const crossingOf = (gap: number, change: number): number => Number(gap + change >= 0) - Number(gap >= 0);
 
+/** Strata with fewer sampled documents borrow those of all. */
+const LEAST = 4;
+
+/** What the documents of a stratum are drawn from, in one draw. */
+interface Resampled {
+  /** Indices of sampled documents. */
+  members: readonly number[];
+  /** Their mean error by rollout, aged one step. */
+  means: Float64Array;
+  /** Factor on the errors. */
+  scale: number;
+}
+
+/** Resamples each stratum. */
+function resample(
+  { sample, rollouts }: AuditEvidence,
+  aged: Float32Array,
+  random: RandomStream,
+): readonly Resampled[] {
+  const all = sample.rows.map((_, i) => i);
+  return STRATA.map((_, stratum) => {
+    const own = all.filter((i) => sample.strata[i] === stratum);
+    const from = own.length < LEAST ? all : own;
+    const members = from.map(() => random.choice(from));
+    const means = Float64Array.from({ length: rollouts }, (_, rollout) => {
+      const sum = members.reduce((total, i) => total + (aged[rollout * all.length + i] as number), 0);
+      return sum / members.length;
+    });
+    return { members, means, scale: randomScale(members.length, random) };
+  });
+}
+
 /** Adds one draw of the crossings of documents that were not sampled to `shifts`; how many documents crossed. */
 function drawCrossings(
-  { closeup, errors, growth, sampled }: AuditEvidence,
+  { closeup, growth, sample }: AuditEvidence,
+  aged: Float32Array,
+  resampled: readonly Resampled[],
   crossings: readonly Crossing[],
   shifts: Int32Array,
   random: RandomStream,
 ): number {
-  const count = sampled.length;
-  const scale = randomScale(count, random);
+  const count = sample.rows.length;
   let crossed = 0;
   for (const { column, boundaries, gaps } of crossings) {
-    const [i, j] = [random.integer(count), random.integer(count)];
+    const { members, means, scale } = resampled[sample.columns[column] as number] as Resampled;
+    const [i, j] = [random.choice(members), random.choice(members)];
     const angle = 2 * Math.PI * random.uniform();
+    const [a, b] = [Math.cos(angle), Math.sin(angle)];
     const own = scale * Math.sqrt(growth.rows[column] as number);
-    const a = (own * Math.cos(angle)) / Math.sqrt(growth.sampled[i] as number);
-    const b = (own * Math.sin(angle)) / Math.sqrt(growth.sampled[j] as number);
     let any = false;
     for (const [k, boundary] of boundaries.entries()) {
       const { rollout } = closeup.boundaries[boundary] as Closeup['boundaries'][number];
       const start = rollout * count;
-      const change = a * (errors[start + i] as number) + b * (errors[start + j] as number);
-      const shift = crossingOf(gaps[k] as number, change);
+      const mean = means[rollout] as number;
+      const differences = a * ((aged[start + i] as number) - mean) + b * ((aged[start + j] as number) - mean);
+      const shift = crossingOf(gaps[k] as number, own * (mean + differences));
       if (shift === 0) continue;
       shifts[boundary] = (shifts[boundary] as number) + shift;
       any = true;

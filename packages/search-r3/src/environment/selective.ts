@@ -189,7 +189,8 @@ export class SelectiveEnvironment implements Environment {
     const near = new Set(closeup.rows);
     const far = step.stale().filter((row) => !near.has(row));
     const { documents, bound } = this.options.audit;
-    const sampled = auditSample(closeup, far, documents, step.random);
+    const sample = auditSample(closeup, far, documents, step.random);
+    const sampled = sample.rows;
     const ages = sampled.map((row) => version - store.version(row));
     const before = await this.#scores(step, sampled);
     const encoded = await step.encode(sampled, 'audit', { free: true });
@@ -198,7 +199,7 @@ export class SelectiveEnvironment implements Environment {
     const { rewardError, misplaced } = estimateErrors(
       {
         closeup,
-        sampled,
+        sample,
         errors: after.map((value, i) => value - (before[i] as number)),
         growth: {
           sampled: ages.map(growth),
