@@ -6,16 +6,20 @@ import {
   evaluate,
   InputError,
   InterruptedError,
+  loadRetriever,
   type ProgressEvent,
   pretrain,
+  sft,
   type TrainConfig,
   train,
 } from 'search-r3';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { loadCorpus } from 'search-r3/dataset';
+import { sizedToCollection, trainSettings } from 'search-r3/pipeline';
 import { collectionWords, latentDirections } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cliJson, weightsOf, writeCollection } from '../cli/tiny.js';
+import { parse } from 'yaml';
+import { cliJson, tinyCollection, weightsOf, writeCollection, writeModel } from '../cli/tiny.js';
 
 let cwd: string;
 let config: TrainConfig;
@@ -104,14 +108,66 @@ test.each(['worker', 'current'] as const)(
   },
 );
 
-test('aborted before it starts, nothing is trained, and the reason is the cause', async () => {
-  const out = join(cwd, 'aborted');
+test.each(['train', 'sft'] as const)('%s: aborted before its first step, nothing is left', async (name) => {
+  const out = join(cwd, `aborted-${name}`);
   const reason = new Error('of the caller');
-  const aborted = train({ ...config, out }, { thread: 'current', signal: AbortSignal.abort(reason) });
+  const base = await writeModel(join(cwd, 'base'));
+  const how = { thread: 'current', signal: AbortSignal.abort(reason) } as const;
+  const { data, sft: own } = config;
+  const aborted = name === 'train' ? train({ ...config, out }, how) : sft({ data, base, out, sft: own }, how);
   const error = await aborted.catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(InterruptedError);
-  expect((error as InterruptedError).cause).toBe(reason);
-  expect(await readdir(out)).not.toContain('pretrain');
+  if (name === 'train') expect((error as InterruptedError).cause).toBe(reason);
+  expect(await readdir(cwd)).not.toContain(`aborted-${name}`);
+});
+
+test('defaults give way to a collection of five documents, and say so; the model embeds as it was trained', async () => {
+  const { corpus, queries } = tinyCollection();
+  const train_ = queries.slice(0, 5).map(({ _id }, i): [string, string, number] => [_id, `d${i}`, 1]);
+  const data = join(cwd, 'five');
+  await writeCollection(data, { corpus: corpus.slice(0, 5), qrels: { train: train_ } });
+  const { batchSize: _pretrain, ...pretraining } = config.pretrain ?? {};
+  const notes: string[] = [];
+  const { run, model } = await train(
+    {
+      data,
+      out: join(cwd, 'run-on-five'),
+      pretrain: { ...pretraining, steps: 1 },
+      development: { share: 0 },
+      sft: { steps: 1, reasoning: { maxNewTokens: 8 } },
+      rl: { steps: 1, groupSize: 2, maxNewTokens: 10, maxLength: 50 },
+    },
+    { thread: 'current', onNote: (note) => notes.push(note) },
+  );
+  // Five queries: round(2.5) for stage 1, the rest for stage 2.
+  expect(notes.slice(0, 3)).toEqual([
+    `pretrain.batchSize is 5 instead of its default 64: there are no more documents of ${data}.`,
+    `sft.batchSize is 3 instead of its default 32: there are no more queries of stage 1 in ${data}.`,
+    `rl.queriesPerStep is 2 instead of its default 16: there are no more queries of stage 2 in ${data}.`,
+  ]);
+  const made = parse(await readFile(join(run, 'config.yaml'), 'utf8')) as Record<string, object>;
+  expect(made).toMatchObject({
+    pretrain: { batchSize: 5 },
+    sft: { batchSize: 3 },
+    rl: { queriesPerStep: 2 },
+  });
+  const sizes = { documents: 5, sft: 3, rl: 2 };
+  const fits = { data, pretrain: { batchSize: 5 }, sft: { batchSize: 3 }, rl: { queriesPerStep: 2 } };
+  const settings = trainSettings.parse({ ...fits, out: 'x' });
+  expect(sizedToCollection(settings, sizes)).toEqual(settings);
+  expect(() => sizedToCollection(settings, { ...sizes, rl: 1 })).toThrow(
+    /rl\.queriesPerStep: expected at most the 1 queries of stage 2 .*, found 2/,
+  );
+
+  // 192 positions, of which stage 1 leaves 8 and one to the reasoning.
+  expect((await loadCheckpoint(join(run, 'sft/model'))).limits).toEqual({ maxLength: 183, maxNewTokens: 8 });
+  expect((await loadCheckpoint(model)).limits).toEqual({ maxLength: 50, maxNewTokens: 10 });
+  await using retriever = await loadRetriever(model, { thread: 'current' });
+  const text = Array<string>(90).fill('bread').join(' ');
+  const [trained] = await retriever.embed([text], { reasoning: true });
+  const [same] = await retriever.embed([text], { reasoning: true, maxLength: 50, maxNewTokens: 10 });
+  expect(trained).toEqual(same);
+  expect(trained?.truncated).toBe(true);
 });
 
 test.each(['random', 'lexical', 'latent'] as const)(

@@ -24,9 +24,11 @@ test('the sections of the stages have the options and defaults of the stages, bu
   const { seed, pretrain, sft, rl } = load(trainSettings, 'data: x\nout: y\nseed: 5\n');
   const { model, ...rest } = pretrain;
   expect(seed).toBe(5);
-  expect({ ...rest, seed: 0 }).toEqual(pretrainOptionsSchema.parse({}));
-  expect({ ...sft, seed: 0 }).toEqual(sftOptionsSchema.parse({}));
-  expect({ ...rl, seed: 0 }).toEqual(rlOptionsSchema.parse({}));
+  // Sizes of a step are left open until the collection is known.
+  expect({ ...rest, seed: 0, batchSize: 64 }).toEqual(pretrainOptionsSchema.parse({}));
+  expect({ ...sft, seed: 0, batchSize: 32 }).toEqual(sftOptionsSchema.parse({}));
+  expect({ ...rl, seed: 0, queriesPerStep: 16 }).toEqual(rlOptionsSchema.parse({}));
+  expect([pretrain.batchSize, sft.batchSize, rl.queriesPerStep]).toEqual([undefined, undefined, undefined]);
   expect(model).toMatchObject({ hiddenSize: 192, layers: 4 });
   expect(refusal(trainSettings, 'data: x\nout: y\nsft:\n  seed: 3\n')).toMatch(
     /^a\.yaml:4: sft\.seed: expected one of the keys .* Did you mean "seed"\?$/,

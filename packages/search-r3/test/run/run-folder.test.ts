@@ -104,6 +104,32 @@ describe('a new run', () => {
     await expect(RunFolder.create(path, config)).rejects.toThrow(/Resume that run .*, overwrite it/);
   });
 
+  test('abandoned before its first step it leaves nothing, not even folders on the way to it', async () => {
+    path = join(parent, 'runs/of/today');
+    const run = await RunFolder.create(path, config);
+    await run.writeFile('targets.json', '[]');
+    await run.abandon();
+    expect(await readdir(parent)).toEqual([]);
+
+    await mkdir(path, { recursive: true });
+    await (await RunFolder.create(path, config)).abandon();
+    expect(await readdir(path)).toEqual([]);
+  });
+
+  test.each<[string, (run: RunFolder) => Promise<unknown>]>([
+    ['a step', async (run) => run.events.append(step(1))],
+    ['a checkpoint', (run) => run.saveCheckpoint(1, content('weights'))],
+    ['a stage', () => mkdir(join(path, 'sft'))],
+    ['a resumed run', () => Promise.resolve()],
+  ])('abandoned with %s it stays', async (what, begin) => {
+    if (what === 'a resumed run') await (await RunFolder.create(path, config)).close();
+    const run = await RunFolder.create(path, config, { resume: what === 'a resumed run' });
+    await begin(run);
+    await run.abandon();
+    expect(await isRunFolder(path)).toBe(true);
+    await (await RunFolder.create(path, config, { resume: true })).close();
+  });
+
   test('two at once: the second is told which process is there', async () => {
     const run = await RunFolder.create(path, config);
     await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(`process ${process.pid}`);
