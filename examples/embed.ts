@@ -18,7 +18,6 @@ const documents = await retriever.embed(texts, { role: 'document' });
 const [direct] = await retriever.embed([query]);
 const [reasoned] = await retriever.embed([query], {
   reasoning: true,
-  maxNewTokens: 12,
   onToken: ({ piece }) => process.stderr.write(piece),
 });
 process.stderr.write('\n');

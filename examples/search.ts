@@ -25,7 +25,7 @@ await using index = await retriever.open(folder);
 const answer = async (query: string) => {
   try {
     const signal = AbortSignal.timeout(60_000);
-    const [found] = await index.search([query], { k: 3, maxNewTokens: 12, signal });
+    const [found] = await index.search([query], { k: 3, signal });
     return found;
   } catch (error) {
     if (error instanceof InterruptedError) return undefined;

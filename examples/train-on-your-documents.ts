@@ -4,6 +4,9 @@
  *
  *     npm run build && node examples/dist/train-on-your-documents.js runs/own
  *
+ * BM25 finds every one of these documents, since queries and documents share their words: what to look for in the table is
+ * that the embeddings of so small a model have learned at all, `direct` and `reasoned` above chance (MRR 0.09).
+ *
  * Leaves runs/own/collection (BEIR) and runs/own/run/model, which the other examples take.
  */
 import { join } from 'node:path';
@@ -56,8 +59,10 @@ try {
   );
   for (const { stage, steps, development } of stages) console.log(stage, steps, 'steps', development ?? '');
 
-  const { text } = await evaluate({ data, model, evaluate: { split: 'test', maxNewTokens: 12 } });
-  console.log(`\n${text}\nmodel: ${model}\nreport: ${report}`);
+  const { text } = await evaluate({ data, model, evaluate: { split: 'test' } });
+  console.log(`\n${text}`);
+  console.log('BM25 is perfect here, since these queries have the words of their documents; by chance MRR is 0.09.');
+  console.log(`model: ${model}\nreport: ${report}`);
 } catch (error) {
   if (!(error instanceof InterruptedError)) throw error;
   console.error(`${error.message}; with resume: true it goes on from there`);

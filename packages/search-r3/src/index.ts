@@ -17,5 +17,11 @@ export {
 } from './dataset/index.js';
 export type { Embedding, EmbedOptions } from './embed/index.js';
 export type { FinishedEvaluation, Stage, StageResult, TrainResult } from './pipeline/index.js';
-export { InputError, type InputProblem, InterruptedError, type ProgressEvent } from './run/index.js';
+export {
+  InputError,
+  type InputProblem,
+  InterruptedError,
+  type ProgressEvent,
+  type ProgressUnit,
+} from './run/index.js';
 export type { IndexedDocument } from './vectors/index.js';

@@ -99,10 +99,9 @@ test('every YAML file is valid for train', () => {
   const files = blocks('yaml');
   expect(files.length).toBeGreaterThan(0);
   for (const [name, code] of files) {
-    const { sft, rl, evaluate } = mergeConfig(trainSettings, parseConfig(name, code), []);
+    const { sft, rl } = mergeConfig(trainSettings, parseConfig(name, code), []);
     // What the guide says of sizes.
     expect(sft.reasoning.maxNewTokens).toBeLessThan(rl.maxNewTokens);
-    expect(evaluate).toMatchObject({ maxLength: rl.maxLength, maxNewTokens: rl.maxNewTokens });
   }
 });
 

@@ -19,6 +19,7 @@ export function renderReference(program: Command): string {
     '<!-- Rendered from the commands by packages/search-r3/src/cli/reference.ts; do not edit. -->',
     program.description(),
     'Results go to stdout, notes, warnings and progress to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input, 130 interrupted (the run can be resumed).',
+    '`search-r3 help COMMAND` is `search-r3 COMMAND --help`.',
     '`--config FILE` is read first, then flags, then `--set KEY=VALUE`; later ones win.',
     `Commands: ${program.commands.map((command) => `[${command.name()}](#${command.name()})`).join(', ')}.`,
   ];

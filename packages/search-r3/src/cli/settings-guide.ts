@@ -60,7 +60,7 @@ const sft = {
     'Fewer rather than more: stage 2 learns from what stage 1 leaves uncertain. Stop where the development score of `direct` stops rising.',
   ),
   batchSize: advice(
-    'Queries per step, each with a positive and a hard negative; the others of the step are negatives too.',
+    'Queries per step, each with a positive and a hard negative; the others of the step are negatives too. Where there are fewer queries, the default is as many as there are.',
     'Raise where there is time: more negatives, a better embedding. Memory does not grow with it, see `optimization.maxTokens`.',
   ),
   'weights.crossEntropy': advice(
@@ -108,7 +108,7 @@ const sft = {
 const rl = {
   steps: advice('Training steps.', 'As many as the development score of `reasoned` keeps rising.'),
   queriesPerStep: advice(
-    'Queries per step.',
+    'Queries per step. Where there are fewer, the default is as many as there are.',
     'Raise where `reward` is so noisy that no trend can be seen over 20 steps.',
   ),
   groupSize: advice(
@@ -265,7 +265,10 @@ const environment = {
 
 const pretrain = {
   steps: advice('Training steps.', 'More: a base that knows more reasons better. It is the cheapest stage.'),
-  batchSize: advice('Sequences per step.', 'Lower for collections of fewer documents.'),
+  batchSize: advice(
+    'Sequences per step, each of another document. Where there are fewer documents, the default is as many as there are.',
+    'Raise where `loss` is noisy.',
+  ),
   maxLength: advice(
     'Longest sequence in tokens; longer text is cut into several.',
     'At most `model.maxPositions`; to the length of your documents.',
@@ -371,7 +374,16 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   ),
   'evaluate.queries': advice('Judged queries, at most. Default: all.', 'For a quick look.'),
   'evaluate.depth': advice('Documents per ranking.', 'Raise for run files that others score deeper.'),
-  'evaluate.maxLength': advice('Longest text in tokens; longer text is cut.', 'As in training.'),
-  'evaluate.maxNewTokens': advice('Length limit of the reasoning.', 'As in stage 2.'),
-  'evaluate.tuningQueries': advice('Queries the hybrids are tuned on, at most.', 'Rarely.'),
+  'evaluate.maxLength': advice(
+    'Longest text in tokens; longer text is cut. Default: what the model was trained with, 512 where it does not remember.',
+    'To see what longer texts are worth.',
+  ),
+  'evaluate.maxNewTokens': advice(
+    'Length limit of the reasoning. Default: what the model was trained with, 44 where it does not remember.',
+    'To see what longer reasonings are worth.',
+  ),
+  'evaluate.tuningQueries': advice(
+    'Queries the hybrids are tuned on, at most; fewer than 30 are noted.',
+    'Rarely.',
+  ),
 };

@@ -126,6 +126,28 @@ describe('the whole pipeline', () => {
     expect(again.stages[1]?.metrics).toEqual(stages[1]?.metrics);
   });
 
+  test('the report shows no half characters at the end of a completion, and those that the model wrote', async () => {
+    await cp(join(cwd, 'whole'), join(cwd, 'halves'), { recursive: true });
+    const path = join(cwd, 'halves/rl/completions.jsonl');
+    const lines = (await readFile(path, 'utf8')).trim().split('\n');
+    const cut = lines.map((line) => {
+      const record = JSON.parse(line) as { reasoning: string };
+      return `${JSON.stringify({ ...record, reasoning: 'whole \uFFFD within \u2192\uFFFD' })}\n`;
+    });
+    await writeFile(path, cut.join(''));
+    await cliJson(['train', '--out', 'halves', '--resume'], cwd);
+    const report = await readFile(join(cwd, 'halves/report.html'), 'utf8');
+    expect(report).toContain('whole \uFFFD within \u2192');
+    expect(report).not.toContain('\u2192\uFFFD');
+  });
+
+  test('inspect says what the run is of, before its stages', async () => {
+    const { stdout } = await cli(['inspect', 'whole'], { cwd });
+    expect(stdout).toMatch(
+      /^Run whole\n\ndata +data\nseed +0\nstages +pretrain, sft, rl\nmodel +whole\/model\n\nRun whole\/pretrain\n/,
+    );
+  });
+
   test('the stages alone, one after the other, give the same model', async () => {
     const run = (...argv: string[]) => cliJson<Stage>([...argv, ...settings], cwd);
     const base = await run('pretrain', '--out', 'alone/base');
