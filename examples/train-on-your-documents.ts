@@ -61,7 +61,9 @@ try {
 
   const { text } = await evaluate({ data, model, evaluate: { split: 'test' } });
   console.log(`\n${text}`);
-  console.log('BM25 is perfect here, since these queries have the words of their documents; by chance MRR is 0.09.');
+  console.log(
+    'BM25 is perfect here, since these queries have the words of their documents; by chance MRR is 0.09.',
+  );
   console.log(`model: ${model}\nreport: ${report}`);
 } catch (error) {
   if (!(error instanceof InterruptedError)) throw error;
