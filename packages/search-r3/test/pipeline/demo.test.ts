@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { parameterFeeds } from 'search-r3/model';
 import { ATLAS_BASE } from 'search-r3/pipeline';
 import { factRecall } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cli, cliJson, weightsOf } from '../cli/tiny.js';
 
 const run = promisify(execFile);
 const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -32,6 +33,49 @@ test('the base model of the package fits the default world and knows its facts b
   const unknown = base.tokenizer.unkId;
   for (const { text } of atlasQueries(world, 'test'))
     expect(base.tokenizer.encode(text)).not.toContain(unknown);
+});
+
+/** Runs the demonstration up to the first output of this kind, then interrupts it. */
+const interruptAt = (argv: readonly string[], wanted: string) =>
+  cli(['demo', ...argv], {
+    cwd: folder,
+    onStderr: (() => {
+      let sent = false;
+      return (text, kill) => {
+        if (sent || !text.includes(wanted)) return;
+        sent = true;
+        kill('SIGINT');
+      };
+    })(),
+  });
+
+test('the demonstration, stopped before its first step, leaves nothing', { timeout: 60_000 }, async () => {
+  const { status, stderr } = await interruptAt(['--out', 'early'], 'Stage 1');
+  expect(status).toBe(130);
+  expect(stderr).toMatch(/; nothing was done yet that could be resumed\n$/);
+  expect(await readdir(folder)).not.toContain('early');
+});
+
+test('the demonstration, stopped and resumed, ends in the same model', { timeout: 240_000 }, async () => {
+  const shape = ['layers=1', 'hiddenSize=48', 'intermediateSize=32'].map((size) => `pretrain.model.${size}`);
+  const small = shape.flatMap((setting) => ['--set', setting]);
+  const pretraining = ['pretrain', '--data', 'atlas', '--out', 'base', '--steps', '1', '--batch-size', '2'];
+  await cliJson([...pretraining, ...small], folder);
+  const argv = ['--base', 'base/model', '--sft-steps', '8', '--rl-steps', '2', '--queries', '4'];
+  const stopped = await interruptAt([...argv, '--out', 'stopped'], '\nsft 1/8');
+  expect(stopped.status).toBe(130);
+  expect(stopped.stderr).toMatch(
+    /sft: stopped after step [1-7]; the same command with --resume goes on from there\n$/,
+  );
+  const resumed = await cliJson<{ systems: object[] }>(
+    ['demo', ...argv, '--out', 'stopped', '--resume'],
+    folder,
+  );
+  const whole = await cliJson<{ systems: object[] }>(['demo', ...argv, '--out', 'whole'], folder);
+  expect(resumed.systems).toEqual(whole.systems);
+  expect(await weightsOf(join(folder, 'stopped/model'))).toEqual(
+    await weightsOf(join(folder, 'whole/model')),
+  );
 });
 
 test('the demonstration, cut short, runs to its table and its report', { timeout: 240_000 }, async () => {
@@ -57,6 +101,8 @@ test('the demonstration, cut short, runs to its table and its report', { timeout
   const reasoned = result.systems.filter(({ system }) => system.startsWith('reasoned'));
   expect(result.gain).toBeCloseTo((reasoned[1]?.ndcg10 ?? 0) - (reasoned[0]?.ndcg10 ?? 0), 10);
   const trained = await loadCheckpoint(result.model);
+  // 256 positions, of which 44 and one are the reasoning's.
+  expect(trained.limits).toEqual({ maxLength: 211, maxNewTokens: 44 });
   expect(trained.prompts?.reasoning.system).toBe('reason');
   const report = await readFile(result.report, 'utf8');
   expect(report).toContain('nDCG@10 on held-out queries');
