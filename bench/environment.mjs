@@ -1,8 +1,9 @@
 /**
  * The evolving corpus: how near the selective environment's rewards come to those of a corpus encoded afresh, and what it
  * costs. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents, 3 seeds; SciFact), refresh
- * policies are replayed on them, gradients compared through the model, audits checked; then synthetic corpora of up to a
- * million documents, calibrated to the recordings, show how cost grows.
+ * policies are replayed on them, gradients compared through the model, audits checked; the same trainings with the
+ * selective environment end with policies that are evaluated beside those of the recordings; then synthetic corpora of up
+ * to a million documents, calibrated to the recordings, show how cost grows.
  *
  * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays by the
  * code of the environment too. What is there is not made again, and interrupted training goes on at its last checkpoint,
@@ -25,18 +26,19 @@ import { meanDrift, recordedDrift } from './lib/environment-calibration.mjs';
 import { gradientCosines } from './lib/environment-gradients.mjs';
 import { renderPlot } from './lib/environment-plot.mjs';
 import { atlasTrajectory, FOLDER, scifactTrajectory } from './lib/environment-recording.mjs';
+import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';
 import { scaling } from './lib/environment-scaling.mjs';
 import { openTrajectory } from './lib/replay.mjs';
 import { rounded } from './lib/stats.mjs';
 
 export const description =
-  'fidelity against cost of the selective environment: replays, gradients, audits, scaling';
+  'fidelity against cost of the selective environment: replays, gradients, audits, whole runs, scaling';
 
 const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 12 };
 const QUICK = { seeds: [0], auditEvery: 1, sizes: [2000, 10_000], steps: 6 };
 
-/** All measurements on one recording. */
-async function measure(recorded, auditEvery, log) {
+/** All measurements on one recording; `paired`: with a whole training beside it. */
+async function measure(recorded, auditEvery, paired, log) {
   const { name, folder } = recorded;
   const tell = (text) => log(`${name}: ${text}`);
   const trajectory = await openTrajectory(folder);
@@ -52,8 +54,17 @@ async function measure(recorded, auditEvery, log) {
   const gradients = await gradientCosines(trajectory, recorded, results, tell);
   const drift = await kept('drift', folder, () => recordedDrift(trajectory, 0));
   tell(`drift ${JSON.stringify(rounded(drift))}`);
+  const run = paired ? await pairedRun(recorded, trajectory, log) : undefined;
   await trajectory.dispose();
-  return { results, conditions, gradients, drift, documents: trajectory.ids.length, steps: trajectory.steps };
+  return {
+    results,
+    conditions,
+    gradients,
+    drift,
+    run,
+    documents: trajectory.ids.length,
+    steps: trajectory.steps,
+  };
 }
 
 export async function run({ quick, log }) {
@@ -63,7 +74,7 @@ export async function run({ quick, log }) {
   const measured = {};
   const collections = {};
   const add = async (collection, recorded) => {
-    const own = await measure(recorded, auditEvery, log);
+    const own = await measure(recorded, auditEvery, collection === 'Atlas', log);
     measured[recorded.name] = own;
     collections[collection] = [...(collections[collection] ?? []), own.results];
   };
@@ -78,7 +89,7 @@ export async function run({ quick, log }) {
 
   const drift = meanDrift(Object.values(measured).map((own) => own.drift));
   const trajectories = Object.fromEntries(
-    Object.entries(measured).map(([name, { results, conditions, gradients, ...sizesOf }]) => [
+    Object.entries(measured).map(([name, { results, conditions, gradients, run: _, ...sizesOf }]) => [
       name,
       {
         ...sizesOf,
@@ -90,8 +101,13 @@ export async function run({ quick, log }) {
       },
     ]),
   );
+  const runs = pairedFigures(
+    Object.fromEntries(
+      Object.entries(measured).flatMap(([name, { run }]) => (run === undefined ? [] : [[name, run]])),
+    ),
+  );
   return {
-    figures: rounded({ trajectories, scaling: await scaling(sizes, steps, drift, log) }),
+    figures: rounded({ trajectories, runs, scaling: await scaling(sizes, steps, drift, log) }),
     seeds,
     sizes: { scaling: sizes, auditEvery },
     ...(quick && { note: 'quick: shows that everything runs and not what it can do' }),

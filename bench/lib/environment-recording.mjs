@@ -48,7 +48,7 @@ export const FOLDER = join(ROOT, 'runs/bench-environment');
 /** A short name of everything that a result depends on. */
 export const keyOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10);
 
-const exists = (path) =>
+export const exists = (path) =>
   access(path).then(
     () => true,
     () => false,
@@ -58,7 +58,7 @@ const exists = (path) =>
 const SAVE_EVERY = 20;
 
 /** Runs `work` with the options of a training loop that resumes what stands in `folder`. */
-async function resumable(folder, config, log, label, work) {
+export async function resumable(folder, config, log, label, work) {
   const resume = await isRunFolder(folder);
   if (resume) log(`${label}: goes on where it stood`);
   const run = await RunFolder.create(folder, config, { resume });
@@ -86,6 +86,8 @@ function reporter(log, label) {
 
 /** 5,000 documents: 625 cities with 8 aspects each; as many people as in the world of the demonstration. */
 const LARGE = { cities: 625, aspects: 8 };
+/** Queries that its policies are evaluated on. */
+const TEST_QUERIES = 1200;
 /** Of pre-training on it; at most 20 minutes on two cores. */
 const LARGE_STEPS = 2400;
 
@@ -129,13 +131,13 @@ const SIZES = {
   },
 };
 
-/** A recording of stage 2 on Atlas: { name, folder, policy, data, options }. */
+/** A recording of stage 2 on Atlas: { name, folder, collection, policy, data, options }. */
 export async function atlasTrajectory(seed, quick, log) {
   const name = quick ? `Atlas (600), seed ${seed}` : `Atlas (5,000), seed ${seed}`;
   const { world, base } = quick
     ? { world: generateAtlas(), base: await loadCheckpoint(BASE) }
     : await atlasBase(LARGE, LARGE_STEPS, log);
-  const collection = atlasCollection(world, seed);
+  const collection = atlasCollection(world, seed, quick ? {} : { testQueries: TEST_QUERIES });
   const data = trainingData(collection, { seed });
   const context = { seed, world, collection, data, base };
   const { sft: stage1, rl, policyEvery } = quick ? SIZES.quick : SIZES.long;
@@ -147,7 +149,7 @@ export async function atlasTrajectory(seed, quick, log) {
   );
   const folder = join(FOLDER, `atlas-recording-${keyOf([key, options, policyEvery])}`);
   await recorded({ name, folder, collection, data, policy, options, policyEvery }, log);
-  return { name, folder, policy, data, options };
+  return { name, folder, collection, policy, data, options };
 }
 
 /** The policy at `folder`, trained first where it is missing. */

@@ -6,7 +6,7 @@
  */
 import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { directPrompt } from 'search-r3/checkpoint';
+import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
 import { SequenceEncoder } from 'search-r3/embed';
 import { ExactEnvironment } from 'search-r3/environment';
 import { Generator } from 'search-r3/generate';
@@ -28,8 +28,8 @@ export const isRecorded = (folder) =>
   );
 
 /**
- * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from, and on every
- * `policyEvery`-th step (0: none) the policy and its rollouts. `loop`: as of `trainLoop`; with a run folder an
+ * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from, on every
+ * `policyEvery`-th step (0: none) the policy and its rollouts, and the policy in the end (`model`). `loop`: as of `trainLoop`; with a run folder an
  * interrupted recording goes on at its last checkpoint.
  */
 export async function record(
@@ -91,6 +91,7 @@ export async function record(
     await exact.dispose();
     await encoder.dispose();
   }
+  await saveCheckpoint(join(folder, 'model'), own, { overwrite: true });
   const documents = ids.map((id) => ({ id, text: data.document(id), tokens: prompts.get(id).length }));
   const corpus = { dimension: hiddenSize, groupSize: rl.groupSize, steps: rl.steps, documents };
   await writeFile(join(folder, CORPUS), JSON.stringify(corpus));
