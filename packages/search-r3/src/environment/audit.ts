@@ -9,7 +9,7 @@
  * bootstrap (Efron and Tibshirani 1993, 16.4): each of many draws resamples the sample; then every document gets the
  * mean error and, beside it, a random mixture of what two of the resampled ones differ from it (their covariance, but no
  * end of different values, so that what the sample happened not to show may happen all the same), in proportion to the
- * root of its age; and its crossings change the ranks. The middle 95 % of the reward errors are the interval. The scale of
+ * root of its age and to what a rollout can see of it; and its crossings change the ranks. The middle 95 % of the reward errors are the interval. The scale of
  * the errors, known from a sample only, is drawn anew each time, as in a t distribution.
  */
 import type { RandomStream } from '../run/index.js';
@@ -17,6 +17,7 @@ import type { Closeup } from './closeup.js';
 import { discount } from './reward.js';
 import { sampleRows } from './sample.js';
 import type { Estimate } from './types.js';
+import { tangent } from './uncertainty.js';
 
 /** Draws of what the truth may be. */
 const DRAWS = 400;
@@ -74,8 +75,9 @@ export function auditSample(
 export interface AuditEvidence {
   /** Before the sample was encoded. */
   closeup: Closeup;
-  /** With errors of the predicted scores, truth less prediction: [rollouts * sampled]. */
+  /** With its predicted scores and their errors, truth less prediction: [rollouts * sampled]. */
   sample: AuditSample;
+  predicted: Float32Array;
   errors: Float32Array;
   /** Of the variance, by sampled row and by column of the close-up. */
   growth: { sampled: readonly number[]; rows: readonly number[] };
@@ -103,10 +105,13 @@ export function estimateErrors(
   return { rewardError: summary(errors), misplaced: summary(misplaced) };
 }
 
-/** The sample's errors as they would be of documents one step old. */
-function agedOneStep({ errors, growth, sample }: AuditEvidence): Float32Array {
+/** The sample's errors as they would be of scores of 0 of documents one step old. */
+function agedOneStep({ predicted, errors, growth, sample }: AuditEvidence): Float32Array {
   const count = sample.rows.length;
-  return errors.map((error, i) => error / Math.sqrt(growth.sampled[i % count] as number));
+  return errors.map((error, i) => {
+    const score = predicted[i] as number;
+    return error / tangent(score) / Math.sqrt(growth.sampled[i % count] as number);
+  });
 }
 
 /** Boundaries in reach of a document that was not sampled. */
@@ -114,6 +119,8 @@ interface Crossing {
   column: number;
   boundaries: number[];
   gaps: number[];
+  /** By which its errors are larger than those of scores of 0 of documents one step old. */
+  factors: number[];
 }
 
 function possibleCrossings(
@@ -132,18 +139,22 @@ function possibleCrossings(
   const crossings: Crossing[] = [];
   for (const [column, row] of rows.entries()) {
     if (deviations[column] === 0) continue;
+    const root = Math.sqrt(growth.rows[column] as number);
     const at = known.get(row);
-    const crossing: Crossing = { column, boundaries: [], gaps: [] };
+    const crossing: Crossing = { column, boundaries: [], gaps: [], factors: [] };
     let crossed = false;
     for (const [b, { rollout, score }] of boundaries.entries()) {
-      const gap = (scores[rollout * rows.length + column] as number) - score;
+      const own = scores[rollout * rows.length + column] as number;
+      const gap = own - score;
+      const factor = root * tangent(own);
       if (at !== undefined) {
         const shift = crossingOf(gap, errors[rollout * count + at] as number);
         certain.shifts[b] = (certain.shifts[b] as number) + shift;
         crossed ||= shift !== 0;
-      } else if (Math.abs(gap) <= (reach[rollout] as number) * Math.sqrt(growth.rows[column] as number)) {
+      } else if (Math.abs(gap) <= (reach[rollout] as number) * factor) {
         crossing.boundaries.push(b);
         crossing.gaps.push(gap);
+        crossing.factors.push(factor);
       }
     }
     if (crossed) certain.documents++;
@@ -189,7 +200,7 @@ function resample(
 
 /** Adds one draw of the crossings of documents that were not sampled to `shifts`; how many documents crossed. */
 function drawCrossings(
-  { closeup, growth, sample }: AuditEvidence,
+  { closeup, sample }: AuditEvidence,
   aged: Float32Array,
   resampled: readonly Resampled[],
   crossings: readonly Crossing[],
@@ -198,19 +209,19 @@ function drawCrossings(
 ): number {
   const count = sample.rows.length;
   let crossed = 0;
-  for (const { column, boundaries, gaps } of crossings) {
+  for (const { column, boundaries, gaps, factors } of crossings) {
     const { members, means, scale } = resampled[sample.columns[column] as number] as Resampled;
     const [i, j] = [random.choice(members), random.choice(members)];
     const angle = 2 * Math.PI * random.uniform();
     const [a, b] = [Math.cos(angle), Math.sin(angle)];
-    const own = scale * Math.sqrt(growth.rows[column] as number);
     let any = false;
     for (const [k, boundary] of boundaries.entries()) {
       const { rollout } = closeup.boundaries[boundary] as Closeup['boundaries'][number];
       const start = rollout * count;
       const mean = means[rollout] as number;
       const differences = a * ((aged[start + i] as number) - mean) + b * ((aged[start + j] as number) - mean);
-      const shift = crossingOf(gaps[k] as number, own * (mean + differences));
+      const factor = scale * (factors[k] as number);
+      const shift = crossingOf(gaps[k] as number, factor * (mean + differences));
       if (shift === 0) continue;
       shifts[boundary] = (shifts[boundary] as number) + shift;
       any = true;

@@ -7,6 +7,9 @@ import type { ResolvedSelectiveOptions } from './options.js';
 /** The expectation is corrected by at most this factor in all. */
 const MOST_CORRECTION = 16;
 
+/** Errors that make no difference, where no target says which do. */
+const NEGLIGIBLE = 0.001;
+
 /** Documents of the first step with a target, as a share of the corpus: the random ones among them are a share of it. */
 const FIRST = 0.05;
 
@@ -54,10 +57,8 @@ export class Budget {
 
   /** An audit estimated the error; the square root of the ratio keeps one audit from deciding. */
   audited(expected: number, estimate: number): void {
-    const { targetError } = this.#options;
-    if (targetError === undefined) return;
     // Below the target both are as good as equal.
-    const floor = targetError / 4;
+    const floor = (this.#options.targetError ?? NEGLIGIBLE) / 4;
     const ratio = (estimate + floor) / (expected * this.#correction + floor);
     const corrected = this.#correction * Math.sqrt(ratio);
     this.#correction = Math.min(MOST_CORRECTION, Math.max(1 / MOST_CORRECTION, corrected));

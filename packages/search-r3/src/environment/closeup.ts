@@ -11,7 +11,7 @@ export interface Closeup extends Valuation {
   rows: readonly number[];
   /** [rollouts * rows]. */
   scores: Float32Array;
-  /** Standard deviations of the scores by row, 0 for fresh ones. */
+  /** Standard deviations of scores of 0 by row, 0 for fresh ones. */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
 }

@@ -31,5 +31,5 @@ export const refreshAtRandom: RefreshPolicy = async (step, { uncertainty }) => {
 /** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */
 export function learnMovement(step: RefreshStep, uncertainty: Uncertainty): void {
   const pairs = step.pairs();
-  uncertainty.learn(step.version, movement(pairs), pairs.ages, step.rollouts);
+  uncertainty.learn(step.version, { ...pairs, residuals: movement(pairs) }, step.rollouts);
 }

@@ -200,6 +200,7 @@ export class SelectiveEnvironment implements Environment {
       {
         closeup,
         sample,
+        predicted: before,
         errors: after.map((value, i) => value - (before[i] as number)),
         growth: {
           sampled: ages.map(growth),

@@ -3,6 +3,10 @@
  * projected on the step's rollouts, give the variance of a score; it grows in proportion to a document's age, up to a
  * limit, as a sum of independent steps would. What earlier steps saw counts as some pairs more, so that a step with few
  * pairs does not start from nothing.
+ *
+ * Vectors of length 1 move on a sphere: of an error e, tangent to it at x, a rollout q sees only what lies across x,
+ * q e = sqrt(1 - (q x)^2) times a part of e that is as large wherever q is. So near the top of a ranking, where most
+ * depends on it, scores err by least.
  */
 
 /** Pairs, aged one step, that the experience of earlier steps counts as. */
@@ -11,10 +15,25 @@ const PRIOR = 8;
 /** Rollouts looked at: the variance of many is that of some. */
 const ROLLOUTS = 64;
 
+/** Scores nearer to 1 err by the curvature of the sphere; as much is left for it. */
+const LEAST_VARIANCE = 0.01;
+
+/** By what factor the error of a score is smaller than that of one of 0. */
+export const tangent = (score: number): number => Math.sqrt(Math.max(LEAST_VARIANCE, 1 - score * score));
+
+/** Documents encoded by a step. */
+export interface SeenErrors {
+  /** [pairs * dimension]: their vectors less what was predicted without them, and the vectors. */
+  residuals: Float64Array;
+  fresh: Float32Array;
+  /** Steps since they had been encoded. */
+  ages: readonly number[];
+}
+
 export class Uncertainty {
   readonly #width: number;
   readonly #ageLimit: number;
-  /** Variance of a score after one step. */
+  /** Variance of a score of 0 after one step. */
   #variance: number | undefined;
   /** The same before this step, and which step it is. */
   #before: number | undefined;
@@ -25,11 +44,8 @@ export class Uncertainty {
     this.#ageLimit = ageLimit;
   }
 
-  /**
-   * Learns from the residuals [pairs * dimension] of documents that were `ages` steps old, seen by the step's rollouts
-   * [rollouts * dimension]. Later calls for a version replace earlier ones.
-   */
-  learn(version: number, residuals: Float64Array, ages: readonly number[], rollouts: Float32Array): void {
+  /** Learns from errors as the step's rollouts [rollouts * dimension] see them; later calls for a version replace earlier ones. */
+  learn(version: number, { residuals, fresh, ages }: SeenErrors, rollouts: Float32Array): void {
     if (version !== this.#version) {
       this.#before = this.#variance;
       this.#version = version;
@@ -44,11 +60,13 @@ export class Uncertainty {
       seen++;
       for (let pair = 0; pair < ages.length; pair++) {
         let error = 0;
+        let score = 0;
         for (let k = 0; k < dimension; k++) {
-          error +=
-            (rollouts[rollout * dimension + k] as number) * (residuals[pair * dimension + k] as number);
+          const own = rollouts[rollout * dimension + k] as number;
+          error += own * (residuals[pair * dimension + k] as number);
+          score += own * (fresh[pair * dimension + k] as number);
         }
-        squares += error * error;
+        squares += (error / tangent(score - error)) ** 2;
       }
     }
     const steps = ages.reduce((total, age) => total + this.growth(age), 0);
@@ -56,7 +74,7 @@ export class Uncertainty {
     this.#variance = (squares / seen + prior * (this.#before ?? 0)) / (steps + prior);
   }
 
-  /** Standard deviation of the score of a document encoded `age` steps ago; 0 before anything was learnt. */
+  /** Standard deviation of a score of 0 of a document encoded `age` steps ago; 0 before anything was learnt. */
   deviation(age: number): number {
     return this.#width * Math.sqrt((this.#variance ?? 0) * this.growth(age));
   }

@@ -84,8 +84,10 @@ async function learn(
   return step.time('map', async () => {
     const pairs = step.pairs();
     const learnt = await drift.fit(pairs);
-    const ages = learnt.seen.map((i) => pairs.ages[i] as number);
-    uncertainty.learn(step.version, learnt.residuals, ages, step.rollouts);
+    const { residuals, seen } = learnt;
+    const fresh = step.store.gather(seen.map((i) => pairs.rows[i] as number));
+    const ages = seen.map((i) => pairs.ages[i] as number);
+    uncertainty.learn(step.version, { residuals, fresh, ages }, step.rollouts);
     return learnt;
   });
 }

@@ -5,6 +5,7 @@
  */
 import { idealDcg } from '../evaluate/index.js';
 import { discount } from './reward.js';
+import { tangent } from './uncertainty.js';
 
 /** A positive in the ranking of a rollout. */
 export interface Boundary {
@@ -50,7 +51,8 @@ export interface Valuation {
 }
 
 /**
- * Values of documents with scores [rollouts * documents] and their standard deviations, 0 for those known exactly.
+ * Values of documents with scores [rollouts * documents] and their standard deviations where these are 0, which are 0 for
+ * those known exactly.
  *
  * The expected error of a rollout counts the places that its positives may move by: the sum of the probabilities where
  * they are few, what is left of it where movements up and down cancel out.
@@ -70,9 +72,10 @@ export function valuate(
     let down = 0;
     let variance = 0;
     for (let i = 0; i < count; i++) {
-      const deviation = deviations[i] as number;
-      if (deviation === 0) continue;
-      const gap = (scores[start + i] as number) - score;
+      if (deviations[i] === 0) continue;
+      const own = scores[start + i] as number;
+      const deviation = (deviations[i] as number) * tangent(own);
+      const gap = own - score;
       if (Math.abs(gap) > REACH * deviation) continue;
       const probability = upperTail(Math.abs(gap) / deviation);
       const before = gap >= 0;

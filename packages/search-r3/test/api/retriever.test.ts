@@ -144,7 +144,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     }));
     const [folder, memory] = [join(cwd, `folder-${thread}`), join(cwd, `memory-${thread}`)];
     const done: number[] = [];
-    const summary = { documents: 24, dimension: 32, truncated: 0 };
+    const summary = { documents: 24, dimension: 32, truncated: 0, maxLength: 64, maxPositions: 64 };
     expect(await on(thread).index(join(cwd, 'data'), { out: folder })).toEqual({ ...summary, index: folder });
     const onProgress = (count: number) => done.push(count);
     expect(await on(thread).index(documents, { out: memory, ann: true, onProgress })).toEqual({

@@ -27,8 +27,9 @@ test('every example is valid for train and for evaluate', async () => {
     const evaluate = mergeConfig(evaluateSettings, file, []);
     expect(evaluate).toEqual(train);
     expect(train.out).toBe(`runs/${name.replace('.yaml', '')}`);
-    // Evaluated as trained: no longer reasoning than stage 2 learnt, no more of a text than stage 1 saw.
-    expect(train.evaluate.maxNewTokens).toBe(train.rl.maxNewTokens);
+    // Evaluated as trained: no longer reasoning than stage 2 learnt (which the model remembers), no more of a text than
+    // stage 1 saw.
+    expect([train.rl.maxNewTokens, undefined]).toContain(train.evaluate.maxNewTokens);
     expect(train.evaluate.maxLength).toBeLessThanOrEqual(train.sft.maxLength);
   }
 });

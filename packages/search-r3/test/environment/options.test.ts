@@ -30,7 +30,7 @@ const COVERED: Record<string, [file: string, name: string]> = {
   index: ['options', 'index: a graph where it is asked for'],
   seed: ['options', 'seed: other draws'],
   cut: ['choice', 'cut: what lies beyond it is worth nothing'],
-  'drift.map': ['fidelity', 'every part of it helps'],
+  'drift.map': ['fidelity', 'map and kernel help'],
   'drift.lambda': ['drift', "['lambda'"],
   'drift.kernel': ['drift', "['without the kernel'"],
   'drift.ridge': ['drift', "['ridge'"],
@@ -88,7 +88,13 @@ describe('the uncertainty of a score', () => {
     const { width = 1, ageLimit = 8 } = value;
     const residuals = pairs.map((i) => after[i]!.map((x, k) => x - old[i]!.vector[k]!));
     const ages = pairs.map((i) => 5 - old[i]!.version);
-    const variance = referenceVariance(residuals, ages, queries, ageLimit);
+    const variance = referenceVariance(
+      pairs.map((i) => after[i]!),
+      residuals,
+      ages,
+      queries,
+      ageLimit,
+    );
     const deviations = fresh.map(
       ({ version }) => width * Math.sqrt(variance * Math.min(5 - version, ageLimit)),
     );
@@ -163,10 +169,10 @@ describe('the budget', () => {
     );
     at.vectors = after;
     const first = await environment.refresh(1, batch);
-    const residuals = ALL.filter((i) => now()[i]!.version === 1).map((i) =>
-      after[i]!.map((x, k) => x - before[i]![k]!),
-    );
+    const seen = ALL.filter((i) => now()[i]!.version === 1);
+    const residuals = seen.map((i) => after[i]!.map((x, k) => x - before[i]![k]!));
     const variance = referenceVariance(
+      seen.map((i) => after[i]!),
       residuals,
       residuals.map(() => 1),
       queries,

@@ -99,14 +99,26 @@ export function wordCosines(counted: readonly string[], texts: readonly string[]
   return (a: number, b: number) => product(a, b) / Math.sqrt(product(a, a) * product(b, b));
 }
 
-/** Variance of a score after one step: mean over rollouts, sum over pairs, by the sum of the pairs' ages in effect. */
+/** What a query sees of an error tangent to the sphere of unit vectors, by the score. */
+const across = (score: number) => Math.sqrt(Math.max(0.01, 1 - score ** 2));
+
+/**
+ * Variance of a score of 0 after one step: mean over rollouts, sum over pairs, by the sum of the pairs' ages in effect.
+ * `fresh`: the pairs' vectors, of which `residuals` are what had not been predicted.
+ */
 export function referenceVariance(
+  fresh: readonly Row[],
   residuals: readonly Row[],
   ages: readonly number[],
   queries: readonly Row[],
   ageLimit = 8,
 ): number {
-  const squares = queries.flatMap((query) => residuals.map((own) => dot(query, own) ** 2));
+  const squares = queries.flatMap((query) =>
+    residuals.map((own, i) => {
+      const predicted = fresh[i]!.map((x, k) => x - own[k]!);
+      return (dot(query, own) / across(dot(query, predicted))) ** 2;
+    }),
+  );
   const steps = ages.reduce((total, age) => total + Math.min(age, ageLimit), 0);
   return squares.reduce((a, b) => a + b, 0) / queries.length / steps;
 }
@@ -126,7 +138,7 @@ function tail(z: number): number {
 export interface Look {
   /** By rollout, by document. */
   scores: readonly Row[];
-  /** By document; 0 for fresh ones. */
+  /** Of scores of 0, by document; 0 for fresh ones. */
   deviations: Row;
   /** By rollout, of grade 1. */
   positives: readonly number[];
@@ -155,7 +167,7 @@ export function referenceValues(look: Look): { values: number[]; expectedError: 
       .map((i) => ({
         i,
         before: own[i]! >= boundary,
-        p: tail(Math.abs(own[i]! - boundary) / deviations[i]!),
+        p: tail(Math.abs(own[i]! - boundary) / (deviations[i]! * across(own[i]!))),
       }));
     for (const { i, before, p } of crossings) values[i]! += p * (before ? gain : loss);
     const sum = (chosen: typeof crossings) => chosen.reduce((total, { p }) => total + p, 0);
