@@ -56,7 +56,7 @@ test('the demonstration, stopped before its first step, leaves nothing', { timeo
   expect(await readdir(folder)).not.toContain('early');
 });
 
-test('the demonstration, stopped and resumed, ends in the same model', { timeout: 240_000 }, async () => {
+test('the demonstration, stopped and resumed, ends in the same model', { timeout: 300_000 }, async () => {
   const shape = ['layers=1', 'hiddenSize=48', 'intermediateSize=32'].map((size) => `pretrain.model.${size}`);
   const small = shape.flatMap((setting) => ['--set', setting]);
   const pretraining = ['pretrain', '--data', 'atlas', '--out', 'base', '--steps', '1', '--batch-size', '2'];
@@ -78,9 +78,9 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
   );
 });
 
-test('the demonstration, cut short, runs to its table and its report', { timeout: 240_000 }, async () => {
+test('the demonstration, cut short, runs to its table and its report', { timeout: 300_000 }, async () => {
   const out = join(folder, 'run');
-  const steps = ['--sft-steps', '60', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
+  const steps = ['--sft-steps', '100', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
   const { stdout } = await run(process.execPath, [CLI, 'demo', '--out', out, ...steps, '--json', '--quiet']);
   const result = JSON.parse(stdout) as {
     systems: { system: string; ndcg10: number }[];
