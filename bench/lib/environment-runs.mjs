@@ -4,11 +4,12 @@
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
-import { bootstrapDifference, scoreRankings } from 'search-r3/evaluate';
+import { bootstrapDifference } from 'search-r3/evaluate';
 import { asPolicy, frozenCopy } from 'search-r3/model';
-import { evaluatePolicy, runRl } from 'search-r3/pipeline';
+import { runRl } from 'search-r3/pipeline';
 import { rlOptionsSchema } from 'search-r3/rl';
 import { readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
+import { measure as scoresOf } from './atlas.mjs';
 import { kept } from './environment-arms.mjs';
 import { exists, FOLDER, keyOf, resumable } from './environment-recording.mjs';
 import { mean } from './replay.mjs';
@@ -47,17 +48,11 @@ export async function pairedRun(recorded, trajectory, log) {
 }
 
 async function evaluated(folder, collection, log, label) {
-  const qrels = collection.qrels.get('test');
   const policy = asPolicy(await loadCheckpoint(folder));
-  const { rankings } = await evaluatePolicy(policy, collection, qrels, { systems: ['direct', 'reasoned'] });
-  const perQuery = Object.fromEntries(
-    Object.entries(rankings).map(([system, own]) => [
-      system,
-      [...scoreRankings(qrels, own, ['ndcg@10'])['ndcg@10'].perQuery.values()],
-    ]),
-  );
-  log(`${label}: reasoned ${mean(perQuery.reasoned).toFixed(3)}, direct ${mean(perQuery.direct).toFixed(3)}`);
-  return perQuery;
+  const qrels = collection.qrels.get('test');
+  const { direct, reasoned } = await scoresOf({ collection }, policy, ['direct', 'reasoned'], qrels);
+  log(`${label}: reasoned ${reasoned.mean.toFixed(3)}, direct ${direct.mean.toFixed(3)}`);
+  return { direct: [...direct.perQuery.values()], reasoned: [...reasoned.perQuery.values()] };
 }
 
 /** Of documents, from the second step on: the first encodes everything in either case. */

@@ -29,8 +29,8 @@ export const isRecorded = (folder) =>
 
 /**
  * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from, on every
- * `policyEvery`-th step (0: none) the policy and its rollouts, and the policy in the end (`model`). `loop`: as of `trainLoop`; with a run folder an
- * interrupted recording goes on at its last checkpoint.
+ * `policyEvery`-th step (0: none) the policy and its rollouts, and the policy in the end (`model`). `loop`: as of
+ * `trainLoop`; with a run folder an interrupted recording goes on at its last checkpoint.
  */
 export async function record(
   folder,

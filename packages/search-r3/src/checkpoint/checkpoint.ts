@@ -1,9 +1,8 @@
 /** A model in a Hugging Face folder: configuration, weights, tokenizer, prompts; loaded and saved as one thing. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { publishFolder, readJson, writeJsonAtomic } from '../run/files.js';
+import { publishFolder, readIfThere, readJson, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { loadConfig, type ModelConfig } from './config.js';
@@ -48,24 +47,14 @@ export async function loadCheckpoint(
   const config = await loadConfig(folder);
   const tokenizer = await Tokenizer.load(folder, options);
   refuseMismatch(config, tokenizer, folder);
-  const generationConfig = await optional(folder, 'generation_config.json', async (path) =>
+  const generationConfig = await readIfThere(join(folder, 'generation_config.json'), async (path) =>
     checkedGeneration(validate(generationSchema, await readJson(path), path), config, path),
   );
-  const retriever = await optional(folder, PROMPTS_FILE, () => loadPrompts(folder));
+  const retriever = await readIfThere(join(folder, PROMPTS_FILE), () => loadPrompts(folder));
   const prompts = retriever?.prompts;
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, join(folder, 'tokenizer.json'));
   const weights = await loadWeights(folder, config);
   return { config, weights, tokenizer, generationConfig, prompts, limits: retriever?.limits };
-}
-
-async function optional<T>(
-  folder: string,
-  name: string,
-  read: (path: string) => Promise<T>,
-): Promise<T | undefined> {
-  const path = join(folder, name);
-  const there = await stat(path).catch(() => undefined);
-  return there === undefined ? undefined : read(path);
 }
 
 function checkedGeneration(

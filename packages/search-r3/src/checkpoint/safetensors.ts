@@ -1,9 +1,9 @@
 /** Reading safetensors, tensor by tensor: one file, or the shards of a folder with their index. */
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, readJson } from '../run/files.js';
+import { describeReadFailure, exists, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { fromBFloat16, fromFloat16 } from './float16.js';
 import { elementCount, type WeightTensor } from './parameters.js';
@@ -120,10 +120,6 @@ export async function openWeights(folder: string): Promise<TensorSource> {
     found: pickled ? 'pytorch_model.bin, which only Python can read' : 'neither',
     ...(pickled ? { remedy: 'Convert it to safetensors first.' } : {}),
   });
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });

@@ -9,8 +9,9 @@
  * bootstrap (Efron and Tibshirani 1993, 16.4): each of many draws resamples the sample; then every document gets the
  * mean error and, beside it, a random mixture of what two of the resampled ones differ from it (their covariance, but no
  * end of different values, so that what the sample happened not to show may happen all the same), in proportion to the
- * root of its age and to what a rollout can see of it; and its crossings change the ranks. The middle 95 % of the reward errors are the interval. The scale of
- * the errors, known from a sample only, is drawn anew each time, as in a t distribution.
+ * root of its age and to what a rollout can see of it; and its crossings change the ranks. The middle 95 % of the reward
+ * errors are the interval. The scale of the errors, known from a sample only, is drawn anew each time, as in a t
+ * distribution.
  */
 import type { RandomStream } from '../run/index.js';
 import type { Closeup } from './closeup.js';
@@ -93,12 +94,20 @@ export function estimateErrors(
   const { closeup, rollouts } = evidence;
   const aged = agedOneStep(evidence);
   const { crossings, certain } = possibleCrossings(evidence, aged);
+  const strata = membersOf(evidence.sample);
   const errors: number[] = [];
   const misplaced: number[] = [];
   const shifts = new Int32Array(closeup.boundaries.length);
   for (let draw = 0; draw < DRAWS; draw++) {
     shifts.set(certain.shifts);
-    const more = drawCrossings(evidence, aged, resample(evidence, aged, random), crossings, shifts, random);
+    const more = drawCrossings(
+      evidence,
+      aged,
+      resample(strata, evidence, aged, random),
+      crossings,
+      shifts,
+      random,
+    );
     misplaced.push(certain.documents + more);
     errors.push(rewardError(evidence, shifts) / Math.max(1, rollouts));
   }
@@ -179,19 +188,26 @@ interface Resampled {
   scale: number;
 }
 
-/** Resamples each stratum. */
+/** Indices of the sampled documents that stand for each stratum. */
+function membersOf({ rows, strata }: AuditSample): readonly (readonly number[])[] {
+  const all = [...rows.keys()];
+  return STRATA.map((_, stratum) => {
+    const own = all.filter((i) => strata[i] === stratum);
+    return own.length < LEAST ? all : own;
+  });
+}
+
 function resample(
+  strata: readonly (readonly number[])[],
   { sample, rollouts }: AuditEvidence,
   aged: Float32Array,
   random: RandomStream,
 ): readonly Resampled[] {
-  const all = sample.rows.map((_, i) => i);
-  return STRATA.map((_, stratum) => {
-    const own = all.filter((i) => sample.strata[i] === stratum);
-    const from = own.length < LEAST ? all : own;
+  const count = sample.rows.length;
+  return strata.map((from) => {
     const members = from.map(() => random.choice(from));
     const means = Float64Array.from({ length: rollouts }, (_, rollout) => {
-      const sum = members.reduce((total, i) => total + (aged[rollout * all.length + i] as number), 0);
+      const sum = members.reduce((total, i) => total + (aged[rollout * count + i] as number), 0);
       return sum / members.length;
     });
     return { members, means, scale: randomScale(members.length, random) };

@@ -44,7 +44,10 @@ export class Uncertainty {
     this.#ageLimit = ageLimit;
   }
 
-  /** Learns from errors as the step's rollouts [rollouts * dimension] see them; later calls for a version replace earlier ones. */
+  /**
+   * Learns from errors as the step's rollouts [rollouts * dimension] see them; later calls for a version replace earlier
+   * ones.
+   */
   learn(version: number, { residuals, fresh, ages }: SeenErrors, rollouts: Float32Array): void {
     if (version !== this.#version) {
       this.#before = this.#variance;

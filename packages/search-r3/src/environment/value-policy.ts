@@ -3,6 +3,7 @@
  * vectors; the stale ones are predicted; what may still change the rewards most is encoded, the drift learnt anew with
  * it, and so on in rounds. In the end every stale vector in the store is the predicted one.
  */
+import { copyRows } from '../run/index.js';
 import { type Candidates, type Closeup, candidatesOf, lookClosely } from './closeup.js';
 import type { Drift } from './drift/index.js';
 import type { PolicyContext, RefreshPolicy } from './policy.js';
@@ -85,7 +86,7 @@ async function learn(
     const pairs = step.pairs();
     const learnt = await drift.fit(pairs);
     const { residuals, seen } = learnt;
-    const fresh = step.store.gather(seen.map((i) => pairs.rows[i] as number));
+    const fresh = copyRows(new Float32Array(residuals.length), pairs.fresh, seen, pairs.dimension);
     const ages = seen.map((i) => pairs.ages[i] as number);
     uncertainty.learn(step.version, { residuals, fresh, ages }, step.rollouts);
     return learnt;

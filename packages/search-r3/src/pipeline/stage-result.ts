@@ -1,8 +1,7 @@
 /** What a stage of training came to, as its run folder keeps it. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type Metrics, readJson, validate } from '../run/index.js';
+import { exists, type Metrics, readJson, validate } from '../run/index.js';
 
 export const STAGES = ['pretrain', 'sft', 'rl'] as const;
 export type Stage = (typeof STAGES)[number];
@@ -33,7 +32,7 @@ const resultSchema = z.strictObject({
 /** The result of a stage that has ended; undefined where it has not. */
 export async function finishedStage(folder: string): Promise<StageResult | undefined> {
   const model = join(folder, MODEL);
-  if ((await stat(model).catch(() => undefined)) === undefined) return undefined;
+  if (!(await exists(model))) return undefined;
   const path = join(folder, RESULT);
   return { ...validate(resultSchema, await readJson(path), path), run: folder, model };
 }

@@ -1,8 +1,7 @@
 /** A stage in its run folder: from settings that have been checked to `model/`, a result and a report. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
-import { type ProgressReporter, RunFolder, type RunFolderOptions } from '../run/index.js';
+import { exists, type ProgressReporter, RunFolder, type RunFolderOptions } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import type { LoopOptions } from '../sft/index.js';
 import { readSteps } from './curves.js';
@@ -79,8 +78,7 @@ export async function throughStage(
   if (result !== undefined && result.steps >= steps) return result;
   options.signal?.throwIfAborted();
   options.onNote?.(about);
-  const resume = (await stat(folder).catch(() => undefined)) !== undefined;
-  return work(folder, { ...options, resume });
+  return work(folder, { ...options, resume: await exists(folder) });
 }
 
 /** Does the work of a run and closes it, whatever comes of it. */

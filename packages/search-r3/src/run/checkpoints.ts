@@ -5,7 +5,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { cleanTemporaries, publishFolder, readJson, removeFolder, writeJsonAtomic } from './files.js';
+import { cleanTemporaries, exists, publishFolder, readJson, removeFolder, writeJsonAtomic } from './files.js';
 
 const MANIFEST = 'manifest.json';
 const manifestSchema = z.strictObject({
@@ -77,7 +77,7 @@ export async function publishCheckpoint(
 /** Clears what a killed process left: unfinished checkpoints, under temporary names or without all their files. */
 export async function cleanCheckpoints(run: string): Promise<void> {
   const folder = folderOf(run);
-  if ((await stat(folder).catch(() => undefined)) !== undefined) await cleanTemporaries(folder);
+  if (await exists(folder)) await cleanTemporaries(folder);
 }
 
 async function sizes(folder: string, prefix = ''): Promise<Record<string, number>> {

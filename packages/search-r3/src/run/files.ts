@@ -151,7 +151,7 @@ export async function cleanTemporaries(folder: string, name?: string): Promise<s
     const path = join(folder, entry);
     if (!(await isAbandoned(path, parts.pid))) continue;
     const target = join(folder, parts.name);
-    if (parts.kind === 'old' && (await stat(target).catch(() => undefined)) === undefined) {
+    if (parts.kind === 'old' && !(await exists(target))) {
       await rename(path, target);
     } else {
       await rm(path, { recursive: true, force: true });
@@ -167,6 +167,18 @@ async function isAbandoned(path: string, pid: number): Promise<boolean> {
   const started = Date.now() - process.uptime() * 1000;
   const found = await stat(path).catch(() => undefined);
   return found !== undefined && found.mtimeMs < started - 1000;
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** What `read` makes of the file at `path`; undefined where there is none. */
+export async function readIfThere<T>(
+  path: string,
+  read: (path: string) => Promise<T>,
+): Promise<T | undefined> {
+  return (await exists(path)) ? read(path) : undefined;
 }
 
 /** Reads a text file from outside. @throws InputError naming it where it is missing or cannot be read. */

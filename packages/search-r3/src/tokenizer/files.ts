@@ -3,11 +3,10 @@
  * `special_tokens_map.json` and `chat_template.jinja`; all but the first may be missing. Fields not used here are kept
  * and saved again.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { readJson, readText, writeFileAtomic, writeJsonAtomic } from '../run/files.js';
+import { readIfThere, readJson, readText, writeFileAtomic, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 
 const addedTokenSchema = z.looseObject({
@@ -65,10 +64,8 @@ export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles
   const path = join(folder, 'tokenizer.json');
   const json = await readJson(path);
   const checked = checkTokenizerJson(json, path);
-  const optional = async <T>(name: string, read: (path: string) => Promise<T>): Promise<T | undefined> => {
-    const there = await stat(join(folder, name)).catch(() => undefined);
-    return there === undefined ? undefined : read(join(folder, name));
-  };
+  const optional = <T>(name: string, read: (path: string) => Promise<T>) =>
+    readIfThere(join(folder, name), read);
   const config = await optional('tokenizer_config.json', async (at) =>
     validate(tokenizerConfigSchema, await readJson(at), at),
   );

@@ -1,4 +1,5 @@
 /** Batches of queries [queries * dimension], and results of which some are still to be computed. */
+import { copyRows } from '../run/index.js';
 
 /** The vector of a query: a view. */
 export function queryOf(queries: Float32Array, query: number, dimension: number): Float32Array {
@@ -11,9 +12,7 @@ export function pickQueries(
   numbers: readonly number[],
   dimension: number,
 ): Float32Array {
-  const picked = new Float32Array(numbers.length * dimension);
-  for (const [i, query] of numbers.entries()) picked.set(queryOf(queries, query, dimension), i * dimension);
-  return picked;
+  return copyRows(new Float32Array(numbers.length * dimension), queries, numbers, dimension);
 }
 
 /** Results of all queries: those that are there, and where one is undefined, what `compute` gives for these numbers. */

@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import {
   acquireLock,
   cleanTemporaries,
+  exists,
   InputError,
   publishFolder,
+  readIfThere,
   readJson,
   removeFolder,
   writeFileAtomic,
@@ -22,6 +24,18 @@ afterEach(() => rm(folder, { recursive: true }));
 
 /** The id of a process that has ended. */
 const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid;
+
+test('what is there is read, what is not is undefined; a failure of reading stays one', async () => {
+  const path = join(folder, 'a.json');
+  expect(await exists(path)).toBe(false);
+  expect(await readIfThere(path, readJson)).toBeUndefined();
+  await writeFile(path, '[1]');
+  expect(await exists(path)).toBe(true);
+  expect(await exists(folder)).toBe(true);
+  expect(await readIfThere(path, readJson)).toEqual([1]);
+  await writeFile(path, '[1');
+  await expect(readIfThere(path, readJson)).rejects.toThrow(InputError);
+});
 
 describe('writeFileAtomic', () => {
   test('writes, replaces, makes folders, and leaves no temporary', async () => {

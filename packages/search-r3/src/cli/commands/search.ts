@@ -56,7 +56,7 @@ export function searchCommand(): Command {
       const found = await untilStopped(output, (signal) =>
         index.search(queries, { k, reasoning, ...embeddingOptions(how), signal }),
       );
-      const { wholeCharacters } = await import('../../pipeline/index.js');
+      const { wholeCharacters } = await import('../../pipeline/whole-characters.js');
       const shown = found.map((one) => ({
         ...one,
         reasoning: one.reasoning && wholeCharacters(one.reasoning),

@@ -1,10 +1,10 @@
 /** Architecture and parameter counts of a model, from its config and the headers of its weights alone. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadConfig, type ModelConfig } from '../../checkpoint/config.js';
 import { elementCount, parameterShapes } from '../../checkpoint/parameters.js';
 import { loadPrompts, PROMPTS_FILE } from '../../checkpoint/prompts.js';
 import { openSafetensors, openWeights, type TensorSource } from '../../checkpoint/safetensors.js';
+import { readIfThere } from '../../run/files.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs, table } from './text.js';
 
@@ -23,7 +23,8 @@ export async function inspectModel(path: string): Promise<Inspection> {
   const problems = compare(config, weights);
   await weights.close();
   const { raw: _, ...shape } = config;
-  const retriever = (await hasPrompts(path)) ? await loadPrompts(path) : undefined;
+  // A base model has none.
+  const retriever = await readIfThere(join(path, PROMPTS_FILE), () => loadPrompts(path));
   const limits = retriever?.limits ?? null;
   const value = { kind: 'model', path, config: shape, limits, ...stored, problems };
   return {
@@ -48,10 +49,6 @@ export async function inspectModel(path: string): Promise<Inspection> {
       ].join('\n\n'),
   };
 }
-
-/** A base model has none. */
-const hasPrompts = async (path: string): Promise<boolean> =>
-  (await stat(join(path, PROMPTS_FILE)).catch(() => undefined)) !== undefined;
 
 export async function inspectSafetensors(path: string): Promise<Inspection> {
   const source = await openSafetensors(path);

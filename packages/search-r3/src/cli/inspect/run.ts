@@ -1,8 +1,8 @@
 /** What a run has done so far. */
-import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { MODEL, STAGES } from '../../pipeline/stage-result.js';
 import { type Metrics, runEventSchema } from '../../run/events.js';
+import { exists } from '../../run/files.js';
 import { readRecords } from '../../run/record-log.js';
 import { isRunFolder, readRunFolder } from '../../run/run-folder.js';
 import type { Inspection } from './inspection.js';
@@ -58,6 +58,7 @@ async function readRun(path: string): Promise<RunValue> {
     }
   }
   const checkpoints = run.checkpoints.map(({ step, bytes }) => ({ step, bytes }));
+  const model = join(path, MODEL);
   const runs: RunValue[] = [];
   for (const stage of STAGES) {
     const inner = join(path, stage);
@@ -71,14 +72,9 @@ async function readRun(path: string): Promise<RunValue> {
     warnings: [...warnings.values()],
     checkpoints,
     config: run.config,
-    model: await modelIn(path),
+    model: (await exists(model)) ? model : null,
     ...(runs.length > 0 && { runs }),
   };
-}
-
-async function modelIn(path: string): Promise<string | null> {
-  const model = join(path, MODEL);
-  return (await stat(model).catch(() => undefined)) === undefined ? null : model;
 }
 
 function describe(value: RunValue): string {

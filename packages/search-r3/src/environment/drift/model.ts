@@ -3,7 +3,7 @@
  * regression on what it leaves (design section 6). A part that predicts pairs it has not seen worse than its absence
  * would is left out.
  */
-import { evenly } from '../../run/index.js';
+import { copyRows, evenly } from '../../run/index.js';
 import { Cholesky } from './cholesky.js';
 import { DriftPrograms } from './programs.js';
 import { type DriftPairs, fitDriftMap, movement } from './ridge.js';
@@ -147,19 +147,6 @@ export class DriftModel {
     this.#words?.addCosines(words, rows, others, this.#options.words);
     return this.#programs.kernel(vectors, known, words);
   }
-}
-
-/** Copies some rows of a matrix into another one. */
-function copyRows<T extends Float32Array | Float64Array>(
-  target: T,
-  matrix: T,
-  rows: readonly number[],
-  dimension: number,
-): T {
-  for (const [i, row] of rows.entries()) {
-    target.set(matrix.subarray(row * dimension, (row + 1) * dimension), i * dimension);
-  }
-  return target;
 }
 
 const energy = (values: Float64Array): number => values.reduce((total, value) => total + value * value, 0);

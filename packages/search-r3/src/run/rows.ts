@@ -1,0 +1,14 @@
+/** Some rows of a matrix that lies in one array. */
+
+/** Copies `rows` of `matrix`, [any * dimension], into `target`, [rows * dimension], which is given back. */
+export function copyRows<T extends Float32Array | Float64Array>(
+  target: T,
+  matrix: T,
+  rows: readonly number[],
+  dimension: number,
+): T {
+  for (const [i, row] of rows.entries()) {
+    target.set(matrix.subarray(row * dimension, (row + 1) * dimension), i * dimension);
+  }
+  return target;
+}
