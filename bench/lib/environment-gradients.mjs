@@ -9,16 +9,20 @@ import { GradientEngine } from 'search-r3/sft';
 import { armName, BUDGETS, kept, MAIN, POSITIVES } from './environment-arms.mjs';
 import { cosine, mean } from './replay.mjs';
 
+const OWN = armName('value', MAIN);
 /** The arms compared. */
-export const GRADIENT_ARMS = [
+const GRADIENT_ARMS = [
   POSITIVES,
   ...['periodic', 'random', 'region'].map((policy) => armName(policy, MAIN)),
-  ...BUDGETS.map((share) => armName('value', share)),
+  armName('value', Math.min(...BUDGETS)),
+  OWN,
 ];
+/** Also compared with the contrastive term, which no reward changes, in the update: larger cosines, hardly any apart. */
+const WHOLE = [OWN];
 
 /**
- * By arm, the cosine of its gradient with the oracle's over the recorded policies: of the policy gradient alone, and of
- * the whole update with the contrastive term. `results`: the replayed arms, with their rewards.
+ * By arm, the cosine of its gradient with the oracle's over the recorded policies: of the policy gradient alone, and for
+ * some of the whole update with the contrastive term. `results`: the replayed arms, with their rewards.
  */
 export async function gradientCosines(trajectory, recorded, results, log) {
   const { folder } = recorded;
@@ -32,7 +36,7 @@ export async function gradientCosines(trajectory, recorded, results, log) {
         const values = bySteps.map((step) => step[name][kind]).filter((value) => value !== null);
         return { mean: mean(values), lowest: Math.min(...values), steps: values.length };
       };
-      return [name, { policy: of('policy'), update: of('update') }];
+      return [name, { policy: of('policy'), ...(WHOLE.includes(name) && { update: of('update') }) }];
     }),
   );
 }
@@ -64,14 +68,17 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
     };
     const { rewards: truth } = await trajectory.step(step);
     const result = Object.fromEntries(Object.keys(rewards).map((name) => [name, {}]));
-    for (const kind of Object.keys(kinds)) {
+    for (const [kind, compared] of [
+      ['policy', GRADIENT_ARMS],
+      ['update', WHOLE],
+    ]) {
       const oracle = await gradient(truth, kind);
-      for (const name of Object.keys(rewards)) {
+      for (const name of compared) {
         result[name][kind] = cosine(await gradient(rewards[name][step], kind), oracle);
       }
     }
     results.push(result);
-    const shown = result[armName('value', MAIN)].policy;
+    const shown = result[OWN].policy;
     log(`gradients of step ${step} (${i + 1}/${steps.length}): value 5 % ${shown?.toFixed(4)}`);
   }
   await engine.dispose();

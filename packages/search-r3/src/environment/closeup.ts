@@ -92,10 +92,8 @@ export async function lookClosely(
   if (stale.length === 0) return NOTHING;
   const fresh = candidates.rows.filter((row) => !step.isStale(row));
   const rows = [...stale, ...fresh];
-  const vectors = new Float32Array(rows.length * store.dimension);
-  vectors.set(await predict(stale));
-  vectors.set(store.gather(fresh), stale.length * store.dimension);
-  scratch.setAll(vectors, rows.length);
+  scratch.setAll(await predict(stale), stale.length);
+  scratch.append(store.gather(fresh));
   const scores = relevant.length === 0 ? new Float32Array() : await scratch.scores(rollouts);
   const deviations = new Float32Array(rows.length);
   for (const [i, row] of stale.entries()) deviations[i] = uncertainty.deviation(version - store.version(row));
@@ -119,13 +117,19 @@ function findBoundaries(
 ): Boundary[] {
   const columns = new Map(rows.map((row, i) => [row, i]));
   return relevant.flatMap((own, rollout) => {
-    const ranking = scores.subarray(rollout * rows.length, (rollout + 1) * rows.length);
+    const start = rollout * rows.length;
     const grades = own.map(({ grade }) => grade);
     return own.map(({ row, grade }) => {
-      const score = ranking[columns.get(row) as number] as number;
-      let rank = 0;
-      for (let i = 0; i < ranking.length; i++) rank += Number((ranking[i] as number) >= score);
+      const score = scores[start + (columns.get(row) as number)] as number;
+      const rank = countFrom(scores, start, start + rows.length, score);
       return boundaryOf(rollout, { score, rank }, grade, grades, cut);
     });
   });
+}
+
+/** How many scores of a range are at least `least`. */
+function countFrom(scores: Float32Array, start: number, end: number, least: number): number {
+  let count = 0;
+  for (let i = start; i < end; i++) if ((scores[i] as number) >= least) count++;
+  return count;
 }

@@ -1,6 +1,7 @@
 /** What a refresh policy is given, and the simplest one: random documents. */
 import type { ExactIndex } from '../vectors/index.js';
 import type { Allowance } from './budget.js';
+import type { Closeup } from './closeup.js';
 import { type DriftModel, movement } from './drift/index.js';
 import type { Neighbours } from './neighbours.js';
 import type { ResolvedSelectiveOptions } from './options.js';
@@ -19,13 +20,19 @@ export interface PolicyContext {
   moved: boolean;
 }
 
-/** Encodes what it thinks best within `step.left`, positives being fresh already; gives the number of its rounds. */
-export type RefreshPolicy = (step: RefreshStep, context: PolicyContext) => Promise<number>;
+export interface Refreshed {
+  rounds: number;
+  /** The documents that may matter as they are in the end, where the policy has looked at them. */
+  closeup?: Closeup;
+}
+
+/** Encodes what it thinks best within `step.left`, positives being fresh already. */
+export type RefreshPolicy = (step: RefreshStep, context: PolicyContext) => Promise<Refreshed>;
 
 export const refreshAtRandom: RefreshPolicy = async (step, { uncertainty }) => {
   await step.encode(step.sample(step.left), 'random');
   learnMovement(step, uncertainty);
-  return 1;
+  return { rounds: 1 };
 };
 
 /** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */

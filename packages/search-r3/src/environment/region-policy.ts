@@ -24,7 +24,7 @@ export const refreshByRegion: RefreshPolicy = async (
   }
   await step.encode(step.oldest(Math.min(step.left, swept)), 'sweep');
   learnMovement(step, uncertainty);
-  return round;
+  return { rounds: round };
 };
 
 /** What the rollouts find, most often found first. */

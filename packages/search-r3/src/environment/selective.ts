@@ -12,7 +12,7 @@ import { Corpus, corpusStateSchema } from './corpus.js';
 import { DriftModel, WordVectors } from './drift/index.js';
 import { Neighbours } from './neighbours.js';
 import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
-import { type RefreshPolicy, refreshAtRandom } from './policy.js';
+import { type Refreshed, type RefreshPolicy, refreshAtRandom } from './policy.js';
 import { nearestDocuments, rewards } from './ranking.js';
 import { refreshByRegion } from './region-policy.js';
 import { RefreshStep, type StepContext } from './step.js';
@@ -154,10 +154,10 @@ export class SelectiveEnvironment implements Environment {
     const allowance = this.#budget.allow(version, corpus.live);
     step.left = allowance.documents;
     await step.encode(step.positives(), 'positives', { free: true });
-    const rounds = await this.#refreshStale(step, allowance, moved);
+    const { rounds, closeup } = await this.#refreshStale(step, allowance, moved);
     this.#budget.spend(allowance.documents - step.left);
     this.#refreshed = version;
-    const { expectedError } = await this.#look(step);
+    const { expectedError } = closeup ?? (await this.#look(step));
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
     const { encoded, tokens, parts } = step;
@@ -267,7 +267,7 @@ export class SelectiveEnvironment implements Environment {
     step: RefreshStep,
     allowance: ReturnType<Budget['allow']>,
     moved: boolean,
-  ): Promise<number> {
+  ): Promise<Refreshed> {
     const { policy } = this.options;
     const { drift, scratch } = this.#parts;
     const uncertainty = this.#uncertainty;

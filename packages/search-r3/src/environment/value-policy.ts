@@ -24,21 +24,24 @@ export const refreshByValue: RefreshPolicy = async (step, context) => {
   let drift = await learn(step, context);
   const queries = drift?.matrix === undefined ? step.rollouts : turned(step.rollouts, drift.matrix);
   const candidates = await step.time('search', () => candidatesOf(step, queries, most));
-  let closeup = await look(step, context, candidates, drift);
-  let round = 0;
+  let seen = await look(step, context, candidates, drift);
+  let rounds = 0;
   for (;;) {
-    const chosen = choose(step, context, closeup, round);
+    const chosen = choose(step, context, seen.closeup, rounds);
     if (chosen.length === 0 || (await step.encode(chosen, 'value')) === 0) break;
-    round++;
+    rounds++;
     drift = await learn(step, context);
-    closeup = await look(step, context, candidates, drift);
+    seen = await look(step, context, candidates, drift);
   }
-  if (allowance.target === undefined) {
-    // Nothing is left that could matter now; the oldest may at the next step.
-    if ((await step.encode(step.oldest(step.left), 'sweep')) > 0) drift = await learn(step, context);
+  // Where the budget is not spent nothing is left that could matter now; the oldest may at the next step.
+  const sweep = allowance.target === undefined ? step.oldest(step.left) : [];
+  const swept = (await step.encode(sweep, 'sweep')) > 0;
+  if (swept) drift = await learn(step, context);
+  if (drift !== undefined) {
+    const last = drift;
+    await step.time('map', () => settle(step, context, candidates, last, swept ? undefined : seen));
   }
-  if (drift !== undefined) await step.time('map', () => settle(step, context, candidates, drift as Drift));
-  return round;
+  return { rounds, ...(!swept && { closeup: seen.closeup }) };
 };
 
 /** The stale rows to encode in a round, most valuable first; none at the end. */
@@ -93,48 +96,61 @@ async function learn(
   });
 }
 
-function look(
+/** A close look, and the stale vectors as they were predicted for it, first of its rows. */
+interface Look {
+  closeup: Closeup;
+  predicted: Float32Array;
+}
+
+async function look(
   step: RefreshStep,
   { drift: model, uncertainty, scratch, options }: PolicyContext,
   candidates: Candidates,
   drift: Drift | undefined,
-): Promise<Closeup> {
-  return step.time('value', () =>
-    lookClosely(
-      step,
-      candidates,
-      async (stale) => {
-        const vectors = step.store.gather(stale);
-        return drift === undefined ? vectors : model.move(drift, stale, vectors, true);
-      },
-      uncertainty,
-      scratch,
-      options.cut,
-    ),
+): Promise<Look> {
+  let predicted: Float32Array = new Float32Array();
+  const predict = async (stale: readonly number[]) => {
+    const vectors = step.store.gather(stale);
+    predicted = drift === undefined ? vectors : await model.move(drift, stale, vectors, true);
+    return predicted;
+  };
+  const closeup = await step.time('value', () =>
+    lookClosely(step, candidates, predict, uncertainty, scratch, options.cut),
   );
+  return { closeup, predicted };
 }
 
 /** Rows settled at once: what is copied stays small. */
 const BLOCK = 8192;
 
-/** Moves every stale vector in the store, those looked at by the kernel too. */
+/**
+ * Moves every stale vector in the store, those looked at by the kernel too; `seen`: the look that predicted these by the
+ * same drift.
+ */
 async function settle(
   step: RefreshStep,
   { drift: model }: PolicyContext,
   candidates: Candidates,
   drift: Drift,
+  seen: Look | undefined,
 ): Promise<void> {
+  if (drift.matrix === undefined && drift.kernel === undefined) return;
+  const { store } = step;
   const near = new Set(candidates.rows);
   const stale = step.stale();
-  for (const [rows, close] of [
-    [stale.filter((row) => near.has(row)), true],
+  const close = seen === undefined ? stale.filter((row) => near.has(row)) : [];
+  if (seen !== undefined) {
+    store.move(seen.closeup.rows.slice(0, seen.predicted.length / store.dimension), seen.predicted);
+  }
+  for (const [rows, corrected] of [
+    [close, true],
     [stale.filter((row) => !near.has(row)), false],
   ] as const) {
     for (let start = 0; start < rows.length; start += BLOCK) {
       const block = rows.slice(start, start + BLOCK);
-      const vectors = step.store.gather(block);
-      const predicted = await model.move(drift, block, vectors, close);
-      if (predicted !== vectors) step.store.move(block, predicted);
+      const vectors = store.gather(block);
+      const moved = await model.move(drift, block, vectors, corrected);
+      if (moved !== vectors) store.move(block, moved);
     }
   }
 }

@@ -12,6 +12,12 @@ interface TermVector {
   weights: Float32Array;
 }
 
+interface Postings {
+  starts: Int32Array;
+  columns: Int32Array;
+  weights: Float32Array;
+}
+
 export class WordVectors {
   readonly #text: (row: number) => string;
   readonly #terms = englishTerms();
@@ -42,26 +48,46 @@ export class WordVectors {
 
   /** Adds `factor` times the cosines of `rows` with `others` to `target`, [rows * others]. */
   addCosines(target: Float32Array, rows: readonly number[], others: readonly number[], factor: number): void {
-    const postings = new Map<number, [column: number, weight: number][]>();
-    for (const [column, row] of others.entries()) {
-      const { terms, weights } = this.#vector(row);
-      for (const [i, term] of terms.entries()) {
-        const list = postings.get(term);
-        const entry: [number, number] = [column, factor * (weights[i] as number)];
-        if (list === undefined) postings.set(term, [entry]);
-        else list.push(entry);
-      }
-    }
+    const { starts, columns, weights: shares } = this.#postings(others);
     for (const [i, row] of rows.entries()) {
       const start = i * others.length;
       const { terms, weights } = this.#vector(row);
-      for (const [t, term] of terms.entries()) {
-        const own = weights[t] as number;
-        for (const [column, weight] of postings.get(term) ?? []) {
-          target[start + column] = (target[start + column] as number) + own * weight;
+      for (let t = 0; t < terms.length; t++) {
+        const term = terms[t] as number;
+        const own = factor * (weights[t] as number);
+        const end = starts[term + 1] as number;
+        for (let at = starts[term] as number; at < end; at++) {
+          const to = start + (columns[at] as number);
+          target[to] = (target[to] as number) + own * (shares[at] as number);
         }
       }
     }
+  }
+
+  /** By term, from `starts` of it to that of the next: which of `rows` have it, and with what weight. */
+  #postings(rows: readonly number[]): Postings {
+    const vectors = rows.map((row) => this.#vector(row));
+    const starts = new Int32Array(this.#numbers.size + 1);
+    for (const { terms } of vectors) {
+      for (const term of terms) starts[term + 1] = (starts[term + 1] as number) + 1;
+    }
+    for (let term = 1; term < starts.length; term++) {
+      starts[term] = (starts[term] as number) + (starts[term - 1] as number);
+    }
+    const total = starts[starts.length - 1] as number;
+    const columns = new Int32Array(total);
+    const weights = new Float32Array(total);
+    const next = starts.slice();
+    for (const [column, { terms, weights: own }] of vectors.entries()) {
+      for (let t = 0; t < terms.length; t++) {
+        const term = terms[t] as number;
+        const at = next[term] as number;
+        columns[at] = column;
+        weights[at] = own[t] as number;
+        next[term] = at + 1;
+      }
+    }
+    return { starts, columns, weights };
   }
 
   /** Words in every document counted, and words in none, have no weight. */
