@@ -3,6 +3,7 @@
  * positives stand among them, and what each stale one is worth encoding.
  */
 import type { ExactIndex, SearchResult } from '../vectors/index.js';
+import type { GradedRow } from './corpus.js';
 import type { RefreshStep } from './step.js';
 import type { Uncertainty } from './uncertainty.js';
 import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
@@ -47,13 +48,13 @@ export async function candidatesOf(
   queries: Float32Array,
   most: number,
 ): Promise<Candidates> {
-  const { index } = step.store;
+  const { store } = step;
   const count = step.relevant.length;
   const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
   if (!step.hasStale()) return { rows: [], floors };
-  if (index.live <= most || count === 0) return { rows: step.corpus.rows(), floors };
+  if (store.live <= most || count === 0) return { rows: step.corpus.rows(), floors };
   // Rankings of one group have most of their first documents in common.
-  const found = await index.search(queries, Math.min(index.live, Math.ceil((4 * most) / count)));
+  const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * most) / count)));
   const depth = depthOf(found, most);
   const rows = new Set(step.positives());
   for (let rollout = 0; rollout < count; rollout++) {
@@ -93,7 +94,7 @@ export async function lookClosely(
   const fresh = candidates.rows.filter((row) => !step.isStale(row));
   const rows = [...stale, ...fresh];
   scratch.setAll(await predict(stale), stale.length);
-  scratch.append(store.gather(fresh));
+  scratch.append(await store.gather(fresh));
   const scores = relevant.length === 0 ? new Float32Array() : await scratch.scores(rollouts);
   const deviations = new Float32Array(rows.length);
   for (const [i, row] of stale.entries()) deviations[i] = uncertainty.deviation(version - store.version(row));
@@ -132,4 +133,22 @@ function countFrom(scores: Float32Array, start: number, end: number, least: numb
   let count = 0;
   for (let i = start; i < end; i++) if ((scores[i] as number) >= least) count++;
   return count;
+}
+
+/**
+ * By rollout, the ranks of its relevant documents where all of them were looked at; of those with equal scores the first
+ * one ranks first.
+ */
+export function ranksOf(
+  { boundaries }: Closeup,
+  relevant: readonly (readonly GradedRow[])[],
+): (readonly number[] | undefined)[] {
+  const byRollout = relevant.map((): Boundary[] => []);
+  for (const boundary of boundaries) byRollout[boundary.rollout]?.push(boundary);
+  return byRollout.map((own, rollout) => {
+    if (own.length < (relevant[rollout] as readonly GradedRow[]).length) return undefined;
+    return own.map(
+      ({ score, rank }, i) => rank - own.filter((other, j) => j > i && other.score === score).length,
+    );
+  });
 }

@@ -26,6 +26,8 @@ export class Corpus {
   readonly #rows: Map<string, number>;
   readonly #removed = new Set<number>();
   readonly #initial: number;
+  /** Of the documents that are there; made when it is asked for. */
+  #present: readonly number[] | undefined;
 
   /** Errors: InputError for an empty corpus, and for an id that comes twice. */
   constructor(documents: readonly string[]) {
@@ -55,10 +57,9 @@ export class Corpus {
   }
 
   /** Rows of the documents that are there, ascending. */
-  rows(): number[] {
-    const rows: number[] = [];
-    for (let row = 0; row < this.#ids.length; row++) if (!this.#removed.has(row)) rows.push(row);
-    return rows;
+  rows(): readonly number[] {
+    this.#present ??= [...this.#ids.keys()].filter((row) => !this.#removed.has(row));
+    return this.#present;
   }
 
   id(row: number): string {
@@ -89,7 +90,8 @@ export class Corpus {
       if (!this.has(id)) throw new RangeError(`change: the document ${id} is not in the corpus`);
     }
     const all = [...added, ...changed, ...removed];
-    const twice = all.find((id, i) => all.indexOf(id) !== i);
+    const seen = new Set<string>();
+    const twice = all.find((id) => seen.size === seen.add(id).size);
     if (twice !== undefined) throw new RangeError(`change: the document ${twice} is named twice`);
     const left = this.live + added.length - removed.length;
     if (left === 0) throw new RangeError('change: expected to leave at least one document');
@@ -97,6 +99,7 @@ export class Corpus {
       changed: changed.map((id) => this.row(id)),
       removed: removed.map((id) => this.row(id)),
     };
+    this.#present = undefined;
     for (const row of rows.removed) this.#removed.add(row);
     return { ...rows, added: added.map((id) => this.#add(id)) };
   }
@@ -135,6 +138,7 @@ export class Corpus {
     }
     for (const id of this.#ids.splice(this.#initial)) this.#rows.delete(id);
     this.#removed.clear();
+    this.#present = undefined;
     for (const id of added) this.#add(id);
     for (const row of removed) this.#removed.add(row);
   }

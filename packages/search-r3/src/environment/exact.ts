@@ -71,7 +71,7 @@ export class ExactEnvironment implements Environment {
     const start = performance.now();
     const rows = this.#corpus.rows().filter((row) => this.#store.version(row) !== version);
     const ids = rows.map((row) => this.#corpus.id(row));
-    if (rows.length > 0) this.#store.put(rows, await this.#encode(ids), version);
+    if (rows.length > 0) await this.#store.put(rows, await this.#encode(ids), version);
     const { tokens } = this.#options;
     const seconds = (performance.now() - start) / 1000;
     return {
@@ -85,11 +85,11 @@ export class ExactEnvironment implements Environment {
   }
 
   search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]> {
-    return nearestDocuments(this.#store.index, this.#corpus, vectors, k);
+    return nearestDocuments(this.#store, this.#corpus, vectors, k);
   }
 
   reward(batch: RolloutBatch): Promise<RolloutReward[]> {
-    return rewards(this.#store.index, this.#corpus, batch, this.#options.cut);
+    return rewards(this.#store, this.#corpus, batch, this.#options.cut);
   }
 
   async audit(): Promise<AuditReport> {

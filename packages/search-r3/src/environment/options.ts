@@ -70,7 +70,7 @@ const schema = z.strictObject({
       /** Steps after which a document's uncertainty grows no more. */
       ageLimit: count.default(8),
       /** Documents looked at closely beside the positives, at most; the others are moved by the map alone. */
-      candidates: count.default(20_000),
+      candidates: count.default(8192),
     })
     .prefault({}),
   region: z

@@ -31,12 +31,12 @@ export type RefreshPolicy = (step: RefreshStep, context: PolicyContext) => Promi
 
 export const refreshAtRandom: RefreshPolicy = async (step, { uncertainty }) => {
   await step.encode(step.sample(step.left), 'random');
-  learnMovement(step, uncertainty);
+  await learnMovement(step, uncertainty);
   return { rounds: 1 };
 };
 
 /** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */
-export function learnMovement(step: RefreshStep, uncertainty: Uncertainty): void {
-  const pairs = step.pairs();
+export async function learnMovement(step: RefreshStep, uncertainty: Uncertainty): Promise<void> {
+  const pairs = await step.pairs();
   uncertainty.learn(step.version, { ...pairs, residuals: movement(pairs) }, step.rollouts);
 }

@@ -1,22 +1,33 @@
 /** What every environment reads off the vectors that it has, whatever it did to refresh them. */
-import type { VectorIndex } from '../vectors/index.js';
-import type { Corpus } from './corpus.js';
+import { copyRows } from '../run/index.js';
+import type { Corpus, GradedRow } from './corpus.js';
 import { scaledDcg } from './reward.js';
+import type { VectorStore } from './store.js';
 import type { RolloutBatch, RolloutReward } from './types.js';
 
-/** Rewards by the vectors that an index holds: what every environment gives, whatever it did to refresh them. */
+/**
+ * Rewards by the vectors that a store holds: what every environment gives, whatever it did to refresh them.
+ *
+ * @param known by rollout, the ranks of its relevant documents, as `Corpus.relevant` has them, where these are known.
+ */
 export async function rewards(
-  index: VectorIndex,
+  store: VectorStore,
   corpus: Corpus,
   batch: RolloutBatch,
   cut: number | undefined,
+  known: readonly (readonly number[] | undefined)[] = [],
 ): Promise<RolloutReward[]> {
   const relevant = corpus.relevant(batch);
-  // Of positives with equal scores the index ranks the first one first, the one of the smallest grade: a tie never helps.
-  const ranks = await index.ranks(
-    batch.vectors,
-    relevant.map((own) => own.map(({ row }) => row)),
+  const open = [...relevant.keys()].filter((rollout) => known[rollout] === undefined);
+  const { dimension } = store;
+  const vectors = copyRows(new Float32Array(open.length * dimension), batch.vectors, open, dimension);
+  // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
+  const scanned = await store.ranks(
+    vectors,
+    open.map((rollout) => (relevant[rollout] as GradedRow[]).map(({ row }) => row)),
   );
+  const ranks = [...known];
+  for (const [i, rollout] of open.entries()) ranks[rollout] = scanned[i] as number[];
   return relevant.map((own, rollout) => {
     const found = ranks[rollout] as readonly number[];
     const grades = own.map(({ grade }) => grade);
@@ -26,13 +37,13 @@ export async function rewards(
 
 /** The `k` nearest documents of each query [queries * dimension], best first. */
 export async function nearestDocuments(
-  index: VectorIndex,
+  store: VectorStore,
   corpus: Corpus,
   queries: Float32Array,
   k: number,
 ): Promise<{ id: string; score: number }[][]> {
-  const found = await index.search(queries, k);
-  return Array.from({ length: queries.length / index.dimension }, (_, query) =>
+  const found = await store.search(queries, k);
+  return Array.from({ length: queries.length / store.dimension }, (_, query) =>
     Array.from({ length: found.k }, (__, i) => ({
       id: corpus.id(found.rows[query * found.k + i] as number),
       score: found.scores[query * found.k + i] as number,

@@ -23,7 +23,7 @@ export const refreshByRegion: RefreshPolicy = async (
     if (encoded === 0) break;
   }
   await step.encode(step.oldest(Math.min(step.left, swept)), 'sweep');
-  learnMovement(step, uncertainty);
+  await learnMovement(step, uncertainty);
   return { rounds: round };
 };
 
@@ -31,7 +31,7 @@ export const refreshByRegion: RefreshPolicy = async (
 async function found(step: RefreshStep, k: number): Promise<number[]> {
   if (step.relevant.length === 0) return [];
   const counts = new Map<number, number>();
-  for (const row of (await step.store.index.search(step.rollouts, k)).rows) {
+  for (const row of (await step.store.search(step.rollouts, k)).rows) {
     counts.set(row, (counts.get(row) ?? 0) + 1);
   }
   return [...counts].sort(([a, x], [b, y]) => y - x || a - b).map(([row]) => row);

@@ -7,7 +7,7 @@ import { randomStream, type State, validate } from '../run/index.js';
 import { AnnIndex, ExactIndex } from '../vectors/index.js';
 import { auditSample, estimateErrors } from './audit.js';
 import { Budget } from './budget.js';
-import { type Closeup, candidatesOf, lookClosely } from './closeup.js';
+import { type Closeup, candidatesOf, lookClosely, ranksOf } from './closeup.js';
 import { Corpus, corpusStateSchema } from './corpus.js';
 import { DriftModel, WordVectors } from './drift/index.js';
 import { Neighbours } from './neighbours.js';
@@ -79,6 +79,8 @@ export class SelectiveEnvironment implements Environment {
   #refreshed = -1;
   /** Error that the last refresh expected to leave. */
   #expected = 0;
+  /** What the last refresh left, as its rollouts see it; until something changes. */
+  #seen: { version: number; vectors: Float32Array; closeup: Closeup } | undefined;
 
   private constructor(options: ResolvedSelectiveOptions, parts: Parts, sources: SelectiveSources) {
     const { corpus, store } = parts;
@@ -130,13 +132,13 @@ export class SelectiveEnvironment implements Environment {
     const { corpus, store } = this.#parts;
     const row = corpus.row(id);
     if (!corpus.holds(row) || !store.has(row)) return undefined;
-    const vector = store.vector(row).slice();
-    return { vector, version: store.version(row), predicted: store.isPredicted(row) };
+    return { vector: store.vector(row), version: store.version(row), predicted: store.isPredicted(row) };
   }
 
   change(change: CorpusChange): void {
     const { corpus, store, words } = this.#parts;
     const { added, changed, removed } = corpus.change(change);
+    this.#seen = undefined;
     store.reserve(corpus.size);
     for (const row of [...added, ...changed, ...removed]) {
       store.forget(row);
@@ -157,7 +159,10 @@ export class SelectiveEnvironment implements Environment {
     const { rounds, closeup } = await this.#refreshStale(step, allowance, moved);
     this.#budget.spend(allowance.documents - step.left);
     this.#refreshed = version;
-    const { expectedError } = closeup ?? (await this.#look(step));
+    if (!step.hasStale()) await store.flatten();
+    const left = closeup ?? (await this.#look(step));
+    const { expectedError } = left;
+    this.#seen = { version, vectors: batch.vectors, closeup: left };
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
     const { encoded, tokens, parts } = step;
@@ -174,18 +179,27 @@ export class SelectiveEnvironment implements Environment {
   }
 
   search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]> {
-    return nearestDocuments(this.#parts.store.index, this.#parts.corpus, vectors, k);
+    return nearestDocuments(this.#parts.store, this.#parts.corpus, vectors, k);
   }
 
   reward(batch: RolloutBatch): Promise<RolloutReward[]> {
-    return rewards(this.#parts.store.index, this.#parts.corpus, batch, this.options.cut);
+    const { store, corpus } = this.#parts;
+    // Of a large corpus the close look knows most ranks, and better: it has the lengths of all vectors right.
+    const known =
+      this.#seen?.vectors === batch.vectors && store.live > this.options.value.candidates
+        ? ranksOf(this.#seen.closeup, corpus.relevant(batch))
+        : [];
+    return rewards(store, corpus, batch, this.options.cut, known);
   }
 
   /** What it encodes serves the steps after it: the rewards it judges are those of before. */
   async audit(version: number, batch: RolloutBatch): Promise<AuditReport> {
     const { store } = this.#parts;
     const step = this.#step(version, batch, 'audit');
-    const closeup = await this.#look(step);
+    const seen = this.#seen;
+    const closeup =
+      seen?.version === version && seen.vectors === batch.vectors ? seen.closeup : await this.#look(step);
+    this.#seen = undefined;
     const near = new Set(closeup.rows);
     const far = step.stale().filter((row) => !near.has(row));
     const { documents, bound } = this.options.audit;
@@ -248,6 +262,7 @@ export class SelectiveEnvironment implements Environment {
     this.#uncertainty.restore(metadata.uncertainty);
     this.#refreshed = metadata.refreshed;
     this.#expected = metadata.expected;
+    this.#seen = undefined;
     this.#neighbours.restore(metadata.neighbours.graph, metadata.neighbours.changed, state.arrays);
   }
 
@@ -294,7 +309,7 @@ export class SelectiveEnvironment implements Environment {
   async #scores(step: RefreshStep, rows: readonly number[]): Promise<Float32Array> {
     const { store, scratch } = this.#parts;
     if (rows.length === 0 || step.relevant.length === 0) return new Float32Array();
-    scratch.setAll(store.gather(rows), rows.length);
+    scratch.setAll(await store.gather(rows), rows.length);
     return scratch.scores(step.rollouts);
   }
 }

@@ -100,16 +100,17 @@ export class RefreshStep {
     const chosen = wanted.slice(0, free ? wanted.length : Math.max(0, Math.min(this.left, most)));
     if (chosen.length === 0) return 0;
     const ids = chosen.map((row) => this.corpus.id(row));
-    for (const row of chosen) {
-      const stamp = this.store.version(row);
-      if (stamp !== NEVER) {
-        this.#pairs.push({ row, old: this.store.vector(row).slice(), age: this.version - stamp });
-      }
+    const known = chosen.filter((row) => this.store.version(row) !== NEVER);
+    const vectors = await this.store.gather(known);
+    const { dimension } = this.store;
+    for (const [i, row] of known.entries()) {
+      const old = vectors.subarray(i * dimension, (i + 1) * dimension);
+      this.#pairs.push({ row, old, age: this.version - this.store.version(row) });
     }
     for (let start = 0; start < chosen.length; start += BLOCK) {
       const block = ids.slice(start, start + BLOCK);
-      const vectors = await this.time('encode', () => this.#context.encode(block));
-      this.store.put(chosen.slice(start, start + BLOCK), vectors, this.version);
+      const encoded = await this.time('encode', () => this.#context.encode(block));
+      await this.store.put(chosen.slice(start, start + BLOCK), encoded, this.version);
     }
     this.left = Math.max(0, this.left - chosen.length);
     this.encoded[cause] = (this.encoded[cause] ?? 0) + chosen.length;
@@ -124,13 +125,13 @@ export class RefreshStep {
    * Vectors before and after, of the documents encoded by this refresh that had one, and steps since that had been
    * encoded; evenly from all where there are too many to learn from.
    */
-  pairs(): RowPairs & { ages: readonly number[] } {
+  async pairs(): Promise<RowPairs & { ages: readonly number[] }> {
     const pairs = evenly(this.#pairs, PAIRS);
     const rows = pairs.map(({ row }) => row);
     const { dimension } = this.store;
     const old = new Float32Array(rows.length * dimension);
     for (const [i, pair] of pairs.entries()) old.set(pair.old, i * dimension);
-    const fresh = this.store.gather(rows);
+    const fresh = await this.store.gather(rows);
     return { rows, count: rows.length, dimension, old, fresh, ages: pairs.map(({ age }) => age) };
   }
 

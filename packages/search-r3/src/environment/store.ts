@@ -1,25 +1,35 @@
 /**
  * The vectors of a corpus that moves. A vector is either raw, what the encoder gave at the policy version it is stamped
- * with, or predicted: moved since by the drift map, its stamp still the version of its last encoding.
+ * with, or predicted: moved since by the drift map, its stamp still the version of its last encoding. What all vectors
+ * share of a movement is left to the frame that they lie in.
  */
-import { InputError, type State, type StateArray } from '../run/index.js';
-import { AnnIndex, ExactIndex } from '../vectors/index.js';
+import { evenly, InputError, type State, type StateArray } from '../run/index.js';
+import { AnnIndex, ExactIndex, type SearchResult } from '../vectors/index.js';
+import { Frame } from './frame.js';
 
 /** Stamp of a row whose document was never encoded, or is not what it was when it was. */
 export const NEVER = -1;
 
-/** Rows made at once, so that a large corpus is not there twice. */
+/** Rows made or moved at once, so that a large corpus is not there twice. */
 const BLOCK = 8192;
 
+/** Vectors whose mean length is kept at 1. */
+const SAMPLE = 256;
+
 export class VectorStore {
+  /** As they lie in the frame. */
   readonly index: ExactIndex | AnnIndex;
   /** Told of every row whose vector is another one, or gone. */
   onChange: (rows: readonly number[]) => void = () => {};
   #versions: Int32Array;
   #predicted: Uint8Array;
+  readonly #frame: Frame;
+  /** Raw vectors to the bit, of rows encoded since the frame moves. */
+  readonly #raw = new Map<number, Float32Array>();
 
   private constructor(index: ExactIndex | AnnIndex, capacity: number) {
     this.index = index;
+    this.#frame = new Frame(index.dimension);
     this.#versions = new Int32Array(capacity).fill(NEVER);
     this.#predicted = new Uint8Array(capacity);
   }
@@ -42,6 +52,20 @@ export class VectorStore {
 
   get dimension(): number {
     return this.index.dimension;
+  }
+
+  get live(): number {
+    return this.index.live;
+  }
+
+  /** See `VectorIndex`. */
+  async search(queries: Float32Array, k: number): Promise<SearchResult> {
+    return this.index.search(await this.#frame.queries(queries), k);
+  }
+
+  /** See `VectorIndex`. */
+  async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
+    return this.index.ranks(await this.#frame.queries(queries), positives);
   }
 
   /** Makes rows up to this many, without vectors. */
@@ -74,22 +98,25 @@ export class VectorStore {
     return this.version(row) !== NEVER;
   }
 
-  /** A view, good until the next change. */
+  /** The vector of a row, a copy. */
   vector(row: number): Float32Array {
-    return this.index.vector(row);
+    return this.#raw.get(row)?.slice() ?? this.#frame.one(this.index.vector(row));
   }
 
   /** The vectors of rows as a matrix of its own. */
-  gather(rows: readonly number[]): Float32Array {
-    const { dimension } = this;
-    const matrix = new Float32Array(rows.length * dimension);
-    for (const [i, row] of rows.entries()) matrix.set(this.vector(row), i * dimension);
+  async gather(rows: readonly number[]): Promise<Float32Array> {
+    const matrix = await this.#frame.now(this.#stored(rows));
+    if (this.#raw.size === 0) return matrix;
+    for (const [i, row] of rows.entries()) {
+      const raw = this.#raw.get(row);
+      if (raw !== undefined) matrix.set(raw, i * this.dimension);
+    }
     return matrix;
   }
 
   /** Raw vectors, as encoded at `version`. */
-  put(rows: readonly number[], vectors: Float32Array, version: number): void {
-    this.#set(rows, vectors);
+  async put(rows: readonly number[], vectors: Float32Array, version: number): Promise<void> {
+    await this.#bring(rows, vectors, true);
     for (const row of rows) {
       this.#versions[row] = version;
       this.#predicted[row] = 0;
@@ -97,75 +124,144 @@ export class VectorStore {
   }
 
   /** Predicted vectors; the stamps stay. */
-  move(rows: readonly number[], vectors: Float32Array): void {
-    this.#set(rows, vectors);
+  async move(rows: readonly number[], vectors: Float32Array): Promise<void> {
+    await this.#bring(rows, vectors, false);
     for (const row of rows) this.#predicted[row] = 1;
+  }
+
+  /** Moves every vector that was not encoded at `version` by a drift map; the stamps stay. */
+  async moveAll(map: Float32Array, version: number): Promise<void> {
+    const fresh: number[] = [];
+    const moved: number[] = [];
+    for (let row = 0; row < this.index.size; row++) {
+      if (this.has(row)) (this.version(row) === version ? fresh : moved).push(row);
+    }
+    if (moved.length === 0) return;
+    const vectors = await this.gather(fresh);
+    await this.#frame.move(map, this.#stored(evenly(moved, SAMPLE)));
+    this.#raw.clear();
+    for (const row of moved) this.#predicted[row] = 1;
+    await this.#bring(fresh, vectors, true);
+    this.onChange(moved);
+    if (this.#frame.worn) await this.flatten();
+  }
+
+  /** Moves the vectors themselves, and the frame no more. */
+  async flatten(): Promise<void> {
+    if (!this.#frame.turned) return;
+    const rows: number[] = [];
+    for (let row = 0; row < this.index.size; row++) if (this.has(row)) rows.push(row);
+    for (let start = 0; start < rows.length; start += BLOCK) {
+      const block = rows.slice(start, start + BLOCK);
+      this.#store(block, await this.gather(block));
+    }
+    this.#raw.clear();
+    this.#frame.reset();
   }
 
   /** Takes the vector of a row away: it is not found until it is encoded again. */
   forget(row: number): void {
     if (!this.has(row)) return;
     this.index.remove(row);
+    this.#raw.delete(row);
     this.#versions[row] = NEVER;
     this.#predicted[row] = 0;
     this.onChange([row]);
   }
 
   /** Everything, for a checkpoint; rows without a vector are zeros. */
-  arrays(): Record<'vectors' | 'versions' | 'predicted', StateArray> {
+  arrays(): State['arrays'] {
     const { dimension } = this;
     const { size } = this.index;
     const vectors = new Float32Array(size * dimension);
     for (let row = 0; row < size; row++) {
-      if (this.has(row)) vectors.set(this.vector(row), row * dimension);
+      if (this.has(row)) vectors.set(this.index.vector(row), row * dimension);
     }
-    return {
+    const arrays = {
       vectors,
       versions: this.#versions.slice(0, size),
       predicted: this.#predicted.slice(0, size),
     };
+    if (!this.#frame.turned) return arrays;
+    const { matrices, turns } = this.#frame.state();
+    const rows = Int32Array.from(this.#raw.keys());
+    const raw = new Float32Array(rows.length * dimension);
+    for (const [i, row] of rows.entries()) raw.set(this.#raw.get(row) as Float32Array, i * dimension);
+    return { ...arrays, frame: matrices, turns: Int32Array.of(turns), rawRows: rows, rawVectors: raw };
   }
 
   /** The inverse of `arrays`, on a store of `rows` rows or fewer. @throws InputError for arrays of another store. */
   restore(arrays: State['arrays'], rows: number): void {
-    const { vectors, versions, predicted } = arrays;
     const { dimension } = this;
-    const check = (field: string, numbers: number, found: StateArray | undefined) => {
-      if (found?.length === numbers) return;
+    const take = <T extends StateArray>(field: string, type: new () => T, numbers: number): T => {
+      const found = arrays[field];
+      if (found instanceof type && found.length === numbers) return found;
       throw new InputError({
         source: 'environment state',
         field,
-        expected: `${numbers} numbers`,
-        found: String(found?.length),
+        expected: `${numbers} numbers (${type.name})`,
+        found: found === undefined ? 'none' : `${found.length} (${found.constructor.name})`,
       });
     };
-    check('vectors', rows * dimension, vectors);
-    check('versions', rows, versions);
-    check('predicted', rows, predicted);
+    const vectors = take('vectors', Float32Array, rows * dimension);
+    const versions = take('versions', Int32Array, rows);
+    const predicted = take('predicted', Uint8Array, rows);
     this.reserve(rows);
     for (let row = 0; row < rows; row++) {
-      const version = Number(versions?.[row]);
-      const vector = (vectors as Float32Array).subarray(row * dimension, (row + 1) * dimension);
-      if (version === NEVER) this.forget(row);
-      else this.put([row], vector, version);
-      this.#predicted[row] = Number(predicted?.[row]);
+      if (versions[row] === NEVER) this.forget(row);
+      else this.#store([row], vectors.subarray(row * dimension, (row + 1) * dimension));
+    }
+    this.#versions.set(versions);
+    this.#predicted.set(predicted);
+    this.#raw.clear();
+    this.#frame.reset();
+    if (arrays.frame === undefined) return;
+    const [turns] = take('turns', Int32Array, 1);
+    this.#frame.restore({
+      matrices: take('frame', Float64Array, 2 * dimension ** 2),
+      turns: turns as number,
+    });
+    const rawRows = take('rawRows', Int32Array, arrays.rawRows?.length ?? 0);
+    const raw = take('rawVectors', Float32Array, rawRows.length * dimension);
+    for (const [i, row] of rawRows.entries()) {
+      this.#raw.set(row, raw.slice(i * dimension, (i + 1) * dimension));
     }
   }
 
   async dispose(): Promise<void> {
+    await this.#frame.dispose();
     await this.index.dispose();
   }
 
-  #set(rows: readonly number[], vectors: Float32Array): void {
+  /** Vectors as they lie in the frame: a matrix of its own. */
+  #stored(rows: readonly number[]): Float32Array {
+    const { dimension } = this;
+    const matrix = new Float32Array(rows.length * dimension);
+    for (const [i, row] of rows.entries()) matrix.set(this.index.vector(row), i * dimension);
+    return matrix;
+  }
+
+  /** Gives rows new vectors, wherever the frame is. */
+  async #bring(rows: readonly number[], vectors: Float32Array, raw: boolean): Promise<void> {
     const { dimension } = this;
     if (vectors.length !== rows.length * dimension) {
       throw new RangeError(
         `expected ${rows.length} vectors of ${dimension}, found ${vectors.length} numbers`,
       );
     }
+    if (rows.length === 0) return;
+    this.#store(rows, await this.#frame.back(vectors));
+    for (const [i, row] of rows.entries()) {
+      if (raw && this.#frame.turned) this.#raw.set(row, vectors.slice(i * dimension, (i + 1) * dimension));
+      else this.#raw.delete(row);
+    }
+    this.onChange(rows);
+  }
+
+  #store(rows: readonly number[], vectors: Float32Array): void {
+    const { dimension } = this;
     for (const [i, row] of rows.entries()) {
       this.index.set(row, vectors.subarray(i * dimension, (i + 1) * dimension));
     }
-    this.onChange(rows);
   }
 }

@@ -24,14 +24,15 @@ export const refreshByValue: RefreshPolicy = async (step, context) => {
   let drift = await learn(step, context);
   const queries = drift?.matrix === undefined ? step.rollouts : turned(step.rollouts, drift.matrix);
   const candidates = await step.time('search', () => candidatesOf(step, queries, most));
-  let seen = await look(step, context, candidates, drift);
+  const before = await vectorsOf(step, candidates);
+  let seen = await look(step, context, candidates, before, drift);
   let rounds = 0;
   for (;;) {
     const chosen = choose(step, context, seen.closeup, rounds);
     if (chosen.length === 0 || (await step.encode(chosen, 'value')) === 0) break;
     rounds++;
     drift = await learn(step, context);
-    seen = await look(step, context, candidates, drift);
+    seen = await look(step, context, candidates, before, drift);
   }
   // Where the budget is not spent nothing is left that could matter now; the oldest may at the next step.
   const sweep = allowance.target === undefined ? step.oldest(step.left) : [];
@@ -86,7 +87,7 @@ async function learn(
 ): Promise<Drift | undefined> {
   if (moved) return undefined;
   return step.time('map', async () => {
-    const pairs = step.pairs();
+    const pairs = await step.pairs();
     const learnt = await drift.fit(pairs);
     const { residuals, seen } = learnt;
     const fresh = copyRows(new Float32Array(residuals.length), pairs.fresh, seen, pairs.dimension);
@@ -94,6 +95,18 @@ async function learn(
     uncertainty.learn(step.version, { residuals, fresh, ages }, step.rollouts);
     return learnt;
   });
+}
+
+/** The vectors of stale candidates before the step moved anything, and where each row has its own. */
+interface Before {
+  vectors: Float32Array;
+  places: ReadonlyMap<number, number>;
+}
+
+async function vectorsOf(step: RefreshStep, candidates: Candidates): Promise<Before> {
+  const stale = candidates.rows.filter((row) => step.isStale(row));
+  const places = new Map(stale.map((row, i) => [row, i]));
+  return { vectors: await step.time('value', () => step.store.gather(stale)), places };
 }
 
 /** A close look, and the stale vectors as they were predicted for it, first of its rows. */
@@ -106,11 +119,14 @@ async function look(
   step: RefreshStep,
   { drift: model, uncertainty, scratch, options }: PolicyContext,
   candidates: Candidates,
+  before: Before,
   drift: Drift | undefined,
 ): Promise<Look> {
   let predicted: Float32Array = new Float32Array();
   const predict = async (stale: readonly number[]) => {
-    const vectors = step.store.gather(stale);
+    const { dimension } = step.store;
+    const places = stale.map((row) => before.places.get(row) as number);
+    const vectors = copyRows(new Float32Array(stale.length * dimension), before.vectors, places, dimension);
     predicted = drift === undefined ? vectors : await model.move(drift, stale, vectors, true);
     return predicted;
   };
@@ -120,12 +136,9 @@ async function look(
   return { closeup, predicted };
 }
 
-/** Rows settled at once: what is copied stays small. */
-const BLOCK = 8192;
-
 /**
- * Moves every stale vector in the store, those looked at by the kernel too; `seen`: the look that predicted these by the
- * same drift.
+ * Moves every stale vector in the store, those looked at by the kernel too, the others by the map alone; `seen`: the look
+ * that predicted the former by the same drift.
  */
 async function settle(
   step: RefreshStep,
@@ -136,23 +149,12 @@ async function settle(
 ): Promise<void> {
   if (drift.matrix === undefined && drift.kernel === undefined) return;
   const { store } = step;
-  const near = new Set(candidates.rows);
-  const stale = step.stale();
-  const close = seen === undefined ? stale.filter((row) => near.has(row)) : [];
-  if (seen !== undefined) {
-    store.move(seen.closeup.rows.slice(0, seen.predicted.length / store.dimension), seen.predicted);
+  const near = candidates.rows.filter((row) => step.isStale(row));
+  const predicted = seen?.predicted ?? (await model.move(drift, near, await store.gather(near), true));
+  if (drift.matrix !== undefined && candidates.rows.length < store.live) {
+    await store.moveAll(drift.matrix, step.version);
   }
-  for (const [rows, corrected] of [
-    [close, true],
-    [stale.filter((row) => !near.has(row)), false],
-  ] as const) {
-    for (let start = 0; start < rows.length; start += BLOCK) {
-      const block = rows.slice(start, start + BLOCK);
-      const vectors = store.gather(block);
-      const moved = await model.move(drift, block, vectors, corrected);
-      if (moved !== vectors) store.move(block, moved);
-    }
-  }
+  await store.move(near, predicted);
 }
 
 /** Rows q M': their products with unmoved vectors are those of q with the moved ones, but for the length of these. */

@@ -164,8 +164,8 @@ describe('ExactEnvironment', () => {
       new InputError({
         source: 'environment state',
         field: 'vectors',
-        expected: `${23 * DIMENSION} numbers`,
-        found: String(23 * DIMENSION - 1),
+        expected: `${23 * DIMENSION} numbers (Float32Array)`,
+        found: `${23 * DIMENSION - 1} (Float32Array)`,
       }),
     );
     await other.dispose();

@@ -49,6 +49,8 @@ describe('search', () => {
     { rows: 50_000, dimension: 3, queries: 3, k: 3 },
     { rows: 50_001, dimension: 8, queries: 1, k: 10 },
     { rows: 50_001, dimension: 8, queries: 17, k: 37 },
+    { rows: 50_001, dimension: 8, queries: 5, k: 63 },
+    { rows: 50_001, dimension: 8, queries: 5, k: 64 },
     { rows: 50_001, dimension: 2, queries: 3, k: 40_000 },
     { rows: 100_003, dimension: 3, queries: 3, k: 100 },
   ])(

@@ -20,12 +20,13 @@ import {
 /** Each row of [rows, dimension] divided by its length. */
 const unitRows = (x: Value): Value => div(x, sqrt(sum(mul(x, x), [1], true)));
 
-/** `vectors` [rows, d] times `matrix` [d, d], normalised. */
-function moveProgram(dimension: number): Program {
+/** `product`: `vectors` [rows, d] times `matrix` [d, d], its rows brought to length 1 where they are to be `unit`. */
+export function productProgram(dimension: number, unit: boolean): Program {
   const graph = new Graph();
   const vectors = graph.input('vectors', 'float32', ['rows', dimension]);
   const matrix = graph.input('matrix', 'float32', [dimension, dimension]);
-  graph.output('moved', unitRows(gemm(vectors, matrix)));
+  const product = gemm(vectors, matrix);
+  graph.output('product', unit ? unitRows(product) : product);
   return emit(graph);
 }
 
@@ -65,7 +66,7 @@ export class DriftPrograms {
   /** `share` and `sharpness` of the part of the kernel that is exp(sharpness (cos - 1)). */
   static async create(dimension: number, share: number, sharpness: number): Promise<DriftPrograms> {
     return new DriftPrograms(dimension, [
-      await Session.create(moveProgram(dimension)),
+      await Session.create(productProgram(dimension, true)),
       await Session.create(kernelProgram(dimension, share, sharpness)),
       await Session.create(correctProgram(dimension)),
     ]);
@@ -73,7 +74,7 @@ export class DriftPrograms {
 
   async move(vectors: Float32Array, matrix: Float32Array): Promise<Float32Array> {
     const feeds = { vectors: this.#rows(vectors), matrix: this.#rows(matrix) };
-    return floats((await this.#move.run(feeds)).moved);
+    return floats((await this.#move.run(feeds)).product);
   }
 
   async kernel(vectors: Float32Array, known: Float32Array, words: Float32Array): Promise<Float32Array> {

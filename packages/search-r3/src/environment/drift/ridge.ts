@@ -97,13 +97,13 @@ function primal(pairs: DriftPairs, lambda: number): DriftMap {
 }
 
 /** Adds A' B to `target`, A and B [count * dimension]. */
-function addProduct(
+export function addProduct(
   target: Float64Array,
   a: Float64Array,
   b: Float64Array,
   count: number,
   dimension: number,
-): void {
+): Float64Array {
   for (let from = 0; from < count * dimension; from += dimension) {
     for (let k = 0; k < dimension; k++) {
       const factor = a[from + k] as number;
@@ -113,6 +113,16 @@ function addProduct(
       }
     }
   }
+  return target;
+}
+
+/** A square matrix, mirrored. */
+export function transposed(matrix: Float64Array, dimension: number): Float64Array {
+  const result = new Float64Array(matrix.length);
+  for (let i = 0; i < dimension; i++) {
+    for (let j = 0; j < dimension; j++) result[j * dimension + i] = matrix[i * dimension + j] as number;
+  }
+  return result;
 }
 
 function plusIdentity(change: Float64Array, dimension: number): Float32Array {

@@ -1,0 +1,152 @@
+/**
+ * Moving all vectors of a large corpus without touching them. They stay what they were some steps ago, in a frame, and
+ * what moves is the frame: a vector x stands for x P, P being the product of the maps since. A query q finds with q P' what
+ * it would find among the moved ones, since (q P') x = q (x P); what is new is brought into the frame by P's inverse.
+ *
+ * Lengths of moved vectors are not brought back to 1 one by one: P is scaled so that those of a sample are 1 in the mean.
+ * After some steps, or once lengths differ too much, the vectors should be moved in earnest.
+ */
+import { f32, floats, Session } from 'onnx-grad';
+import { Cholesky } from './drift/cholesky.js';
+import { productProgram } from './drift/programs.js';
+import { addProduct, transposed } from './drift/ridge.js';
+
+/** Maps in a row: rounding adds up. */
+const MOST_TURNS = 16;
+/** Standard deviation of the lengths that vectors stand for, and with them of the scores: below their own uncertainty. */
+const MOST_SPREAD = 0.01;
+
+/** Matrices [dimension * dimension] by rows. */
+interface Matrices {
+  /** P', and the inverse of P. */
+  turn: Float64Array;
+  back: Float64Array;
+  turns: number;
+  /** Standard deviation of the lengths in the sample. */
+  spread: number;
+}
+
+export class Frame {
+  readonly dimension: number;
+  #matrices: Matrices | undefined;
+  /** Products, and products of length 1; made when they are needed, which is in large corpora. */
+  #sessions: { plain: Session; unit: Session } | undefined;
+
+  constructor(dimension: number) {
+    this.dimension = dimension;
+  }
+
+  /** Whether vectors stand for others. */
+  get turned(): boolean {
+    return this.#matrices !== undefined;
+  }
+
+  /** It has served its time. */
+  get worn(): boolean {
+    const { turns, spread } = this.#matrices ?? { turns: 0, spread: 0 };
+    return turns >= MOST_TURNS || spread > MOST_SPREAD;
+  }
+
+  /** Moves all by one more map; `sample`: some vectors of the frame, whose mean length stays 1. */
+  async move(map: Float32Array, sample: Float32Array): Promise<void> {
+    const { dimension } = this;
+    const matrix = new Float64Array(map);
+    const { turn, back, turns } = this.#matrices ?? identity(dimension);
+    const product = () => new Float64Array(matrix.length);
+    // (P M)' = M' P'; and M X = P^-1 by its normal equations, M being near the identity.
+    const turned = addProduct(product(), matrix, turn, dimension, dimension);
+    const gram = addProduct(product(), matrix, matrix, dimension, dimension);
+    const right = addProduct(product(), matrix, back, dimension, dimension);
+    const brought = new Cholesky(gram, dimension).solve(right, dimension);
+    const lengths = rowLengths(await this.#times(sample, transposed(turned, dimension), 'plain'), dimension);
+    const mean = lengths.reduce((total, x) => total + x, 0) / lengths.length;
+    const square = lengths.reduce((total, x) => total + (x / mean - 1) ** 2, 0) / lengths.length;
+    this.#matrices = {
+      turn: turned.map((x) => x / mean),
+      back: brought.map((x) => x * mean),
+      turns: turns + 1,
+      spread: Math.sqrt(square),
+    };
+  }
+
+  /** Queries as they find vectors of the frame. */
+  async queries(vectors: Float32Array): Promise<Float32Array> {
+    return this.#matrices === undefined ? vectors : this.#times(vectors, this.#matrices.turn, 'plain');
+  }
+
+  /** What vectors of the frame stand for, of length 1. */
+  async now(vectors: Float32Array): Promise<Float32Array> {
+    if (this.#matrices === undefined) return vectors;
+    return this.#times(vectors, transposed(this.#matrices.turn, this.dimension), 'unit');
+  }
+
+  /** The same of a single one, at once. */
+  one(vector: Float32Array): Float32Array {
+    if (this.#matrices === undefined) return vector.slice();
+    const { turn } = this.#matrices;
+    const moved = Float64Array.from(vector, (_, j) => {
+      const row = turn.subarray(j * this.dimension, (j + 1) * this.dimension);
+      return row.reduce((total, own, k) => total + own * (vector[k] as number), 0);
+    });
+    const length = Math.hypot(...moved);
+    return Float32Array.from(moved, (x) => x / length);
+  }
+
+  /** Vectors of the frame that stand for these. */
+  async back(vectors: Float32Array): Promise<Float32Array> {
+    return this.#matrices === undefined ? vectors : this.#times(vectors, this.#matrices.back, 'plain');
+  }
+
+  /** Vectors stand for themselves again. */
+  reset(): void {
+    this.#matrices = undefined;
+  }
+
+  /** [turn, back] and the number of turns, for a checkpoint. */
+  state(): { matrices: Float64Array<ArrayBuffer>; turns: number } {
+    if (this.#matrices === undefined) return { matrices: new Float64Array(), turns: 0 };
+    const { turn, back, turns } = this.#matrices;
+    const matrices = new Float64Array(2 * turn.length);
+    matrices.set(turn);
+    matrices.set(back, turn.length);
+    return { matrices, turns };
+  }
+
+  restore({ matrices, turns }: { matrices: Float64Array; turns: number }): void {
+    const size = this.dimension ** 2;
+    this.#matrices =
+      turns === 0
+        ? undefined
+        : { turn: matrices.slice(0, size), back: matrices.slice(size), turns, spread: 0 };
+  }
+
+  async dispose(): Promise<void> {
+    await this.#sessions?.plain.dispose();
+    await this.#sessions?.unit.dispose();
+  }
+
+  async #times(vectors: Float32Array, matrix: Float64Array, kind: 'plain' | 'unit'): Promise<Float32Array> {
+    const { dimension } = this;
+    this.#sessions ??= {
+      plain: await Session.create(productProgram(dimension, false)),
+      unit: await Session.create(productProgram(dimension, true)),
+    };
+    const run = await this.#sessions[kind].run({
+      vectors: f32(vectors, [vectors.length / dimension, dimension]),
+      matrix: f32(Float32Array.from(matrix), [dimension, dimension]),
+    });
+    return floats(run.product);
+  }
+}
+
+function identity(dimension: number): Matrices {
+  const matrix = new Float64Array(dimension * dimension);
+  for (let i = 0; i < dimension; i++) matrix[i * dimension + i] = 1;
+  return { turn: matrix, back: matrix, turns: 0, spread: 0 };
+}
+
+function rowLengths(matrix: Float32Array, dimension: number): number[] {
+  return Array.from({ length: matrix.length / dimension }, (_, row) =>
+    Math.hypot(...matrix.subarray(row * dimension, (row + 1) * dimension)),
+  );
+}
