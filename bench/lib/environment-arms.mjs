@@ -9,8 +9,10 @@ import { mean, replay } from './replay.mjs';
 
 /** Of the corpus, per step. */
 export const BUDGETS = [0.01, 0.02, 0.05, 0.1];
-/** The budget at which parts are left out and gradients compared. */
+/** The budget at which gradients are compared. */
 export const MAIN = 0.05;
+/** The budget at which parts are left out: where little is encoded each of them has most to do. */
+const SCARCE = 0.01;
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 export const armName = (policy, share) => `${policy} ${percent(share)}`;
@@ -41,7 +43,9 @@ export function arms(auditEvery) {
     }
   }
   for (const [name, options] of Object.entries(WITHOUT)) {
-    result[name] = { options: { budget: { fraction: MAIN }, ...options } };
+    result[`${armName('value', SCARCE)}, ${name}`] = {
+      options: { budget: { fraction: SCARCE }, ...options },
+    };
   }
   for (const share of [0.02, MAIN]) {
     result[`${armName('value', share)}, audited`] = { options: { budget: { fraction: share } }, auditEvery };
