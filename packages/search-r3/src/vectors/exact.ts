@@ -7,8 +7,7 @@
 import { type Feeds, f32 } from 'onnx-grad';
 import { z } from 'zod';
 import { validate } from '../run/validate.js';
-import { BestRows } from './best-rows.js';
-import { mergeBest } from './merge.js';
+import { mergeBest, sortSlice } from './merge.js';
 import { countRanks, type SliceSpan } from './ranks.js';
 import { Scorer } from './scorer.js';
 import type { SearchResult, VectorIndex } from './types.js';
@@ -31,9 +30,6 @@ const BLOCK_SCORES = 256 * SLICE_ROWS;
  * the end of a matrix in another order, so that equal vectors would differ in the last bit of their scores.
  */
 const ROW_ALIGNMENT = 16;
-
-/** From so many rows per query on, scores are looked through here: TopK takes longer the more it is to give. */
-const MANY = 64;
 
 const aligned = (rows: number): number => Math.ceil(rows / ROW_ALIGNMENT) * ROW_ALIGNMENT;
 
@@ -138,12 +134,11 @@ export class ExactIndex implements VectorIndex {
     const limit = Math.min(k, this.#live);
     const result = { k: limit, rows: new Int32Array(count * limit), scores: new Float32Array(count * limit) };
     const slices = limit === 0 ? [] : this.#slices();
-    // TopK gives no more rows than a slice has.
-    const many = limit >= MANY || slices.some(({ length }) => length < MANY);
     for (const block of this.#blocks(queries, count)) {
-      const best = many
-        ? await this.#collected(block, slices, limit)
-        : await this.#merged(block, slices, limit);
+      let best: SearchResult = { k: 0, rows: new Int32Array(0), scores: new Float32Array(0) };
+      for (const slice of slices) {
+        best = mergeBest(best, await this.#best(block, slice, limit), block.count, limit);
+      }
       result.rows.set(best.rows, block.start * limit);
       result.scores.set(best.scores, block.start * limit);
     }
@@ -191,26 +186,14 @@ export class ExactIndex implements VectorIndex {
     return count;
   }
 
-  /** The best of all rows, out of the best of each slice. */
-  async #merged(block: Block, slices: readonly Slice[], limit: number): Promise<SearchResult> {
-    let best: SearchResult = { k: 0, rows: new Int32Array(0), scores: new Float32Array(0) };
+  /** The best rows of a slice: at least `limit` of them, or all. */
+  async #best(block: Block, slice: Slice, limit: number): Promise<SearchResult> {
+    const feeds = { ...block.feeds, ...slice.feeds };
     const k = 2 ** Math.ceil(Math.log2(limit));
-    for (const slice of slices) {
-      const { scores, indices } = await this.#scorer.best({ ...block.feeds, ...slice.feeds }, k);
-      const rows = Int32Array.from(indices, (index) => slice.start + Number(index));
-      best = mergeBest(best, { k, scores, rows }, block.count, limit);
-    }
-    return best;
-  }
-
-  /** The best of all rows, out of all scores. */
-  async #collected(block: Block, slices: readonly Slice[], limit: number): Promise<SearchResult> {
-    const best = new BestRows(block.count, limit, this.#size);
-    for (const slice of slices) {
-      const scores = await this.#scorer.scores({ ...block.feeds, ...slice.feeds });
-      best.offer(scores, slice.length, slice.rows, slice.start);
-    }
-    return best.result();
+    if (k > slice.length)
+      return sortSlice(await this.#scorer.scores(feeds), slice.length, slice.rows, slice.start);
+    const { scores, indices } = await this.#scorer.best(feeds, k);
+    return { k, scores, rows: Int32Array.from(indices, (index) => slice.start + Number(index)) };
   }
 
   /** Slices of nearly equal size, as they are now. */

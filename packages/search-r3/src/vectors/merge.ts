@@ -25,3 +25,20 @@ export function mergeBest(a: SearchResult, b: SearchResult, queries: number, lim
   }
   return { k, rows, scores };
 }
+
+/** All rows of a slice in the order of their scores: `scores` [queries * stride], of which the first `k` of each count. */
+export function sortSlice(scores: Float32Array, stride: number, k: number, firstRow: number): SearchResult {
+  const queries = scores.length / stride;
+  const result = { k, rows: new Int32Array(queries * k), scores: new Float32Array(queries * k) };
+  for (let query = 0; query < queries; query++) {
+    const own = scores.subarray(query * stride, query * stride + k);
+    const order = Int32Array.from(own, (_, i) => i);
+    order.sort((i, j) => (own[j] as number) - (own[i] as number) || i - j);
+    for (let at = 0; at < k; at++) {
+      const index = order[at] as number;
+      result.rows[query * k + at] = firstRow + index;
+      result.scores[query * k + at] = own[index] as number;
+    }
+  }
+  return result;
+}
