@@ -172,12 +172,12 @@ export function table(results) {
     name,
     number(own.encoded, 1),
     `${number(100 * own.share, 2)} %`,
-    number(own.error, 4),
-    number(own.worst, 3),
-    number(own.expected, 4),
-    number(own.spearman, 3),
+    number(own.error, 5),
+    number(own.worst, 4),
+    number(own.expected, 5),
+    number(own.spearman, 4),
     own.constantGroups,
-    number(own.cosine, 4),
+    number(own.cosine, 5),
     number(own.seconds, 3),
   ]);
   const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i].length)));

@@ -10,8 +10,12 @@
  * mean error and, beside it, a random mixture of what two of the resampled ones differ from it (their covariance, but no
  * end of different values, so that what the sample happened not to show may happen all the same), in proportion to the
  * root of its age and to what a rollout can see of it; and its crossings change the ranks. The middle 95 % of the reward
- * errors are the interval. The scale of the errors, known from a sample only, is drawn anew each time, as in a t
- * distribution.
+ * errors are the interval, their median the estimate: few draws have errors many times as large, and these would be most
+ * of a mean. The scale of the errors, known from a sample only, is drawn anew each time, as in a t distribution.
+ *
+ * What a rollout q sees: let x be the true vector and p the predicted one, x = (1 - l) p + e with e across p. With s = q p
+ * the score errs by q x - s = sqrt(1 - s^2) (u e) - l s, u being a unit vector across p. The first part is as likely up as
+ * down and as large for any q; the second, l = 1 - p x, is lost by all that were predicted, and most where s is large.
  */
 import type { RandomStream } from '../run/index.js';
 import type { Closeup } from './closeup.js';
@@ -24,6 +28,13 @@ import { tangent } from './uncertainty.js';
 const DRAWS = 400;
 /** Crossings farther away than this many times the largest error of the sample are not drawn. */
 const REACH = 3;
+
+/**
+ * Of the sampled documents of a stratum, the share that its scale is taken to be known from: where rewards err, a few
+ * documents near a boundary decide, and these are not the average of their stratum. Measured: with 1 the intervals held
+ * the true error in 0.87 to 0.97 of the audits of two recordings, with a third in 0.90 to 0.93.
+ */
+const EVIDENCE = 1 / 3;
 
 /** Where nothing is left to chance the interval is a point, up to the rounding of its sums. */
 const ROUNDING = 1e-9;
@@ -80,13 +91,15 @@ export interface AuditEvidence {
   sample: AuditSample;
   predicted: Float32Array;
   errors: Float32Array;
+  /** Of each sampled row, one less the cosine of its true vector with the predicted one. */
+  losses: readonly number[];
   /** Of the variance, by sampled row and by column of the close-up. */
   growth: { sampled: readonly number[]; rows: readonly number[] };
   rollouts: number;
   cut: number | undefined;
 }
 
-/** The mean absolute error of the rewards and the number of misplaced documents. */
+/** The mean absolute error of the rewards and the number of misplaced documents: medians of what they may be. */
 export function estimateErrors(
   evidence: AuditEvidence,
   random: RandomStream,
@@ -114,12 +127,13 @@ export function estimateErrors(
   return { rewardError: summary(errors), misplaced: summary(misplaced) };
 }
 
-/** The sample's errors as they would be of scores of 0 of documents one step old. */
-function agedOneStep({ predicted, errors, growth, sample }: AuditEvidence): Float32Array {
+/** The sample's errors across the predicted vectors, as they would be of documents one step old. */
+function agedOneStep({ predicted, errors, losses, growth, sample }: AuditEvidence): Float32Array {
   const count = sample.rows.length;
   return errors.map((error, i) => {
     const score = predicted[i] as number;
-    return error / tangent(score) / Math.sqrt(growth.sampled[i % count] as number);
+    const across = error + (losses[i % count] as number) * score;
+    return across / tangent(score) / Math.sqrt(growth.sampled[i % count] as number);
   });
 }
 
@@ -128,12 +142,13 @@ interface Crossing {
   column: number;
   boundaries: number[];
   gaps: number[];
-  /** By which its errors are larger than those of scores of 0 of documents one step old. */
+  /** By which its errors across are larger than those of scores of 0 of documents one step old, and what it loses. */
   factors: number[];
+  drops: number[];
 }
 
 function possibleCrossings(
-  { closeup, errors, growth, sample, rollouts }: AuditEvidence,
+  { closeup, errors, losses, growth, sample, rollouts }: AuditEvidence,
   aged: Float32Array,
 ): { crossings: Crossing[]; certain: { shifts: Int32Array; documents: number } } {
   const { rows, scores, boundaries, deviations } = closeup;
@@ -144,26 +159,29 @@ function possibleCrossings(
       .subarray(rollout * count, (rollout + 1) * count)
       .reduce((most, error) => Math.max(most, REACH * Math.abs(error)), 0),
   );
+  const loss = Math.max(0, ...losses.map((own, i) => own / (growth.sampled[i] as number)));
   const certain = { shifts: new Int32Array(boundaries.length), documents: 0 };
   const crossings: Crossing[] = [];
   for (const [column, row] of rows.entries()) {
     if (deviations[column] === 0) continue;
-    const root = Math.sqrt(growth.rows[column] as number);
+    const age = growth.rows[column] as number;
     const at = known.get(row);
-    const crossing: Crossing = { column, boundaries: [], gaps: [], factors: [] };
+    const crossing: Crossing = { column, boundaries: [], gaps: [], factors: [], drops: [] };
     let crossed = false;
     for (const [b, { rollout, score }] of boundaries.entries()) {
       const own = scores[rollout * rows.length + column] as number;
       const gap = own - score;
-      const factor = root * tangent(own);
+      const factor = Math.sqrt(age) * tangent(own);
+      const drop = age * own;
       if (at !== undefined) {
         const shift = crossingOf(gap, errors[rollout * count + at] as number);
         certain.shifts[b] = (certain.shifts[b] as number) + shift;
         crossed ||= shift !== 0;
-      } else if (Math.abs(gap) <= (reach[rollout] as number) * factor) {
+      } else if (Math.abs(gap) <= (reach[rollout] as number) * factor + loss * Math.abs(drop)) {
         crossing.boundaries.push(b);
         crossing.gaps.push(gap);
         crossing.factors.push(factor);
+        crossing.drops.push(drop);
       }
     }
     if (crossed) certain.documents++;
@@ -182,8 +200,9 @@ const LEAST = 4;
 interface Resampled {
   /** Indices of sampled documents. */
   members: readonly number[];
-  /** Their mean error by rollout, aged one step. */
+  /** Their mean error by rollout, and their mean loss, aged one step. */
   means: Float64Array;
+  loss: number;
   /** Factor on the errors. */
   scale: number;
 }
@@ -199,7 +218,7 @@ function membersOf({ rows, strata }: AuditSample): readonly (readonly number[])[
 
 function resample(
   strata: readonly (readonly number[])[],
-  { sample, rollouts }: AuditEvidence,
+  { sample, losses, growth, rollouts }: AuditEvidence,
   aged: Float32Array,
   random: RandomStream,
 ): readonly Resampled[] {
@@ -210,7 +229,14 @@ function resample(
       const sum = members.reduce((total, i) => total + (aged[rollout * count + i] as number), 0);
       return sum / members.length;
     });
-    return { members, means, scale: randomScale(members.length, random) };
+    const lost = members.reduce((sum, i) => sum + (losses[i] as number) / (growth.sampled[i] as number), 0);
+    const loss = members.length === 0 ? 0 : lost / members.length;
+    return {
+      members,
+      means,
+      loss,
+      scale: randomScale(Math.max(2, Math.round(EVIDENCE * members.length)), random),
+    };
   });
 }
 
@@ -225,8 +251,8 @@ function drawCrossings(
 ): number {
   const count = sample.rows.length;
   let crossed = 0;
-  for (const { column, boundaries, gaps, factors } of crossings) {
-    const { members, means, scale } = resampled[sample.columns[column] as number] as Resampled;
+  for (const { column, boundaries, gaps, factors, drops } of crossings) {
+    const { members, means, loss, scale } = resampled[sample.columns[column] as number] as Resampled;
     const [i, j] = [random.choice(members), random.choice(members)];
     const angle = 2 * Math.PI * random.uniform();
     const [a, b] = [Math.cos(angle), Math.sin(angle)];
@@ -236,8 +262,8 @@ function drawCrossings(
       const start = rollout * count;
       const mean = means[rollout] as number;
       const differences = a * ((aged[start + i] as number) - mean) + b * ((aged[start + j] as number) - mean);
-      const factor = scale * (factors[k] as number);
-      const shift = crossingOf(gaps[k] as number, factor * (mean + differences));
+      const across = scale * (factors[k] as number) * (mean + differences);
+      const shift = crossingOf(gaps[k] as number, across - loss * (drops[k] as number));
       if (shift === 0) continue;
       shifts[boundary] = (shifts[boundary] as number) + shift;
       any = true;
@@ -269,6 +295,5 @@ function rewardError({ closeup, rollouts, cut }: AuditEvidence, shifts: Int32Arr
 function summary(draws: readonly number[]): Estimate {
   const sorted = draws.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))] as number;
-  const mean = sorted.reduce((total, value) => total + value, 0) / sorted.length;
-  return { estimate: mean, interval: [Math.max(0, at(0.025) - ROUNDING), at(0.975) + ROUNDING] };
+  return { estimate: at(0.5), interval: [Math.max(0, at(0.025) - ROUNDING), at(0.975) + ROUNDING] };
 }

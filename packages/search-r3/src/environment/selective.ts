@@ -206,16 +206,19 @@ export class SelectiveEnvironment implements Environment {
     const sample = auditSample(closeup, far, documents, step.random);
     const sampled = sample.rows;
     const ages = sampled.map((row) => version - store.version(row));
-    const before = await this.#scores(step, sampled);
+    const before = await store.gather(sampled);
+    const predicted = await this.#scores(step, before);
     const encoded = await step.encode(sampled, 'audit', { free: true });
-    const after = await this.#scores(step, sampled);
+    const after = await store.gather(sampled);
+    const truth = await this.#scores(step, after);
     const growth = (age: number) => this.#uncertainty.growth(age);
     const { rewardError, misplaced } = estimateErrors(
       {
         closeup,
         sample,
-        predicted: before,
-        errors: after.map((value, i) => value - (before[i] as number)),
+        predicted,
+        errors: truth.map((value, i) => value - (predicted[i] as number)),
+        losses: sampled.map((_, i) => 1 - dotOfRows(before, after, i, store.dimension)),
         growth: {
           sampled: ages.map(growth),
           rows: closeup.rows.map((row) => growth(version - store.version(row))),
@@ -305,11 +308,18 @@ export class SelectiveEnvironment implements Environment {
     );
   }
 
-  /** Scores [rollouts * rows] of some rows. */
-  async #scores(step: RefreshStep, rows: readonly number[]): Promise<Float32Array> {
-    const { store, scratch } = this.#parts;
-    if (rows.length === 0 || step.relevant.length === 0) return new Float32Array();
-    scratch.setAll(await store.gather(rows), rows.length);
+  /** Scores [rollouts * rows] of a matrix of vectors. */
+  async #scores(step: RefreshStep, vectors: Float32Array): Promise<Float32Array> {
+    const { scratch } = this.#parts;
+    if (vectors.length === 0 || step.relevant.length === 0) return new Float32Array();
+    scratch.setAll(vectors, vectors.length / scratch.dimension);
     return scratch.scores(step.rollouts);
   }
+}
+
+/** The product of a row of two matrices. */
+function dotOfRows(a: Float32Array, b: Float32Array, row: number, dimension: number): number {
+  let sum = 0;
+  for (let k = row * dimension; k < (row + 1) * dimension; k++) sum += (a[k] as number) * (b[k] as number);
+  return sum;
 }
