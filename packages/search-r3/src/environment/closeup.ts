@@ -15,6 +15,8 @@ export interface Closeup extends Valuation {
   /** Standard deviations of scores of 0 by row, 0 for fresh ones. */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
+  /** See `Candidates`. */
+  depth: number;
 }
 
 /** Where nothing is stale. */
@@ -23,22 +25,25 @@ const NOTHING: Closeup = {
   scores: new Float32Array(),
   deviations: new Float32Array(),
   boundaries: [],
+  depth: 0,
   values: new Float64Array(),
   expectedError: 0,
 };
 
 /** The rows to look at. */
 export interface Candidates {
-  /** The positives, and all that can stand before one that is looked at; ascending. */
+  /** The positives, and what stood before those that are looked at by the first drift of the step; ascending. */
   rows: readonly number[];
   /** By rollout: positives that score less are not looked at. */
   floors: Float32Array;
+  /** How many of the best of each rollout these are at least; Infinity: they are all. */
+  depth: number;
 }
 
 /**
  * All rows of a small corpus; of a larger one the positives and those nearest to some rollout, as many of each as make
- * `most` together. There, what a positive far down its ranking is worth hardly depends on its place, and it is left out.
- * Where nothing is stale there is nothing to look at.
+ * `most` together. There, positives further down their rankings are left out: what one place is worth to them is little,
+ * but they may move by many. Where nothing is stale there is nothing to look at.
  *
  * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
  *   transposed map.
@@ -51,8 +56,10 @@ export async function candidatesOf(
   const { store } = step;
   const count = step.relevant.length;
   const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
-  if (!step.hasStale()) return { rows: [], floors };
-  if (store.live <= most || count === 0) return { rows: step.corpus.rows(), floors };
+  const all = { rows: step.corpus.rows(), floors, depth: Number.POSITIVE_INFINITY };
+  if (!step.hasStale()) return { ...all, rows: [] };
+  if (store.live <= most) return all;
+  if (count === 0) return { ...all, rows: [] };
   // Rankings of one group have most of their first documents in common.
   const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * most) / count)));
   const depth = depthOf(found, most);
@@ -62,7 +69,7 @@ export async function candidatesOf(
     floors[rollout] = found.scores[start + depth - 1] as number;
     for (const row of found.rows.subarray(start, start + depth)) rows.add(row);
   }
-  return { rows: [...rows].sort((a, b) => a - b), floors };
+  return { rows: [...rows].sort((a, b) => a - b), floors, depth };
 }
 
 /** How many of the best of each query are at most `most` different rows together; at least one. */
@@ -106,6 +113,7 @@ export async function lookClosely(
     scores,
     deviations,
     boundaries,
+    depth: candidates.depth,
     ...valuate(scores, deviations, boundaries, relevant.length),
   };
 }
@@ -135,18 +143,22 @@ function countFrom(scores: Float32Array, start: number, end: number, least: numb
   return count;
 }
 
+/** Of the best of a rollout that were looked at, the share whose places the rest, not looked at, does not reach. */
+const SETTLED = 0.5;
+
 /**
- * By rollout, the ranks of its relevant documents where all of them were looked at; of those with equal scores the first
- * one ranks first.
+ * By rollout, the ranks of its relevant documents where all of them stand well within what was looked at; of those with
+ * equal scores the first one ranks first.
  */
 export function ranksOf(
-  { boundaries }: Closeup,
+  { boundaries, depth }: Closeup,
   relevant: readonly (readonly GradedRow[])[],
 ): (readonly number[] | undefined)[] {
   const byRollout = relevant.map((): Boundary[] => []);
   for (const boundary of boundaries) byRollout[boundary.rollout]?.push(boundary);
   return byRollout.map((own, rollout) => {
     if (own.length < (relevant[rollout] as readonly GradedRow[]).length) return undefined;
+    if (own.some(({ rank }) => rank > SETTLED * depth)) return undefined;
     return own.map(
       ({ score, rank }, i) => rank - own.filter((other, j) => j > i && other.score === score).length,
     );

@@ -13,7 +13,7 @@ import { addProduct, transposed } from './drift/ridge.js';
 
 /** Maps in a row: rounding adds up. */
 const MOST_TURNS = 16;
-/** Standard deviation of the lengths that vectors stand for, and with them of the scores: below their own uncertainty. */
+/** Standard deviation of the lengths that vectors stand for, and so the relative one of scores that are scanned. */
 const MOST_SPREAD = 0.01;
 
 /** Matrices [dimension * dimension] by rows. */
@@ -30,7 +30,7 @@ export class Frame {
   readonly dimension: number;
   #matrices: Matrices | undefined;
   /** Products, and products of length 1; made when they are needed, which is in large corpora. */
-  #sessions: { plain: Session; unit: Session } | undefined;
+  #sessions: Promise<{ plain: Session; unit: Session }> | undefined;
 
   constructor(dimension: number) {
     this.dimension = dimension;
@@ -121,22 +121,25 @@ export class Frame {
   }
 
   async dispose(): Promise<void> {
-    await this.#sessions?.plain.dispose();
-    await this.#sessions?.unit.dispose();
+    const sessions = await this.#sessions;
+    await sessions?.plain.dispose();
+    await sessions?.unit.dispose();
   }
 
   async #times(vectors: Float32Array, matrix: Float64Array, kind: 'plain' | 'unit'): Promise<Float32Array> {
     const { dimension } = this;
-    this.#sessions ??= {
-      plain: await Session.create(productProgram(dimension, false)),
-      unit: await Session.create(productProgram(dimension, true)),
-    };
-    const run = await this.#sessions[kind].run({
+    this.#sessions ??= compile(dimension);
+    const run = await (await this.#sessions)[kind].run({
       vectors: f32(vectors, [vectors.length / dimension, dimension]),
       matrix: f32(Float32Array.from(matrix), [dimension, dimension]),
     });
     return floats(run.product);
   }
+}
+
+async function compile(dimension: number): Promise<{ plain: Session; unit: Session }> {
+  const [plain, unit] = [productProgram(dimension, false), productProgram(dimension, true)];
+  return { plain: await Session.create(plain), unit: await Session.create(unit) };
 }
 
 function identity(dimension: number): Matrices {

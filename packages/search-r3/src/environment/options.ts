@@ -69,8 +69,11 @@ const schema = z.strictObject({
       width: positive.default(1),
       /** Steps after which a document's uncertainty grows no more. */
       ageLimit: count.default(8),
-      /** Documents looked at closely beside the positives, at most; the others are moved by the map alone. */
-      candidates: count.default(8192),
+      /**
+       * Documents looked at closely beside the positives, at most; the others are moved by the map alone, and positives
+       * that stand behind them count neither for the expected error nor for audits.
+       */
+      candidates: count.default(20_000),
     })
     .prefault({}),
   region: z

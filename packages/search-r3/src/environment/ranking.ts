@@ -20,6 +20,11 @@ export async function rewards(
   const relevant = corpus.relevant(batch);
   const open = [...relevant.keys()].filter((rollout) => known[rollout] === undefined);
   const { dimension } = store;
+  if (batch.vectors.length !== relevant.length * dimension) {
+    throw new RangeError(
+      `reward: expected ${relevant.length} rollouts of ${dimension} numbers, found ${batch.vectors.length} numbers`,
+    );
+  }
   const vectors = copyRows(new Float32Array(open.length * dimension), batch.vectors, open, dimension);
   // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
   const scanned = await store.ranks(

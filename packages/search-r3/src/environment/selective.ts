@@ -9,7 +9,7 @@ import { auditSample, estimateErrors } from './audit.js';
 import { Budget } from './budget.js';
 import { type Closeup, candidatesOf, lookClosely, ranksOf } from './closeup.js';
 import { Corpus, corpusStateSchema } from './corpus.js';
-import { DriftModel, WordVectors } from './drift/index.js';
+import { DriftModel, WordVectors, wordCountsSchema } from './drift/index.js';
 import { Neighbours } from './neighbours.js';
 import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
 import { type Refreshed, type RefreshPolicy, refreshAtRandom } from './policy.js';
@@ -58,6 +58,7 @@ const metadataSchema = z.strictObject({
   refreshed: z.int(),
   expected: z.number(),
   neighbours: z.strictObject({ graph: z.unknown(), changed: z.array(z.int()) }),
+  words: wordCountsSchema.optional(),
 });
 
 interface Parts {
@@ -80,7 +81,7 @@ export class SelectiveEnvironment implements Environment {
   /** Error that the last refresh expected to leave. */
   #expected = 0;
   /** What the last refresh left, as its rollouts see it; until something changes. */
-  #seen: { version: number; vectors: Float32Array; closeup: Closeup } | undefined;
+  #seen: { version: number; batch: Pick<RolloutBatch, 'vectors' | 'relevant'>; closeup: Closeup } | undefined;
 
   private constructor(options: ResolvedSelectiveOptions, parts: Parts, sources: SelectiveSources) {
     const { corpus, store } = parts;
@@ -149,6 +150,7 @@ export class SelectiveEnvironment implements Environment {
   async refresh(version: number, batch: RolloutBatch): Promise<RefreshReport> {
     const start = performance.now();
     const { corpus, store } = this.#parts;
+    this.#seen = undefined;
     const step = this.#step(version, batch, 'refresh');
     const moved = version === this.#refreshed;
     const missing = corpus.rows().filter((row) => !store.has(row));
@@ -162,7 +164,7 @@ export class SelectiveEnvironment implements Environment {
     if (!step.hasStale()) await store.flatten();
     const left = closeup ?? (await this.#look(step));
     const { expectedError } = left;
-    this.#seen = { version, vectors: batch.vectors, closeup: left };
+    this.#seen = { version, batch: { ...batch }, closeup: left };
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
     const { encoded, tokens, parts } = step;
@@ -182,12 +184,13 @@ export class SelectiveEnvironment implements Environment {
     return nearestDocuments(this.#parts.store, this.#parts.corpus, vectors, k);
   }
 
-  reward(batch: RolloutBatch): Promise<RolloutReward[]> {
+  async reward(batch: RolloutBatch): Promise<RolloutReward[]> {
     const { store, corpus } = this.#parts;
-    // Of a large corpus the close look knows most ranks, and better: it has the lengths of all vectors right.
+    const closeup = this.#closeupFor(batch);
+    // Of a large corpus the close look knows most ranks, and spares a scan; those of a graph are scanned more deeply.
     const known =
-      this.#seen?.vectors === batch.vectors && store.live > this.options.value.candidates
-        ? ranksOf(this.#seen.closeup, corpus.relevant(batch))
+      closeup !== undefined && store.live > this.options.value.candidates && store.index instanceof ExactIndex
+        ? ranksOf(closeup, corpus.relevant(batch))
         : [];
     return rewards(store, corpus, batch, this.options.cut, known);
   }
@@ -196,9 +199,8 @@ export class SelectiveEnvironment implements Environment {
   async audit(version: number, batch: RolloutBatch): Promise<AuditReport> {
     const { store } = this.#parts;
     const step = this.#step(version, batch, 'audit');
-    const seen = this.#seen;
     const closeup =
-      seen?.version === version && seen.vectors === batch.vectors ? seen.closeup : await this.#look(step);
+      (this.#seen?.version === version ? this.#closeupFor(batch) : undefined) ?? (await this.#look(step));
     this.#seen = undefined;
     const near = new Set(closeup.rows);
     const far = step.stale().filter((row) => !near.has(row));
@@ -240,7 +242,7 @@ export class SelectiveEnvironment implements Environment {
   }
 
   state(): State {
-    const { corpus, store } = this.#parts;
+    const { corpus, store, words } = this.#parts;
     const { arrays, ...neighbours } = this.#neighbours.state();
     return {
       metadata: {
@@ -251,6 +253,7 @@ export class SelectiveEnvironment implements Environment {
         refreshed: this.#refreshed,
         expected: this.#expected,
         neighbours,
+        ...(words !== undefined && { words: words.state() }),
       } satisfies z.infer<typeof metadataSchema>,
       arrays: { ...store.arrays(), ...arrays },
     };
@@ -258,7 +261,8 @@ export class SelectiveEnvironment implements Environment {
 
   async restore(state: State): Promise<void> {
     const metadata = validate(metadataSchema, state.metadata, 'environment state');
-    const { corpus, store } = this.#parts;
+    const { corpus, store, words } = this.#parts;
+    if (metadata.words !== undefined) words?.restore(metadata.words);
     corpus.restore(metadata.corpus);
     store.restore(state.arrays, corpus.size);
     this.#budget.restore(metadata.budget);
@@ -291,6 +295,12 @@ export class SelectiveEnvironment implements Environment {
     const uncertainty = this.#uncertainty;
     const context = { options: this.options, allowance, drift, uncertainty, scratch, moved };
     return POLICIES[policy](step, { ...context, neighbours: this.#neighbours });
+  }
+
+  /** What the last refresh left, where these are the rollouts it was for. */
+  #closeupFor({ vectors, relevant }: RolloutBatch): Closeup | undefined {
+    const batch = this.#seen?.batch;
+    return batch?.vectors === vectors && batch.relevant === relevant ? this.#seen?.closeup : undefined;
   }
 
   /** The documents that may matter, by the vectors as they are. */

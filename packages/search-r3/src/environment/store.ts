@@ -190,7 +190,7 @@ export class VectorStore {
     return { ...arrays, frame: matrices, turns: Int32Array.of(turns), rawRows: rows, rawVectors: raw };
   }
 
-  /** The inverse of `arrays`, on a store of `rows` rows or fewer. @throws InputError for arrays of another store. */
+  /** The inverse of `arrays`, of a store of `rows` rows. @throws InputError for arrays of another store. */
   restore(arrays: State['arrays'], rows: number): void {
     const { dimension } = this;
     const take = <T extends StateArray>(field: string, type: new () => T, numbers: number): T => {
@@ -207,6 +207,7 @@ export class VectorStore {
     const versions = take('versions', Int32Array, rows);
     const predicted = take('predicted', Uint8Array, rows);
     this.reserve(rows);
+    for (let row = rows; row < this.index.size; row++) this.forget(row);
     for (let row = 0; row < rows; row++) {
       if (versions[row] === NEVER) this.forget(row);
       else this.#store([row], vectors.subarray(row * dimension, (row + 1) * dimension));

@@ -13,6 +13,7 @@ const few: SelectiveOptions = {
   budget: { documents: 12 },
   drift: { kernel: false, lambda: 1e-7 },
   value: { candidates: 6 },
+  audit: { documents: 4 },
 };
 
 /** Turns the plane of two axes, others at every step. */
@@ -76,8 +77,10 @@ describe('a drift that a map tells exactly', () => {
       const { batch } = draw.rolloutsNear(truth, [3, step], 0.9);
       await own.environment.refresh(step, batch);
       if (step === 5) await own.environment.audit(step, batch);
-      if (step >= 6) await other.environment.refresh(step, batch);
-      else if (step === 5) {
+      if (step >= 6) {
+        await other.environment.refresh(step, batch);
+        expect(await other.environment.reward(batch)).toEqual(await own.environment.reward(batch));
+      } else if (step === 5) {
         const state = own.environment.state();
         expect(Object.keys(state.arrays)).toContain('frame');
         await other.environment.restore(state);

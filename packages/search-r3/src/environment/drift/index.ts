@@ -1,3 +1,3 @@
 export * from './model.js';
 export { movement } from './ridge.js';
-export { WordVectors } from './words.js';
+export { WordVectors, wordCountsSchema } from './words.js';

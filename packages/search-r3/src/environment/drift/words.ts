@@ -1,4 +1,5 @@
 /** Documents as words: unit vectors of inverse document frequencies. What the drift map leaves is alike where they are. */
+import { z } from 'zod';
 import { englishTerms } from '../../evaluate/index.js';
 
 /** Documents that frequencies are counted on; a sample of larger corpora says as much. */
@@ -11,6 +12,14 @@ interface TermVector {
   terms: Int32Array;
   weights: Float32Array;
 }
+
+/** Terms with the number of documents they are in, of those counted. */
+export const wordCountsSchema = z.strictObject({
+  terms: z.array(z.string()),
+  frequencies: z.array(z.int()),
+  counted: z.int(),
+});
+export type WordCounts = z.infer<typeof wordCountsSchema>;
 
 interface Postings {
   starts: Int32Array;
@@ -39,6 +48,19 @@ export class WordVectors {
       }
       this.#counted++;
     }
+  }
+
+  /** What weights are made of, for a checkpoint: texts may have changed since it was counted. */
+  state(): WordCounts {
+    return { terms: [...this.#numbers.keys()], frequencies: [...this.#frequencies], counted: this.#counted };
+  }
+
+  restore({ terms, frequencies, counted }: WordCounts): void {
+    this.#numbers.clear();
+    for (const [number, term] of terms.entries()) this.#numbers.set(term, number);
+    this.#frequencies.splice(0, this.#frequencies.length, ...frequencies);
+    this.#counted = counted;
+    this.#kept.clear();
   }
 
   /** Forgets what was kept of a row, whose text changed. */

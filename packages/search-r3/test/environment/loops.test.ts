@@ -1,0 +1,163 @@
+/** Loops of one's own: other calls, in another order, than those of stage 2. Forty documents by hand, few candidates. */
+import { type RolloutBatch, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
+import { describe, expect, test } from 'vitest';
+import { ALL, COUNT, drawing, environmentOf, scoresOf } from './by-hand.js';
+
+const few: SelectiveOptions = {
+  budget: { documents: 12 },
+  drift: { kernel: false },
+  value: { candidates: 10 },
+  audit: { documents: 4 },
+};
+
+/** A step after which some documents are stale, with the truth of what `reward` is to give: by the vectors as they are. */
+async function stepped(label: string) {
+  const draw = drawing(label);
+  const before = draw.units();
+  const made = await environmentOf(few, before);
+  const after = draw.shaken(before, 0.05);
+  made.at.vectors = after;
+  const { queries, batch } = draw.rolloutsNear(after, [3, 17, 29], 0.4);
+  await made.environment.refresh(1, batch);
+  /** Rewards by the vectors there are, of the rollouts and one relevant document each. */
+  const expected = (positives: readonly number[]) => {
+    const scores = scoresOf(
+      queries,
+      made.now().map(({ vector }) => [...vector]),
+    );
+    return positives.map((positive, i) => {
+      const own = scores[i]![positive]!;
+      return 1 / Math.log2(1 + scores[i]!.filter((score) => score >= own).length);
+    });
+  };
+  const rewards = async (asked: RolloutBatch) =>
+    (await made.environment.reward(asked)).map(({ reward }) => reward);
+  return { ...made, draw, after, batch, expected, rewards };
+}
+
+const judged = (positives: readonly number[]) => positives.map((i) => new Map([[`d${i}`, 1]]));
+const close = (found: readonly number[], expected: readonly number[]) => {
+  for (const [i, value] of expected.entries()) expect(found[i], `rollout ${i}`).toBeCloseTo(value, 9);
+};
+
+describe('rewards are those of the rollouts and judgements asked for', () => {
+  test('the same vectors, judged by other documents and by fewer', async () => {
+    const { batch, expected, rewards } = await stepped('judgements');
+    close(await rewards(batch), expected([3, 17, 29]));
+    for (const others of [
+      [17, 3, 8],
+      [5, 30, 11],
+    ]) {
+      close(await rewards({ ...batch, relevant: judged(others) }), expected(others));
+    }
+  });
+
+  test('after documents were removed, and after an audit', async () => {
+    const { environment, batch, rewards, expected } = await stepped('removed');
+    await environment.audit(1, batch);
+    close(await rewards(batch), expected([3, 17, 29]));
+    const [nearest] = await environment.search(batch.vectors, 1);
+    const gone = nearest![0]!.id;
+    environment.change({ removed: [gone] });
+    const rewarded = await environment.reward({
+      ...batch,
+      relevant: judged([3, 17, 29].map((row) => (`d${row}` === gone ? 8 : row))),
+    });
+    expect(rewarded).toHaveLength(3);
+    const [best] = await environment.search(batch.vectors, COUNT);
+    expect(best!.map(({ id }) => id)).not.toContain(gone);
+  });
+
+  test('after a refresh that failed half-way, with the positives encoded', async () => {
+    const draw = drawing('failing');
+    let truth = draw.units();
+    let left = Number.POSITIVE_INFINITY;
+    const environment = await SelectiveEnvironment.create(
+      ALL.map((i) => `d${i}`),
+      {
+        dimension: 5,
+        encode: async (ids) => {
+          if (left-- === 0) throw new Error('out of memory');
+          return Float32Array.from(ids.flatMap((id) => truth[Number(id.slice(1))]!));
+        },
+      },
+      few,
+    );
+    const { batch } = draw.rolloutsNear(truth, [3, 17, 29], 0.4);
+    await environment.refresh(0, batch);
+    truth = draw.shaken(truth, 0.05);
+    await environment.refresh(1, batch);
+    const before = await environment.reward(batch);
+    truth = draw.units();
+    left = 1;
+    await expect(environment.refresh(2, batch)).rejects.toThrow('out of memory');
+    const found = await environment.reward(batch);
+    expect(found).toEqual(await environment.reward({ ...batch, relevant: [...batch.relevant] }));
+    expect(found).not.toEqual(before);
+    await environment.dispose();
+  });
+
+  test.each([0, 5, 12, 20])('%d numbers for 3 rollouts of 5 are refused', async (length) => {
+    const { environment, batch } = await stepped('shape');
+    await expect(environment.reward({ ...batch, vectors: new Float32Array(length) })).rejects.toThrow(
+      `reward: expected 3 rollouts of 5 numbers, found ${length} numbers`,
+    );
+  });
+
+  test('an unknown document rejects', async () => {
+    const { environment, batch } = await stepped('unknown');
+    const relevant = judged([3, 17, 99]);
+    await expect(environment.reward({ ...batch, relevant })).rejects.toThrow(RangeError);
+  });
+});
+
+test('a step without rollouts encodes a sweep and looks at nothing', async () => {
+  const { environment, at, draw, after, now } = await stepped('none');
+  at.vectors = draw.shaken(after, 0.05);
+  const report = await environment.refresh(2, { vectors: new Float32Array(), relevant: [] });
+  expect(report.expectedError).toBe(0);
+  expect(report.encoded).toEqual({ random: 1, sweep: 11 });
+  expect(now().filter(({ version }) => version === 2)).toHaveLength(12);
+});
+
+describe('an earlier state', () => {
+  test('of a corpus that has grown since leaves nothing of what was added', async () => {
+    const { environment, batch, at, after, now } = await stepped('grown');
+    const state = environment.state();
+    const vectors = now();
+    at.vectors = [...after, after[0]!];
+    environment.change({ added: ['d40'] });
+    await environment.refresh(2, batch);
+    await environment.restore(state);
+    expect(environment.has('d40')).toBe(false);
+    expect(now()).toEqual(vectors);
+    const found = await environment.search(batch.vectors, COUNT + 1);
+    for (const own of found) expect(own.map(({ id }) => id).sort()).toEqual(ALL.map((i) => `d${i}`).sort());
+  });
+
+  test('goes on to the bit where texts have changed since words were counted', async () => {
+    const draw = drawing('words');
+    const texts = ALL.map((i) => `a${i % 4} b${i % 7} common`);
+    const pushes = [0, 1, 2, 3].map(() => draw.normals());
+    let truth = draw.units();
+    const options: SelectiveOptions = {
+      budget: { documents: 20 },
+      drift: { map: false, words: 1, ridge: 0.1 },
+    };
+    const own = await environmentOf(options, truth, texts);
+    const changed = ALL.filter((i) => i % 3 === 0);
+    for (const i of changed) texts[i] = `a${i % 4} b${i % 2} rare${i}`;
+    own.environment.change({ changed: changed.map((i) => `d${i}`) });
+    const { batch } = draw.rolloutsNear(truth, [3, 17, 29], 0.4);
+    await own.environment.refresh(1, batch);
+    const resumed = await environmentOf(options, truth, texts);
+    await resumed.environment.restore(own.environment.state());
+    truth = truth.map((x, i) => draw.shaken([x.map((v, k) => v + 0.6 * pushes[i % 4]![k]!)], 0.01)[0]!);
+    for (const { environment, at } of [own, resumed]) {
+      at.vectors = truth;
+      await environment.refresh(2, batch);
+    }
+    expect(own.now().some(({ predicted }) => predicted)).toBe(true);
+    expect(resumed.now()).toEqual(own.now());
+  });
+});
