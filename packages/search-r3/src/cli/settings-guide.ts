@@ -217,7 +217,7 @@ const environment = {
   'drift.lambda': advice('Ridge of the map, as a multiple of pairs / dimension.', 'Rarely.'),
   'drift.kernel': advice(
     'Correct vectors near the queries by what the map leaves of similar documents.',
-    'False where `environment_map` takes long: it gives little.',
+    'False where `environment_map` takes long: errors are a third to twice as large then, in rare steps more.',
   ),
   'drift.ridge': advice('Ridge of that correction.', 'Rarely.'),
   'drift.words': advice(
@@ -236,7 +236,7 @@ const environment = {
   ),
   'value.ageLimit': advice("Steps after which a document's uncertainty grows no more.", 'Rarely.'),
   'value.candidates': advice(
-    'Stale documents looked at closely beside the positives, at most; the others are moved by the map alone.',
+    'Corpora of up to so many documents are looked at closely as a whole, of larger ones the positives and 8,192 documents at most. Positives that stand behind those count neither for the expected error nor for audits.',
     'Lower where `environment_value` takes long.',
   ),
   'region.topK': advice('Documents found per rollout that belong to the region.', 'With `region` only.'),

@@ -74,9 +74,15 @@ export async function withWayOn(error: unknown, out: string): Promise<unknown> {
   if (!(error instanceof InterruptedError)) return error;
   const { isRunFolder } = await import('../run/run-folder.js');
   const next = (await isRunFolder(out))
-    ? 'the same command with --resume goes on from there'
+    ? `the same command with --resume goes on from there${throughNpm()}`
     : 'nothing was done yet that could be resumed';
   return new InterruptedError(`${error.message}; ${next}`);
+}
+
+/** Where a script of npm runs this program: npm keeps flags for itself unless they come after two dashes. */
+function throughNpm(): string {
+  const { npm_lifecycle_event: name, npm_lifecycle_script: script } = process.env;
+  return script?.includes('cli/main.js') ? ` (npm run ${name} -- --resume)` : '';
 }
 
 /** A stage's result for people. */

@@ -40,9 +40,12 @@ export interface Candidates {
   depth: number;
 }
 
+/** Rows looked at in a corpus that is too large to be looked at whole: what a search gives in the time of its scan. */
+const NEAR = 8192;
+
 /**
- * All rows of a small corpus; of a larger one the positives and those nearest to some rollout, as many of each as make
- * `most` together. There, positives further down their rankings are left out: what one place is worth to them is little,
+ * All rows of a corpus of up to `most`; of a larger one the positives and those nearest to some rollout, as many of each
+ * as make `NEAR` together, or `most` if that is less. There, positives further down their rankings are left out: what one place is worth to them is little,
  * but they may move by many. Where nothing is stale there is nothing to look at.
  *
  * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
@@ -60,9 +63,10 @@ export async function candidatesOf(
   if (!step.hasStale()) return { ...all, rows: [] };
   if (store.live <= most) return all;
   if (count === 0) return { ...all, rows: [] };
+  const near = Math.min(most, NEAR);
   // Rankings of one group have most of their first documents in common.
-  const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * most) / count)));
-  const depth = depthOf(found, most);
+  const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * near) / count)));
+  const depth = depthOf(found, near);
   const rows = new Set(step.positives());
   for (let rollout = 0; rollout < count; rollout++) {
     const start = rollout * found.k;

@@ -70,8 +70,9 @@ const schema = z.strictObject({
       /** Steps after which a document's uncertainty grows no more. */
       ageLimit: count.default(8),
       /**
-       * Documents looked at closely beside the positives, at most; the others are moved by the map alone, and positives
-       * that stand behind them count neither for the expected error nor for audits.
+       * Corpora of up to so many documents are looked at as a whole. Of larger ones 8,192 near some rollout at most and the
+       * positives are; the others are moved by the map alone, and positives that stand behind those that are looked at
+       * count neither for the expected error nor for audits.
        */
       candidates: count.default(20_000),
     })

@@ -4,13 +4,21 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 import { checkpointFingerprint, saveCheckpoint } from '../checkpoint/index.js';
 import type { Qrels } from '../dataset/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
 import { makePolicy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import { type ResolvedRlOptions, rlOptionsSchema } from '../rl/index.js';
-import { type ProgressReporter, RunFolder, readRunFolder, validate } from '../run/index.js';
+import {
+  InputError,
+  isRunFolder,
+  type ProgressReporter,
+  RunFolder,
+  readRunFolder,
+  validate,
+} from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type LoopOptions, type ResolvedSftOptions, sftOptionsSchema } from '../sft/index.js';
 import { readSteps, type StageSteps } from './curves.js';
@@ -65,6 +73,27 @@ export interface DemoResult {
 /** Steps between checkpoints, from which a stopped demonstration goes on. */
 const SAVE_EVERY = 50;
 
+/** What the run folder of a demonstration keeps of its settings. */
+const demoConfig = z.strictObject({
+  seed: z.int(),
+  queries: z.int(),
+  sft: z.unknown(),
+  rl: z.unknown(),
+  fingerprints: z.strictObject({ base: z.string() }),
+});
+
+/** An earlier demonstration is replaced, anybody's training is not. */
+async function refuseOtherRun(folder: string): Promise<void> {
+  if (!(await isRunFolder(folder))) return;
+  const { config } = await readRunFolder(folder);
+  if (demoConfig.safeParse(config).success) return;
+  throw new InputError({
+    source: folder,
+    expected: 'a new folder, or the one of an earlier demonstration',
+    found: 'a run of another kind, which would be lost',
+  });
+}
+
 /** Runs the demonstration and writes its report. */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { folder, resume = false, seed = 0, queries = 200, onNote = () => {}, signal, progress } = options;
@@ -98,6 +127,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     );
     return loadPolicy(model);
   };
+  if (!resume) await refuseOtherRun(folder);
   const run = await RunFolder.create(folder, config, { resume, overwrite: !resume });
   return within(run, async () => {
     const policy = await stage(

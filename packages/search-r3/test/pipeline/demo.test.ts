@@ -67,6 +67,12 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
   expect(stopped.stderr).toMatch(
     /sft: stopped after step [1-7]; the same command with --resume goes on from there\n$/,
   );
+  const refused = await cli(['demo', ...argv, '--out', 'base'], { cwd: folder });
+  expect(refused.status).toBe(2);
+  expect(refused.stderr).toBe(
+    'search-r3: base: expected a new folder, or the one of an earlier demonstration, found a run of another kind, which would be lost\n',
+  );
+  expect(await readdir(join(folder, 'base'))).toContain('model');
   const resumed = await cliJson<{ systems: object[] }>(
     ['demo', ...argv, '--out', 'stopped', '--resume'],
     folder,

@@ -15,7 +15,7 @@ export function inspectCommand(): Command {
   examples(command, [
     { command: 'inspect runs/first', does: 'Steps, latest metrics and checkpoints of a run.' },
     {
-      command: 'inspect runs/first/checkpoints/step-120',
+      command: 'inspect runs/first/checkpoints/step-120/model',
       does: 'Architecture and parameters of a checkpoint.',
     },
     {

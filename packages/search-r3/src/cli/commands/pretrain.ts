@@ -18,8 +18,8 @@ export function pretrainCommand(): Command {
     },
     { command: 'pretrain --data atlas --out runs/atlas-base', does: 'The base model of the built-in world.' },
     {
-      command: 'pretrain --config examples/scifact.yaml --out runs/base --resume',
-      does: 'Go on with a run.',
+      command: 'pretrain --out runs/base --resume',
+      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {

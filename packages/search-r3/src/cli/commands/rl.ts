@@ -20,12 +20,13 @@ export function rlCommand(): Command {
       does: 'Stage 2 on the training queries that stage 1 left.',
     },
     {
-      command: 'rl --model runs/sft/model --data atlas --out runs/rl --steps 120 --set development.every=20',
+      command:
+        'rl --model runs/atlas-sft/model --data atlas --out runs/atlas-rl --steps 120 --set development.every=20',
       does: 'In the built-in world, with development queries evaluated every 20 steps.',
     },
     {
-      command: 'rl --model runs/sft/model --data data/scifact --out runs/rl --resume',
-      does: 'Go on after Ctrl-C or a crash.',
+      command: 'rl --out runs/rl --resume',
+      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {

@@ -25,12 +25,12 @@ export function sftCommand(): Command {
       does: 'Stage 1 on half of the training queries and the titles of the corpus.',
     },
     {
-      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/sft --set sft.tau=0.07',
+      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/cold --set sft.tau=0.07',
       does: 'With the settings of a file, and one of them otherwise.',
     },
     {
-      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/sft --resume',
-      does: 'Go on after Ctrl-C or a crash.',
+      command: 'sft --out runs/sft --resume',
+      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {
