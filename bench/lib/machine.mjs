@@ -1,5 +1,6 @@
 /** What a measurement ran on, and the machine's own yardstick: the rate of a large matrix product in ONNX Runtime. */
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -17,17 +18,25 @@ function git(...args) {
       cwd: ROOT,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 1 << 28,
     }).trim();
   } catch {
     return undefined;
   }
 }
 
-/** The commit measured, with `+changes` where files differ from it; `unknown` outside a git checkout. */
+/** The commit measured, with `+changes` and a digest of them where files differ from it; `unknown` outside a git checkout. */
 export function commit() {
   const head = git('rev-parse', '--short=12', 'HEAD');
   if (head === undefined) return 'unknown';
-  return git('status', '--porcelain') === '' ? head : `${head}+changes`;
+  const status = git('status', '--porcelain');
+  if (status === '') return head;
+  // Changes in files that are known; what is new is told by its name.
+  const changes = createHash('sha256')
+    .update(`${status}\n${git('diff', 'HEAD')}`)
+    .digest('hex')
+    .slice(0, 8);
+  return `${head}+changes-${changes}`;
 }
 
 /** Processor, cores, memory, load and versions. */

@@ -70,7 +70,7 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
   const refused = await cli(['demo', ...argv, '--out', 'base'], { cwd: folder });
   expect(refused.status).toBe(2);
   expect(refused.stderr).toBe(
-    'error: base: expected a new folder, or the one of an earlier demonstration, found a run of another kind, which would be lost\n',
+    'error: base: expected a new folder, or the one of an earlier demonstration, found a run of another kind, which would be lost.\n',
   );
   expect(await readdir(join(folder, 'base'))).toContain('model');
   const resumed = await cliJson<{ systems: object[] }>(

@@ -69,14 +69,13 @@ describe.each(['sft', 'rl', 'selective'])('%s', (stage) => {
     const random = randomStream(1, 'kill', stage);
     const endings: Ending[] = [];
     for (let i = 0; i < 3; i++) {
-      // 12 steps in all: each run gets past a checkpoint or two, and is hit in the middle of a step or of one.
-      const kill = { steps: 2 + random.integer(4), after: random.integer(60) };
+      // 12 steps in all: each run gets past a checkpoint, and is hit in the middle of a step or of one.
+      const kill = { steps: 2 + random.integer(2), after: random.integer(60) };
       endings.push(await train(stage, path, i > 0, kill));
     }
     endings.push(await train(stage, path, true));
     expect(await whole).toEqual({ code: 0, signal: null, steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] });
-    const killed = endings.filter(({ signal }) => signal === 'SIGKILL');
-    expect(killed.length).toBeGreaterThanOrEqual(2);
+    expect(endings.map(({ signal }) => signal)).toEqual(['SIGKILL', 'SIGKILL', 'SIGKILL', null]);
     expect(endings.at(-1)).toMatchObject({ code: 0 });
     // Steps after the last checkpoint are done again, none is left out.
     const done = new Set(endings.flatMap(({ steps }) => steps));
