@@ -7,9 +7,10 @@
  * The collection is looked for in the folder named by SCIFACT, or in ../shared/data/scifact.
  */
 import { spawn } from 'node:child_process';
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { exists } from 'search-r3/run';
 import { commit } from './lib/machine.mjs';
 import { rounded } from './lib/stats.mjs';
 
@@ -31,9 +32,7 @@ const QUICK_EVALUATION = ['--queries', '60', '--max-length', '48'];
 
 async function collection() {
   const folder = resolve(process.env.SCIFACT ?? join(ROOT, '../shared/data/scifact'));
-  try {
-    await access(join(folder, 'corpus.jsonl'));
-  } catch {
+  if (!(await exists(join(folder, 'corpus.jsonl')))) {
     throw new Error(
       `There is no corpus.jsonl in ${folder}. This benchmark needs SciFact in the BEIR layout (corpus.jsonl, ` +
         'queries.jsonl, qrels/train.tsv, qrels/test.tsv); set SCIFACT to its folder.',
@@ -68,12 +67,6 @@ function command(name, args, log) {
     });
   });
 }
-
-const exists = (path) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 /** nDCG@10 and the other metrics by system, with intervals; what training saw; seconds. */
 async function oneSeed(seed, data, quick, log) {

@@ -3,7 +3,7 @@
  * documents it has not seen, and what share the kernel tells beyond it. The same measure is taken of recordings and of the
  * synthetic corpus that is to be like them.
  */
-import { randomStream } from 'search-r3/run';
+import { copyRows, randomStream } from 'search-r3/run';
 import { DriftModel, movement, WordVectors } from '../../packages/search-r3/dist/environment/drift/index.js';
 import { mean } from './replay.mjs';
 
@@ -42,13 +42,8 @@ export async function recordedDrift(trajectory, seed) {
   const random = randomStream(seed, 'calibration');
   const rows = random.sample([...documents.keys()], PAIRS);
   const texts = rows.map((row) => documents[row].text);
-  const gather = ({ documents: all }) => {
-    const matrix = new Float32Array(rows.length * dimension);
-    for (const [i, row] of rows.entries()) {
-      matrix.set(all.subarray(row * dimension, (row + 1) * dimension), i * dimension);
-    }
-    return matrix;
-  };
+  const gather = ({ documents: all }) =>
+    copyRows(new Float32Array(rows.length * dimension), all, rows, dimension);
   const measured = [];
   const rewards = [];
   const stride = Math.max(1, Math.floor((steps - 1) / STEPS));

@@ -4,7 +4,7 @@
  * its last checkpoint.
  */
 import { createHash } from 'node:crypto';
-import { access, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -35,7 +35,7 @@ import {
   pretrainOptionsSchema,
 } from 'search-r3/pretrain';
 import { rlOptionsSchema } from 'search-r3/rl';
-import { isRunFolder, RunFolder } from 'search-r3/run';
+import { exists, isRunFolder, RunFolder } from 'search-r3/run';
 import { trainLoop } from 'search-r3/sft';
 import { parse } from 'yaml';
 import { BASE, trainSft } from './atlas.mjs';
@@ -47,12 +47,6 @@ export const FOLDER = join(ROOT, 'runs/bench-environment');
 
 /** A short name of everything that a result depends on. */
 export const keyOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10);
-
-export const exists = (path) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 /** Steps between checkpoints. */
 const SAVE_EVERY = 20;

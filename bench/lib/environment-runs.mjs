@@ -8,10 +8,10 @@ import { bootstrapDifference } from 'search-r3/evaluate';
 import { asPolicy, frozenCopy } from 'search-r3/model';
 import { runRl } from 'search-r3/pipeline';
 import { rlOptionsSchema } from 'search-r3/rl';
-import { readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
+import { exists, readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
 import { measure as scoresOf } from './atlas.mjs';
 import { kept } from './environment-arms.mjs';
-import { exists, FOLDER, keyOf, resumable } from './environment-recording.mjs';
+import { FOLDER, keyOf, resumable } from './environment-recording.mjs';
 import { mean } from './replay.mjs';
 
 /** With the audits, encodes about a fiftieth of what full encoding does. */

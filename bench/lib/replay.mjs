@@ -4,7 +4,7 @@
  * the policy and its rollouts, from which gradients are computed anew. It is read step by step: one may be larger than
  * memory.
  */
-import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
 import { SequenceEncoder } from 'search-r3/embed';
@@ -12,7 +12,7 @@ import { ExactEnvironment } from 'search-r3/environment';
 import { Generator } from 'search-r3/generate';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { advantages, RlTrainer, rlOptionsSchema, rolloutBatch, sampleGroups } from 'search-r3/rl';
-import { readStateFile, writeStateFile } from 'search-r3/run';
+import { copyRows, exists, readStateFile, writeStateFile } from 'search-r3/run';
 import { EpochSampler, trainLoop } from 'search-r3/sft';
 
 /** Written last: a folder with it is whole. */
@@ -21,11 +21,7 @@ const numbered = (name, step) => `${name}-${String(step).padStart(4, '0')}.state
 const STEP = 'step';
 const POLICY = 'policy';
 
-export const isRecorded = (folder) =>
-  access(join(folder, CORPUS)).then(
-    () => true,
-    () => false,
-  );
+export const isRecorded = (folder) => exists(join(folder, CORPUS));
 
 /**
  * Trains a copy of `policy` by stage 2 and writes to `folder` what every step's rewards were computed from, on every
@@ -200,12 +196,8 @@ export async function replay(trajectory, create, { auditEvery = 0 } = {}) {
   const environment = await create(ids, {
     dimension,
     encode: async (asked) => {
-      const vectors = new Float32Array(asked.length * dimension);
-      for (const [i, id] of asked.entries()) {
-        const at = rows.get(id) * dimension;
-        vectors.set(current.documents.subarray(at, at + dimension), i * dimension);
-      }
-      return vectors;
+      const own = asked.map((id) => rows.get(id));
+      return copyRows(new Float32Array(own.length * dimension), current.documents, own, dimension);
     },
     tokens: (id) => documents[rows.get(id)].tokens,
     text: (id) => documents[rows.get(id)].text,

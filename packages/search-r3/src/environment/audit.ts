@@ -127,14 +127,21 @@ export function estimateErrors(
   return { rewardError: summary(errors), misplaced: summary(misplaced) };
 }
 
-/** The sample's errors across the predicted vectors, as they would be of documents one step old. */
-function agedOneStep({ predicted, errors, losses, growth, sample }: AuditEvidence): Float32Array {
+/** What the sample tells of documents one step old. */
+interface OneStep {
+  /** Errors across the predicted vectors, [rollouts * sampled]. */
+  across: Float32Array;
+  losses: readonly number[];
+}
+
+function agedOneStep({ predicted, errors, losses, growth, sample }: AuditEvidence): OneStep {
   const count = sample.rows.length;
-  return errors.map((error, i) => {
+  const across = errors.map((error, i) => {
     const score = predicted[i] as number;
-    const across = error + (losses[i % count] as number) * score;
-    return across / tangent(score) / Math.sqrt(growth.sampled[i % count] as number);
+    const own = error + (losses[i % count] as number) * score;
+    return own / tangent(score) / Math.sqrt(growth.sampled[i % count] as number);
   });
+  return { across, losses: losses.map((own, i) => own / (growth.sampled[i] as number)) };
 }
 
 /** Boundaries in reach of a document that was not sampled. */
@@ -148,18 +155,18 @@ interface Crossing {
 }
 
 function possibleCrossings(
-  { closeup, errors, losses, growth, sample, rollouts }: AuditEvidence,
-  aged: Float32Array,
+  { closeup, errors, growth, sample, rollouts }: AuditEvidence,
+  { across, losses }: OneStep,
 ): { crossings: Crossing[]; certain: { shifts: Int32Array; documents: number } } {
   const { rows, scores, boundaries, deviations } = closeup;
   const count = sample.rows.length;
   const known = new Map(sample.rows.map((row, i) => [row, i]));
   const reach = Float64Array.from({ length: rollouts }, (_, rollout) =>
-    aged
+    across
       .subarray(rollout * count, (rollout + 1) * count)
       .reduce((most, error) => Math.max(most, REACH * Math.abs(error)), 0),
   );
-  const loss = Math.max(0, ...losses.map((own, i) => own / (growth.sampled[i] as number)));
+  const loss = Math.max(0, ...losses);
   const certain = { shifts: new Int32Array(boundaries.length), documents: 0 };
   const crossings: Crossing[] = [];
   for (const [column, row] of rows.entries()) {
@@ -218,18 +225,18 @@ function membersOf({ rows, strata }: AuditSample): readonly (readonly number[])[
 
 function resample(
   strata: readonly (readonly number[])[],
-  { sample, losses, growth, rollouts }: AuditEvidence,
-  aged: Float32Array,
+  { sample, rollouts }: AuditEvidence,
+  { across, losses }: OneStep,
   random: RandomStream,
 ): readonly Resampled[] {
   const count = sample.rows.length;
   return strata.map((from) => {
     const members = from.map(() => random.choice(from));
     const means = Float64Array.from({ length: rollouts }, (_, rollout) => {
-      const sum = members.reduce((total, i) => total + (aged[rollout * count + i] as number), 0);
+      const sum = members.reduce((total, i) => total + (across[rollout * count + i] as number), 0);
       return sum / members.length;
     });
-    const lost = members.reduce((sum, i) => sum + (losses[i] as number) / (growth.sampled[i] as number), 0);
+    const lost = members.reduce((sum, i) => sum + (losses[i] as number), 0);
     const loss = members.length === 0 ? 0 : lost / members.length;
     return {
       members,
@@ -243,7 +250,7 @@ function resample(
 /** Adds one draw of the crossings of documents that were not sampled to `shifts`; how many documents crossed. */
 function drawCrossings(
   { closeup, sample }: AuditEvidence,
-  aged: Float32Array,
+  { across }: OneStep,
   resampled: readonly Resampled[],
   crossings: readonly Crossing[],
   shifts: Int32Array,
@@ -261,9 +268,10 @@ function drawCrossings(
       const { rollout } = closeup.boundaries[boundary] as Closeup['boundaries'][number];
       const start = rollout * count;
       const mean = means[rollout] as number;
-      const differences = a * ((aged[start + i] as number) - mean) + b * ((aged[start + j] as number) - mean);
-      const across = scale * (factors[k] as number) * (mean + differences);
-      const shift = crossingOf(gaps[k] as number, across - loss * (drops[k] as number));
+      const differences =
+        a * ((across[start + i] as number) - mean) + b * ((across[start + j] as number) - mean);
+      const error = scale * (factors[k] as number) * (mean + differences);
+      const shift = crossingOf(gaps[k] as number, error - loss * (drops[k] as number));
       if (shift === 0) continue;
       shifts[boundary] = (shifts[boundary] as number) + shift;
       any = true;

@@ -45,8 +45,8 @@ const NEAR = 8192;
 
 /**
  * All rows of a corpus of up to `most`; of a larger one the positives and those nearest to some rollout, as many of each
- * as make `NEAR` together, or `most` if that is less. There, positives further down their rankings are left out: what one place is worth to them is little,
- * but they may move by many. Where nothing is stale there is nothing to look at.
+ * as make `NEAR` together, or `most` if that is less. There, positives further down their rankings are left out: what one
+ * place is worth to them is little, but they may move by many. Where nothing is stale there is nothing to look at.
  *
  * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
  *   transposed map.

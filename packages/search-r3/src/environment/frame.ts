@@ -22,8 +22,6 @@ interface Matrices {
   turn: Float64Array;
   back: Float64Array;
   turns: number;
-  /** Standard deviation of the lengths in the sample. */
-  spread: number;
 }
 
 export class Frame {
@@ -41,14 +39,11 @@ export class Frame {
     return this.#matrices !== undefined;
   }
 
-  /** It has served its time. */
-  get worn(): boolean {
-    const { turns, spread } = this.#matrices ?? { turns: 0, spread: 0 };
-    return turns >= MOST_TURNS || spread > MOST_SPREAD;
-  }
-
-  /** Moves all by one more map; `sample`: some vectors of the frame, whose mean length stays 1. */
-  async move(map: Float32Array, sample: Float32Array): Promise<void> {
+  /**
+   * Moves all by one more map; `sample`: some vectors of the frame, whose mean length stays 1. Whether the frame has
+   * served its time.
+   */
+  async move(map: Float32Array, sample: Float32Array): Promise<boolean> {
     const { dimension } = this;
     const matrix = new Float64Array(map);
     const { turn, back, turns } = this.#matrices ?? identity(dimension);
@@ -65,8 +60,8 @@ export class Frame {
       turn: turned.map((x) => x / mean),
       back: brought.map((x) => x * mean),
       turns: turns + 1,
-      spread: Math.sqrt(square),
     };
+    return turns + 1 >= MOST_TURNS || Math.sqrt(square) > MOST_SPREAD;
   }
 
   /** Queries as they find vectors of the frame. */
@@ -115,9 +110,7 @@ export class Frame {
   restore({ matrices, turns }: { matrices: Float64Array; turns: number }): void {
     const size = this.dimension ** 2;
     this.#matrices =
-      turns === 0
-        ? undefined
-        : { turn: matrices.slice(0, size), back: matrices.slice(size), turns, spread: 0 };
+      turns === 0 ? undefined : { turn: matrices.slice(0, size), back: matrices.slice(size), turns };
   }
 
   async dispose(): Promise<void> {
@@ -145,7 +138,7 @@ async function compile(dimension: number): Promise<{ plain: Session; unit: Sessi
 function identity(dimension: number): Matrices {
   const matrix = new Float64Array(dimension * dimension);
   for (let i = 0; i < dimension; i++) matrix[i * dimension + i] = 1;
-  return { turn: matrix, back: matrix, turns: 0, spread: 0 };
+  return { turn: matrix, back: matrix, turns: 0 };
 }
 
 function rowLengths(matrix: Float32Array, dimension: number): number[] {

@@ -1,5 +1,5 @@
 /** What every environment reads off the vectors that it has, whatever it did to refresh them. */
-import { copyRows } from '../run/index.js';
+import { completed, pickQueries } from '../vectors/queries.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import { scaledDcg } from './reward.js';
 import type { VectorStore } from './store.js';
@@ -18,21 +18,21 @@ export async function rewards(
   known: readonly (readonly number[] | undefined)[] = [],
 ): Promise<RolloutReward[]> {
   const relevant = corpus.relevant(batch);
-  const open = [...relevant.keys()].filter((rollout) => known[rollout] === undefined);
   const { dimension } = store;
   if (batch.vectors.length !== relevant.length * dimension) {
     throw new RangeError(
       `reward: expected ${relevant.length} rollouts of ${dimension} numbers, found ${batch.vectors.length} numbers`,
     );
   }
-  const vectors = copyRows(new Float32Array(open.length * dimension), batch.vectors, open, dimension);
   // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
-  const scanned = await store.ranks(
-    vectors,
-    open.map((rollout) => (relevant[rollout] as GradedRow[]).map(({ row }) => row)),
+  const ranks = await completed<readonly number[]>(
+    relevant.map((_, rollout) => known[rollout]),
+    (open) =>
+      store.ranks(
+        pickQueries(batch.vectors, open, dimension),
+        open.map((rollout) => (relevant[rollout] as GradedRow[]).map(({ row }) => row)),
+      ),
   );
-  const ranks = [...known];
-  for (const [i, rollout] of open.entries()) ranks[rollout] = scanned[i] as number[];
   return relevant.map((own, rollout) => {
     const found = ranks[rollout] as readonly number[];
     const grades = own.map(({ grade }) => grade);

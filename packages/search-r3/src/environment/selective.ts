@@ -327,7 +327,7 @@ export class SelectiveEnvironment implements Environment {
   }
 }
 
-/** The product of a row of two matrices. */
+/** The product of a row of two matrices, not rounded: what it lacks to 1 is little. */
 function dotOfRows(a: Float32Array, b: Float32Array, row: number, dimension: number): number {
   let sum = 0;
   for (let k = row * dimension; k < (row + 1) * dimension; k++) sum += (a[k] as number) * (b[k] as number);

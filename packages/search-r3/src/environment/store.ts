@@ -138,12 +138,12 @@ export class VectorStore {
     }
     if (moved.length === 0) return;
     const vectors = await this.gather(fresh);
-    await this.#frame.move(map, this.#stored(evenly(moved, SAMPLE)));
+    const worn = await this.#frame.move(map, this.#stored(evenly(moved, SAMPLE)));
     this.#raw.clear();
     for (const row of moved) this.#predicted[row] = 1;
     await this.#bring(fresh, vectors, true);
     this.onChange(moved);
-    if (this.#frame.worn) await this.flatten();
+    if (worn) await this.flatten();
   }
 
   /** Moves the vectors themselves, and the frame no more. */

@@ -40,7 +40,7 @@ export const refreshByValue: RefreshPolicy = async (step, context) => {
   if (swept) drift = await learn(step, context);
   if (drift !== undefined) {
     const last = drift;
-    await step.time('map', () => settle(step, context, candidates, last, swept ? undefined : seen));
+    await step.time('map', () => settle(step, context, candidates, before, last, swept ? undefined : seen));
   }
   return { rounds, ...(!swept && { closeup: seen.closeup }) };
 };
@@ -109,6 +109,11 @@ async function vectorsOf(step: RefreshStep, candidates: Candidates): Promise<Bef
   return { vectors: await step.time('value', () => step.store.gather(stale)), places };
 }
 
+function pickRows({ vectors, places }: Before, rows: readonly number[], dimension: number): Float32Array {
+  const own = rows.map((row) => places.get(row) as number);
+  return copyRows(new Float32Array(rows.length * dimension), vectors, own, dimension);
+}
+
 /** A close look, and the stale vectors as they were predicted for it, first of its rows. */
 interface Look {
   closeup: Closeup;
@@ -124,9 +129,7 @@ async function look(
 ): Promise<Look> {
   let predicted: Float32Array = new Float32Array();
   const predict = async (stale: readonly number[]) => {
-    const { dimension } = step.store;
-    const places = stale.map((row) => before.places.get(row) as number);
-    const vectors = copyRows(new Float32Array(stale.length * dimension), before.vectors, places, dimension);
+    const vectors = pickRows(before, stale, step.store.dimension);
     predicted = drift === undefined ? vectors : await model.move(drift, stale, vectors, true);
     return predicted;
   };
@@ -144,13 +147,15 @@ async function settle(
   step: RefreshStep,
   { drift: model }: PolicyContext,
   candidates: Candidates,
+  before: Before,
   drift: Drift,
   seen: Look | undefined,
 ): Promise<void> {
   if (drift.matrix === undefined && drift.kernel === undefined) return;
   const { store } = step;
   const near = candidates.rows.filter((row) => step.isStale(row));
-  const predicted = seen?.predicted ?? (await model.move(drift, near, await store.gather(near), true));
+  const predicted =
+    seen?.predicted ?? (await model.move(drift, near, pickRows(before, near, store.dimension), true));
   if (drift.matrix !== undefined && candidates.rows.length < store.live) {
     await store.moveAll(drift.matrix, step.version);
   }

@@ -160,4 +160,14 @@ describe('an earlier state', () => {
     expect(own.now().some(({ predicted }) => predicted)).toBe(true);
     expect(resumed.now()).toEqual(own.now());
   });
+
+  test('of a vocabulary of any size is taken over', async () => {
+    const rows = drawing('vocabulary').units();
+    const many = Array.from({ length: 200_000 }, (_, i) => `word${i}`).join(' ');
+    const texts = ALL.map((i) => (i === 0 ? many : `word${i}`));
+    const made = () => environmentOf({ budget: { documents: 12 } }, rows, texts);
+    const [own, other] = [await made(), await made()];
+    await other.environment.restore(own.environment.state());
+    expect(other.environment.state()).toEqual(own.environment.state());
+  });
 });

@@ -31,7 +31,7 @@ export class WordVectors {
   readonly #text: (row: number) => string;
   readonly #terms = englishTerms();
   readonly #numbers = new Map<string, number>();
-  readonly #frequencies: number[] = [];
+  #frequencies: number[] = [];
   #counted = 0;
   readonly #kept = new Map<number, TermVector>();
 
@@ -58,7 +58,7 @@ export class WordVectors {
   restore({ terms, frequencies, counted }: WordCounts): void {
     this.#numbers.clear();
     for (const [number, term] of terms.entries()) this.#numbers.set(term, number);
-    this.#frequencies.splice(0, this.#frequencies.length, ...frequencies);
+    this.#frequencies = [...frequencies];
     this.#counted = counted;
     this.#kept.clear();
   }
