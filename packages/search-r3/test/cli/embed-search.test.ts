@@ -253,6 +253,19 @@ describe('index and search', () => {
     expect(stdout).toMatch(/search\s+exact/);
   });
 
+  test('--ann: a proximity graph that finds the same, and inspect says so', async () => {
+    expect((await index('--out', 'graph', '--ann')).status).toBe(0);
+    const { graph } = await cliJson<Record<string, unknown>>(['inspect', 'graph'], cwd);
+    expect(graph).toEqual(JSON.parse(await readFile(join(cwd, 'graph/manifest.json'), 'utf8')).graph);
+    const { stdout } = await cli(['inspect', 'graph'], { cwd });
+    expect(stdout).toMatch(/search\s+approximate/);
+    // A graph of 24 vectors is searched whole.
+    const [exact] = await search(QUERY, '-k', '7');
+    const argv = ['search', '--model', 'model', '--index', 'graph', QUERY, '-k', '7'];
+    const [found] = await cliJson<Found[]>(argv, cwd);
+    expect(found?.results.map(({ id }) => id)).toEqual(exact?.results.map(({ id }) => id));
+  });
+
   test('another model or other prompts are refused', async () => {
     await writeModel(join(cwd, 'other'), 1);
     const policy = tinyPolicy();

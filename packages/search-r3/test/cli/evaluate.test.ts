@@ -163,6 +163,23 @@ describe('on a collection', () => {
   });
 });
 
+test('depth and tuning queries are those of the settings', async () => {
+  const { fusion } = await evaluate(
+    ...['--systems', 'bm25', 'direct', 'hybrid', '--run-dir', 'shallow'],
+    ...['--set', 'evaluate.depth=7', '--set', 'evaluate.tuningQueries=1'],
+  );
+  expect(fusion).toMatchObject({ tunedOn: 'dev', queries: 1 });
+  const { rankings } = await loadTrecRun(join(cwd, 'shallow/direct.trec'));
+  expect([...rankings.values()].map(({ size }) => size)).toEqual(Array(6).fill(7));
+  // The best seven of the ranking of all 24 documents.
+  await evaluate('--systems', 'bm25', 'direct', '--run-dir', 'deep');
+  for (const system of ['bm25', 'direct']) {
+    const shallow = (await loadTrecRun(join(cwd, `shallow/${system}.trec`))).rankings;
+    const deep = (await loadTrecRun(join(cwd, `deep/${system}.trec`))).rankings;
+    for (const [id, ranking] of deep) expect(shallow.get(id)).toEqual(new Map([...ranking].slice(0, 7)));
+  }
+});
+
 test('--allow-missing scores judgements of missing documents and queries as trec_eval does', async () => {
   // BM25 puts d0 first. Ideal of q0 with the missing document of grade 1: 1 + 1 / log2(3); `nobody` scores 0.
   const qrels = {

@@ -264,6 +264,14 @@ describe('inspect', () => {
       expect(stderr).toMatch(new RegExp(`^error: ${path}: expected a run folder .*, found ${found}\\.\\n$`));
     }
   });
+
+  test('a checkpoint of a run is no index: it is told where its model is', async () => {
+    await mkdir(join(folder, 'step-20/model'), { recursive: true });
+    await writeFile(join(folder, 'step-20/manifest.json'), '{ "step": 20, "files": {} }');
+    const { status, stderr } = cli('inspect', 'step-20');
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/, found a folder with manifest\.json, model\. Is it step-20\/model\?\n$/);
+  });
 });
 
 test('a reader that leaves early is no error', () => {

@@ -21,7 +21,10 @@ async function inspectFolder(path: string): Promise<Inspection> {
     return (await import('./run.js')).inspectRun(path);
   }
   if (names.includes('config.json')) return (await import('./model.js')).inspectModel(path);
-  if (names.includes('manifest.json')) return (await import('./search-index.js')).inspectIndex(path);
+  // A checkpoint of a run has a manifest too, and its model inside.
+  if (names.includes('manifest.json') && !names.includes('model')) {
+    return (await import('./search-index.js')).inspectIndex(path);
+  }
   if (names.includes('corpus.jsonl')) return (await import('./collection.js')).inspectCollection(path);
   const shown =
     names.length === 0 ? 'an empty folder' : `a folder with ${names.sort().slice(0, 5).join(', ')}`;

@@ -40,7 +40,6 @@ export interface PretrainingOptions {
   reasoning?: { [K in AtlasReasoning]?: number };
 }
 
-const FACTS_PER_ITEM = 2;
 /** How often an item tells each of its facts, in different words. */
 const TELLINGS = 2;
 
@@ -68,9 +67,10 @@ const schema = z.strictObject({
 /**
  * An endless stream of pre-training items; the same world and options give the same stream. Facts come two to an item,
  * each told twice in different words: a model that never saw a held-out name twice in one text could not learn to
- * repeat it, and so not to reason about it (measured: it then puts other names in its place). Each fact comes as often
- * as any other (all of them before any comes again), and so do documents. Reasoning
- * takes the kinds of query in equal shares, so that those about companies, few in number, are learnt too.
+ * repeat it, and so not to reason about it (measured: it then puts other names in its place). Neither
+ * goes on from the other, so that no item holds two facts of one chain of reasoning. Each fact comes as often as any
+ * other (all of them before any comes again, but for the few that wait for another partner), and so do documents.
+ * Reasoning takes the kinds of query in equal shares, so that those about companies, few in number, are learnt too.
  */
 export function pretrainingText(
   world: AtlasWorld,
@@ -84,17 +84,15 @@ function* generateItems(
   options: z.output<typeof schema>,
 ): Generator<PretrainingItem, never> {
   const random = randomStream(options.seed, 'atlas-pretraining', world.options.seed);
-  const facts = endlessly(atlasFacts(world), random);
+  const facts = unrelatedPairs(endlessly(atlasFacts(world), random));
   const documents = endlessly(world.documents, random);
   const reasoning = reasoner(world, random);
   for (;;) {
     const part = weighted(options.mixture, random);
     switch (part) {
       case 'facts': {
-        const sentences = Array.from({ length: FACTS_PER_ITEM }, () =>
-          random.sample(factSentences(facts.next().value), TELLINGS),
-        );
-        yield { kind: 'text', part, text: random.shuffle(sentences.flat()).join(' ') };
+        const sentences = facts.next().value.flatMap((fact) => random.sample(factSentences(fact), TELLINGS));
+        yield { kind: 'text', part, text: random.shuffle(sentences).join(' ') };
         break;
       }
       case 'documents':
@@ -186,6 +184,26 @@ function tell(fact: AtlasFact, random: RandomStream): string {
 /** The items over and over, each time all of them in a new random order. */
 function* endlessly<T>(items: readonly T[], random: RandomStream): Generator<T, never> {
   for (;;) yield* random.shuffle(items);
+}
+
+/** Whether reasoning can go from one fact to the other: a mentor and that mentor's birthplace. */
+const goesOn = (from: AtlasFact, to: AtlasFact) => from.object === to.subject;
+const related = (a: AtlasFact, b: AtlasFact) => a === b || goesOn(a, b) || goesOn(b, a);
+
+/** Two unrelated facts at a time; one that is related to the first of a pair waits for a later one. */
+function* unrelatedPairs(facts: Generator<AtlasFact, never>): Generator<[AtlasFact, AtlasFact], never> {
+  const waiting: AtlasFact[] = [];
+  for (;;) {
+    const first = waiting.shift() ?? facts.next().value;
+    const fits = waiting.findIndex((fact) => !related(first, fact));
+    let [second] = fits === -1 ? [] : waiting.splice(fits, 1);
+    while (second === undefined) {
+      const next = facts.next().value;
+      if (related(first, next)) waiting.push(next);
+      else second = next;
+    }
+    yield [first, second];
+  }
 }
 
 function weighted<K extends string>(weights: Record<K, number>, random: RandomStream): K {

@@ -1,0 +1,129 @@
+/** Every flag of a command that stands for a setting sets that one, read as the command's schema wants it, and no other. */
+import type { Command } from 'commander';
+import { buildProgram, configFlagsOf, loadConfig } from 'search-r3/cli';
+import {
+  evaluateSettings,
+  pretrainSettings,
+  rlSettings,
+  sftSettings,
+  trainSettings,
+} from 'search-r3/pipeline';
+import { describe, expect, test } from 'vitest';
+import type { z } from 'zod';
+
+type Flag = [argv: string[], key: string, value: unknown];
+
+const TRAINING: Flag[] = [
+  [['--data', 'corpus'], 'data', 'corpus'],
+  [['--out', 'runs/x'], 'out', 'runs/x'],
+  [['--seed', '17'], 'seed', 17],
+  [['--save-every', '7'], 'saveEvery', 7],
+];
+const MISSING: Flag = [['--allow-missing'], 'allowMissing', true];
+
+/** By command: its schema, what it cannot do without, and a value for each of its flags. */
+const COMMANDS: Record<string, { schema: z.ZodType; needs: string[]; flags: Flag[] }> = {
+  pretrain: {
+    schema: pretrainSettings,
+    needs: ['--data', 'd', '--out', 'o'],
+    flags: [
+      ...TRAINING,
+      [['--steps', '321'], 'pretrain.steps', 321],
+      [['--batch-size', '5'], 'pretrain.batchSize', 5],
+      [['--vocab-size', '555'], 'pretrain.vocabSize', 555],
+    ],
+  },
+  sft: {
+    schema: sftSettings,
+    needs: ['--data', 'd', '--out', 'o', '--base', 'b'],
+    flags: [
+      ...TRAINING,
+      MISSING,
+      [['--base', 'models/small'], 'base', 'models/small'],
+      [['--steps', '321'], 'sft.steps', 321],
+      [['--batch-size', '5'], 'sft.batchSize', 5],
+      [['--learning-rate', '3e-5'], 'sft.optimization.learningRate', 3e-5],
+      [['--title-pairs'], 'queries.titlePairs', true],
+    ],
+  },
+  rl: {
+    schema: rlSettings,
+    needs: ['--data', 'd', '--out', 'o', '--model', 'm'],
+    flags: [
+      ...TRAINING,
+      MISSING,
+      [['--model', 'models/small'], 'model', 'models/small'],
+      [['--steps', '321'], 'rl.steps', 321],
+      [['--queries-per-step', '5'], 'rl.queriesPerStep', 5],
+      [['--group-size', '3'], 'rl.groupSize', 3],
+      [['--learning-rate', '3e-5'], 'rl.optimization.learningRate', 3e-5],
+    ],
+  },
+  train: {
+    schema: trainSettings,
+    needs: ['--data', 'd', '--out', 'o'],
+    flags: [
+      ...TRAINING,
+      MISSING,
+      [['--base', 'models/small'], 'base', 'models/small'],
+      [['--pretrain-steps', '321'], 'pretrain.steps', 321],
+      [['--sft-steps', '321'], 'sft.steps', 321],
+      [['--rl-steps', '321'], 'rl.steps', 321],
+      [['--title-pairs'], 'queries.titlePairs', true],
+    ],
+  },
+  evaluate: {
+    schema: evaluateSettings,
+    needs: ['--data', 'd', '--model', 'm'],
+    flags: [
+      MISSING,
+      [['--model', 'models/small'], 'model', 'models/small'],
+      [['--data', 'corpus'], 'data', 'corpus'],
+      [['--split', 'dev'], 'evaluate.split', 'dev'],
+      [['--systems', 'bm25', 'direct'], 'evaluate.systems', ['bm25', 'direct']],
+      [['--queries', '11'], 'evaluate.queries', 11],
+      [['--max-length', '96'], 'evaluate.maxLength', 96],
+      [['--max-new-tokens', '9'], 'evaluate.maxNewTokens', 9],
+      [['--seed', '17'], 'seed', 17],
+    ],
+  },
+};
+
+/** The settings of a command line, by dotted key. */
+async function settingsOf(name: string, argv: string[]): Promise<Map<string, unknown>> {
+  const command = commandOf(name);
+  command.parseOptions([...(COMMANDS[name]?.needs ?? []), ...argv]);
+  const found = new Map<string, unknown>();
+  const visit = (value: unknown, path: string): void => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) found.set(path, value);
+    else for (const [key, inner] of Object.entries(value)) visit(inner, path === '' ? key : `${path}.${key}`);
+  };
+  visit(await loadConfig(command, COMMANDS[name]?.schema as z.ZodType), '');
+  return found;
+}
+
+function commandOf(name: string): Command {
+  const command = buildProgram().commands.find((candidate) => candidate.name() === name);
+  if (command === undefined) throw new Error(`no command ${name}`);
+  return command;
+}
+
+test('these are all the flags that stand for settings', () => {
+  const flagsOf = (flags: readonly Flag[]) => flags.map(([[flag]]) => flag).sort();
+  for (const command of buildProgram().commands) {
+    expect(
+      configFlagsOf(command)
+        .map(({ flag }) => flag)
+        .sort(),
+    ).toEqual(flagsOf(COMMANDS[command.name()]?.flags ?? []));
+  }
+});
+
+describe.each(Object.entries(COMMANDS))('%s', (name, { flags }) => {
+  test.each(flags)('%j sets %s', async (argv, key, value) => {
+    const before = await settingsOf(name, []);
+    const after = await settingsOf(name, argv);
+    expect(before.get(key)).not.toEqual(value);
+    expect(after).toEqual(new Map([...before, [key, value]]));
+  });
+});
