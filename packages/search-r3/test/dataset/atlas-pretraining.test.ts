@@ -122,7 +122,9 @@ describe.each(STREAMS)('what is held out: %s', (_, from, options, count) => {
     expect(chains).toBeGreaterThan(heldOut.size);
     const chained = items.flatMap((item) => {
       if (item.part !== 'facts') return [];
-      const told = new Map(sentences(item.text).map((said) => [JSON.stringify(readFact(said)), readFact(said)!]));
+      const told = new Map(
+        sentences(item.text).map((said) => [JSON.stringify(readFact(said)), readFact(said)!]),
+      );
       const [a, b] = [...told.values()];
       return told.size === 2 && !follows(a!, b!) ? [] : [item.text];
     });
