@@ -20,7 +20,13 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
-const DOCUMENTS = ['docs/guides/training.md', 'README.md', 'docs/guides/metrics.md'];
+const DOCUMENTS = [
+  'docs/guides/training.md',
+  'README.md',
+  'packages/search-r3/README.md',
+  'docs/environment.md',
+  'docs/guides/metrics.md',
+];
 const texts = new Map<string, string>();
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 for (const name of DOCUMENTS) texts.set(name, await readFile(join(ROOT, name), 'utf8'));
@@ -69,10 +75,12 @@ describe('TypeScript', () => {
       'docs/guides/training.md',
       'docs/guides/training.md',
       'README.md',
+      'packages/search-r3/README.md',
     ]);
     expect(outputs[0]?.[1]).toBe('');
     expect(outputs[1]?.[1]).toMatch(/^1 1\nwhich proteins repair DNA\? [\s\S]* d1 -?[01]\.\d+\n$/);
     expect(outputs[2]?.[1]).toMatch(/ 192 false\n[\s\S]*d1/);
+    expect(outputs[3]?.[1]).toBe('');
     expect((await readdir(join(cwd, 'my-collection'))).sort()).toEqual([
       'corpus.jsonl',
       'qrels',
@@ -84,7 +92,10 @@ describe('TypeScript', () => {
 test('every command line names a command and options that exist', () => {
   const commands = new Map(buildProgram().commands.map((command) => [command.name(), command]));
   const lines = blocks('sh').flatMap(([, code]) =>
-    code.split('\n').filter((line) => line.startsWith('npx search-r3')),
+    code
+      .replaceAll(/\\\n\s*/g, '')
+      .split('\n')
+      .filter((line) => line.startsWith('npx search-r3')),
   );
   expect(lines.length).toBeGreaterThan(6);
   for (const line of lines) {
@@ -99,9 +110,10 @@ test('every YAML file is valid for train', () => {
   const files = blocks('yaml');
   expect(files.length).toBeGreaterThan(0);
   for (const [name, code] of files) {
-    const { sft, rl } = mergeConfig(trainSettings, parseConfig(name, code), []);
+    const places = ['data', 'out'].map((key) => ({ source: 'this test', key, value: key }));
+    const { sft, rl } = mergeConfig(trainSettings, parseConfig(name, code), places);
     // What the guide says of sizes.
-    expect(sft.reasoning.maxNewTokens).toBeLessThan(rl.maxNewTokens);
+    if (name === 'docs/guides/training.md') expect(sft.reasoning.maxNewTokens).toBeLessThan(rl.maxNewTokens);
   }
 });
 
