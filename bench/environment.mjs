@@ -1,8 +1,8 @@
 /**
  * The evolving corpus: how near the selective environment's rewards come to those of a corpus encoded afresh, and what it
  * costs. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents, 3 seeds; SciFact), refresh
- * policies are replayed on them, gradients compared through the model, audits checked; the same trainings with the
- * selective environment end with policies that are evaluated beside those of the recordings; then synthetic corpora of up
+ * policies are replayed on them, gradients compared through the model, audits checked; whole trainings with full and with
+ * selective encoding end with policies that are compared; then synthetic corpora of up
  * to a million documents, calibrated to the recordings, show how cost grows.
  *
  * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays by the
@@ -37,8 +37,8 @@ export const description =
 const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 12 };
 const QUICK = { seeds: [0], auditEvery: 1, sizes: [2000, 10_000], steps: 6 };
 
-/** All measurements on one recording; `paired`: with a whole training beside it. */
-async function measure(recorded, auditEvery, paired, log) {
+/** All measurements on one recording. */
+async function measure(recorded, auditEvery, log) {
   const { name, folder } = recorded;
   const tell = (text) => log(`${name}: ${text}`);
   const trajectory = await openTrajectory(folder);
@@ -54,14 +54,12 @@ async function measure(recorded, auditEvery, paired, log) {
   const gradients = await gradientCosines(trajectory, recorded, results, tell);
   const drift = await kept('drift', folder, () => recordedDrift(trajectory, 0));
   tell(`drift ${JSON.stringify(rounded(drift))}`);
-  const run = paired ? await pairedRun(recorded, trajectory, log) : undefined;
   await trajectory.dispose();
   return {
     results,
     conditions,
     gradients,
     drift,
-    run,
     documents: trajectory.ids.length,
     steps: trajectory.steps,
   };
@@ -73,12 +71,17 @@ export async function run({ quick, log }) {
   const { seeds, auditEvery, sizes, steps } = quick ? QUICK : LONG;
   const measured = {};
   const collections = {};
+  const runs = {};
   const add = async (collection, recorded) => {
-    const own = await measure(recorded, auditEvery, collection === 'Atlas', log);
+    const own = await measure(recorded, auditEvery, log);
     measured[recorded.name] = own;
     collections[collection] = [...(collections[collection] ?? []), own.results];
   };
-  for (const seed of seeds) await add('Atlas', await atlasTrajectory(seed, quick, log));
+  for (const seed of seeds) {
+    const recorded = await atlasTrajectory(seed, quick, log);
+    await add('Atlas', recorded);
+    runs[recorded.name] = await pairedRun(recorded, quick, log);
+  }
   const scifact = quick ? undefined : await scifactTrajectory(0, log);
   if (scifact !== undefined) await add('SciFact', scifact);
 
@@ -89,7 +92,7 @@ export async function run({ quick, log }) {
 
   const drift = meanDrift(Object.values(measured).map((own) => own.drift));
   const trajectories = Object.fromEntries(
-    Object.entries(measured).map(([name, { results, conditions, gradients, run: _, ...sizesOf }]) => [
+    Object.entries(measured).map(([name, { results, conditions, gradients, ...sizesOf }]) => [
       name,
       {
         ...sizesOf,
@@ -101,13 +104,12 @@ export async function run({ quick, log }) {
       },
     ]),
   );
-  const runs = pairedFigures(
-    Object.fromEntries(
-      Object.entries(measured).flatMap(([name, { run }]) => (run === undefined ? [] : [[name, run]])),
-    ),
-  );
   return {
-    figures: rounded({ trajectories, runs, scaling: await scaling(sizes, steps, drift, log) }),
+    figures: rounded({
+      trajectories,
+      runs: pairedFigures(runs),
+      scaling: await scaling(sizes, steps, drift, log),
+    }),
     seeds,
     sizes: { scaling: sizes, auditEvery },
     ...(quick && { note: 'quick: shows that everything runs and not what it can do' }),

@@ -125,7 +125,7 @@ const SIZES = {
   },
 };
 
-/** A recording of stage 2 on Atlas: { name, folder, collection, policy, data, options }. */
+/** A recording of stage 2 on Atlas: { name, folder, collection, policy, data, options }, and the key of what made the policy. */
 export async function atlasTrajectory(seed, quick, log) {
   const name = quick ? `Atlas (600), seed ${seed}` : `Atlas (5,000), seed ${seed}`;
   const { world, base } = quick
@@ -143,7 +143,7 @@ export async function atlasTrajectory(seed, quick, log) {
   );
   const folder = join(FOLDER, `atlas-recording-${keyOf([key, options, policyEvery])}`);
   await recorded({ name, folder, collection, data, policy, options, policyEvery }, log);
-  return { name, folder, collection, policy, data, options };
+  return { name, folder, key, collection, policy, data, options };
 }
 
 /** The policy at `folder`, trained first where it is missing. */

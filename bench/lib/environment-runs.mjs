@@ -1,6 +1,8 @@
 /**
- * Whole trainings with the selective environment beside those of the recordings, which encode everything at each step:
- * what the retriever is worth in the end, on queries about people it never trained on, and what was encoded for it.
+ * Whole trainings from the same model of stage 1, one with everything encoded at each step and one with the selective
+ * environment: what the retriever is worth in the end, on queries about people it never trained on, and what was encoded
+ * for it. They are longer than the recordings and end with a learning rate of 0: trainings that have not converged differ
+ * by more between seeds than any environment makes them differ.
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
@@ -14,37 +16,43 @@ import { kept } from './environment-arms.mjs';
 import { FOLDER, keyOf, resumable } from './environment-recording.mjs';
 import { mean } from './replay.mjs';
 
-/** With the audits, encodes about a fiftieth of what full encoding does. */
-const SELECTIVE = {
-  environment: { kind: 'selective', budget: { fraction: 0.02 } },
-  auditEvery: 10,
+/** Steps of both trainings of a pair. */
+const STEPS = { long: 300, quick: 20 };
+const COMMON = { optimization: { learningRate: 3e-4, schedule: 'linear', finalLearningRate: 0 } };
+const ARMS = {
+  exact: { environment: { kind: 'exact' } },
+  /** With the audits, encodes about a fiftieth of what full encoding does. */
+  selective: { environment: { kind: 'selective', budget: { fraction: 0.02 } }, auditEvery: 10 },
 };
 /** The lower end of an interval of this confidence is a one-sided bound of 95 %. */
 const CONFIDENCE = 0.9;
 
-/** Both trainings of a recorded trajectory: nDCG@10 per held-out query, and tokens of documents after the first step. */
-export async function pairedRun(recorded, trajectory, log) {
-  const { name, folder, collection, data, policy, options } = recorded;
-  const key = keyOf([folder, SELECTIVE]);
-  const own = join(FOLDER, `selective-${key}`);
-  const trained = join(own, 'model');
-  const run = join(own, 'run');
-  if (!(await exists(trained))) {
-    const selective = frozenCopy(policy);
-    const resolved = rlOptionsSchema.parse({ ...options, ...SELECTIVE });
-    await resumable(run, { key }, log, `${name}, selective`, (loop) =>
-      runRl(selective, collection, data, resolved, { ...loop, watch: ['reward'] }),
+/** Both trainings from the model that a trajectory was recorded from: nDCG@10 per held-out query, tokens of documents. */
+export async function pairedRun(recorded, quick, log) {
+  return {
+    exact: await trained('exact', recorded, quick, log),
+    selective: await trained('selective', recorded, quick, log),
+  };
+}
+
+/** One of them: { direct, reasoned, tokens }, the last from the second step on: the first encodes everything in either case. */
+async function trained(arm, { name, key, collection, data, policy, options }, quick, log) {
+  const label = `${name}, ${arm}`;
+  const own = { ...options, steps: quick ? STEPS.quick : STEPS.long, ...COMMON, ...ARMS[arm] };
+  const folder = join(FOLDER, `${arm}-${keyOf([key, own])}`);
+  const model = join(folder, 'model');
+  const run = join(folder, 'run');
+  if (!(await exists(model))) {
+    const copy = frozenCopy(policy);
+    await resumable(run, { options: own }, log, label, (loop) =>
+      runRl(copy, collection, data, rlOptionsSchema.parse(own), { ...loop, watch: ['reward'] }),
     );
-    await saveCheckpoint(trained, selective);
+    await saveCheckpoint(model, copy);
   }
-  return kept('runs', [key], async () => {
-    const whole = trajectory.documents.reduce((total, { tokens }) => total + tokens, 0);
-    return {
-      exact: await evaluated(join(folder, 'model'), collection, log, name),
-      selective: await evaluated(trained, collection, log, `${name}, selective`),
-      tokens: { exact: whole * (options.steps - 1), selective: await tokensEncoded(run) },
-    };
-  });
+  return kept('runs', [key, own], async () => ({
+    ...(await evaluated(model, collection, log, label)),
+    tokens: await tokensEncoded(run),
+  }));
 }
 
 async function evaluated(folder, collection, log, label) {
@@ -55,7 +63,6 @@ async function evaluated(folder, collection, log, label) {
   return { direct: [...direct.perQuery.values()], reasoned: [...reasoned.perQuery.values()] };
 }
 
-/** Of documents, from the second step on: the first encodes everything in either case. */
 async function tokensEncoded(run) {
   const { eventsPath } = await readRunFolder(run);
   let tokens = 0;
@@ -69,24 +76,23 @@ async function tokensEncoded(run) {
 
 /** Figures of paired trainings by name, and of all together: differences are selective less exact. */
 export function pairedFigures(runs) {
-  const of = ({ exact, selective }, tokens) => ({
+  const of = ({ exact, selective }) => ({
     queries: exact.reasoned.length,
     exact: mean(exact.reasoned),
     selective: mean(selective.reasoned),
     direct: { exact: mean(exact.direct), selective: mean(selective.direct) },
     difference: mean(selective.reasoned) - mean(exact.reasoned),
     notBelow: bootstrapDifference(exact.reasoned, selective.reasoned, { confidence: CONFIDENCE }).low,
-    fewerTokens: tokens.exact / tokens.selective,
+    fewerTokens: exact.tokens / selective.tokens,
   });
   const all = Object.values(runs);
-  const joined = (arm, system) => all.flatMap((run) => run[arm][system]);
-  const pooled = (arm) => ({ reasoned: joined(arm, 'reasoned'), direct: joined(arm, 'direct') });
-  const sum = (arm) => all.reduce((total, { tokens }) => total + tokens[arm], 0);
+  const pooled = (arm) => ({
+    reasoned: all.flatMap((run) => run[arm].reasoned),
+    direct: all.flatMap((run) => run[arm].direct),
+    tokens: all.reduce((total, run) => total + run[arm].tokens, 0),
+  });
   return {
-    ...Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, of(run, run.tokens)])),
-    all: of(
-      { exact: pooled('exact'), selective: pooled('selective') },
-      { exact: sum('exact'), selective: sum('selective') },
-    ),
+    ...Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, of(run)])),
+    all: of({ exact: pooled('exact'), selective: pooled('selective') }),
   };
 }
