@@ -2,15 +2,14 @@
  * Both stages on the built-in world, seed by seed, on queries about people never seen in training: what each stage
  * brings, against BM25, against more supervision for the same time, and with the reasoning taken away; then, on the
  * first seed, with parts of the method left out. Finished arms, and what stage 1 made of each seed, are kept in
- * runs/bench-atlas and not run again for the same commit, so that the long form can be done over several sittings.
+ * runs/bench-atlas and not run again for the same code. ATLAS_SEEDS=1,2 leaves out what is of other seeds.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import { asPolicy } from 'search-r3/model';
 import { compare, continueSft, controls, measure, setUp, trainRl, trainSft } from './lib/atlas.mjs';
-import { commit } from './lib/machine.mjs';
+import { codeDigest, kept, keyOf } from './lib/kept.mjs';
 import { rounded } from './lib/stats.mjs';
 
 export const description = 'both training stages on the built-in world: 3 seeds, controls, ablations';
@@ -35,17 +34,16 @@ const NORMALIZATIONS = {
 
 const plain = ({ mean, interval, byKind }) => ({ ndcg10: mean, interval, byKind });
 
-const pathOf = (name) => join(FOLDER, `${commit()}-${name.replaceAll(/[^a-z0-9]+/gi, '-')}`);
+const ASSET = 'packages/search-r3/assets/atlas-base/model.safetensors';
+/** Everything but the options of an arm that decides what it gives. */
+const CODE = await codeDigest({ files: ['bench/atlas.mjs', 'bench/lib/atlas.mjs', ASSET] });
 
 async function arm(name, log, work) {
-  await mkdir(FOLDER, { recursive: true });
-  const path = `${pathOf(name)}.json`;
-  const known = await readFile(path, 'utf8').catch(() => undefined);
-  if (known !== undefined) return JSON.parse(known);
-  log(`${name} ...`);
-  const started = performance.now();
-  const result = { ...(await work()), seconds: Math.round((performance.now() - started) / 1000) };
-  await writeFile(path, JSON.stringify(result));
+  const result = await kept(FOLDER, [CODE, name], async () => {
+    log(`${name} ...`);
+    const started = performance.now();
+    return { ...(await work()), seconds: Math.round((performance.now() - started) / 1000) };
+  });
   log(`${name}: ${JSON.stringify(rounded(result, 3)).slice(0, 400)}`);
   return result;
 }
@@ -59,7 +57,7 @@ const progress = (log, name) => ({
 
 /** The recipe's stage 1 on one seed: trained once, then read back by every arm that starts from it. */
 async function supervised(context, options, log, label) {
-  const folder = pathOf(`${label}stage 1 of seed ${context.seed}`);
+  const folder = join(FOLDER, `stage-1-${keyOf([CODE, label, context.seed])}`);
   if (!existsSync(folder)) {
     const policy = await trainSft(context, options, progress(log, `seed ${context.seed} sft`));
     await saveCheckpoint(folder, policy);
@@ -122,7 +120,8 @@ async function otherSft(seed, options, log, name) {
 }
 
 export async function run({ quick, log }) {
-  const seeds = quick ? [0] : [0, 1, 2];
+  const named = process.env.ATLAS_SEEDS?.split(',').map(Number);
+  const seeds = quick ? [0] : (named ?? [0, 1, 2]);
   const steps = quick ? { sft: { steps: 60 }, rl: { steps: 20 } } : { sft: {}, rl: {} };
   const label = quick ? 'quick ' : '';
   const figures = { seeds: {}, ablations: {} };
@@ -136,6 +135,8 @@ export async function run({ quick, log }) {
         figures.ablations[key] = await arm(key, log, () => otherRl(seed, options, log, key));
       }
     }
+  }
+  if (!quick && seeds.includes(0)) {
     for (const [name, options] of Object.entries(SFT_ARMS)) {
       figures.ablations[name] = await arm(name, log, () => otherSft(0, options, log, name));
     }

@@ -12,22 +12,15 @@
  * SciFact is looked for in the folder named by SCIFACT, or in ../shared/data/scifact.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import {
-  audits,
-  factors,
-  figuresOf,
-  kept,
-  preconditions,
-  replayArms,
-  table,
-} from './lib/environment-arms.mjs';
+import { basename, join } from 'node:path';
+import { audits, factors, figuresOf, preconditions, replayArms, table } from './lib/environment-arms.mjs';
 import { meanDrift, recordedDrift } from './lib/environment-calibration.mjs';
 import { gradientCosines } from './lib/environment-gradients.mjs';
 import { renderPlot } from './lib/environment-plot.mjs';
 import { atlasTrajectory, FOLDER, scifactTrajectory } from './lib/environment-recording.mjs';
 import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';
 import { scaling } from './lib/environment-scaling.mjs';
+import { kept } from './lib/kept.mjs';
 import { openTrajectory } from './lib/replay.mjs';
 import { rounded } from './lib/stats.mjs';
 
@@ -52,7 +45,7 @@ async function measure(recorded, auditEvery, log) {
     );
   }
   const gradients = await gradientCosines(trajectory, recorded, results, tell);
-  const drift = await kept('drift', folder, () => recordedDrift(trajectory, 0));
+  const drift = await kept(join(FOLDER, 'drift'), basename(folder), () => recordedDrift(trajectory, 0));
   tell(`drift ${JSON.stringify(rounded(drift))}`);
   await trajectory.dispose();
   return {

@@ -1,10 +1,8 @@
 /** The refresh policies compared on a recording: which there are, their replay, kept as it is made, and their table. */
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, join } from 'node:path';
 import { ExactEnvironment, SelectiveEnvironment } from 'search-r3/environment';
-import { FOLDER, keyOf } from './environment-recording.mjs';
+import { FOLDER } from './environment-recording.mjs';
+import { codeDigest, kept } from './kept.mjs';
 import { mean, replay } from './replay.mjs';
 
 /** Of the corpus, per step. */
@@ -74,39 +72,14 @@ const environmentOf = ({ period, options }) =>
     ? periodic(period)
     : (ids, sources) => SelectiveEnvironment.create(ids, sources, options);
 
-/** A digest of the code that decides what a replay gives. */
-async function codeDigest() {
-  const hash = createHash('sha256');
-  for (const room of ['environment', 'vectors', 'evaluate', 'run']) {
-    const folder = fileURLToPath(new URL(`../../packages/search-r3/dist/${room}`, import.meta.url));
-    for (const file of (await readdir(folder, { recursive: true }))
-      .filter((name) => name.endsWith('.js'))
-      .sort()) {
-      hash.update(file).update(await readFile(join(folder, file)));
-    }
-  }
-  return hash.digest('hex');
-}
-
-/** `work()`, or what it gave the last time for the same `key`. */
-export async function kept(folder, key, work) {
-  await mkdir(join(FOLDER, folder), { recursive: true });
-  const path = join(FOLDER, folder, `${keyOf(key)}.json`);
-  const known = await readFile(path, 'utf8').catch(() => undefined);
-  if (known !== undefined) return JSON.parse(known);
-  const result = await work();
-  await writeFile(path, JSON.stringify(result));
-  return result;
-}
-
 /** All arms replayed on an open trajectory, by name. */
 export async function replayArms(folder, trajectory, auditEvery, log) {
-  const code = await codeDigest();
+  const code = await codeDigest({ rooms: ['environment', 'vectors', 'evaluate', 'run'] });
   const results = {};
   const all = Object.entries(arms(auditEvery));
   for (const [i, [name, arm]] of all.entries()) {
     const started = performance.now();
-    results[name] = await kept('arms', [folder, trajectory.steps, code, arm], () =>
+    results[name] = await kept(join(FOLDER, 'arms'), [basename(folder), trajectory.steps, code, arm], () =>
       replay(trajectory, environmentOf(arm), arm),
     );
     const { error, share } = results[name];

@@ -2,11 +2,14 @@
  * The gradient that an environment's rewards give, against that of the true rewards: computed through the model as it was
  * at recorded steps, by the engine and the batches of stage 2.
  */
+import { basename, join } from 'node:path';
 import { reasoningPrompt } from 'search-r3/checkpoint';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { outcomeOf, updateBatch } from 'search-r3/rl';
 import { GradientEngine } from 'search-r3/sft';
-import { armName, BUDGETS, kept, MAIN, POSITIVES } from './environment-arms.mjs';
+import { armName, BUDGETS, MAIN, POSITIVES } from './environment-arms.mjs';
+import { FOLDER } from './environment-recording.mjs';
+import { kept } from './kept.mjs';
 import { cosine, mean } from './replay.mjs';
 
 const OWN = armName('value', MAIN);
@@ -27,13 +30,13 @@ const WHOLE = [OWN];
 export async function gradientCosines(trajectory, recorded, results, log) {
   const { folder } = recorded;
   const rewards = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, results[name].rewards]));
-  const bySteps = await kept('gradients', [folder, rewards], () =>
-    compute(trajectory, recorded, rewards, log),
-  );
+  const { steps } = await kept(join(FOLDER, 'gradients'), [basename(folder), rewards], async () => ({
+    steps: await compute(trajectory, recorded, rewards, log),
+  }));
   return Object.fromEntries(
     GRADIENT_ARMS.map((name) => {
       const of = (kind) => {
-        const values = bySteps.map((step) => step[name][kind]).filter((value) => value !== null);
+        const values = steps.map((step) => step[name][kind]).filter((value) => value !== null);
         return { mean: mean(values), lowest: Math.min(...values), steps: values.length };
       };
       return [name, { policy: of('policy'), ...(WHOLE.includes(name) && { update: of('update') }) }];

@@ -3,7 +3,6 @@
  * in a folder whose name says what it depends on; what is there is not made again, and what was interrupted goes on at
  * its last checkpoint.
  */
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -39,14 +38,12 @@ import { exists, isRunFolder, RunFolder } from 'search-r3/run';
 import { trainLoop } from 'search-r3/sft';
 import { parse } from 'yaml';
 import { BASE, trainSft } from './atlas.mjs';
+import { keyOf } from './kept.mjs';
 import { isRecorded, record } from './replay.mjs';
 import { rounded } from './stats.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const FOLDER = join(ROOT, 'runs/bench-environment');
-
-/** A short name of everything that a result depends on. */
-export const keyOf = (value) => createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10);
 
 /** Steps between checkpoints. */
 const SAVE_EVERY = 20;

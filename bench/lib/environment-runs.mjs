@@ -12,8 +12,8 @@ import { runRl } from 'search-r3/pipeline';
 import { rlOptionsSchema } from 'search-r3/rl';
 import { exists, readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
 import { measure as scoresOf } from './atlas.mjs';
-import { kept } from './environment-arms.mjs';
-import { FOLDER, keyOf, resumable } from './environment-recording.mjs';
+import { FOLDER, resumable } from './environment-recording.mjs';
+import { kept, keyOf } from './kept.mjs';
 import { mean } from './replay.mjs';
 
 /** Steps of both trainings of a pair. */
@@ -49,7 +49,7 @@ async function trained(arm, { name, key, collection, data, policy, options }, qu
     );
     await saveCheckpoint(model, copy);
   }
-  return kept('runs', [key, own], async () => ({
+  return kept(join(FOLDER, 'runs'), [key, own], async () => ({
     ...(await evaluated(model, collection, log, label)),
     tokens: await tokensEncoded(run),
   }));
