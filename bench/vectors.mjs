@@ -109,7 +109,7 @@ async function neighbours(exact, world, size) {
 async function replacement(ann, world, size, quick, log) {
   const random = randomStream(SEED, 'replacement');
   const steps = Math.ceil(size / STEP);
-  const every = Math.max(1, Math.floor(steps / (quick ? 10 : 40)));
+  const told = Math.max(1, Math.floor(steps / (quick ? 10 : 40)));
   const recalls = [];
   const times = [];
   let setMs = 0;
@@ -127,8 +127,8 @@ async function replacement(ann, world, size, quick, log) {
     await ann.search(queries, K);
     times.push(performance.now() - searched);
     changed = Math.max(changed, ann.graph.changed);
-    if (step % every !== 0 && step !== steps - 1) continue;
     recalls.push((await ann.measureRecall(queries, K)).recall);
+    if (step % told !== 0 && step !== steps - 1) continue;
     const { rows, building } = ann.graph;
     log(
       `${(step + 1) * STEP} replaced: recall ${recalls.at(-1).toFixed(3)}, ${rows} rows in the graph${building ? ', building' : ''}`,
