@@ -178,6 +178,34 @@ describe('the whole pipeline', () => {
     expect(await weightsOf(join(cwd, 'cut/model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
   });
 
+  test('killed at a random moment in each stage and resumed every time, it ends in the same model', async () => {
+    const delays = ['pretrain', 'sft', 'rl'].map(
+      (stage) => [stage, Math.floor(150 * Math.random())] as const,
+    );
+    for (const [i, [stage, delay]] of delays.entries()) {
+      let asked = false;
+      const argv = ['train', ...settings, '--out', 'killed', ...(i === 0 ? [] : ['--resume'])];
+      const { status, stderr } = await cli(argv, {
+        cwd,
+        onStderr: (text, kill) => {
+          if (asked || !new RegExp(`^${stage} \\d+/`, 'm').test(text)) return;
+          asked = true;
+          setTimeout(() => kill('SIGKILL'), delay);
+        },
+      });
+      expect({ status, asked }, `${JSON.stringify(delays)}\n${stderr}`).toEqual({
+        status: null,
+        asked: true,
+      });
+    }
+    const resumed = await cliJson<{ stages: Stage[] }>(
+      ['train', ...settings, '--out', 'killed', '--resume'],
+      cwd,
+    );
+    expect(resumed.stages.map(({ metrics }) => metrics)).toEqual(stages.map(({ metrics }) => metrics));
+    expect(await weightsOf(join(cwd, 'killed/model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+  });
+
   test('no query of stage 2 or of the development split is learnt from in stage 1', async () => {
     // 18 training queries, of which 20 % (4) are held out; the rest halved. 23 of 24 documents have a title.
     const collection = withDevelopment(await loadBeir(join(cwd, 'data')), 0.2, 0);
