@@ -4,12 +4,13 @@
  * first seed, with parts of the method left out. Finished arms, and what stage 1 made of each seed, are kept in
  * runs/bench-atlas and not run again for the same code. ATLAS_SEEDS=1,2 leaves out what is of other seeds.
  */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import { asPolicy } from 'search-r3/model';
+import { exists } from 'search-r3/run';
 import { compare, continueSft, controls, measure, setUp, trainRl, trainSft } from './lib/atlas.mjs';
 import { codeDigest, kept, keyOf } from './lib/kept.mjs';
+import { numbersOf } from './lib/settings.mjs';
 import { rounded } from './lib/stats.mjs';
 
 export const description = 'both training stages on the built-in world: 3 seeds, controls, ablations';
@@ -35,11 +36,15 @@ const NORMALIZATIONS = {
 const plain = ({ mean, interval, byKind }) => ({ ndcg10: mean, interval, byKind });
 
 const ASSET = 'packages/search-r3/assets/atlas-base/model.safetensors';
-/** Everything but the options of an arm that decides what it gives. */
-const CODE = await codeDigest({ files: ['bench/atlas.mjs', 'bench/lib/atlas.mjs', ASSET] });
+let digest;
+/** A digest of everything that decides what an arm gives. */
+const code = () => {
+  digest ??= codeDigest({ files: ['bench/atlas.mjs', 'bench/lib/atlas.mjs', ASSET] });
+  return digest;
+};
 
 async function arm(name, log, work) {
-  const result = await kept(FOLDER, [CODE, name], async () => {
+  const result = await kept(FOLDER, [await code(), name], async () => {
     log(`${name} ...`);
     const started = performance.now();
     return { ...(await work()), seconds: Math.round((performance.now() - started) / 1000) };
@@ -57,8 +62,8 @@ const progress = (log, name) => ({
 
 /** The recipe's stage 1 on one seed: trained once, then read back by every arm that starts from it. */
 async function supervised(context, options, log, label) {
-  const folder = join(FOLDER, `stage-1-${keyOf([CODE, label, context.seed])}`);
-  if (!existsSync(folder)) {
+  const folder = join(FOLDER, `stage-1-${keyOf([await code(), label, context.seed])}`);
+  if (!(await exists(folder))) {
     const policy = await trainSft(context, options, progress(log, `seed ${context.seed} sft`));
     await saveCheckpoint(folder, policy);
   }
@@ -120,8 +125,7 @@ async function otherSft(seed, options, log, name) {
 }
 
 export async function run({ quick, log }) {
-  const named = process.env.ATLAS_SEEDS?.split(',').map(Number);
-  const seeds = quick ? [0] : (named ?? [0, 1, 2]);
+  const seeds = quick ? [0] : (numbersOf('ATLAS_SEEDS') ?? [0, 1, 2]);
   const steps = quick ? { sft: { steps: 60 }, rl: { steps: 20 } } : { sft: {}, rl: {} };
   const label = quick ? 'quick ' : '';
   const figures = { seeds: {}, ablations: {} };

@@ -2,8 +2,8 @@
  * The evolving corpus: how near the selective environment's rewards come to those of a corpus encoded afresh, and what it
  * costs. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents, 3 seeds; SciFact), refresh
  * policies are replayed on them, gradients compared through the model, audits checked; whole trainings with full and with
- * selective encoding end with policies that are compared; then synthetic corpora of up
- * to a million documents, calibrated to the recordings, show how cost grows.
+ * selective encoding end with policies that are compared; then synthetic corpora of up to a million documents, calibrated
+ * to the recordings, show how cost grows.
  *
  * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays by the
  * code of the environment too. What is there is not made again, and interrupted training goes on at its last checkpoint,
@@ -12,15 +12,14 @@
  * SciFact is looked for in the folder named by SCIFACT, or in ../shared/data/scifact.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { audits, factors, figuresOf, preconditions, replayArms, table } from './lib/environment-arms.mjs';
 import { meanDrift, recordedDrift } from './lib/environment-calibration.mjs';
 import { gradientCosines } from './lib/environment-gradients.mjs';
 import { renderPlot } from './lib/environment-plot.mjs';
-import { atlasTrajectory, FOLDER, scifactTrajectory } from './lib/environment-recording.mjs';
+import { atlasTrajectory, FOLDER, foundOn, scifactTrajectory } from './lib/environment-recording.mjs';
 import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';
 import { scaling } from './lib/environment-scaling.mjs';
-import { kept } from './lib/kept.mjs';
 import { openTrajectory } from './lib/replay.mjs';
 import { rounded } from './lib/stats.mjs';
 
@@ -45,7 +44,7 @@ async function measure(recorded, auditEvery, log) {
     );
   }
   const gradients = await gradientCosines(trajectory, recorded, results, tell);
-  const drift = await kept(join(FOLDER, 'drift'), basename(folder), () => recordedDrift(trajectory, 0));
+  const drift = await foundOn(folder, 'drift', [], () => recordedDrift(trajectory, 0));
   tell(`drift ${JSON.stringify(rounded(drift))}`);
   await trajectory.dispose();
   return {

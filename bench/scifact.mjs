@@ -12,6 +12,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exists } from 'search-r3/run';
 import { codeDigest, kept } from './lib/kept.mjs';
+import { numbersOf } from './lib/settings.mjs';
 import { rounded } from './lib/stats.mjs';
 
 export const description = 'a small model from scratch on SciFact: train and evaluate, 3 seeds';
@@ -69,9 +70,8 @@ function command(name, args, log) {
 }
 
 /** nDCG@10 and the other metrics by system, with intervals; what training saw; seconds. */
-async function oneSeed(seed, data, quick, log) {
+async function oneSeed(seed, code, data, quick, log) {
   await mkdir(FOLDER, { recursive: true });
-  const code = await codeDigest({ files: ['examples/scifact.yaml'] });
   const out = join(FOLDER, `${code}-${quick ? 'quick-' : ''}seed-${seed}`);
   if (!quick) return kept(FOLDER, [code, seed], () => trainAndEvaluate(out, seed, data, quick, log));
   await rm(out, { recursive: true, force: true });
@@ -122,11 +122,11 @@ const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 export async function run({ quick, log }) {
   const data = await collection();
   if (quick) log('quick: a few steps of a seed on fewer tokens and claims; the figures are no result');
-  const named = process.env.SCIFACT_SEEDS?.split(',').map(Number);
-  const seeds = quick ? [0] : (named ?? [0, 1, 2]);
+  const seeds = quick ? [0] : (numbersOf('SCIFACT_SEEDS') ?? [0, 1, 2]);
+  const code = await codeDigest({ files: ['examples/scifact.yaml'] });
   const bySeed = {};
   for (const seed of seeds) {
-    bySeed[seed] = await oneSeed(seed, data, quick, log);
+    bySeed[seed] = await oneSeed(seed, code, data, quick, log);
     const { systems, seconds } = bySeed[seed];
     const scores = Object.entries(systems).map(([name, own]) => `${name} ${own['ndcg@10'].mean.toFixed(3)}`);
     log(`seed ${seed}: ${scores.join(', ')} in ${seconds.both} s`);

@@ -4,6 +4,7 @@
  */
 import { randomStream } from 'search-r3/run';
 import { AnnIndex, ExactIndex, NeighbourGraph } from 'search-r3/vectors';
+import { numbersOf } from './lib/settings.mjs';
 import { interleaved, median, rounded } from './lib/stats.mjs';
 
 export const description =
@@ -19,8 +20,7 @@ const STEP = 1000;
 
 export async function run({ quick, log }) {
   // A million vectors (an hour on two cores) are asked for by name.
-  const named = process.env.VECTORS_SIZES?.split(',').map(Number);
-  const sizes = named ?? (quick ? [10_000] : [10_000, 100_000]);
+  const sizes = numbersOf('VECTORS_SIZES') ?? (quick ? [10_000] : [10_000, 100_000]);
   const figures = {};
   for (const size of sizes) figures[size] = await measure(size, quick, log);
   return {

@@ -1,8 +1,7 @@
 /** The refresh policies compared on a recording: which there are, their replay, kept as it is made, and their table. */
-import { basename, join } from 'node:path';
 import { ExactEnvironment, SelectiveEnvironment } from 'search-r3/environment';
-import { FOLDER } from './environment-recording.mjs';
-import { codeDigest, kept } from './kept.mjs';
+import { foundOn } from './environment-recording.mjs';
+import { codeDigest } from './kept.mjs';
 import { mean, replay } from './replay.mjs';
 
 /** Of the corpus, per step. */
@@ -79,7 +78,7 @@ export async function replayArms(folder, trajectory, auditEvery, log) {
   const all = Object.entries(arms(auditEvery));
   for (const [i, [name, arm]] of all.entries()) {
     const started = performance.now();
-    results[name] = await kept(join(FOLDER, 'arms'), [basename(folder), trajectory.steps, code, arm], () =>
+    results[name] = await foundOn(folder, 'arms', [trajectory.steps, code, arm], () =>
       replay(trajectory, environmentOf(arm), arm),
     );
     const { error, share } = results[name];

@@ -2,14 +2,12 @@
  * The gradient that an environment's rewards give, against that of the true rewards: computed through the model as it was
  * at recorded steps, by the engine and the batches of stage 2.
  */
-import { basename, join } from 'node:path';
 import { reasoningPrompt } from 'search-r3/checkpoint';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { outcomeOf, updateBatch } from 'search-r3/rl';
 import { GradientEngine } from 'search-r3/sft';
 import { armName, BUDGETS, MAIN, POSITIVES } from './environment-arms.mjs';
-import { FOLDER } from './environment-recording.mjs';
-import { kept } from './kept.mjs';
+import { foundOn } from './environment-recording.mjs';
 import { cosine, mean } from './replay.mjs';
 
 const OWN = armName('value', MAIN);
@@ -28,9 +26,8 @@ const WHOLE = [OWN];
  * some of the whole update with the contrastive term. `results`: the replayed arms, with their rewards.
  */
 export async function gradientCosines(trajectory, recorded, results, log) {
-  const { folder } = recorded;
   const rewards = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, results[name].rewards]));
-  const { steps } = await kept(join(FOLDER, 'gradients'), [basename(folder), rewards], async () => ({
+  const { steps } = await foundOn(recorded.folder, 'gradients', [rewards], async () => ({
     steps: await compute(trajectory, recorded, rewards, log),
   }));
   return Object.fromEntries(

@@ -4,7 +4,7 @@
  * its last checkpoint.
  */
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   checkpointFingerprint,
@@ -38,12 +38,16 @@ import { exists, isRunFolder, RunFolder } from 'search-r3/run';
 import { trainLoop } from 'search-r3/sft';
 import { parse } from 'yaml';
 import { BASE, trainSft } from './atlas.mjs';
-import { keyOf } from './kept.mjs';
+import { kept, keyOf } from './kept.mjs';
 import { isRecorded, record } from './replay.mjs';
 import { rounded } from './stats.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const FOLDER = join(ROOT, 'runs/bench-environment');
+
+/** What `work` finds on the recording in `folder`, kept by its `kind` and what else decides it. */
+export const foundOn = (folder, kind, key, work) =>
+  kept(join(FOLDER, kind), [basename(folder), ...key], work);
 
 /** Steps between checkpoints. */
 const SAVE_EVERY = 20;
@@ -122,7 +126,10 @@ const SIZES = {
   },
 };
 
-/** A recording of stage 2 on Atlas: { name, folder, collection, policy, data, options }, and the key of what made the policy. */
+/**
+ * A recording of stage 2 on Atlas: { name, folder, key, collection, policy, data, options }; `key`: of what made the
+ * policy.
+ */
 export async function atlasTrajectory(seed, quick, log) {
   const name = quick ? `Atlas (600), seed ${seed}` : `Atlas (5,000), seed ${seed}`;
   const { world, base } = quick

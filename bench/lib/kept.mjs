@@ -25,22 +25,28 @@ export async function kept(folder, key, work) {
   return result;
 }
 
-/** Rooms of the product that decide what training and evaluation give. */
-const ROOMS = [
-  ...['run', 'tokenizer', 'checkpoint', 'model', 'generate', 'embed', 'vectors', 'dataset', 'evaluate'],
-  ...['environment', 'sft', 'pretrain', 'rl', 'pipeline'],
-];
+const PRODUCT = 'packages/search-r3/dist';
+/** Rooms of the product that do not decide what training and evaluation give. */
+const OUTSIDE = ['api', 'cli'];
+
+async function roomsThatDecide() {
+  const entries = await readdir(join(ROOT, PRODUCT), { withFileTypes: true });
+  const rooms = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  return rooms.filter((name) => !OUTSIDE.includes(name)).sort();
+}
 
 const MINIFIED = { module: true, compress: false, mangle: false };
 
 /**
- * A digest of what code does: compiled modules, without their comments, of the engine and of `rooms` of the product, and
- * of `files` relative to the root, which may also be no code.
+ * A digest of what code does: compiled modules, without their comments, of the engine and of `rooms` of the product
+ * (default: all that decide what training and evaluation give), and of `files` relative to the root, which may also be no
+ * code.
  */
-export async function codeDigest({ rooms = ROOMS, files = [] } = {}) {
+export async function codeDigest({ rooms, files = [] } = {}) {
   const hash = createHash('sha256');
   const paths = [...files];
-  const folders = ['packages/onnx-grad/dist', ...rooms.map((room) => `packages/search-r3/dist/${room}`)];
+  const folders = (rooms ?? (await roomsThatDecide())).map((room) => `${PRODUCT}/${room}`);
+  folders.push('packages/onnx-grad/dist');
   for (const folder of folders) {
     const names = await readdir(join(ROOT, folder), { recursive: true });
     for (const name of names.filter((name) => name.endsWith('.js')).sort()) paths.push(`${folder}/${name}`);

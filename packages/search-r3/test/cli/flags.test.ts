@@ -1,5 +1,4 @@
 /** Every flag of a command that stands for a setting sets that one, read as the command's schema wants it, and no other. */
-import type { Command } from 'commander';
 import { buildProgram, configFlagsOf, loadConfig } from 'search-r3/cli';
 import {
   evaluateSettings,
@@ -21,8 +20,14 @@ const TRAINING: Flag[] = [
 ];
 const MISSING: Flag = [['--allow-missing'], 'allowMissing', true];
 
-/** By command: its schema, what it cannot do without, and a value for each of its flags. */
-const COMMANDS: Record<string, { schema: z.ZodType; needs: string[]; flags: Flag[] }> = {
+/** A command's schema, what it cannot do without, and a value for each of its flags. */
+interface Known {
+  schema: z.ZodType;
+  needs: string[];
+  flags: Flag[];
+}
+
+const COMMANDS: Record<string, Known> = {
   pretrain: {
     schema: pretrainSettings,
     needs: ['--data', 'd', '--out', 'o'],
@@ -90,22 +95,16 @@ const COMMANDS: Record<string, { schema: z.ZodType; needs: string[]; flags: Flag
 };
 
 /** The settings of a command line, by dotted key. */
-async function settingsOf(name: string, argv: string[]): Promise<Map<string, unknown>> {
-  const command = commandOf(name);
-  command.parseOptions([...(COMMANDS[name]?.needs ?? []), ...argv]);
+async function settingsFrom(name: string, { schema, needs }: Known, argv: string[]) {
+  const command = buildProgram().commands.find((candidate) => candidate.name() === name)!;
+  command.parseOptions([...needs, ...argv]);
   const found = new Map<string, unknown>();
   const visit = (value: unknown, path: string): void => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) found.set(path, value);
     else for (const [key, inner] of Object.entries(value)) visit(inner, path === '' ? key : `${path}.${key}`);
   };
-  visit(await loadConfig(command, COMMANDS[name]?.schema as z.ZodType), '');
+  visit(await loadConfig(command, schema), '');
   return found;
-}
-
-function commandOf(name: string): Command {
-  const command = buildProgram().commands.find((candidate) => candidate.name() === name);
-  if (command === undefined) throw new Error(`no command ${name}`);
-  return command;
 }
 
 test('these are all the flags that stand for settings', () => {
@@ -119,10 +118,10 @@ test('these are all the flags that stand for settings', () => {
   }
 });
 
-describe.each(Object.entries(COMMANDS))('%s', (name, { flags }) => {
-  test.each(flags)('%j sets %s', async (argv, key, value) => {
-    const before = await settingsOf(name, []);
-    const after = await settingsOf(name, argv);
+describe.each(Object.entries(COMMANDS))('%s', (name, known) => {
+  test.each(known.flags)('%j sets %s', async (argv, key, value) => {
+    const before = await settingsFrom(name, known, []);
+    const after = await settingsFrom(name, known, argv);
     expect(before.get(key)).not.toEqual(value);
     expect(after).toEqual(new Map([...before, [key, value]]));
   });

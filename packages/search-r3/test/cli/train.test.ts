@@ -51,6 +51,14 @@ describe('the whole pipeline', () => {
     stages = result.stages;
   });
 
+  /** The run in `out`, resumed, ends as the one that was never stopped. */
+  async function expectWhole(out: string): Promise<void> {
+    const argv = ['train', ...settings, '--out', out, '--resume'];
+    const resumed = await cliJson<{ stages: Stage[] }>(argv, cwd);
+    expect(resumed.stages.map(({ metrics }) => metrics)).toEqual(stages.map(({ metrics }) => metrics));
+    expect(await weightsOf(join(cwd, out, 'model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+  }
+
   test('runs the stages in order, each with its model, and evaluates on held-out queries', async () => {
     expect(stages.map(({ stage, steps, model }) => [stage, steps, model])).toEqual([
       ['pretrain', 6, 'whole/pretrain/model'],
@@ -170,12 +178,7 @@ describe('the whole pipeline', () => {
     expect(interrupted.status).toBe(130);
     expect(interrupted.stderr).toMatch(/sft: stopped after step \d+; the same command with --resume goes on/);
     expect(await readdir(join(cwd, 'cut'))).not.toContain('model');
-    const resumed = await cliJson<{ stages: Stage[] }>(
-      ['train', ...settings, '--out', 'cut', '--resume'],
-      cwd,
-    );
-    expect(resumed.stages.map(({ metrics }) => metrics)).toEqual(stages.map(({ metrics }) => metrics));
-    expect(await weightsOf(join(cwd, 'cut/model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+    await expectWhole('cut');
   });
 
   test('killed at a random moment in each stage and resumed every time, it ends in the same model', async () => {
@@ -198,12 +201,7 @@ describe('the whole pipeline', () => {
         asked: true,
       });
     }
-    const resumed = await cliJson<{ stages: Stage[] }>(
-      ['train', ...settings, '--out', 'killed', '--resume'],
-      cwd,
-    );
-    expect(resumed.stages.map(({ metrics }) => metrics)).toEqual(stages.map(({ metrics }) => metrics));
-    expect(await weightsOf(join(cwd, 'killed/model'))).toEqual(await weightsOf(join(cwd, 'whole/model')));
+    await expectWhole('killed');
   });
 
   test('no query of stage 2 or of the development split is learnt from in stage 1', async () => {

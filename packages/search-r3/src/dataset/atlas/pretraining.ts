@@ -67,10 +67,10 @@ const schema = z.strictObject({
 /**
  * An endless stream of pre-training items; the same world and options give the same stream. Facts come two to an item,
  * each told twice in different words: a model that never saw a held-out name twice in one text could not learn to
- * repeat it, and so not to reason about it (measured: it then puts other names in its place). Neither
- * goes on from the other, so that no item holds two facts of one chain of reasoning. Each fact comes as often as any
- * other (all of them before any comes again, but for the few that wait for another partner), and so do documents.
- * Reasoning takes the kinds of query in equal shares, so that those about companies, few in number, are learnt too.
+ * repeat it, and so not to reason about it (measured: it then puts other names in its place). The two are no chain of
+ * reasoning: none is about what the other ends at. Each fact comes as often as any other (all of them before any comes
+ * again, but for the few that wait for another partner), and so do documents. Reasoning takes the kinds of query in
+ * equal shares, so that those about companies, few in number, are learnt too.
  */
 export function pretrainingText(
   world: AtlasWorld,
@@ -195,13 +195,9 @@ function* unrelatedPairs(facts: Generator<AtlasFact, never>): Generator<[AtlasFa
   const waiting: AtlasFact[] = [];
   for (;;) {
     const first = waiting.shift() ?? facts.next().value;
-    const fits = waiting.findIndex((fact) => !related(first, fact));
-    let [second] = fits === -1 ? [] : waiting.splice(fits, 1);
-    while (second === undefined) {
-      const next = facts.next().value;
-      if (related(first, next)) waiting.push(next);
-      else second = next;
-    }
+    const fits = (fact: AtlasFact) => !related(first, fact);
+    while (!waiting.some(fits)) waiting.push(facts.next().value);
+    const [second] = waiting.splice(waiting.findIndex(fits), 1) as [AtlasFact];
     yield [first, second];
   }
 }
