@@ -1,5 +1,6 @@
 /** Options that commands share, and what a command says about itself beyond them. Loads nothing heavy. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Settings } from '../pipeline/index.js';
 import { Output } from './output.js';
 
 /** Adds `--json` and `--quiet`. */
@@ -45,39 +46,12 @@ export function parseWhole(text: string): number {
   return value;
 }
 
-/** How texts are embedded, for the commands that embed any. */
-export interface EmbeddingFlags {
-  strict?: boolean;
-  maxLength?: number;
-  maxNewTokens?: number;
-}
-
-/** The options of the library that the flags stand for; a flag that was not given leaves it to the model. */
-export const embeddingOptions = ({ strict = false, maxLength, maxNewTokens }: EmbeddingFlags) => ({
+/** Settings of `embed` as the library takes them: what is not set is left to the model. */
+export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['embed']) => ({
   strict,
   ...(maxLength !== undefined && { maxLength }),
   ...(maxNewTokens !== undefined && { maxNewTokens }),
 });
-
-const REMEMBERED = 'as the model was trained';
-
-/** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
-export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
-  const reasoned = texts !== 'documents';
-  const longest = new Option(
-    '--max-length <tokens>',
-    `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take (default: ${REMEMBERED})`,
-  );
-  command
-    .addOption(new Option('--strict', `refuse ${texts} that do not fit instead of cutting them`))
-    .addOption(longest.argParser(parseCount));
-  if (!reasoned) return command;
-  const reasoning = new Option(
-    '--max-new-tokens <n>',
-    `length limit of the reasoning (default: ${REMEMBERED})`,
-  );
-  return command.addOption(reasoning.argParser(parseCount));
-}
 
 /** A flag that stands for a key of the config. */
 export interface ConfigFlag {
@@ -112,6 +86,25 @@ function withoutCommas(value: string, before: readonly string[] = []): string[] 
 /** The config flags of a command, in the order they were added. */
 export function configFlagsOf(command: Command): ConfigFlag[] {
   return configFlags.get(command) ?? [];
+}
+
+/** Adds `--model`, the model to use. */
+export function withModel(command: Command): Command {
+  const description = 'model of sft, rl or train; default: that of the run folder in the config';
+  return configFlag(command, '-m, --model <folder>', description, 'model');
+}
+
+const REMEMBERED = 'as the model was trained';
+
+/** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
+export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
+  const reasoned = texts !== 'documents';
+  const longest = `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take`;
+  configFlag(command, '--strict', `refuse ${texts} that do not fit instead of cutting them`, 'embed.strict');
+  configFlag(command, '--max-length <tokens>', `${longest} (default: ${REMEMBERED})`, 'embed.maxLength');
+  if (!reasoned) return command;
+  const reasoning = `length limit of the reasoning (default: ${REMEMBERED})`;
+  return configFlag(command, '--max-new-tokens <n>', reasoning, 'embed.maxNewTokens');
 }
 
 /** What to type, and what it does. */

@@ -319,7 +319,10 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   data: advice('BEIR folder, or `atlas` for the built-in world.', 'Always given.'),
   out: advice('Run folder.', 'Always given.'),
   base: advice('Model folder that stage 1 starts from.', 'A real base reasons better than any from scratch.'),
-  model: advice('Model folder that stage 2 starts from, or that is evaluated.', 'For the stages one by one.'),
+  model: advice(
+    'Model folder that stage 2 starts from, or that is used: evaluated, to embed, to index, to search. Default where it is used: `model` in the run folder.',
+    'For the stages one by one; for a model of no run.',
+  ),
   seed: advice('Of weights, splits and both stages.', 'To see how much of a difference is chance.'),
   allowMissing: advice(
     'Accept judgements that name missing documents or queries: left out of training, scored by evaluation as trec_eval does.',
@@ -386,4 +389,26 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
     'Queries the hybrids are tuned on, at most; fewer than 30 are noted.',
     'Rarely.',
   ),
+  'embed.maxLength': advice(
+    'Longest text in tokens, reasoning aside; longer text is cut. Default: what the model was trained with, 512 where it does not remember.',
+    'Where texts are cut that should not be.',
+  ),
+  'embed.maxNewTokens': advice(
+    'Length limit of the reasoning. Default: what the model was trained with, 44 where it does not remember.',
+    'Lower where answers must come fast.',
+  ),
+  'embed.strict': advice(
+    'Refuse texts that do not fit instead of cutting them.',
+    'Where a part of a text is worse than none.',
+  ),
+  'index.folder': advice('Folder of the index. Default: `index` in the run folder.', 'For several indexes.'),
+  'index.ann': advice(
+    'A proximity graph too: faster, approximate searches.',
+    'From about a hundred thousand documents on.',
+  ),
+  'search.reasoning': advice(
+    'Let the model reason about queries before it embeds them.',
+    '`false` to compare, or to save the time.',
+  ),
+  'search.k': advice('Documents per query.', 'As many as you show.'),
 };

@@ -34,7 +34,7 @@ export interface Setting {
   default: unknown;
 }
 
-/** All settings of `train` and `evaluate`, in the order of their schema. */
+/** All settings, in the order of their schema. */
 export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
   const visit = (node: Node, path: readonly string[]): Setting[] =>
     node.properties === undefined && node.oneOf === undefined
@@ -100,6 +100,7 @@ const SECTIONS = [
   ['Prompts', 'prompts.', 'They belong to the model: an index remembers them.'],
   ['Pre-training', 'pretrain.', 'Only without `base`.'],
   ['Evaluation', 'evaluate.', ''],
+  ['Embedding, indexing and searching', /^(embed|index|search)\./, ''],
 ] as const;
 
 /** The guide as Markdown. */

@@ -1,6 +1,6 @@
 /**
- * Settings of the commands that train and evaluate. One YAML file serves them all: each reads its own parts. Everything
- * that can be known to be impossible without reading data or a model is refused here.
+ * Settings of the commands that train, evaluate, embed, index and search. One YAML file serves them all: each reads its
+ * own parts. Everything that can be known to be impossible without reading data or a model is refused here.
  */
 import { relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
@@ -67,7 +67,7 @@ const shape = {
   out: z.string().min(1).optional(),
   /** Model folder that stage 1 starts from. */
   base: z.string().min(1).optional(),
-  /** Model folder that stage 2 starts from, or that is evaluated (default then: the one of the run folder `out`). */
+  /** Model folder that stage 2 starts from, or that is used (default then: the one of the run folder `out`). */
   model: z.string().min(1).optional(),
   /** Of weights, splits and both stages. */
   seed: z.int().default(0),
@@ -120,6 +120,33 @@ const shape = {
       tuningQueries: count.default(200),
     })
     .prefault({}),
+  /** How texts are embedded, and documents that are indexed, and queries that are searched for. */
+  embed: z
+    .strictObject({
+      /** Longest text in tokens of its whole prompt. Default: as the model was trained. */
+      maxLength: count.optional(),
+      /** Length limit of the reasoning. Default: as the model was trained. */
+      maxNewTokens: count.optional(),
+      /** Refuse longer texts instead of cutting them. */
+      strict: z.boolean().default(false),
+    })
+    .prefault({}),
+  index: z
+    .strictObject({
+      /** Default: `index` in the run folder `out`. */
+      folder: z.string().min(1).optional(),
+      /** A proximity graph too: faster, approximate searches of large corpora. */
+      ann: z.boolean().default(false),
+    })
+    .prefault({}),
+  search: z
+    .strictObject({
+      /** Let the model reason about queries before it embeds them. */
+      reasoning: z.boolean().default(true),
+      /** Documents per query. */
+      k: count.default(10),
+    })
+    .prefault({}),
 };
 
 const settings = z.strictObject(shape);
@@ -155,6 +182,9 @@ export const trainSettings = settings.extend({ data, out }).superRefine((value, 
   refuseIdleAudits(value, context);
 });
 export const evaluateSettings = settings.extend({ data });
+export const embedSettings = settings;
+export const indexSettings = settings.extend({ data });
+export const searchSettings = settings;
 
 export type PretrainSettings = z.output<typeof pretrainSettings>;
 export type SftSettings = z.output<typeof sftSettings>;

@@ -23,6 +23,7 @@ import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
 import { DEVELOPMENT, withDevelopment, withoutMissing } from './development.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
+import { modelFolder } from './folders.js';
 import { loadPolicy } from './load.js';
 import { partProgress } from './part-progress.js';
 
@@ -73,7 +74,7 @@ export async function evaluateModel(
 ): Promise<FinishedEvaluation> {
   const { data, seed, allowMissing, development, evaluate } = settings;
   const { split, maxLength, maxNewTokens, depth, tuningQueries } = evaluate;
-  const model = modelOf(settings);
+  const model = modelFolder(settings);
   const loaded = await loadCollection(data, seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
   const tuning = tuningSplit(withDevelopment(loaded, development.share, seed), split);
@@ -124,17 +125,6 @@ export async function evaluateModel(
     kinds: byKind(loaded, result.evaluation),
   };
   return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
-}
-
-function modelOf({ model, out }: EvaluateSettings): string {
-  if (model !== undefined) return model;
-  if (out !== undefined) return join(out, 'model');
-  throw new InputError({
-    source: 'settings',
-    field: 'model',
-    expected: 'the folder of a model (--model)',
-    found: 'nothing',
-  });
 }
 
 /** Judgements to tune fusions on: development queries, else training queries; never those that are evaluated. */

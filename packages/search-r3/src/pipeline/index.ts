@@ -7,6 +7,7 @@ export * from './development.js';
 export * from './environment.js';
 export * from './evaluate.js';
 export * from './evaluation.js';
+export * from './folders.js';
 export * from './load.js';
 export * from './part-progress.js';
 export type { Stage, StageResult } from './stage-result.js';

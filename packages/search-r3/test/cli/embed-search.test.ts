@@ -166,6 +166,57 @@ describe('a model that remembers its lengths', () => {
   });
 });
 
+describe('the config of a run', () => {
+  const short = { maxLength: 40, maxNewTokens: 3 };
+  beforeAll(async () => {
+    await writeModel(join(cwd, 'run/model'));
+    const config = `
+      data: data
+      out: run
+      rl: { steps: 7 }
+      embed: { maxLength: ${short.maxLength}, maxNewTokens: ${short.maxNewTokens} }
+      index: { ann: true }
+      search: { k: 5, reasoning: false }
+    `;
+    await writeFile(join(cwd, 'my.yaml'), config.replaceAll(/^ +/gm, ''));
+  });
+
+  test('tells model, index and how texts are embedded; flags say otherwise', async () => {
+    const embedder = await Embedder.create(tinyPolicy());
+    const [row] = await cliJson<Row[]>(['embed', '--config', 'my.yaml', '--reasoning', LONG], cwd);
+    const [expected] = await embedder.embed([LONG], { reasoning: true, ...short });
+    expect(Float32Array.from(row?.vector ?? [])).toEqual(expected?.vector);
+    const made = await cliJson(['index', '--config', 'my.yaml'], cwd);
+    expect(made).toMatchObject({ index: 'run/index', documents: 24, maxLength: short.maxLength });
+    expect(await readdir(join(cwd, 'run/index'))).toContain('manifest.json');
+    expect(await cliJson(['inspect', 'run/index'], cwd)).toMatchObject({ graph: expect.anything() });
+    const search = (...argv: string[]) =>
+      cliJson<Found[]>(['search', '--config', 'my.yaml', QUERY, ...argv], cwd);
+    const [direct] = await search();
+    expect(direct?.results).toHaveLength(5);
+    expect(direct?.reasoning).toBeNull();
+    const [reasoned] = await search('--reasoning', '-k', '2');
+    const [query] = await embedder.embed([QUERY], { reasoning: true, ...short });
+    expect(reasoned?.results).toHaveLength(2);
+    expect(reasoned?.reasoning).toBe(query?.reasoning);
+    await embedder.dispose();
+  });
+
+  test.each([
+    [['embed', 'soup'], 'model', 'the folder of a model \\(--model\\)'],
+    [['search', 'soup'], 'index.folder', 'the folder of the index \\(--index\\)'],
+    [['search', '-i', 'run/index', 'soup'], 'model', 'the folder of a model \\(--model\\)'],
+    [['index', '-d', 'data'], 'index.folder', 'the folder of the index \\(--out\\)'],
+    [['index', '-m', 'model'], 'data', 'a BEIR folder, or atlas \\(--data\\)'],
+  ])('%j: what nothing tells is asked for', async (argv, field, wanted) => {
+    const { status, stdout, stderr } = await cli(argv, { cwd });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(
+      new RegExp(`^error: settings: ${field}: expected ${wanted}, found nothing\\.\\n$`),
+    );
+  });
+});
+
 describe('words without quotes', () => {
   const noted = async (...argv: string[]) => {
     const { status, stdout, stderr } = await cli([...argv, '--json'], { cwd });

@@ -1,16 +1,20 @@
 /** Every flag of a command that stands for a setting sets that one, read as the command's schema wants it, and no other. */
 import { buildProgram, configFlagsOf, loadConfig } from 'search-r3/cli';
 import {
+  embedSettings,
   evaluateSettings,
+  indexSettings,
   pretrainSettings,
   rlSettings,
+  searchSettings,
   sftSettings,
   trainSettings,
 } from 'search-r3/pipeline';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 
-type Flag = [argv: string[], key: string, value: unknown];
+/** `earlier`: flags after which the setting has another value, where that is the default. */
+type Flag = [argv: string[], key: string, value: unknown, earlier?: string[]];
 
 const TRAINING: Flag[] = [
   [['--data', 'corpus'], 'data', 'corpus'],
@@ -18,6 +22,12 @@ const TRAINING: Flag[] = [
   [['--seed', '17'], 'seed', 17],
   [['--save-every', '7'], 'saveEvery', 7],
 ];
+const EMBEDDING: Flag[] = [
+  [['--model', 'models/small'], 'model', 'models/small'],
+  [['--strict'], 'embed.strict', true],
+  [['--max-length', '96'], 'embed.maxLength', 96],
+];
+const REASONING: Flag = [['--max-new-tokens', '9'], 'embed.maxNewTokens', 9];
 const MISSING: Flag = [['--allow-missing'], 'allowMissing', true];
 
 /** A command's schema, what it cannot do without, and a value for each of its flags. */
@@ -92,6 +102,29 @@ const COMMANDS: Record<string, Known> = {
       [['--seed', '17'], 'seed', 17],
     ],
   },
+  embed: { schema: embedSettings, needs: [], flags: [...EMBEDDING, REASONING] },
+  index: {
+    schema: indexSettings,
+    needs: ['--data', 'd'],
+    flags: [
+      ...EMBEDDING,
+      [['--data', 'corpus'], 'data', 'corpus'],
+      [['--out', 'runs/x'], 'index.folder', 'runs/x'],
+      [['--ann'], 'index.ann', true],
+    ],
+  },
+  search: {
+    schema: searchSettings,
+    needs: [],
+    flags: [
+      ...EMBEDDING,
+      REASONING,
+      [['--index', 'runs/x'], 'index.folder', 'runs/x'],
+      [['--no-reasoning'], 'search.reasoning', false],
+      [['--reasoning'], 'search.reasoning', true, ['--no-reasoning']],
+      [['-k', '3'], 'search.k', 3],
+    ],
+  },
 };
 
 /** The settings of a command line, by dotted key. */
@@ -119,9 +152,9 @@ test('these are all the flags that stand for settings', () => {
 });
 
 describe.each(Object.entries(COMMANDS))('%s', (name, known) => {
-  test.each(known.flags)('%j sets %s', async (argv, key, value) => {
-    const before = await settingsFrom(name, known, []);
-    const after = await settingsFrom(name, known, argv);
+  test.each(known.flags)('%j sets %s', async (argv, key, value, earlier = []) => {
+    const before = await settingsFrom(name, known, earlier);
+    const after = await settingsFrom(name, known, [...earlier, ...argv]);
     expect(before.get(key)).not.toEqual(value);
     expect(after).toEqual(new Map([...before, [key, value]]));
   });

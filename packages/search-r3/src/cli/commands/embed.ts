@@ -2,16 +2,16 @@
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import {
-  type EmbeddingFlags,
   embeddingOptions,
   examples,
   outputOf,
+  withConfig,
   withEmbedding,
+  withModel,
   withOutput,
 } from '../options.js';
 
-interface Flags extends EmbeddingFlags {
-  model: string;
+interface Flags {
   file?: string;
   role: 'query' | 'document';
   reasoning?: boolean;
@@ -21,12 +21,13 @@ export function embedCommand(): Command {
   const command = new Command('embed')
     .description('Embed texts: one JSON object a line, in the order of the texts.')
     .argument('[text...]', 'texts; without any and without --file, the lines of stdin')
-    .requiredOption('-m, --model <folder>', 'model of sft, rl or train')
     .addOption(new Option('-f, --file <path>', 'JSONL with text, and perhaps id (or _id) and title'))
     .addOption(
       new Option('--role <role>', 'what the texts are').choices(['query', 'document']).default('query'),
     )
     .addOption(new Option('--reasoning', 'let the model reason before it embeds; for queries'));
+  withConfig(command);
+  withModel(command);
   withEmbedding(command, 'texts');
   withOutput(command);
   examples(command, [
@@ -41,14 +42,16 @@ export function embedCommand(): Command {
     { command: 'embed --model runs/scifact/model < queries.txt', does: 'One vector a line of a text file.' },
   ]);
   return command.action(async (args: string[]) => {
-    const flags = command.opts<Flags>();
+    const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
+    const { loadConfig } = await import('../config.js');
+    const { embedSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const settings = await loadConfig(command, embedSettings);
     const { noteOfWords, readTexts } = await import('../texts.js');
-    const texts = await readTexts(args, flags.file);
+    const texts = await readTexts(args, file);
     noteOfWords(args, output);
     const { loadRetriever } = await import('../../api/index.js');
-    const { partProgress } = await import('../../pipeline/index.js');
-    const retriever = await loadRetriever(flags.model, { thread: 'current' });
+    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
     const progress = await output.progress();
     const report = partProgress(progress);
     try {
@@ -56,9 +59,9 @@ export function embedCommand(): Command {
         retriever.embed(
           texts.map(({ text }) => text),
           {
-            role: flags.role,
-            reasoning: flags.reasoning ?? false,
-            ...embeddingOptions(flags),
+            role,
+            reasoning,
+            ...embeddingOptions(settings.embed),
             signal,
             nameOf: (index) => texts[index]?.source ?? '',
             onProgress: (done, total) => report({ part: 'texts', done, total }),

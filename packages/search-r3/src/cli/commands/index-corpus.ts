@@ -3,31 +3,37 @@ import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
 import {
-  type EmbeddingFlags,
+  configFlag,
   embeddingOptions,
   examples,
   outputOf,
+  withConfig,
   withEmbedding,
+  withModel,
   withOutput,
 } from '../options.js';
 import type { Output } from '../output.js';
 
-interface Flags extends EmbeddingFlags {
-  model: string;
-  data: string;
-  out: string;
-  overwrite?: boolean;
-  ann?: boolean;
-}
-
 export function indexCommand(): Command {
-  const command = new Command('index')
-    .description('Embed the documents of a collection and write them as an index, whole or not at all.')
-    .requiredOption('-m, --model <folder>', 'model of sft, rl or train; the index remembers it')
-    .requiredOption('-d, --data <folder>', 'BEIR folder, or atlas for the built-in world')
-    .requiredOption('-o, --out <folder>', 'folder of the index')
-    .addOption(new Option('--overwrite', 'replace the index in the folder'))
-    .addOption(new Option('--ann', 'a proximity graph too: faster, approximate searches of large corpora'));
+  const command = new Command('index').description(
+    'Embed the documents of a collection and write them as an index, whole or not at all.',
+  );
+  withConfig(command);
+  withModel(command);
+  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  configFlag(
+    command,
+    '-o, --out <folder>',
+    'folder of the index; default: index in the run folder in the config',
+    'index.folder',
+  );
+  command.addOption(new Option('--overwrite', 'replace the index in the folder'));
+  configFlag(
+    command,
+    '--ann',
+    'a proximity graph too: faster, approximate searches of large corpora',
+    'index.ann',
+  );
   withEmbedding(command, 'documents');
   withOutput(command);
   examples(command, [
@@ -35,22 +41,29 @@ export function indexCommand(): Command {
       command: 'index --model runs/scifact/model --data data/scifact --out runs/scifact/index',
       does: 'The index of a corpus.',
     },
+    {
+      command: 'index --config examples/scifact.yaml --data data/scifact',
+      does: 'The same: the config names the run folder, and so the model and where its index goes.',
+    },
   ]);
   return command.action(async () => {
-    const { model, data, out, overwrite = false, ann = false, ...how } = command.opts<Flags>();
+    const { loadConfig } = await import('../config.js');
+    const { indexFolder, indexSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const settings = await loadConfig(command, indexSettings);
+    const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
+    const out = indexFolder(settings, '--out');
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
-    const { partProgress } = await import('../../pipeline/index.js');
-    const retriever = await loadRetriever(model, { thread: 'current' });
+    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
     const progress = await output.progress();
     const report = partProgress(progress);
     try {
       const summary = await untilStopped(output, (signal) =>
-        retriever.index(data, {
+        retriever.index(settings.data, {
           out,
           overwrite,
-          ann,
-          ...embeddingOptions(how),
+          ann: settings.index.ann,
+          ...embeddingOptions(settings.embed),
           signal,
           onProgress: (done, total) => report({ part: 'documents', done, total }),
         }),

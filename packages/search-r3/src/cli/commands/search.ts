@@ -1,23 +1,17 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
 import {
-  type EmbeddingFlags,
+  configFlag,
   embeddingOptions,
   examples,
   outputOf,
-  parseCount,
+  withConfig,
   withEmbedding,
+  withModel,
   withOutput,
 } from '../options.js';
-
-interface Flags extends EmbeddingFlags {
-  model: string;
-  index: string;
-  reasoning: boolean;
-  k: number;
-}
 
 /** Characters of a document that are shown. */
 const SNIPPET = 160;
@@ -25,12 +19,23 @@ const SNIPPET = 160;
 export function searchCommand(): Command {
   const command = new Command('search')
     .description('Search an index; shows the reasoning that was embedded and the documents found.')
-    .argument('<query...>', 'queries, each in quotes: every argument is a query of its own')
-    .requiredOption('-m, --model <folder>', 'the model that made the index; another one is refused')
-    .requiredOption('-i, --index <folder>', 'folder of the index')
-    .addOption(new Option('--reasoning', 'let the model reason before it embeds').default(true))
-    .addOption(new Option('--no-reasoning', 'embed the query at once'))
-    .addOption(new Option('-k <n>', 'documents per query').argParser(parseCount).default(10));
+    .argument('<query...>', 'queries, each in quotes: every argument is a query of its own');
+  withConfig(command);
+  withModel(command);
+  configFlag(
+    command,
+    '-i, --index <folder>',
+    'folder of the index, made by the same model; default: index in the run folder in the config',
+    'index.folder',
+  );
+  configFlag(
+    command,
+    '--reasoning',
+    'let the model reason before it embeds (the default)',
+    'search.reasoning',
+  );
+  configFlag(command, '--no-reasoning', 'embed the query at once', 'search.reasoning');
+  configFlag(command, '-k <n>', 'documents per query (default: 10)', 'search.k');
   withEmbedding(command, 'queries');
   withOutput(command);
   examples(command, [
@@ -39,22 +44,29 @@ export function searchCommand(): Command {
       does: 'The ten best documents, after reasoning.',
     },
     {
+      command: 'search --config examples/scifact.yaml "does vitamin D prevent colds"',
+      does: 'The same, by the model and the index in the run folder of the config.',
+    },
+    {
       command:
         'search -m runs/scifact/model -i runs/scifact/index --no-reasoning -k 3 --json "aspirin" "statins"',
       does: 'Two queries, embedded at once, as JSON.',
     },
   ]);
   return command.action(async (queries: string[]) => {
-    const { model, index: folder, k, reasoning, ...how } = command.opts<Flags>();
+    const { loadConfig } = await import('../config.js');
+    const { indexFolder, modelFolder, searchSettings } = await import('../../pipeline/index.js');
+    const settings = await loadConfig(command, searchSettings);
+    const folder = indexFolder(settings, '--index');
     const output = outputOf(command);
     const { noteOfWords } = await import('../texts.js');
     noteOfWords(queries, output);
     const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(model, { thread: 'current' });
+    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
     try {
       const index = await retriever.open(folder);
       const found = await untilStopped(output, (signal) =>
-        index.search(queries, { k, reasoning, ...embeddingOptions(how), signal }),
+        index.search(queries, { ...settings.search, ...embeddingOptions(settings.embed), signal }),
       );
       const { wholeCharacters } = await import('../../pipeline/whole-characters.js');
       const shown = found.map((one) => ({

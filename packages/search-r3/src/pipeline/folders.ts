@@ -1,0 +1,19 @@
+/** Where a model and an index lie by the settings: where these say, or where a run leaves them. */
+import { join } from 'node:path';
+import { InputError } from '../run/index.js';
+import type { Settings } from './config.js';
+import { MODEL } from './stage-result.js';
+
+/** The model to use. @throws InputError where no setting tells. */
+export const modelFolder = ({ model, out }: Pick<Settings, 'model' | 'out'>): string =>
+  model ?? inRun(out, MODEL, { field: 'model', expected: 'the folder of a model (--model)' });
+
+/** The index to write or to search; `flag` names it on the command line. @throws InputError where no setting tells. */
+export const indexFolder = ({ index, out }: Pick<Settings, 'index' | 'out'>, flag: string): string =>
+  index.folder ??
+  inRun(out, 'index', { field: 'index.folder', expected: `the folder of the index (${flag})` });
+
+function inRun(out: string | undefined, name: string, wanted: { field: string; expected: string }): string {
+  if (out !== undefined) return join(out, name);
+  throw new InputError({ source: 'settings', ...wanted, found: 'nothing' });
+}
