@@ -4,7 +4,7 @@
  * it would find among the moved ones, since (q P') x = q (x P); what is new is brought into the frame by P's inverse.
  *
  * Lengths of moved vectors are not brought back to 1 one by one: P is scaled so that those of a sample are 1 in the mean.
- * After some steps, or once lengths differ too much, the vectors should be moved in earnest.
+ * After some steps, once lengths differ too much, or where P has no inverse, the vectors should be moved in earnest.
  */
 import { f32, floats, Session } from 'onnx-grad';
 import { Cholesky } from './drift/cholesky.js';
@@ -18,7 +18,7 @@ const MOST_SPREAD = 0.01;
 
 /** Matrices [dimension * dimension] by rows. */
 interface Matrices {
-  /** P', and the inverse of P. */
+  /** P', and the inverse of P, of no use where it has none. */
   turn: Float64Array;
   back: Float64Array;
   turns: number;
@@ -41,7 +41,7 @@ export class Frame {
 
   /**
    * Moves all by one more map; `sample`: some vectors of the frame, whose mean length stays 1. Whether the frame has
-   * served its time.
+   * served its time: then vectors are to be moved in earnest before anything is brought into it.
    */
   async move(map: Float32Array, sample: Float32Array): Promise<boolean> {
     const { dimension } = this;
@@ -52,16 +52,16 @@ export class Frame {
     const turned = addProduct(product(), matrix, turn, dimension, dimension);
     const gram = addProduct(product(), matrix, matrix, dimension, dimension);
     const right = addProduct(product(), matrix, back, dimension, dimension);
-    const brought = new Cholesky(gram, dimension).solve(right, dimension);
+    const brought = solved(gram, right, dimension);
     const lengths = rowLengths(await this.#times(sample, transposed(turned, dimension), 'plain'), dimension);
     const mean = lengths.reduce((total, x) => total + x, 0) / lengths.length;
     const square = lengths.reduce((total, x) => total + (x / mean - 1) ** 2, 0) / lengths.length;
     this.#matrices = {
       turn: turned.map((x) => x / mean),
-      back: brought.map((x) => x * mean),
+      back: brought?.map((x) => x * mean) ?? product(),
       turns: turns + 1,
     };
-    return turns + 1 >= MOST_TURNS || Math.sqrt(square) > MOST_SPREAD;
+    return turns + 1 >= MOST_TURNS || Math.sqrt(square) > MOST_SPREAD || brought === undefined;
   }
 
   /** Queries as they find vectors of the frame. */
@@ -145,4 +145,14 @@ function rowLengths(matrix: Float32Array, dimension: number): number[] {
   return Array.from({ length: matrix.length / dimension }, (_, row) =>
     Math.hypot(...matrix.subarray(row * dimension, (row + 1) * dimension)),
   );
+}
+
+/** X with A X = B, in place; undefined where A is singular to working precision. */
+function solved(a: Float64Array, b: Float64Array, dimension: number): Float64Array | undefined {
+  try {
+    return new Cholesky(a, dimension).solve(b, dimension);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }

@@ -2,6 +2,7 @@
  * The environment that re-encodes little: it keeps every document's vector, the version of the policy that made it, and
  * decides at each step which few are encoded anew, so that the rewards are nearly those of a corpus encoded afresh.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { randomStream, type State, validate } from '../run/index.js';
 import { AnnIndex, ExactIndex } from '../vectors/index.js';
@@ -80,8 +81,8 @@ export class SelectiveEnvironment implements Environment {
   #refreshed = -1;
   /** Error that the last refresh expected to leave. */
   #expected = 0;
-  /** What the last refresh left, as its rollouts see it; until something changes. */
-  #seen: { version: number; batch: Pick<RolloutBatch, 'vectors' | 'relevant'>; closeup: Closeup } | undefined;
+  /** What the last refresh left, as its rollouts see it, with a copy of these; until something changes. */
+  #seen: { version: number; batch: RolloutBatch; closeup: Closeup } | undefined;
 
   private constructor(options: ResolvedSelectiveOptions, parts: Parts, sources: SelectiveSources) {
     const { corpus, store } = parts;
@@ -164,7 +165,7 @@ export class SelectiveEnvironment implements Environment {
     if (!step.hasStale()) await store.flatten();
     const left = closeup ?? (await this.#look(step));
     const { expectedError } = left;
-    this.#seen = { version, batch: { ...batch }, closeup: left };
+    this.#seen = { version, batch: copyOf(batch), closeup: left };
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
     const { encoded, tokens, parts } = step;
@@ -299,8 +300,9 @@ export class SelectiveEnvironment implements Environment {
 
   /** What the last refresh left, where these are the rollouts it was for. */
   #closeupFor({ vectors, relevant }: RolloutBatch): Closeup | undefined {
-    const batch = this.#seen?.batch;
-    return batch?.vectors === vectors && batch.relevant === relevant ? this.#seen?.closeup : undefined;
+    const seen = this.#seen;
+    if (seen === undefined || !isDeepStrictEqual(vectors, seen.batch.vectors)) return undefined;
+    return isDeepStrictEqual(relevant, seen.batch.relevant) ? seen.closeup : undefined;
   }
 
   /** The documents that may matter, by the vectors as they are. */
@@ -333,3 +335,9 @@ function dotOfRows(a: Float32Array, b: Float32Array, row: number, dimension: num
   for (let k = row * dimension; k < (row + 1) * dimension; k++) sum += (a[k] as number) * (b[k] as number);
   return sum;
 }
+
+/** The rollouts alone, so that callers may write their next ones into the same memory. */
+const copyOf = ({ vectors, relevant }: RolloutBatch): RolloutBatch => ({
+  vectors: vectors.slice(),
+  relevant: relevant.map((own) => new Map(own)),
+});

@@ -141,9 +141,9 @@ export class VectorStore {
     const worn = await this.#frame.move(map, this.#stored(evenly(moved, SAMPLE)));
     this.#raw.clear();
     for (const row of moved) this.#predicted[row] = 1;
+    if (worn) await this.flatten();
     await this.#bring(fresh, vectors, true);
     this.onChange(moved);
-    if (worn) await this.flatten();
   }
 
   /** Moves the vectors themselves, and the frame no more. */

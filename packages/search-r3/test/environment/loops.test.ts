@@ -1,7 +1,7 @@
 /** Loops of one's own: other calls, in another order, than those of stage 2. Forty documents by hand, few candidates. */
 import { type RolloutBatch, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
 import { describe, expect, test } from 'vitest';
-import { ALL, COUNT, drawing, environmentOf, scoresOf } from './by-hand.js';
+import { ALL, COUNT, drawing, environmentOf, type Rows, scoresOf } from './by-hand.js';
 
 const few: SelectiveOptions = {
   budget: { documents: 12 },
@@ -11,18 +11,18 @@ const few: SelectiveOptions = {
 };
 
 /** A step after which some documents are stale, with the truth of what `reward` is to give: by the vectors as they are. */
-async function stepped(label: string) {
+async function stepped(label: string, near = 0.4) {
   const draw = drawing(label);
   const before = draw.units();
   const made = await environmentOf(few, before);
   const after = draw.shaken(before, 0.05);
   made.at.vectors = after;
-  const { queries, batch } = draw.rolloutsNear(after, [3, 17, 29], 0.4);
+  const { queries, batch } = draw.rolloutsNear(after, [3, 17, 29], near);
   await made.environment.refresh(1, batch);
   /** Rewards by the vectors there are, of the rollouts and one relevant document each. */
-  const expected = (positives: readonly number[]) => {
+  const expected = (positives: readonly number[], by: Rows = queries) => {
     const scores = scoresOf(
-      queries,
+      by,
       made.now().map(({ vector }) => [...vector]),
     );
     return positives.map((positive, i) => {
@@ -50,6 +50,20 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     ]) {
       close(await rewards({ ...batch, relevant: judged(others) }), expected(others));
     }
+  });
+
+  test('others written where those of the refresh stood, vectors and judgements', async () => {
+    // So near that the close look of the refresh knows the ranks.
+    const { batch, draw, after, expected, rewards } = await stepped('rewritten', 0.05);
+    expect(await rewards(batch)).toEqual([1, 1, 1]);
+    const { queries } = draw.rolloutsNear(after, [5, 30, 11], 0.05);
+    batch.vectors.set(queries.flat());
+    close(await rewards(batch), expected([3, 17, 29], queries));
+    for (const own of batch.relevant as Map<string, number>[]) {
+      own.clear();
+      own.set('d8', 1);
+    }
+    close(await rewards(batch), expected([8, 8, 8], queries));
   });
 
   test('after documents were removed, and after an audit', async () => {
