@@ -94,6 +94,11 @@ export function withModel(command: Command): Command {
   return configFlag(command, '-m, --model <folder>', description, 'model');
 }
 
+/** Adds `--data`. */
+export function withData(command: Command): Command {
+  return configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+}
+
 const REMEMBERED = 'as the model was trained';
 
 /** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */

@@ -4,12 +4,12 @@ import type { z } from 'zod';
 import type { RunOptions, StageResult } from '../pipeline/index.js';
 import { InterruptedError } from '../run/errors.js';
 import { untilStopped } from './interrupt.js';
-import { configFlag, outputOf, withConfig, withOutput } from './options.js';
+import { configFlag, outputOf, withConfig, withData, withOutput } from './options.js';
 
 /** Adds the options of a training command: data, run folder, settings and output. */
 export function withTraining(command: Command): Command {
   withConfig(command);
-  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  withData(command);
   configFlag(command, '-o, --out <folder>', 'run folder', 'out');
   configFlag(command, '--seed <n>', 'seed of everything that is drawn', 'seed');
   configFlag(command, '--save-every <n>', 'steps between checkpoints', 'saveEvery');

@@ -1,7 +1,7 @@
 /** `search-r3 evaluate`: what a model is worth on a split of a collection. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
+import { configFlag, examples, outputOf, withConfig, withData, withModel, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
 
 export function evaluateCommand(): Command {
@@ -9,13 +9,8 @@ export function evaluateCommand(): Command {
     'Rank the documents of a collection by BM25, by direct and reasoned embeddings and by hybrids of both, and compare.',
   );
   withConfig(command);
-  configFlag(
-    command,
-    '-m, --model <folder>',
-    'model of sft, rl or train; default: that of the run folder in the config',
-    'model',
-  );
-  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  withModel(command);
+  withData(command);
   configFlag(command, '-s, --split <name>', 'judgements to evaluate on (default: test)', 'evaluate.split');
   configFlag(
     command,

@@ -8,6 +8,7 @@ import {
   examples,
   outputOf,
   withConfig,
+  withData,
   withEmbedding,
   withModel,
   withOutput,
@@ -20,7 +21,7 @@ export function indexCommand(): Command {
   );
   withConfig(command);
   withModel(command);
-  configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  withData(command);
   configFlag(
     command,
     '-o, --out <folder>',
