@@ -59,7 +59,7 @@ export class LocalRetriever implements Retriever {
   async index(source: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
-    if (!overwrite) await assertVacant(out);
+    if (!overwrite) await assertVacant(out, 'An index that is there can be replaced (--overwrite).');
     else if (await whatStandsAt(out)) await readManifest(out);
     const documents: readonly IndexedDocument[] =
       typeof source === 'string'

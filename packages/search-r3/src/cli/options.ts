@@ -1,6 +1,5 @@
 /** Options that commands share, and what a command says about itself beyond them. Loads nothing heavy. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Settings } from '../pipeline/index.js';
 import { Output } from './output.js';
 
 /** Adds `--json` and `--quiet`. */
@@ -46,13 +45,6 @@ export function parseWhole(text: string): number {
   return value;
 }
 
-/** Settings of `embed` as the library takes them: what is not set is left to the model. */
-export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['embed']) => ({
-  strict,
-  ...(maxLength !== undefined && { maxLength }),
-  ...(maxNewTokens !== undefined && { maxNewTokens }),
-});
-
 /** A flag that stands for a key of the config. */
 export interface ConfigFlag {
   /** As on the command line, for example `--steps`. */
@@ -88,28 +80,9 @@ export function configFlagsOf(command: Command): ConfigFlag[] {
   return configFlags.get(command) ?? [];
 }
 
-/** Adds `--model`, the model to use. */
-export function withModel(command: Command): Command {
-  const description = 'model of sft, rl or train; default: that of the run folder in the config';
-  return configFlag(command, '-m, --model <folder>', description, 'model');
-}
-
 /** Adds `--data`. */
 export function withData(command: Command): Command {
   return configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
-}
-
-const REMEMBERED = 'as the model was trained';
-
-/** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
-export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
-  const reasoned = texts !== 'documents';
-  const longest = `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take`;
-  configFlag(command, '--strict', `refuse ${texts} that do not fit instead of cutting them`, 'embed.strict');
-  configFlag(command, '--max-length <tokens>', `${longest} (default: ${REMEMBERED})`, 'embed.maxLength');
-  if (!reasoned) return command;
-  const reasoning = `length limit of the reasoning (default: ${REMEMBERED})`;
-  return configFlag(command, '--max-new-tokens <n>', reasoning, 'embed.maxNewTokens');
 }
 
 /** What to type, and what it does. */

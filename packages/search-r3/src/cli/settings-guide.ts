@@ -320,7 +320,7 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   out: advice('Run folder.', 'Always given.'),
   base: advice('Model folder that stage 1 starts from.', 'A real base reasons better than any from scratch.'),
   model: advice(
-    'Model folder that stage 2 starts from, or that is used: evaluated, to embed, to index, to search. Default where it is used: `model` in the run folder.',
+    'Model folder that stage 2 starts from. Evaluation, embedding, indexing and searching use it where there is no run folder (`out`).',
     'For the stages one by one; for a model of no run.',
   ),
   seed: advice('Of weights, splits and both stages.', 'To see how much of a difference is chance.'),
@@ -378,11 +378,11 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   'evaluate.queries': advice('Judged queries, at most. Default: all.', 'For a quick look.'),
   'evaluate.depth': advice('Documents per ranking.', 'Raise for run files that others score deeper.'),
   'evaluate.maxLength': advice(
-    'Longest text in tokens; longer text is cut. Default: what the model was trained with, 512 where it does not remember.',
+    'Longest text in tokens; longer text is cut. Default: `embed.maxLength`.',
     'To see what longer texts are worth.',
   ),
   'evaluate.maxNewTokens': advice(
-    'Length limit of the reasoning. Default: what the model was trained with, 44 where it does not remember.',
+    'Length limit of the reasoning. Default: `embed.maxNewTokens`.',
     'To see what longer reasonings are worth.',
   ),
   'evaluate.tuningQueries': advice(

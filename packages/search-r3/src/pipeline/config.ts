@@ -67,7 +67,7 @@ const shape = {
   out: z.string().min(1).optional(),
   /** Model folder that stage 1 starts from. */
   base: z.string().min(1).optional(),
-  /** Model folder that stage 2 starts from, or that is used (default then: the one of the run folder `out`). */
+  /** Model folder that stage 2 starts from, or that is used. Default of the latter: that of the run folder `out`. */
   model: z.string().min(1).optional(),
   /** Of weights, splits and both stages. */
   seed: z.int().default(0),
@@ -112,15 +112,15 @@ const shape = {
       queries: count.optional(),
       /** Documents per ranking. */
       depth: count.default(100),
-      /** Longest text in tokens of its whole prompt; longer text is cut. Default: as the model was trained. */
+      /** Longest text in tokens of its whole prompt; longer text is cut. Default: that of `embed`. */
       maxLength: count.optional(),
-      /** Length limit of the reasoning. Default: as the model was trained. */
+      /** Length limit of the reasoning. Default: that of `embed`. */
       maxNewTokens: count.optional(),
       /** Queries the hybrids are tuned on, at most. */
       tuningQueries: count.default(200),
     })
     .prefault({}),
-  /** How texts are embedded, and documents that are indexed, and queries that are searched for. */
+  /** How texts are embedded: on their own, of an index, in a search, and, where that has no other lengths, in `evaluate`. */
   embed: z
     .strictObject({
       /** Longest text in tokens of its whole prompt. Default: as the model was trained. */

@@ -72,8 +72,9 @@ export async function evaluateModel(
   settings: EvaluateSettings,
   options: EvaluationOptions = {},
 ): Promise<FinishedEvaluation> {
-  const { data, seed, allowMissing, development, evaluate } = settings;
-  const { split, maxLength, maxNewTokens, depth, tuningQueries } = evaluate;
+  const { data, seed, allowMissing, development, evaluate, embed } = settings;
+  const { split, depth, tuningQueries } = evaluate;
+  const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = modelFolder(settings);
   const loaded = await loadCollection(data, seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));

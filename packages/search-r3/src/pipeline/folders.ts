@@ -4,14 +4,21 @@ import { InputError } from '../run/index.js';
 import type { Settings } from './config.js';
 import { MODEL } from './stage-result.js';
 
+/** Of the model of a run, in its folder. */
+const INDEX = 'index';
+
 /** The model to use. @throws InputError where no setting tells. */
 export const modelFolder = ({ model, out }: Pick<Settings, 'model' | 'out'>): string =>
-  model ?? inRun(out, MODEL, { field: 'model', expected: 'the folder of a model (--model)' });
+  model ??
+  inRun(out, MODEL, { field: 'model', expected: 'the folder of a model (--model), or a config of a run' });
 
 /** The index to write or to search; `flag` names it on the command line. @throws InputError where no setting tells. */
 export const indexFolder = ({ index, out }: Pick<Settings, 'index' | 'out'>, flag: string): string =>
   index.folder ??
-  inRun(out, 'index', { field: 'index.folder', expected: `the folder of the index (${flag})` });
+  inRun(out, INDEX, {
+    field: 'index.folder',
+    expected: `the folder of the index (${flag}), or a config of a run and no other model`,
+  });
 
 function inRun(out: string | undefined, name: string, wanted: { field: string; expected: string }): string {
   if (out !== undefined) return join(out, name);

@@ -120,13 +120,14 @@ export async function removeFolder(path: string): Promise<void> {
 }
 
 /** For long work that ends in a new folder: @throws InputError at once where something stands at `path`. */
-export async function assertVacant(path: string): Promise<void> {
+export async function assertVacant(path: string, remedy?: string): Promise<void> {
   const occupied = await whatStandsAt(path);
-  if (occupied) throw occupiedError(path, occupied);
+  if (occupied) throw occupiedError(path, occupied, remedy);
 }
 
-function occupiedError(path: string, found: string): InputError {
-  return new InputError({ source: path, expected: 'no such folder yet, or an empty one', found });
+function occupiedError(path: string, found: string, remedy?: string): InputError {
+  const expected = 'no such folder yet, or an empty one';
+  return new InputError({ source: path, expected, found, ...(remedy !== undefined && { remedy }) });
 }
 
 /** What stands at `path` in words, or false where there is nothing or an empty folder. */

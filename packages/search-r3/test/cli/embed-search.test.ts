@@ -1,9 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { Embedder } from 'search-r3/embed';
 import { EMBEDDING_TOLERANCE } from 'search-r3/model';
+import { RunFolder } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
 
@@ -167,6 +168,11 @@ describe('a model that remembers its lengths', () => {
 });
 
 describe('the config of a run', () => {
+  const refused = async (argv: string[], error: RegExp) => {
+    const { status, stdout, stderr } = await cli(argv, { cwd });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr.replace(/^error: (.*)\n$/, '$1')).toMatch(error);
+  };
   const short = { maxLength: 40, maxNewTokens: 3 };
   beforeAll(async () => {
     await writeModel(join(cwd, 'run/model'));
@@ -186,6 +192,10 @@ describe('the config of a run', () => {
     const [row] = await cliJson<Row[]>(['embed', '--config', 'my.yaml', '--reasoning', LONG], cwd);
     const [expected] = await embedder.embed([LONG], { reasoning: true, ...short });
     expect(Float32Array.from(row?.vector ?? [])).toEqual(expected?.vector);
+    await refused(
+      ['search', '--config', 'my.yaml', QUERY],
+      /^run\/index: expected the folder of an index, found nothing there\. The command index makes one\.$/,
+    );
     const made = await cliJson(['index', '--config', 'my.yaml'], cwd);
     expect(made).toMatchObject({ index: 'run/index', documents: 24, maxLength: short.maxLength });
     expect(await readdir(join(cwd, 'run/index'))).toContain('manifest.json');
@@ -200,20 +210,47 @@ describe('the config of a run', () => {
     expect(reasoned?.results).toHaveLength(2);
     expect(reasoned?.reasoning).toBe(query?.reasoning);
     await embedder.dispose();
+    await refused(
+      ['index', '--config', 'my.yaml'],
+      /^run\/index: expected .* or an empty one, found .*--overwrite/,
+    );
+    await refused(
+      ['search', '--config', 'my.yaml', '-m', 'model', QUERY],
+      /^settings: index\.folder: expected /,
+    );
   });
 
   test.each([
+    ['a config of stage 2', 'rl.yaml', 'data: data\nmodel: nowhere\nout: run\n'],
+    ['the config in the folder of a run', 'run/config.yaml', undefined],
+  ])('%s: the model is the one that the run made, not the one it started from', async (_, config, text) => {
+    if (text !== undefined) await writeFile(join(cwd, config), text);
+    else {
+      const run = await RunFolder.create(join(cwd, 'own'), {
+        model: 'nowhere',
+        fingerprints: { model: 'x' },
+      });
+      await run.close();
+      await rename(join(cwd, 'own/config.yaml'), join(cwd, config));
+    }
+    const [row] = await cliJson<Row[]>(['embed', '--config', config, QUERY], cwd);
+    const [expected] = await cliJson<Row[]>(['embed', '--model', 'model', QUERY], cwd);
+    expect(row).toEqual(expected);
+    await refused(
+      ['embed', '--config', config, '--set', 'model=elsewhere', QUERY],
+      /^elsewhere\/config\.json: /,
+    );
+  });
+
+  test.each([
+    [['embed'], 'model', 'the folder of a model \\(--model\\)'],
     [['embed', 'soup'], 'model', 'the folder of a model \\(--model\\)'],
     [['search', 'soup'], 'index.folder', 'the folder of the index \\(--index\\)'],
     [['search', '-i', 'run/index', 'soup'], 'model', 'the folder of a model \\(--model\\)'],
     [['index', '-d', 'data'], 'index.folder', 'the folder of the index \\(--out\\)'],
     [['index', '-m', 'model'], 'data', 'a BEIR folder, or atlas \\(--data\\)'],
   ])('%j: what nothing tells is asked for', async (argv, field, wanted) => {
-    const { status, stdout, stderr } = await cli(argv, { cwd });
-    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
-    expect(stderr).toMatch(
-      new RegExp(`^error: settings: ${field}: expected ${wanted}, found nothing\\.\\n$`),
-    );
+    await refused(argv, new RegExp(`^settings: ${field}: expected ${wanted}.*, found nothing\\.$`));
   });
 });
 

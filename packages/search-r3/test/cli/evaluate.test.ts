@@ -150,8 +150,12 @@ describe('on a collection', () => {
         cwd,
       );
     const { model: _, ...short } = (await evaluated('remembers')) as Result & { model: string };
-    const given = ['--max-length', '24', '--max-new-tokens', '3'];
-    expect(await evaluated('model', ...given)).toMatchObject(short);
+    for (const given of [
+      ['--max-length', '24', '--max-new-tokens', '3'],
+      ['--set', 'embed.maxLength=24', '--set', 'embed.maxNewTokens=3'],
+    ]) {
+      expect(await evaluated('model', ...given)).toMatchObject(short);
+    }
     expect(short.truncated.documents).toBeGreaterThan(0);
     const { truncated } = await evaluated('remembers', '--max-length', '64');
     expect(truncated.documents).toBe(0);

@@ -1,15 +1,8 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import {
-  embeddingOptions,
-  examples,
-  outputOf,
-  withConfig,
-  withEmbedding,
-  withModel,
-  withOutput,
-} from '../options.js';
+import { examples, outputOf, withConfig, withOutput } from '../options.js';
+import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
 
 interface Flags {
   file?: string;
@@ -44,14 +37,14 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
-    const { loadConfig } = await import('../config.js');
     const { embedSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
-    const settings = await loadConfig(command, embedSettings);
+    const settings = await loadUse(command, embedSettings);
+    const model = modelFolder(settings);
     const { noteOfWords, readTexts } = await import('../texts.js');
     const texts = await readTexts(args, file);
     noteOfWords(args, output);
     const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
+    const retriever = await loadRetriever(model, { thread: 'current' });
     const progress = await output.progress();
     const report = partProgress(progress);
     try {

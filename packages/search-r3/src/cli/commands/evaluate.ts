@@ -1,8 +1,9 @@
 /** `search-r3 evaluate`: what a model is worth on a split of a collection. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
-import { configFlag, examples, outputOf, withConfig, withData, withModel, withOutput } from '../options.js';
+import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
+import { loadUse, withModel } from '../using.js';
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description(
@@ -50,9 +51,8 @@ export function evaluateCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { loadConfig } = await import('../config.js');
     const { evaluateModel, evaluateSettings, saveRuns } = await import('../../pipeline/index.js');
-    const settings = await loadConfig(command, evaluateSettings);
+    const settings = await loadUse(command, evaluateSettings);
     const output = outputOf(command);
     const { runDir } = command.opts<{ runDir?: string }>();
     const progress = await output.progress();

@@ -2,18 +2,9 @@
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
-import {
-  configFlag,
-  embeddingOptions,
-  examples,
-  outputOf,
-  withConfig,
-  withData,
-  withEmbedding,
-  withModel,
-  withOutput,
-} from '../options.js';
+import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
+import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
 
 export function indexCommand(): Command {
   const command = new Command('index').description(
@@ -25,7 +16,7 @@ export function indexCommand(): Command {
   configFlag(
     command,
     '-o, --out <folder>',
-    'folder of the index; default: index in the run folder in the config',
+    'folder of the index; default: index in the folder of the run',
     'index.folder',
   );
   command.addOption(new Option('--overwrite', 'replace the index in the folder'));
@@ -48,9 +39,8 @@ export function indexCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { loadConfig } = await import('../config.js');
     const { indexFolder, indexSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
-    const settings = await loadConfig(command, indexSettings);
+    const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
     const output = outputOf(command);

@@ -1,17 +1,10 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
 import { Command } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
+import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
-import {
-  configFlag,
-  embeddingOptions,
-  examples,
-  outputOf,
-  withConfig,
-  withEmbedding,
-  withModel,
-  withOutput,
-} from '../options.js';
+import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
+import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
 
 /** Characters of a document that are shown. */
 const SNIPPET = 160;
@@ -25,7 +18,7 @@ export function searchCommand(): Command {
   configFlag(
     command,
     '-i, --index <folder>',
-    'folder of the index, made by the same model; default: index in the run folder in the config',
+    'folder of the index, made by the same model; default: index in the folder of the run',
     'index.folder',
   );
   configFlag(
@@ -54,15 +47,16 @@ export function searchCommand(): Command {
     },
   ]);
   return command.action(async (queries: string[]) => {
-    const { loadConfig } = await import('../config.js');
     const { indexFolder, modelFolder, searchSettings } = await import('../../pipeline/index.js');
-    const settings = await loadConfig(command, searchSettings);
+    const settings = await loadUse(command, searchSettings);
     const folder = indexFolder(settings, '--index');
+    const model = modelFolder(settings);
+    await assertIndex(folder);
     const output = outputOf(command);
     const { noteOfWords } = await import('../texts.js');
     noteOfWords(queries, output);
     const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
+    const retriever = await loadRetriever(model, { thread: 'current' });
     try {
       const index = await retriever.open(folder);
       const found = await untilStopped(output, (signal) =>
@@ -77,6 +71,18 @@ export function searchCommand(): Command {
     } finally {
       await retriever.dispose();
     }
+  });
+}
+
+/** @throws InputError where there is none, before a model is loaded for it. */
+async function assertIndex(folder: string): Promise<void> {
+  const { exists } = await import('../../run/files.js');
+  if (await exists(folder)) return;
+  throw new InputError({
+    source: folder,
+    expected: 'the folder of an index',
+    found: 'nothing there',
+    remedy: 'The command index makes one.',
   });
 }
 
