@@ -66,6 +66,7 @@ export class LocalRetriever implements Retriever {
         ? (await loadDocuments(source)).map((document) => ({ ...document }))
         : source;
     refuseRepeated(documents);
+    const fingerprint = this.#identity();
     const embedded: Embedding[] = [];
     for (let at = 0; at < documents.length; at += PIECE) {
       const piece = documents.slice(at, at + PIECE);
@@ -78,7 +79,7 @@ export class LocalRetriever implements Retriever {
       for (const embedding of vectors) embedded.push(embedding);
     }
     const { dimension } = this;
-    const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint: this.#identity() };
+    const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint };
     await saveIndex(out, { ...contents, documents }, { overwrite, ann });
     const truncated = embedded.filter((embedding) => embedding.truncated).length;
     const { maxPositions } = this.#policy.config;

@@ -28,7 +28,7 @@ const optimization = {
     'Rarely. `constant` where `steps` may still be raised on resuming.',
   ),
   warmupSteps: advice(
-    'Steps in which the learning rate rises from 0; fewer than `steps`.',
+    'Steps in which the learning rate rises from 0, at most half of all.',
     'Raise where the loss jumps in the first steps; lower for a short trial.',
   ),
   finalLearningRate: advice('Learning rate at the last step, as a fraction of the peak.', 'Rarely.'),

@@ -9,7 +9,13 @@ import {
   titlePairs,
 } from '../dataset/index.js';
 import { InputError, randomStream } from '../run/index.js';
-import { lexicalNegatives, type NegativeSource, type TrainingQuery, trainingQueries } from '../sft/index.js';
+import {
+  lexicalNegatives,
+  type NegativeSource,
+  positivesOf,
+  type TrainingQuery,
+  trainingQueries,
+} from '../sft/index.js';
 
 /** The name of the built-in world where a BEIR folder is expected. */
 export const ATLAS = 'atlas';
@@ -48,8 +54,9 @@ const bodyOf = (id: string) => `${id}\u0000body`;
 
 /** Queries of both stages, never the same query in both. @throws InputError where a split is missing or shared. */
 export function trainingData(collection: Collection, options: TrainingDataOptions = {}): TrainingData {
-  const { sft, rl } = stageQueries(collection, options);
+  const { sft: judged, rl } = stageQueries(collection, options);
   const texts = new Map(collection.corpus.map((document) => [document.id, documentText(document)]));
+  const titles: TrainingQuery[] = [];
   if (options.titlePairs ?? false) {
     for (const { query, positive, text } of titlePairs(collection.corpus)) {
       const body = bodyOf(positive);
@@ -58,19 +65,28 @@ export function trainingData(collection: Collection, options: TrainingDataOption
         [positive, 1],
         [body, 1],
       ]);
-      sft.push({ id: `title ${positive}`, text: query, relevant, positives: [body] });
+      titles.push({ id: `title ${positive}`, text: query, relevant, positives: [body] });
     }
   }
   return {
-    sft,
+    sft: [...judged.map((query) => withBodies(query, texts)), ...titles],
     rl,
     document: (id) => {
       const text = texts.get(id);
       if (text === undefined) throw new RangeError(`no document ${id} in the collection`);
       return text;
     },
-    negatives: lexicalNegatives(collection.corpus),
+    negatives: lexicalNegatives(collection.corpus, { text: (id) => texts.get(id) }),
   };
+}
+
+/** What answers the query does so without its title too, and is no negative where it is a title's positive. */
+function withBodies(query: TrainingQuery, texts: ReadonlyMap<string, string>): TrainingQuery {
+  const bodies = [...query.relevant].flatMap(([id, grade]) =>
+    texts.has(bodyOf(id)) ? [[bodyOf(id), grade] as const] : [],
+  );
+  if (bodies.length === 0) return query;
+  return { ...query, relevant: new Map([...query.relevant, ...bodies]), positives: positivesOf(query) };
 }
 
 function stageQueries(

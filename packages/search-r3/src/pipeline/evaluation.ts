@@ -78,7 +78,8 @@ export async function evaluateModel(
   const model = modelFolder(settings);
   const loaded = await loadCollection(data, seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
-  const tuning = tuningSplit(withDevelopment(loaded, development.share, seed), split);
+  const known = allowMissing ? withoutMissing(loaded) : loaded;
+  const tuning = tuningSplit(withDevelopment(known, development.share, seed), qrels);
   const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
   const policy = await loadPolicy(model);
   const result = await evaluatePolicy(policy, loaded, qrels, {
@@ -129,12 +130,12 @@ export async function evaluateModel(
 }
 
 /** Judgements to tune fusions on: development queries, else training queries; never those that are evaluated. */
-function tuningSplit(collection: Collection, evaluated: string): { name: string; qrels: Qrels } | undefined {
-  const { qrels } = withoutMissing(collection);
-  const name = [DEVELOPMENT, 'train', 'sft'].find(
-    (split) => split !== evaluated && (qrels.get(split)?.size ?? 0) > 0,
-  );
-  return name === undefined ? undefined : { name, qrels: qrels.get(name) as Qrels };
+function tuningSplit({ qrels }: Collection, evaluated: Qrels): { name: string; qrels: Qrels } | undefined {
+  for (const name of [DEVELOPMENT, 'train', 'sft']) {
+    const others = new Map([...(qrels.get(name) ?? [])].filter(([id]) => !evaluated.has(id)));
+    if (others.size > 0) return { name, qrels: others };
+  }
+  return undefined;
 }
 
 function chosenSystems(

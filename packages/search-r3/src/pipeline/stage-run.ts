@@ -1,7 +1,13 @@
 /** A stage in its run folder: from settings that have been checked to `model/`, a result and a report. */
 import { join } from 'node:path';
 import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
-import { exists, type ProgressReporter, RunFolder, type RunFolderOptions } from '../run/index.js';
+import {
+  exists,
+  type ProgressReporter,
+  RunFolder,
+  type RunFolderOptions,
+  removeFolder,
+} from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import type { LoopOptions } from '../sft/index.js';
 import { readSteps } from './curves.js';
@@ -56,6 +62,8 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
     const steps = (await readSteps(run.events.path)).filter((entry) => entry.stage === stage);
     const last = steps.at(-1);
     const result = { stage, steps: last?.step ?? 0, metrics: last?.metrics ?? {}, development };
+    // Of fewer steps, from before the run went on: beside the new result it would pass for its model.
+    if (await exists(join(folder, MODEL))) await removeFolder(join(folder, MODEL));
     await run.writeFile(RESULT, `${JSON.stringify(result, null, 2)}\n`);
     const placed = { ...result, run: folder, model: join(folder, MODEL) };
     await run.writeFile('report.html', renderReport(await runReport(folder, config, [placed])));

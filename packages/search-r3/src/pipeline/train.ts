@@ -113,8 +113,10 @@ function checkedConfig(
   context: TrainingContext,
   options: RunOptions,
 ) {
-  const { data, base, seed, prompts, queries, development, pretrain, sft, rl, saveEvery } = settings;
-  const common = { data, seed, prompts, queries, development, sft, rl, saveEvery };
+  const { data, base, seed, allowMissing, prompts, queries, development, pretrain, sft, rl, saveEvery } =
+    settings;
+  const missing = allowMissing && { allowMissing };
+  const common = { data, seed, ...missing, prompts, queries, development, sft, rl, saveEvery };
   if (given === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   const policy = makePolicy(given, basePrompts(settings, given));
   limitedSft(sftOptions(settings), policy, options);

@@ -242,6 +242,9 @@ export class GradientEngine {
 }
 
 /** The feeds of one run and the way back from its results to the sequences. */
+/** Log-probability at the reference of the label that stands for none: exp(reference - own) must stay finite. */
+const IMPOSSIBLE = -1e4;
+
 class Piece {
   readonly feeds: Record<string, HostTensor>;
   /** Rows of `embeddings`; at least one, since a program can not run on none. */
@@ -286,8 +289,8 @@ class Piece {
     const embedRows = rowsOf(embedded);
     if (targets.length === 0) targets.push(0);
     this.embeds = embedRows.length;
-    const perLabel = (value: (label: Label) => number) => {
-      const data = new Float32Array(rows.length);
+    const perLabel = (value: (label: Label) => number, none = 0) => {
+      const data = new Float32Array(rows.length).fill(none);
       for (const [i, { row }] of this.#labels.entries()) data[i] = value(row);
       return f32(data, [rows.length]);
     };
@@ -306,7 +309,8 @@ class Piece {
       this.feeds.advantages = perLabel((label) => label.advantage ?? 0);
       this.feeds.old_log_probabilities = perLabel((label) => label.oldLogProbability ?? 0);
       if (options.tokens.beta > 0) {
-        this.feeds.reference_log_probabilities = perLabel((label) => label.referenceLogProbability ?? 0);
+        const reference = (label: Label) => label.referenceLogProbability ?? 0;
+        this.feeds.reference_log_probabilities = perLabel(reference, IMPOSSIBLE);
         this.feeds.kl_weights = perLabel((label) => label.klWeight ?? 0);
         this.#klWeights = this.#labels.map(({ row }) => row.klWeight ?? 0);
       }

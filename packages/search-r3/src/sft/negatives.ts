@@ -9,13 +9,15 @@ import type { NegativeSource, TrainingQuery } from './data.js';
 export interface MiningOptions {
   /** Candidates per query from each side. Default 10. */
   candidates?: number;
+  /** Text of a positive by its id. Default: that of the document in the corpus. */
+  text?: (id: string) => string | undefined;
 }
 
 /** Mines candidates lazily, per query and positive, and draws one of them uniformly. */
 export function lexicalNegatives(corpus: readonly Document[], options: MiningOptions = {}): NegativeSource {
-  const { candidates = 10 } = options;
-  const index = Bm25Index.build(corpus);
   const texts = new Map(corpus.map((document) => [document.id, documentText(document)]));
+  const { candidates = 10, text: textOf = (id: string) => texts.get(id) } = options;
+  const index = Bm25Index.build(corpus);
   const near = new Map<string, string[]>();
   const search = (key: string, text: string, excluded: ReadonlySet<string>): string[] => {
     const known = near.get(key);
@@ -33,7 +35,7 @@ export function lexicalNegatives(corpus: readonly Document[], options: MiningOpt
     const pool =
       random.uniform() < 0.5
         ? search(`query ${query.id}`, query.text, relevant)
-        : search(`document ${query.id} ${positive}`, texts.get(positive) ?? '', relevant);
+        : search(`document ${query.id} ${positive}`, textOf(positive) ?? '', relevant);
     return pool.length === 0 ? undefined : random.choice(pool);
   };
 }

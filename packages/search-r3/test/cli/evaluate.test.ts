@@ -139,6 +139,41 @@ describe('on a collection', () => {
     expect(many.stderr).not.toContain('tuned on few');
   });
 
+  test('fusions are tuned on what no stage learns from, and never on what is evaluated', async () => {
+    const { corpus, queries } = tinyCollection();
+    const more = Array.from({ length: 30 }, (_, i) => ({ _id: `m${i}`, text: `music of ${i}` }));
+    const judged = (from: number, document: (i: number) => string) =>
+      more.slice(from).map(({ _id }, i): [string, string, number] => [_id, document(i), 1]);
+    const train = [...judged(10, (i) => `d${i}`), ...judged(0, () => 'not there').slice(0, 10)];
+    const test = judged(28, (i) => `d${i}`);
+    await writeCollection(join(cwd, 'gaps'), {
+      corpus,
+      queries: [...queries, ...more],
+      qrels: { train, test },
+    });
+    const evaluated = (...argv: string[]) =>
+      evaluate('--data', 'gaps', '--allow-missing', '--systems', 'bm25', 'direct', 'hybrid', ...argv);
+    // A tenth of the 20 training queries whose documents are there, as training holds it out.
+    expect((await evaluated()).fusion).toMatchObject({ tunedOn: 'dev', queries: 2 });
+    const { status, stdout, stderr } = await cli(
+      ['evaluate', '-m', 'model', '-d', 'gaps', '--allow-missing', '--split', 'train', '--systems', 'hybrid'],
+      { cwd },
+    );
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toContain('hybrid');
+  });
+
+  test('an id that no run file can hold is told, and the evaluation is not lost', async () => {
+    const { corpus, queries, qrels } = tinyCollection();
+    const spaced = corpus.map((document, i) => (i === 23 ? { ...document, _id: 'd 23' } : document));
+    await writeCollection(join(cwd, 'spaced'), { corpus: spaced, queries, qrels });
+    const argv = ['-m', 'model', '-d', 'spaced', '--systems', 'bm25', 'direct', '--run-dir', 'spaced-runs'];
+    const { status, stdout, stderr } = await cli(['evaluate', ...argv, '--allow-missing'], { cwd });
+    expect(status).toBe(2);
+    expect(stdout).toMatch(/\ndirect /);
+    expect(stderr).toMatch(/document id: expected .*, found "d 23"/);
+  });
+
   test('lengths are those the model was trained with, unless given', async () => {
     await saveCheckpoint(join(cwd, 'remembers'), {
       ...tinyPolicy(),

@@ -1,7 +1,8 @@
 /** Which queries each stage learns from: worked by hand on five documents. */
 import type { Collection } from 'search-r3/dataset';
 import { type TrainingDataOptions, trainingData } from 'search-r3/pipeline';
-import { InputError } from 'search-r3/run';
+import { InputError, randomStream } from 'search-r3/run';
+import { positivesOf } from 'search-r3/sft';
 import { describe, expect, test } from 'vitest';
 
 const DOCUMENTS = ['a', 'b', 'c', 'd', 'e'];
@@ -66,5 +67,44 @@ describe('splits', () => {
     expect(refused).toThrow(
       'split more: q11: expected queries that are not in the split sft of stage 1, found one that is',
     );
+  });
+});
+
+describe('titles of the corpus as queries', () => {
+  const corpus = [
+    { id: 'a', title: 'tower', text: 'river bridge' },
+    { id: 'b', title: 'castle', text: 'river stone' },
+    { id: 'c', title: 'mill', text: 'wood' },
+  ];
+  const collection: Collection = {
+    corpus,
+    queries: new Map([['q', { id: 'q', text: 'what stands at the bridge ?' }]]),
+    qrels: new Map([
+      ['sft', new Map([['q', new Map([['a', 2]])]])],
+      ['rl', new Map([['q1', new Map([['b', 1]])]])],
+    ]),
+  };
+  collection.queries.set('q1', { id: 'q1', text: 'stones' });
+  const { sft, document, negatives } = trainingData(collection, { titlePairs: true });
+  const [judged, tower] = sft;
+
+  test('their positives are the texts alone, and so are negatives found that are like those', () => {
+    const [body] = positivesOf(tower!);
+    expect(document(body!)).toBe('river bridge');
+    const random = randomStream(2, 'negatives');
+    const drawn = Array.from({ length: 200 }, () => negatives(tower!, body!, random));
+    // No other document is like the title; b is like the text, which is searched for in half of the draws.
+    expect(new Set(drawn)).toEqual(new Set(['b', undefined]));
+    const found = drawn.filter((id) => id === 'b').length;
+    expect(Math.abs(found - 100)).toBeLessThan(3 * Math.sqrt(50));
+  });
+
+  test('a text that answers a judged query is no negative of it, and its positives stay what they were', () => {
+    const [body] = positivesOf(tower!);
+    expect([...judged!.relevant]).toEqual([
+      ['a', 2],
+      [body, 2],
+    ]);
+    expect(positivesOf(judged!)).toEqual(['a']);
   });
 });

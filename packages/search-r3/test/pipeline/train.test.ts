@@ -1,12 +1,12 @@
 /** The whole pipeline on a base model that is there. */
 import { existsSync, rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { train, trainSettings } from 'search-r3/pipeline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { tinyPolicy, writeCollection } from '../cli/tiny.js';
+import { tinyCollection, tinyPolicy, writeCollection } from '../cli/tiny.js';
 
 let cwd: string;
 beforeAll(async () => {
@@ -36,4 +36,35 @@ test('what was checked is what is trained: the base is read once, before anythin
     ['sft', 1],
     ['rl', 1],
   ]);
+});
+
+test('a run that goes on for longer and dies before its model is saved is not taken for finished', async () => {
+  const base = join(cwd, 'base-of-longer');
+  await saveCheckpoint(base, tinyPolicy());
+  const { corpus, queries, qrels } = tinyCollection();
+  const train_ = [...(qrels.train ?? []), ['q0', 'not there', 1] as [string, string, number]];
+  await writeCollection(join(cwd, 'missing'), { corpus, queries, qrels: { ...qrels, train: train_ } });
+  const settings = (out: string, steps: number) =>
+    trainSettings.parse({
+      data: join(cwd, 'missing'),
+      base,
+      out: join(cwd, out),
+      allowMissing: true,
+      development: { queries: 0 },
+      sft: { steps: 1, batchSize: 4, reasoning: { enabled: false } },
+      rl: { steps, queriesPerStep: 2, groupSize: 2, maxNewTokens: 6, optimization: { schedule: 'constant' } },
+    });
+  const weightsOf = async (out: string) => readFile(join(cwd, out, 'model/model.safetensors'));
+  await train(settings('once', 2));
+  await train(settings('longer', 1));
+  expect(await readFile(join(cwd, 'longer/config.yaml'), 'utf8')).toContain('allowMissing: true');
+  // What cannot be replaced stops the stage between its result and its model.
+  const report = join(cwd, 'longer/rl/report.html');
+  await rm(report);
+  await mkdir(join(report, 'in the way'), { recursive: true });
+  await expect(train(settings('longer', 2), { resume: true })).rejects.toThrow();
+  await rm(report, { recursive: true });
+  const { stages } = await train(settings('longer', 2), { resume: true });
+  expect(stages.at(-1)?.steps).toBe(2);
+  expect(await weightsOf('longer')).toEqual(await weightsOf('once'));
 });

@@ -180,3 +180,26 @@ test('the frozen base gets a forward pass and nothing else', () => {
   const recomputed = trainingProgram(model.config, { ...objective, checkpoint: true });
   expect(products(recomputed) - products(trained)).toBe(6 * config.layers);
 });
+
+test('a piece without labels stays finite with logits of any size, beta or not', async () => {
+  const [, request] = STAGES[1]!;
+  const weights = tinyWeights(config);
+  const norm = weights.get('model.norm.weight')!;
+  const sharp = new Map([
+    ...weights,
+    ['model.norm.weight', { ...norm, data: Float32Array.from(norm.data, (x) => 300 * x) }],
+  ]);
+  const unlikely = request.sequences.map((sequence) => ({
+    ...sequence,
+    labels: sequence.labels.map((label) => ({ ...label, referenceLogProbability: -3000 })),
+  }));
+  const own = { ...request, sequences: unlikely };
+  const engine = (extra: { maxTokens?: number }) => grpoEngine(tinyModel(config, sharp), extra);
+  const whole = await compute(engine({}), own);
+  expect(Number.isFinite(whole.loss)).toBe(true);
+  const pieces = await compute(engine({ maxTokens: 1 }), own);
+  expect(pieces.loss / whole.loss).toBeCloseTo(1, 5);
+  for (const [name, gradient] of whole.gradients) {
+    expect(relativeError(pieces.gradients.get(name)!, gradient), name).toBeLessThan(1e-4);
+  }
+});

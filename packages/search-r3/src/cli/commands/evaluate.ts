@@ -59,7 +59,12 @@ export function evaluateCommand(): Command {
     const evaluation = await untilStopped(output, (signal) =>
       evaluateModel(settings, { progress, signal, onNote: (note) => output.note(note) }),
     ).finally(() => progress.close());
-    const files = runDir === undefined ? [] : await saveRuns(runDir, evaluation);
-    output.result({ ...evaluation.summary, files }, () => `${evaluation.text}\n${files.join('\n')}`);
+    let files: string[] = [];
+    try {
+      if (runDir !== undefined) files = await saveRuns(runDir, evaluation);
+    } finally {
+      // An id that no run file can hold must not cost the evaluation.
+      output.result({ ...evaluation.summary, files }, () => `${evaluation.text}\n${files.join('\n')}`);
+    }
   });
 }
