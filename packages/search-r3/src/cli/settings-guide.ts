@@ -210,9 +210,10 @@ const environment = {
     'Lower to bound the time of a step.',
   ),
   index: advice(
-    'Scan all vectors, or a proximity graph for those that stay what they are, from 50,000 documents on.',
+    'Scan all vectors, or a proximity graph for those that stay what they are.',
     '`ann` with `region` on large corpora; such runs can not be repeated to the bit.',
   ),
+  graphFrom: advice('Documents from which there is a graph, where `index` is `ann`.', 'Rarely.'),
   'drift.map': advice('Move vectors that are not encoded by a linear map, learnt at each step.', 'Rarely.'),
   'drift.lambda': advice('Ridge of the map, as a multiple of pairs / dimension.', 'Rarely.'),
   'drift.kernel': advice(

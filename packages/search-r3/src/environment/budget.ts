@@ -47,7 +47,8 @@ export class Budget {
     const left = Math.max(0, whole - this.#spent);
     const { targetError } = this.#options;
     if (targetError === undefined) return { documents: left, usual: whole, target: undefined };
-    const usual = Math.min(whole, this.#last ?? Math.ceil(FIRST * documents));
+    // A step that needed nothing tells nothing of what the next one needs.
+    const usual = Math.min(whole, this.#last || Math.ceil(FIRST * documents));
     return { documents: left, usual, target: targetError / this.#correction };
   }
 

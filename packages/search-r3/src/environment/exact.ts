@@ -100,7 +100,7 @@ export class ExactEnvironment implements Environment {
   state(): State {
     return {
       metadata: { kind: 'exact', corpus: this.#corpus.state() },
-      arrays: this.#store.arrays(),
+      arrays: this.#store.arrays(this.#corpus.size),
     };
   }
 

@@ -3,6 +3,7 @@
  * docs/environment.md.
  */
 import { z } from 'zod';
+import { annOptionsSchema } from '../vectors/index.js';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().positive();
@@ -37,11 +38,13 @@ const schema = z.strictObject({
   policy: z.enum(['value', 'region', 'random']).default('value'),
   budget: budgetSchema.prefault({ fraction: 0.05 }),
   /**
-   * `exact`: searches scan all vectors. `ann`: a proximity graph for those that stay what they are, from 50,000 on; not
-   * where a drift map moves them all at every step. It is exchanged when it is ready, so that runs are not repeatable to
+   * `exact`: searches scan all vectors. `ann`: a proximity graph for those that stay what they are; not where a drift map
+   * moves them all at every step. It is exchanged when it is ready, so that runs are not repeatable to
    * the bit.
    */
   index: z.enum(['exact', 'ann']).default('exact'),
+  /** Documents from which there is a graph, where it is asked for. */
+  graphFrom: annOptionsSchema.shape.graphFrom,
   seed: z.int().default(0),
   /** Only ranks up to this earn a reward. Default all. */
   cut: count.optional(),

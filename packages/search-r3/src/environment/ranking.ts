@@ -5,6 +5,19 @@ import { scaledDcg } from './reward.js';
 import type { VectorStore } from './store.js';
 import type { RolloutBatch, RolloutReward } from './types.js';
 
+/** @throws RangeError where the rollouts are not as many vectors as they have judgements, or hold what is no number. */
+export function assertRollouts({ vectors, relevant }: RolloutBatch, dimension: number, label: string): void {
+  if (vectors.length !== relevant.length * dimension) {
+    throw new RangeError(
+      `${label}: expected ${relevant.length} rollouts of ${dimension} numbers, found ${vectors.length} numbers`,
+    );
+  }
+  const at = vectors.findIndex((value) => !Number.isFinite(value));
+  if (at === -1) return;
+  const rollout = Math.floor(at / dimension);
+  throw new RangeError(`${label}: expected finite numbers, found ${vectors[at]} in rollout ${rollout}`);
+}
+
 /**
  * Rewards by the vectors that a store holds: what every environment gives, whatever it did to refresh them.
  *
@@ -17,13 +30,9 @@ export async function rewards(
   cut: number | undefined,
   known: readonly (readonly number[] | undefined)[] = [],
 ): Promise<RolloutReward[]> {
-  const relevant = corpus.relevant(batch);
   const { dimension } = store;
-  if (batch.vectors.length !== relevant.length * dimension) {
-    throw new RangeError(
-      `reward: expected ${relevant.length} rollouts of ${dimension} numbers, found ${batch.vectors.length} numbers`,
-    );
-  }
+  assertRollouts(batch, dimension, 'reward');
+  const relevant = corpus.relevant(batch);
   // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
   const ranks = await completed<readonly number[]>(
     relevant.map((_, rollout) => known[rollout]),

@@ -3,15 +3,14 @@
  * neighbours of these. It is encoded where it is stale, searched again, until nothing in it is stale or the budget is
  * spent. Outside of it vectors stay as they are, but for a slow sweep over the oldest.
  */
-import { learnMovement, type RefreshPolicy } from './policy.js';
+import { type RefreshPolicy, untilTarget } from './policy.js';
 import type { RefreshStep } from './step.js';
 
-export const refreshByRegion: RefreshPolicy = async (
-  step,
-  { options, allowance, neighbours, uncertainty },
-) => {
+export const refreshByRegion: RefreshPolicy = async (step, context) => {
+  const { options, allowance, neighbours } = context;
   const { topK, staleness, rounds, sweep } = options.region;
-  const swept = Math.round(sweep * allowance.documents);
+  // With a target error the sweep takes what that needs.
+  const swept = allowance.target === undefined ? Math.round(sweep * allowance.documents) : 0;
   let round = 0;
   for (; round < rounds && step.left > swept; round++) {
     const region = await step.time('search', async () => [
@@ -22,8 +21,8 @@ export const refreshByRegion: RefreshPolicy = async (
     const encoded = await step.encode(old, 'region', { most: step.left - swept });
     if (encoded === 0) break;
   }
-  await step.encode(step.oldest(Math.min(step.left, swept)), 'sweep');
-  await learnMovement(step, uncertainty);
+  const most = allowance.target === undefined ? swept : Number.POSITIVE_INFINITY;
+  await untilTarget(step, context, (count) => step.encode(step.oldest(Math.min(count, most)), 'sweep'));
   return { rounds: round };
 };
 

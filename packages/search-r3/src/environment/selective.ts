@@ -14,7 +14,7 @@ import { DriftModel, WordVectors, wordCountsSchema } from './drift/index.js';
 import { Neighbours } from './neighbours.js';
 import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
 import { type Refreshed, type RefreshPolicy, refreshAtRandom } from './policy.js';
-import { nearestDocuments, rewards } from './ranking.js';
+import { assertRollouts, nearestDocuments, rewards } from './ranking.js';
 import { refreshByRegion } from './region-policy.js';
 import { RefreshStep, type StepContext } from './step.js';
 import { VectorStore } from './store.js';
@@ -110,7 +110,11 @@ export class SelectiveEnvironment implements Environment {
         : new WordVectors((row) => text(corpus.id(row)), corpus.rows());
     const parts = {
       corpus,
-      store: await VectorStore.create(dimension, documents.length, resolved.index),
+      store: await VectorStore.create(
+        dimension,
+        documents.length,
+        resolved.index === 'ann' ? resolved.graphFrom : undefined,
+      ),
       scratch: await ExactIndex.create(dimension),
       drift: await DriftModel.create(dimension, resolved.drift, words),
       words,
@@ -151,8 +155,8 @@ export class SelectiveEnvironment implements Environment {
   async refresh(version: number, batch: RolloutBatch): Promise<RefreshReport> {
     const start = performance.now();
     const { corpus, store } = this.#parts;
-    this.#seen = undefined;
     const step = this.#step(version, batch, 'refresh');
+    this.#seen = undefined;
     const moved = version === this.#refreshed;
     const missing = corpus.rows().filter((row) => !store.has(row));
     await step.encode(missing, missing.length === corpus.live ? 'full' : 'changed', { free: true });
@@ -256,7 +260,7 @@ export class SelectiveEnvironment implements Environment {
         neighbours,
         ...(words !== undefined && { words: words.state() }),
       } satisfies z.infer<typeof metadataSchema>,
-      arrays: { ...store.arrays(), ...arrays },
+      arrays: { ...store.arrays(corpus.size), ...arrays },
     };
   }
 
@@ -282,6 +286,10 @@ export class SelectiveEnvironment implements Environment {
   }
 
   #step(version: number, batch: RolloutBatch, label: string): RefreshStep {
+    if (version < this.#refreshed) {
+      throw new RangeError(`${label}: expected a version from ${this.#refreshed} on, found ${version}`);
+    }
+    assertRollouts(batch, this.#parts.store.dimension, label);
     const random = randomStream(this.options.seed, 'environment', label, version);
     return new RefreshStep(this.#context, version, batch, random);
   }
@@ -295,7 +303,8 @@ export class SelectiveEnvironment implements Environment {
     const { drift, scratch } = this.#parts;
     const uncertainty = this.#uncertainty;
     const context = { options: this.options, allowance, drift, uncertainty, scratch, moved };
-    return POLICIES[policy](step, { ...context, neighbours: this.#neighbours });
+    const look = () => this.#look(step);
+    return POLICIES[policy](step, { ...context, look, neighbours: this.#neighbours });
   }
 
   /** What the last refresh left, where these are the rollouts it was for. */

@@ -34,17 +34,13 @@ export class VectorStore {
     this.#predicted = new Uint8Array(capacity);
   }
 
-  /** Of `rows` rows, none of which has a vector yet. */
-  static async create(
-    dimension: number,
-    rows: number,
-    kind: 'exact' | 'ann' = 'exact',
-  ): Promise<VectorStore> {
-    const options = { capacity: rows };
+  /** Of `rows` rows, none of which has a vector yet; with a graph from so many rows on, or scanned. */
+  static async create(dimension: number, rows: number, graphFrom?: number): Promise<VectorStore> {
+    const capacity = { capacity: rows };
     const index =
-      kind === 'ann'
-        ? await AnnIndex.create(dimension, options)
-        : await ExactIndex.create(dimension, options);
+      graphFrom === undefined
+        ? await ExactIndex.create(dimension, capacity)
+        : await AnnIndex.create(dimension, { ...capacity, graphFrom });
     const store = new VectorStore(index, rows);
     store.reserve(rows);
     return store;
@@ -169,10 +165,9 @@ export class VectorStore {
     this.onChange([row]);
   }
 
-  /** Everything, for a checkpoint; rows without a vector are zeros. */
-  arrays(): State['arrays'] {
+  /** Everything of the first `size` rows, for a checkpoint; rows without a vector are zeros. */
+  arrays(size: number): State['arrays'] {
     const { dimension } = this;
-    const { size } = this.index;
     const vectors = new Float32Array(size * dimension);
     for (let row = 0; row < size; row++) {
       if (this.has(row)) vectors.set(this.index.vector(row), row * dimension);

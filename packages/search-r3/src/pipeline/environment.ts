@@ -19,8 +19,10 @@ export interface RunEnvironment {
 }
 
 /**
- * The environment that `options.environment` asks for. Prompts of the documents are tokenized once, cut to
+ * The environment that `options.environment` asks for. Prompts of the documents are tokenized once for each text, cut to
  * `options.maxLength`; weights are read from `policy` whenever documents are encoded.
+ *
+ * @param text what a document says now, by its id; asked for again where `Environment.change` adds or changes some.
  */
 export async function createEnvironment(
   policy: Policy,
@@ -31,10 +33,15 @@ export async function createEnvironment(
   const { tokenizer, prompts, config } = policy;
   const limit = { maxTokens: options.maxLength };
   const ids = corpus.map(({ id }) => id);
-  const tokenized = new Map(
-    ids.map((id) => [id, directPrompt(tokenizer, prompts, text(id), 'document', limit).ids]),
-  );
-  const prompt = (id: string) => tokenized.get(id) as number[];
+  const tokenized = new Map<string, { text: string; ids: readonly number[] }>();
+  const prompt = (id: string): readonly number[] => {
+    const now = text(id);
+    const known = tokenized.get(id);
+    if (known?.text === now) return known.ids;
+    const { ids } = directPrompt(tokenizer, prompts, now, 'document', limit);
+    tokenized.set(id, { text: now, ids });
+    return ids;
+  };
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
   const encode: EncodeDocuments = (asked) =>
     encoder.encode(asked.map(prompt), { maxTokens: options.optimization.maxTokens });

@@ -1,5 +1,5 @@
 export { AnnIndex, type GraphReport } from './ann.js';
-export type { AnnIndexOptions } from './ann-options.js';
+export { type AnnIndexOptions, annOptionsSchema } from './ann-options.js';
 export { ExactIndex, type ExactIndexOptions } from './exact.js';
 export { assertCompatible, type IndexFingerprint, type IndexManifest, readManifest } from './manifest.js';
 export { NeighbourGraph, type NeighbourOptions, type NeighbourRepair } from './neighbours.js';

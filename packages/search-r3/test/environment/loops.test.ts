@@ -71,15 +71,24 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     await environment.audit(1, batch);
     close(await rewards(batch), expected([3, 17, 29]));
     const [nearest] = await environment.search(batch.vectors, 1);
-    const gone = nearest![0]!.id;
-    environment.change({ removed: [gone] });
-    const rewarded = await environment.reward({
-      ...batch,
-      relevant: judged([3, 17, 29].map((row) => (`d${row}` === gone ? 8 : row))),
-    });
-    expect(rewarded).toHaveLength(3);
+    environment.change({ removed: [nearest![0]!.id] });
     const [best] = await environment.search(batch.vectors, COUNT);
-    expect(best!.map(({ id }) => id)).not.toContain(gone);
+    expect(best!.map(({ id }) => id)).not.toContain(nearest![0]!.id);
+  });
+
+  test('a document removed after the refresh stands before no positive any more', async () => {
+    const { environment, batch, draw, after } = await stepped('behind');
+    // Nearest to another document than the positive, which comes second.
+    const query = draw.shaken([after[8]!.map((x, k) => x + 0.9 * after[3]![k]!)], 0)[0]!;
+    const own: RolloutBatch = { vectors: Float32Array.from(query), relevant: judged([3]) };
+    await environment.refresh(2, own);
+    const ranks = (await environment.search(own.vectors, COUNT))[0]!.map(({ id }) => id);
+    const at = ranks.indexOf('d3');
+    expect(at).toBeGreaterThan(0);
+    expect(await environment.reward(own)).toMatchObject([{ rank: at + 1 }]);
+    environment.change({ removed: ranks.slice(0, at) });
+    expect(await environment.reward(own)).toMatchObject([{ rank: 1, reward: 1 }]);
+    expect(batch.relevant).toHaveLength(3);
   });
 
   test('after a refresh that failed half-way, with the positives encoded', async () => {
@@ -118,6 +127,34 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     );
   });
 
+  test.each([
+    [
+      'a number that is none',
+      (x: Float32Array) => x.fill(Number.NaN, 7, 8),
+      3,
+      /expected finite numbers, found NaN in rollout 1/,
+    ],
+    [
+      'too few numbers',
+      (x: Float32Array) => x.slice(0, 14),
+      3,
+      /expected 3 rollouts of 5 numbers, found 14 numbers/,
+    ],
+    ['an earlier version', (x: Float32Array) => x, 0, /refresh: expected a version from 1 on, found 0/],
+  ])('%s is refused, and the next step is as if it had not been', async (_, change, version, error) => {
+    const [own, other] = [await stepped('refused'), await stepped('refused')];
+    const { batch } = own;
+    await expect(
+      own.environment.refresh(version, { ...batch, vectors: change(batch.vectors.slice()) }),
+    ).rejects.toThrow(error);
+    for (const { environment, at, after } of [own, other]) {
+      at.vectors = after.map((x, i) => after[(i + 1) % COUNT]!.map((y, k) => (y + 9 * x[k]!) / 10));
+      await environment.refresh(3, batch);
+    }
+    expect(own.now()).toEqual(other.now());
+    expect(await own.rewards(batch)).toEqual(await other.rewards(batch));
+  });
+
   test('an unknown document rejects', async () => {
     const { environment, batch } = await stepped('unknown');
     const relevant = judged([3, 17, 99]);
@@ -144,6 +181,9 @@ describe('an earlier state', () => {
     await environment.refresh(2, batch);
     await environment.restore(state);
     expect(environment.has('d40')).toBe(false);
+    expect(now()).toEqual(vectors);
+    // What it is now can be kept and brought back in its turn.
+    await environment.restore(environment.state());
     expect(now()).toEqual(vectors);
     const found = await environment.search(batch.vectors, COUNT + 1);
     for (const own of found) expect(own.map(({ id }) => id).sort()).toEqual(ALL.map((i) => `d${i}`).sort());

@@ -27,7 +27,8 @@ const COVERED: Record<string, [file: string, name: string]> = {
   'budget.fraction': ['fidelity', 'at equal cost value beats region'],
   'budget.targetError': ['fidelity', 'is held, and a smaller one costs more'],
   'budget.most': ['options', 'budget.most'],
-  index: ['options', 'index: a graph where it is asked for'],
+  index: ['options', 'index and graphFrom'],
+  graphFrom: ['options', 'index and graphFrom'],
   seed: ['options', 'seed: other draws'],
   cut: ['choice', 'cut: what lies beyond it is worth nothing'],
   'drift.map': ['fidelity', 'map and kernel help'],
@@ -128,6 +129,7 @@ describe('the uncertainty of a score', () => {
 describe('the budget', () => {
   const before = units();
   const after = shaken(before, 0.3);
+  const middle = drawing('a step between').shaken(before, 0.1);
   const { queries, positives, batch } = rolloutsNear(after, [1, 2, 35], 0.5);
 
   test.each([0.3, 0.5])('budget.most: %d of the corpus where no target is reached', async (most) => {
@@ -207,6 +209,39 @@ describe('the budget', () => {
     expect(fresh()).toBe(known + documents);
   });
 
+  test.each(['random', 'region', 'value'] as const)(
+    'budget.targetError: %s stops where it is all to expect',
+    async (policy) => {
+      const asked = async (targetError: number) => {
+        const { at, environment } = await environmentOf(
+          { policy, budget: { targetError }, region: { topK: 1, neighbours: 0, rounds: 1 }, drift: still },
+          before,
+        );
+        at.vectors = middle;
+        await environment.refresh(1, batch);
+        at.vectors = after;
+        return environment.refresh(2, batch);
+      };
+      const [loose, tight] = [await asked(0.05), await asked(0.005)];
+      expect(loose.expectedError).toBeGreaterThan(0.005);
+      expect(loose.expectedError).toBeLessThanOrEqual(0.05);
+      expect(tight.expectedError).toBeLessThanOrEqual(0.005);
+      expect(encodedBy(tight)).toBeGreaterThan(encodedBy(loose));
+      expect(encodedBy(loose)).toBeLessThan(COUNT);
+    },
+  );
+
+  test('budget.targetError: the first step in which anything is stale draws random documents too', async () => {
+    const { at, environment } = await environmentOf(
+      { budget: { targetError: 1e-3 }, value: { random: 1 } },
+      before,
+    );
+    at.vectors = after;
+    const { encoded } = await environment.refresh(1, batch);
+    // A twentieth of forty.
+    expect(encoded.random).toBe(2);
+  });
+
   test('seed: other draws', async () => {
     const drawn = async (seed: number) => {
       const { environment, now } = await environmentOf(
@@ -220,17 +255,43 @@ describe('the budget', () => {
     expect(await drawn(2)).not.toEqual(await drawn(1));
   });
 
-  test('index: a graph where it is asked for, with the same rewards', async () => {
+  test('index and graphFrom: a graph from so many documents on, with the rewards of a scan while documents change', async () => {
     const create = vi.spyOn(AnnIndex, 'create');
-    const rewards = async (index: 'ann' | 'exact') => {
-      const { at, environment } = await environmentOf({ policy: 'region', index }, before);
-      at.vectors = after;
-      await environment.refresh(1, batch);
-      return environment.reward(batch);
+    const steps = async (options: { index: 'exact' } | { index: 'ann'; graphFrom: number }) => {
+      const region = { topK: 3, neighbours: 2, sweep: 0 };
+      const { at, environment } = await environmentOf(
+        { policy: 'region', budget: { documents: 6 }, region, ...options },
+        before,
+      );
+      const found: unknown[] = [];
+      for (const [version, truth] of [middle, after, before, after].entries()) {
+        at.vectors = truth;
+        const { encoded } = await environment.refresh(version + 1, batch);
+        if (version === 2) environment.change({ removed: ['d12', 'd31'] });
+        const nearest = await environment.search(batch.vectors, 5);
+        found.push(
+          encoded,
+          await environment.reward(batch),
+          nearest.map((own) => own.map(({ id }) => id)),
+        );
+      }
+      return found;
     };
-    const exact = await rewards('exact');
+    const exact = await steps({ index: 'exact' });
+    expect(JSON.stringify(exact.slice(-1))).not.toMatch(/"d12"|"d31"/);
     expect(create).not.toHaveBeenCalled();
-    expect(await rewards('ann')).toEqual(exact);
-    expect(create).toHaveBeenCalledTimes(1);
+    // Forty vectors are few enough for a graph to find all of them.
+    for (const [graphFrom, there] of [
+      [40, true],
+      [41, false],
+    ] as const) {
+      create.mockClear();
+      expect(await steps({ index: 'ann', graphFrom })).toEqual(exact);
+      const index = (await create.mock.results[0]!.value) as AnnIndex;
+      await vi.waitFor(async () => {
+        await index.search(batch.vectors, 1);
+        expect(index.graph.rows > 0).toBe(there);
+      });
+    }
   });
 });

@@ -121,6 +121,34 @@ describe('the environment of a run', () => {
   });
 
   test.each(['exact', 'selective'] as const)(
+    'documents added and of another text are encoded by what they say: %s',
+    async (kind) => {
+      const { tokenizer, prompts, config } = policy;
+      const texts = new Map(DOCUMENTS);
+      const options = rlOptionsSchema.parse({ environment: { kind } });
+      const made = await createEnvironment(policy, collection, (id) => texts.get(id)!, options);
+      const none = { vectors: new Float32Array(), relevant: [] };
+      await made.environment.refresh(0, none);
+      const [first] = texts.keys();
+      texts.set(first!, 'red river');
+      texts.set('new', 'a stone');
+      made.environment.change({ changed: [first!], added: ['new'] });
+      const { tokens } = await made.environment.refresh(0, none);
+      const changed = [first!, 'new'].map(
+        (id) => directPrompt(tokenizer, prompts, texts.get(id)!, 'document').ids,
+      );
+      expect(Object.values(tokens)).toEqual([changed[0]!.length + changed[1]!.length]);
+      const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+      const best = await made.environment.search(await encoder.encode(changed), 1);
+      expect(best.map(([hit]) => hit)).toEqual(
+        [first!, 'new'].map((id) => ({ id, score: expect.closeTo(1, 5) })),
+      );
+      await encoder.dispose();
+      await made.dispose();
+    },
+  );
+
+  test.each(['exact', 'selective'] as const)(
     'documents are cut to the length of the stage: %s',
     async (kind) => {
       const { tokenizer, prompts, config } = policy;

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { InputError, type RandomStream, randomStream } from 'search-r3/run';
 import { AnnIndex, type AnnIndexOptions } from 'search-r3/vectors';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { dot, ordered, rankOf, rowOf, unitMatrix } from './brute-force.js';
 
 const dimension = 12;
@@ -415,12 +415,13 @@ test('a build does not block the caller', async () => {
 });
 
 test('disposed of in the middle of a build, it ends, and lets the process end', async () => {
+  const threads = () => readdirSync('/proc/self/task').length;
   const index = await indexOf(unitMatrix(randomStream(17), 5000, dimension), { buildWidth: 200 });
+  const before = threads();
   const building = index.rebuild();
+  await vi.waitFor(() => expect(threads()).toBeGreaterThan(before), { timeout: 5000 });
   await index.dispose();
   open.pop();
   await building;
-  const before = readdirSync('/proc/self/task').length;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(readdirSync('/proc/self/task').length).toBeLessThanOrEqual(before);
+  await vi.waitFor(() => expect(threads()).toBeLessThanOrEqual(before), { timeout: 5000 });
 });
