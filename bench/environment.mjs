@@ -26,7 +26,7 @@ import { rounded } from './lib/stats.mjs';
 export const description =
   'fidelity against cost of the selective environment: replays, gradients, audits, whole runs, scaling';
 
-const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 12 };
+const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 35 };
 const QUICK = { seeds: [0], auditEvery: 1, sizes: [2000, 10_000], steps: 6 };
 
 /** All measurements on one recording. */

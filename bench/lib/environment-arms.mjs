@@ -44,7 +44,7 @@ export function arms(auditEvery) {
       options: { budget: { fraction: SCARCE }, ...options },
     };
   }
-  for (const share of [0.02, MAIN]) {
+  for (const share of [SCARCE, 0.02, MAIN]) {
     result[`${armName('value', share)}, audited`] = { options: { budget: { fraction: share } }, auditEvery };
   }
   return result;

@@ -74,7 +74,13 @@ async function tokensEncoded(run) {
   return tokens;
 }
 
-/** Figures of paired trainings by name, and of all together: differences are selective less exact. */
+/** Quantiles of Student's t at 0.95 by degrees of freedom (one-sided). */
+const T95 = [undefined, 6.314, 2.92, 2.353, 2.132, 2.015, 1.943, 1.895, 1.86, 1.833];
+
+/**
+ * Figures of paired trainings by name, and of all together: differences are selective less exact, `notBelow` their
+ * one-sided bound over queries, `notBelowOverSeeds` over the pairs.
+ */
 export function pairedFigures(runs) {
   const of = ({ exact, selective }) => ({
     queries: exact.reasoned.length,
@@ -84,6 +90,7 @@ export function pairedFigures(runs) {
     difference: mean(selective.reasoned) - mean(exact.reasoned),
     notBelow: bootstrapDifference(exact.reasoned, selective.reasoned, { confidence: CONFIDENCE }).low,
     fewerTokens: exact.tokens / selective.tokens,
+    ...(exact.commit !== undefined && { commits: [exact.commit, selective.commit] }),
   });
   const all = Object.values(runs);
   const pooled = (arm) => ({
@@ -93,6 +100,19 @@ export function pairedFigures(runs) {
   });
   return {
     ...Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, of(run)])),
-    all: of({ exact: pooled('exact'), selective: pooled('selective') }),
+    all: {
+      ...of({ exact: pooled('exact'), selective: pooled('selective') }),
+      notBelowOverSeeds: boundOverPairs(
+        all.map(({ exact, selective }) => mean(selective.reasoned) - mean(exact.reasoned)),
+      ),
+    },
   };
+}
+
+function boundOverPairs(differences) {
+  const count = differences.length;
+  if (count < 2) return null;
+  const average = mean(differences);
+  const squares = differences.reduce((total, x) => total + (x - average) ** 2, 0);
+  return average - T95[count - 1] * Math.sqrt(squares / (count - 1) / count);
 }

@@ -8,7 +8,10 @@ import { peakMemoryMb } from './machine.mjs';
 import { mean } from './replay.mjs';
 import { rounded } from './stats.mjs';
 
-/** Steps that are not counted: the budget finds its level, and programs are compiled. */
+/**
+ * Steps that are not counted: the budget finds its level, and programs are compiled. The others should be a multiple of
+ * sixteen: so often all vectors are moved in earnest.
+ */
 const WARM_UP = 3;
 
 const { path, size, seed, steps, targetError, auditEvery, rollouts, target } = JSON.parse(process.argv[2]);
@@ -92,6 +95,7 @@ console.log(
     reward: of('reward'),
     rounds: of('rounds'),
     seconds: of('seconds'),
+    slowest: Math.max(...measured.map(({ seconds }) => seconds)),
     parts: Object.fromEntries(
       names.map((name) => [name, mean(measured.map(({ parts }) => parts[name] ?? 0))]),
     ),

@@ -30,6 +30,7 @@ export async function scaling(sizes, steps, drift, log) {
       ...found,
       encodingSeconds: encoding,
       shareOfStep: found.seconds / (found.seconds + encoding),
+      shareOfSlowest: found.slowest / (found.slowest + encoding),
     };
     log(
       `${size} documents: ${found.encoded.toFixed(0)} encoded a step, error ${found.error.toFixed(4)}, ` +
