@@ -228,7 +228,9 @@ export class Tokenizer {
         source: this.source,
         expected: 'a chat template in tokenizer_config.json or chat_template.jinja',
         found: 'none',
-        remedy: 'Load the tokenizer with the option defaultChatTemplate, for example CHATML_TEMPLATE.',
+        remedy:
+          'Base models often have none: write one to chat_template.jinja there, ' +
+          'or give Tokenizer.load the option defaultChatTemplate (CHATML_TEMPLATE is one).',
       });
     }
     return this.template.render(messages, addGenerationPrompt);
