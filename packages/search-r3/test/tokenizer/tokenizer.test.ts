@@ -209,7 +209,7 @@ describe('chat templates', () => {
     const files = { 'tokenizer.json': TINY };
     const bare = await Tokenizer.load(await folderOf(files));
     expect(bare.hasChatTemplate).toBe(false);
-    expect(() => bare.applyChatTemplate(MESSAGES)).toThrow(/found none. Load .* defaultChatTemplate/);
+    expect(() => bare.applyChatTemplate(MESSAGES)).toThrow(/found none\. Base models .* defaultChatTemplate/);
     const options = { defaultChatTemplate: CHATML_TEMPLATE };
     const given = await Tokenizer.load(await folderOf(files), options);
     const folder = await folderOf({});
