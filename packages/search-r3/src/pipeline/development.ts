@@ -1,6 +1,7 @@
 /** Queries held out from training: to watch a run by, and to tune fusions on judgements that no stage has learnt. */
 import type { Collection, Qrels } from '../dataset/index.js';
 import { randomStream } from '../run/index.js';
+import type { Settings } from './config.js';
 
 export const DEVELOPMENT = 'dev';
 
@@ -18,6 +19,15 @@ export function withDevelopment(collection: Collection, share: number, seed: num
   const part = (inside: boolean): Qrels => new Map([...train].filter(([id]) => held.has(id) === inside));
   const qrels = new Map([...collection.qrels, ['train', part(false)], [DEVELOPMENT, part(true)]]);
   return { ...collection, qrels };
+}
+
+/** The collection as stages learn from it, and fusions of what they learnt are tuned on it. */
+export function learnable(
+  collection: Collection,
+  { allowMissing, development, seed }: Pick<Settings, 'allowMissing' | 'development' | 'seed'>,
+): Collection {
+  const known = allowMissing ? withoutMissing(collection) : collection;
+  return withDevelopment(known, development.share, seed);
 }
 
 /** The collection without judgements that name a document or query it does not have. */

@@ -21,7 +21,7 @@ import {
 import { InputError, type ProgressReporter } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
-import { DEVELOPMENT, withDevelopment, withoutMissing } from './development.js';
+import { DEVELOPMENT, learnable } from './development.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
 import { modelFolder } from './folders.js';
 import { loadPolicy } from './load.js';
@@ -72,14 +72,13 @@ export async function evaluateModel(
   settings: EvaluateSettings,
   options: EvaluationOptions = {},
 ): Promise<FinishedEvaluation> {
-  const { data, seed, allowMissing, development, evaluate, embed } = settings;
+  const { data, seed, allowMissing, evaluate, embed } = settings;
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = modelFolder(settings);
   const loaded = await loadCollection(data, seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
-  const known = allowMissing ? withoutMissing(loaded) : loaded;
-  const tuning = tuningSplit(withDevelopment(known, development.share, seed), qrels);
+  const tuning = tuningSplit(learnable(loaded, settings), qrels);
   const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
   const policy = await loadPolicy(model);
   const result = await evaluatePolicy(policy, loaded, qrels, {

@@ -15,7 +15,7 @@ import type { ResolvedSftOptions } from '../sft/index.js';
 import type { Sized } from './collection-size.js';
 import type { Settings } from './config.js';
 import { ATLAS, loadCollection, type TrainingData, trainingData } from './data.js';
-import { withDevelopment, withoutMissing } from './development.js';
+import { learnable } from './development.js';
 
 export interface TrainingContext {
   /** With a split `dev` where there is one to be had, and without judgements of missing documents. */
@@ -29,10 +29,9 @@ type DataSettings = Settings & { data: string };
 
 /** Loads the collection and draws the queries of both stages. @throws InputError on anything wrong with the data. */
 export async function loadTraining(settings: DataSettings): Promise<TrainingContext> {
-  const { data: source, seed, allowMissing, development, queries } = settings;
+  const { data: source, seed, allowMissing, queries } = settings;
   const loaded = await loadCollection(source, seed, { allowMissing });
-  const known = allowMissing ? withoutMissing(loaded) : loaded;
-  const collection = withDevelopment(known, development.share, seed);
+  const collection = learnable(loaded, settings);
   const { sftSplit, rlSplit, ...rest } = queries;
   const data = trainingData(collection, {
     ...rest,

@@ -241,10 +241,10 @@ export class GradientEngine {
   }
 }
 
-/** The feeds of one run and the way back from its results to the sequences. */
 /** Log-probability at the reference of the label that stands for none: exp(reference - own) must stay finite. */
 const IMPOSSIBLE = -1e4;
 
+/** The feeds of one run and the way back from its results to the sequences. */
 class Piece {
   readonly feeds: Record<string, HostTensor>;
   /** Rows of `embeddings`; at least one, since a program can not run on none. */

@@ -13,10 +13,14 @@ export interface MiningOptions {
   text?: (id: string) => string | undefined;
 }
 
+function textsIn(corpus: readonly Document[]): (id: string) => string | undefined {
+  const texts = new Map(corpus.map((document) => [document.id, documentText(document)]));
+  return (id) => texts.get(id);
+}
+
 /** Mines candidates lazily, per query and positive, and draws one of them uniformly. */
 export function lexicalNegatives(corpus: readonly Document[], options: MiningOptions = {}): NegativeSource {
-  const texts = new Map(corpus.map((document) => [document.id, documentText(document)]));
-  const { candidates = 10, text: textOf = (id: string) => texts.get(id) } = options;
+  const { candidates = 10, text: textOf = textsIn(corpus) } = options;
   const index = Bm25Index.build(corpus);
   const near = new Map<string, string[]>();
   const search = (key: string, text: string, excluded: ReadonlySet<string>): string[] => {

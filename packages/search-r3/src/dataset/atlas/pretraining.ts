@@ -67,10 +67,10 @@ const schema = z.strictObject({
 /**
  * An endless stream of pre-training items; the same world and options give the same stream. Facts come two to an item,
  * each told twice in different words: a model that never saw a held-out name twice in one text could not learn to
- * repeat it, and so not to reason about it (measured: it then puts other names in its place). The two are no chain of
- * reasoning: none is about what the other ends at. Each fact comes as often as any other (all of them before any comes
- * again, but for the few that wait for another partner), and so do documents. Reasoning takes the kinds of query in
- * equal shares, so that those about companies, few in number, are learnt too.
+ * repeat it, and so not to reason about it (measured: it then puts other names in its place). The two never make a
+ * chain of reasoning: the object of one is not the subject of the other. Facts are drawn evenly, in rounds of all of them
+ * (apart from a few that are held back for a partner), and so are documents. Reasoning takes the kinds of query in equal
+ * shares, so that those about companies, few in number, are learnt too.
  */
 export function pretrainingText(
   world: AtlasWorld,
