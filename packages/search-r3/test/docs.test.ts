@@ -177,6 +177,7 @@ describe('options', () => {
           }),
         ])
         .prefault({ kind: 'p' }),
+      l: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])).optional(),
     });
     expect(settingsOf(schema)).toEqual([
       { key: 'a.b', takes: 'whole number from 1', default: 3 },
@@ -188,6 +189,7 @@ describe('options', () => {
       { key: 'h.kind', takes: '`p`, `q`', default: 'p' },
       { key: 'h.i.j', takes: 'number', default: 5 },
       { key: 'h.i.k', takes: 'whole number', default: 1 },
+      { key: 'l', takes: 'names, each with `true`, `false`, number, text', default: undefined },
     ]);
   });
 });

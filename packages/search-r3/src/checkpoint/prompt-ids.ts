@@ -53,7 +53,7 @@ export function directPrompt(
   const embedId = embedTokenId(tokenizer, prompts);
   const { system, assistant } = prompts[role];
   return fit(tokenizer, text, options, (content) => [
-    ...tokenizer.encode(opening(tokenizer, system, content) + assistant),
+    ...tokenizer.encode(opening(tokenizer, prompts, system, content) + assistant),
     embedId,
   ]);
 }
@@ -66,15 +66,22 @@ export function reasoningPrompt(
   options: PromptOptions = {},
 ): PromptIds {
   const { system } = prompts.reasoning;
-  return fit(tokenizer, text, options, (content) => tokenizer.encode(opening(tokenizer, system, content)));
+  return fit(tokenizer, text, options, (content) =>
+    tokenizer.encode(opening(tokenizer, prompts, system, content)),
+  );
 }
 
-function opening(tokenizer: Tokenizer, system: string, content: string): string {
+function opening(
+  tokenizer: Tokenizer,
+  { templateVariables = {} }: Prompts,
+  system: string,
+  content: string,
+): string {
   const messages = [
     { role: 'system', content: system },
     { role: 'user', content },
   ] as const;
-  return tokenizer.renderChat(messages, { addGenerationPrompt: true });
+  return tokenizer.renderChat(messages, { addGenerationPrompt: true, variables: templateVariables });
 }
 
 /** How far from its end, in characters, a word is looked for at a cut: half a word is worse than none. */

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readJson, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
+import { TEMPLATE_GIVEN } from '../tokenizer/index.js';
 
 /** The token at which the final hidden state is the embedding. */
 export const EMBED_TOKEN = '<|embed_token|>';
@@ -45,6 +46,16 @@ export const promptsSchema = z.strictObject({
         ),
     })
     .prefault({}),
+  /** What the chat template is told beside the messages, such as `{ enable_thinking: false }` for Qwen3. */
+  templateVariables: z
+    .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
+    .refine(
+      (variables) => !TEMPLATE_GIVEN.some((name) => name in variables),
+      `none of ${TEMPLATE_GIVEN.join(', ')}, which every template is given`,
+    )
+    // In one order, whatever order they were written in: the fingerprint follows it.
+    .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
+    .optional(),
 });
 
 export type Prompts = z.output<typeof promptsSchema>;

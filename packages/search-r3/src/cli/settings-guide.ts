@@ -340,6 +340,10 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
     'Instruction to reason; say that it must end with the embed token.',
     'To say what helps to find your documents: synonyms, units, names.',
   ),
+  'prompts.templateVariables': advice(
+    'What the chat template is told beside the messages, by name.',
+    'For a template with switches: `enable_thinking: false` for Qwen3, whose reasoning then starts at once.',
+  ),
   'queries.sftSplit': advice(
     'Split of stage 1. Default: `sft` where there is one, else a share of `train`.',
     'For splits of your own.',

@@ -9,13 +9,14 @@ export const OPTIONS_PATH = fileURLToPath(new URL('../../../../docs/guides/optio
 
 /** A JSON Schema, as far as it is used here. */
 interface Node {
-  type?: string;
+  type?: string | readonly string[];
   properties?: Record<string, Node>;
   /** Forms told apart by a property that is constant in each. */
   oneOf?: readonly Node[];
   const?: string | number;
   enum?: readonly (string | number)[];
   items?: Node | false;
+  additionalProperties?: Node | false;
   prefixItems?: readonly Node[];
   default?: unknown;
   minimum?: number;
@@ -60,6 +61,8 @@ function takes(node: Node): string {
   if (node.enum !== undefined) return node.enum.map((value) => code(String(value))).join(', ');
   if (node.prefixItems !== undefined) return `[${node.prefixItems.map(takes).join(', ')}]`;
   if (node.items) return `list of ${takes(node.items)}`;
+  if (Array.isArray(node.type)) return node.type.map((type) => takes({ ...node, type })).join(', ');
+  if (node.additionalProperties) return `names, each with ${takes(node.additionalProperties)}`;
   switch (node.type) {
     case 'integer':
       return `whole number${range(node, true)}`;

@@ -21,20 +21,40 @@ export const CHATML_TEMPLATE =
  */
 const FIXED_DATE = '26 Jul 2024';
 
+/** What every template is given; `TemplateVariables` cannot replace it. */
+export const TEMPLATE_GIVEN: readonly string[] = [
+  'messages',
+  'add_generation_prompt',
+  'bos_token',
+  'eos_token',
+  'pad_token',
+  'unk_token',
+];
+
+/** Switches of a template by name, as Qwen3's `enable_thinking`. */
+export type TemplateVariables = Readonly<Record<string, string | number | boolean>>;
+
+export interface ChatOptions {
+  /** End with the opening of the assistant's turn. Default false. */
+  addGenerationPrompt?: boolean;
+  /** What the template may ask for beside the messages. Default: nothing. */
+  variables?: TemplateVariables;
+}
+
 export interface ChatTemplate {
   /** @throws InputError where the template refuses the messages. */
-  render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string;
+  render(messages: readonly ChatMessage[], options: ChatOptions): string;
 }
 
 /**
  * Parses a template.
  * @param source names it in errors.
- * @param variables what templates may refer to besides the messages: `bos_token`, `eos_token`, ...
+ * @param tokens the special tokens that templates may refer to: `bos_token`, `eos_token`, ...
  */
 export function compileChatTemplate(
   text: string,
   source: string,
-  variables: Readonly<Record<string, string>>,
+  tokens: Readonly<Record<string, string>>,
 ): ChatTemplate {
   const attempt = <T>(expected: string, action: () => T): T => {
     try {
@@ -53,10 +73,11 @@ export function compileChatTemplate(
     () => new Template(`{% set strftime_now = fixed_date %}\n${text}`),
   );
   return {
-    render: (messages, addGenerationPrompt) =>
+    render: (messages, { addGenerationPrompt = false, variables = {} }) =>
       attempt('a chat template that takes these messages', () =>
         template.render({
           ...variables,
+          ...tokens,
           messages,
           add_generation_prompt: addGenerationPrompt,
           fixed_date: () => FIXED_DATE,

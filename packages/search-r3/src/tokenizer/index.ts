@@ -1,7 +1,12 @@
 export { type ByteLevelBpeOptions, trainByteLevelBpe } from './byte-level-bpe.js';
-export { CHATML_TEMPLATE, type ChatMessage } from './chat-template.js';
 export {
+  CHATML_TEMPLATE,
+  type ChatMessage,
   type ChatOptions,
+  TEMPLATE_GIVEN,
+  type TemplateVariables,
+} from './chat-template.js';
+export {
   type DecodeOptions,
   type EncodeOptions,
   type LoadTokenizerOptions,

@@ -7,7 +7,12 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
-import { type ChatMessage, type ChatTemplate, compileChatTemplate } from './chat-template.js';
+import {
+  type ChatMessage,
+  type ChatOptions,
+  type ChatTemplate,
+  compileChatTemplate,
+} from './chat-template.js';
 import {
   chatTemplate,
   readTokenizerFiles,
@@ -33,11 +38,6 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out. Default false. */
   skipSpecialTokens?: boolean;
-}
-
-export interface ChatOptions {
-  /** End with the opening of the assistant's turn. Default false. */
-  addGenerationPrompt?: boolean;
 }
 
 const ROLES: readonly SpecialTokenRole[] = ['bos_token', 'eos_token', 'pad_token', 'unk_token'];
@@ -215,14 +215,14 @@ export class Tokenizer {
    */
   applyChatTemplate(
     messages: readonly ChatMessage[],
-    { addGenerationPrompt = false }: ChatOptions = {},
+    options: ChatOptions = {},
   ): { text: string; ids: number[] } {
-    const text = this.renderChat(messages, { addGenerationPrompt });
+    const text = this.renderChat(messages, options);
     return { text, ids: this.encode(text) };
   }
 
   /** The text alone of `applyChatTemplate`. */
-  renderChat(messages: readonly ChatMessage[], { addGenerationPrompt = false }: ChatOptions = {}): string {
+  renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
     if (this.template === undefined) {
       throw new InputError({
         source: this.source,
@@ -233,7 +233,7 @@ export class Tokenizer {
           'or give Tokenizer.load the option defaultChatTemplate (CHATML_TEMPLATE is one).',
       });
     }
-    return this.template.render(messages, addGenerationPrompt);
+    return this.template.render(messages, options);
   }
 
   /** Writes the files from which `load` makes an equal tokenizer. */

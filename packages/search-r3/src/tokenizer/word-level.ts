@@ -51,5 +51,8 @@ function skeletons(chatTemplate: string, source: string): string[] {
   const template = compileChatTemplate(chatTemplate, `${source}: chatTemplate`, {});
   const roles = ['system', 'user', 'assistant'] as const;
   const messages = roles.map((role) => ({ role, content: '' }));
-  return [template.render(messages, false), template.render(messages.slice(0, 2), true)];
+  return [
+    template.render(messages, {}),
+    template.render(messages.slice(0, 2), { addGenerationPrompt: true }),
+  ];
 }

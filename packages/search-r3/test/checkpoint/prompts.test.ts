@@ -11,7 +11,7 @@ import {
   resolvePrompts,
   savePrompts,
 } from 'search-r3/checkpoint';
-import { type Tokenizer, trainByteLevelBpe, trainWordLevel } from 'search-r3/tokenizer';
+import { Tokenizer, trainByteLevelBpe, trainWordLevel } from 'search-r3/tokenizer';
 import { describe, expect, test } from 'vitest';
 
 const ENGLISH =
@@ -60,10 +60,47 @@ describe('prompts', () => {
       resolvePrompts(),
       { ...prompts, query: { ...query, assistant: 'is' } },
       { ...prompts, document: query, query: document },
+      { ...prompts, templateVariables: { thinking: false } },
     ];
-    expect(new Set([prompts, ...others].map(promptsFingerprint)).size).toBe(4);
+    expect(new Set([prompts, ...others].map(promptsFingerprint)).size).toBe(5);
     await writeFile(join(folder, 'search_r3.json'), '{"version": 1, "query": "x"}');
     await expect(loadPrompts(folder)).rejects.toThrow(/search_r3.json: query: expected object, found "x"/);
+  });
+});
+
+describe('template variables', () => {
+  const variables = { year: 1970, thinking: false };
+
+  test('are kept, and their order makes no difference', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'prompts-'));
+    const told = resolvePrompts({ templateVariables: variables });
+    await savePrompts(folder, { prompts: told });
+    expect((await loadPrompts(folder)).prompts.templateVariables).toEqual(variables);
+    const reordered: Prompts = { ...told, templateVariables: { thinking: false, year: 1970 } };
+    expect(promptsFingerprint(reordered)).toBe(promptsFingerprint(told));
+  });
+
+  test('reach the template in every kind of prompt', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'template-'));
+    await words.save(folder);
+    const template =
+      "{% for m in messages %}{{ m.content + ' ' }}{% endfor %}{% if thinking is false %}dog {% endif %}";
+    await writeFile(join(folder, 'chat_template.jinja'), template);
+    const tokenizer = await Tokenizer.load(folder);
+    const told = { ...prompts, templateVariables: variables };
+    const text = (ids: readonly number[]) => tokenizer.decode(ids);
+    expect(text(directPrompt(tokenizer, told, 'the fox', 'document').ids)).toBe(
+      'S2 the fox dog is <|embed_token|>',
+    );
+    expect(text(reasoningPrompt(tokenizer, told, 'the fox').ids)).toBe('S3 the fox dog');
+    expect(text(reasoningPrompt(tokenizer, prompts, 'the fox').ids)).toBe('S3 the fox');
+  });
+
+  test.each([
+    [{ thinking: null }, /templateVariables\.thinking: expected boolean or number or string, found null/],
+    [{ messages: 'x' }, /templateVariables: expected none of messages, .*, which every template is given/],
+  ])('%j is refused', (templateVariables, message) => {
+    expect(() => resolvePrompts({ templateVariables } as never)).toThrow(message);
   });
 });
 

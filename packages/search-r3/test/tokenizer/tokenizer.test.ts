@@ -1,7 +1,13 @@
 import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { CHATML_TEMPLATE, type ChatMessage, Tokenizer, trainByteLevelBpe } from 'search-r3/tokenizer';
+import {
+  CHATML_TEMPLATE,
+  type ChatMessage,
+  type TemplateVariables,
+  Tokenizer,
+  trainByteLevelBpe,
+} from 'search-r3/tokenizer';
 import { beforeAll, describe, expect, test } from 'vitest';
 
 /** Writes files (objects as JSON) into a fresh folder. */
@@ -224,6 +230,28 @@ describe('chat templates', () => {
   test('the date is always the same', async () => {
     const tokenizer = await load({ 'chat_template.jinja': '{{ strftime_now("%d %B %Y") }}' });
     expect(tokenizer.renderChat(MESSAGES)).toBe('26 Jul 2024');
+  });
+
+  test('switches of a template, which cannot replace what every template is given', async () => {
+    const template =
+      '{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}' +
+      '{% if add_generation_prompt %}[assistant]' +
+      '{% if thinking is defined and thinking is false %}<nothing>{% endif %}{{ date }}{% endif %}';
+    const tokenizer = await load({ 'tokenizer_config.json': CONFIG, 'chat_template.jinja': template });
+    const render = (variables?: TemplateVariables) =>
+      tokenizer.renderChat(MESSAGES, { addGenerationPrompt: true, ...(variables && { variables }) });
+    const start = '<s>[system]Be brief.[user]Hi[assistant]';
+    expect(render()).toBe(start);
+    expect(render({ thinking: true })).toBe(start);
+    expect(render({ thinking: false, date: 7 })).toBe(`${start}<nothing>7`);
+    const given = { messages: '', bos_token: '', add_generation_prompt: false, thinking: false };
+    expect(render(given)).toBe(`${start}<nothing>`);
+    // Ids of a text that the tiny vocabulary covers.
+    const short = await load({ 'chat_template.jinja': '{% if more %}abc{% endif %}ab' });
+    expect(short.applyChatTemplate(MESSAGES, { variables: { more: true } })).toEqual({
+      text: 'abcab',
+      ids: [4, 3],
+    });
   });
 
   test('a template that refuses the messages', async () => {
