@@ -2,6 +2,7 @@
 export * from './dims.js';
 export * from './dump.js';
 export { type EmitOptions, emit, liveNodes, type Program } from './emit.js';
+export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
 export * from './grad.js';
 export {
   type Constant,

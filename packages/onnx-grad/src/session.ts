@@ -4,6 +4,7 @@
  */
 import * as ort from 'onnxruntime-node';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
+import { inKernel } from './exit-guard.js';
 import { allocate, FeedError, type Feeds, type HostTensor, Matcher, type TensorData } from './host.js';
 
 export interface SessionOptions {
@@ -54,7 +55,7 @@ export class Session implements RunnableSession {
   }
 
   static async create(program: Program, options: SessionOptions = {}): Promise<Session> {
-    const session = await ort.InferenceSession.create(program.bytes, {
+    const settings: ort.InferenceSession.SessionOptions = {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
@@ -71,7 +72,8 @@ export class Session implements RunnableSession {
           model_external_initializers_file_folder_path: options.externalDataFolder ?? '/',
         },
       },
-    });
+    };
+    const session = await inKernel(() => ort.InferenceSession.create(program.bytes, settings));
     return new Session(program, session, options.profile !== undefined);
   }
 
@@ -93,7 +95,8 @@ export class Session implements RunnableSession {
     const matcher = new Matcher('run');
     const operands = this.#feeds('run', feeds, matcher);
     matcher.finish();
-    const results = await this.#session.run(operands, [...this.program.outputs.keys()]);
+    const names = [...this.program.outputs.keys()];
+    const results = await inKernel(() => this.#session.run(operands, names));
     return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(name, tensor)]));
   }
 
@@ -107,6 +110,11 @@ export class Session implements RunnableSession {
     if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
     const matcher = new Matcher('runInPlace');
     const operands = this.#feeds('runInPlace', feeds, matcher);
+    for (const name of Object.keys(outputs)) {
+      if (!this.program.outputs.has(name)) {
+        throw new FeedError(`runInPlace: the program has no output ${name}`);
+      }
+    }
     const fetches: Record<string, ort.Tensor | null> = { [SEQUENCE_OUTPUT]: null };
     const results: Record<string, HostTensor> = {};
     for (const [name, expected] of this.program.outputs) {
@@ -119,7 +127,7 @@ export class Session implements RunnableSession {
     }
     matcher.finish();
     try {
-      await this.#session.run(operands, fetches as ort.InferenceSession.FetchesType);
+      await inKernel(() => this.#session.run(operands, fetches as ort.InferenceSession.FetchesType));
     } catch (error) {
       if (error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return results;
       throw error;

@@ -1,11 +1,14 @@
 /** The thread behind a `WorkerSession`: answers its requests one by one. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import { announceKernels } from './exit-guard.js';
 import type { HostTensor } from './host.js';
 import { Session } from './session.js';
 import type { CarriedError, Reply, Request } from './worker.js';
 
 const port = parentPort;
 if (port === null) throw new Error('internal: started outside a worker');
+
+announceKernels(workerData as SharedArrayBuffer);
 
 const carry = (error: unknown): CarriedError => {
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));

@@ -5,6 +5,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { Program } from './emit.js';
+import { awaitKernelsAtExit } from './exit-guard.js';
 import { FeedError, type Feeds, type HostTensor, type TensorData } from './host.js';
 import type { RunnableSession, RunOptions, SessionOptions } from './session.js';
 
@@ -49,6 +50,7 @@ interface Call {
 export class WorkerSession implements RunnableSession {
   readonly program: Program;
   readonly #worker: Worker;
+  readonly #atExit = awaitKernelsAtExit();
   readonly #waiting: Call[] = [];
   #running: Call | undefined;
   /** Why calls are refused: disposed of, or the worker has died. */
@@ -58,11 +60,15 @@ export class WorkerSession implements RunnableSession {
   private constructor(program: Program) {
     this.program = program;
     // Flags of the main program (--input-type, loaders) are not meant for this file, and some keep it from starting.
-    this.#worker = new Worker(new URL('./worker-entry.js', import.meta.url), { execArgv: [] });
+    const options = { execArgv: [], workerData: this.#atExit.memory };
+    this.#worker = new Worker(new URL('./worker-entry.js', import.meta.url), options);
     this.#worker.on('message', (reply: Reply) => this.#settle(reply));
     this.#worker.on('messageerror', (error) => this.#fail(error));
     this.#worker.on('error', (error) => this.#fail(error));
-    this.#worker.on('exit', (code) => this.#fail(new Error(`the worker has stopped with code ${code}`)));
+    this.#worker.on('exit', (code) => {
+      this.#atExit.release();
+      this.#fail(new Error(`the worker has stopped with code ${code}`));
+    });
   }
 
   /** Starts a worker and creates the session there. Errors are those of `Session.create`. */
@@ -155,7 +161,15 @@ export class WorkerSession implements RunnableSession {
       return;
     }
     this.#worker.ref();
-    this.#worker.postMessage(this.#running.request, this.#running.transfer);
+    const { request, transfer, reject } = this.#running;
+    try {
+      this.#worker.postMessage(request, transfer);
+    } catch (error) {
+      // Something in it can not be cloned.
+      reject(error);
+      this.#running = undefined;
+      this.#next();
+    }
   }
 
   #settle(reply: Reply): void {

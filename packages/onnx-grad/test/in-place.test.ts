@@ -79,6 +79,9 @@ test('refuses memory that does not fit, and programs emitted otherwise', async (
     new FeedError('runInPlace: y: expected [B = 2, 2], found [3, 2]'),
   );
   await expect(run({ y: i64([1, 2, 3, 4], [2, 2]) })).rejects.toThrow(FeedError);
+  await expect(run({ Y: f32(new Float32Array(4), [2, 2]) })).rejects.toThrow(
+    new FeedError('runInPlace: the program has no output Y'),
+  );
   await expect(inPlace.run(feeds)).rejects.toThrow(
     new FeedError('run: expected runInPlace for an in-place program'),
   );

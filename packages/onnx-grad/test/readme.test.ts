@@ -46,6 +46,7 @@ test('the table lists every operator', () => {
     ],
     ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast'],
     ...['sameShape', 'canonicalShape', 'formatShape', 'normalizeAxis'],
+    ...['awaitKernelsAtExit', 'announceKernels'],
   ];
   expect([...listed, ...others].sort()).toEqual(Object.keys(engine).sort());
 });

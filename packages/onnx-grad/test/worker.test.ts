@@ -196,6 +196,15 @@ describe.each(KINDS)('%s', (kind, create) => {
   });
 });
 
+test('what can not be sent is an error of its call, and of no other', async () => {
+  const session = await start(WorkerSession.create(slow(1)));
+  const feeds = { x: { ...LARGE.x, dtype: (() => 'float32') as unknown as 'float32' } };
+  await expect(session.run(feeds)).rejects.toThrow(/could not be cloned/);
+  expect((await session.run(LARGE)).y?.shape).toEqual([512, 512]);
+  const options = { profile: (() => 'x') as unknown as string };
+  await expect(WorkerSession.create(slow(1), options)).rejects.toThrow(/could not be cloned/);
+});
+
 describe('an abort', () => {
   test('rejects a run under way at once; its result is dropped, the next run is right', async () => {
     const session = await start(WorkerSession.create(slow(200), { threads: 1 }));
@@ -257,6 +266,32 @@ describe('the end', () => {
       20_000,
     );
     expect(stdout).toBe('2 4\n2 4\ndone\n');
+  });
+
+  test.each([
+    ['process.exit(3)', 3, ''],
+    ["throw new Error('nobody catches this')", 1, 'nobody catches this'],
+  ])('%s in the middle of a run ends the process as it says', async (statement, code, message) => {
+    const child = runModule(
+      `
+      import { Graph, WorkerSession, emit, f32, gemm } from 'onnx-grad';
+      const graph = new Graph();
+      const x = graph.input('x', 'float32', [512, 512]);
+      let y = x;
+      for (let i = 0; i < 200; i++) y = gemm(y, x);
+      graph.output('y', y);
+      const session = await WorkerSession.create(emit(graph), { threads: 1 });
+      const feeds = { x: f32(new Float32Array(512 * 512), [512, 512]) };
+      void session.run(feeds);
+      void session.run(feeds);
+      setTimeout(() => { ${statement} }, 100);
+    `,
+      20_000,
+    );
+    await expect(child).rejects.toMatchObject({
+      code,
+      stderr: expect.stringMatching(new RegExp(`^(?!.*terminate called)[^]*${message}`)) as string,
+    });
   });
 
   test('results are handed over, not copied: the peak is that of a session in this thread', async () => {
