@@ -61,8 +61,9 @@ export function adamw(
       f32x4.mul(v128.load(second + i), f32x4.splat(beta2)),
       f32x4.mul(f32x4.mul(g, f32x4.splat(oneMinusBeta2)), g),
     );
-    m = v128.and(m, f32x4.ge(f32x4.abs(m), smallest));
-    v = v128.and(v, f32x4.ge(v, smallest));
+    // By what is taken away, so that NaN stays.
+    m = v128.andnot(m, f32x4.lt(f32x4.abs(m), smallest));
+    v = v128.andnot(v, f32x4.lt(v, smallest));
     const denominator = f32x4.add(
       f32x4.mul(f32x4.sqrt(v), f32x4.splat(inverseCorrection)),
       f32x4.splat(epsilon),

@@ -175,6 +175,24 @@ describe('AdamW', () => {
     expect(parameter.every((p) => Number.isFinite(p) && p < 1)).toBe(true);
   });
 
+  test('keeps what is no number, as torch.optim.AdamW does, instead of forgetting its moments', () => {
+    const parameter = Float32Array.of(1, 1, 1, 1, 1);
+    const optimiser = new AdamW();
+    for (const gradient of [
+      [1, 1, 1, 1, 1],
+      [1, Number.NaN, 1, 1, Number.POSITIVE_INFINITY],
+      [1, 1, 1, 1, 1],
+    ]) {
+      optimiser.step(new Map([['w', parameter]]), new Map([['w', Float32Array.from(gradient)]]), {
+        learningRate: 0.1,
+      });
+    }
+    const moments = optimiser.state().get('w');
+    for (const array of [parameter, moments?.first, moments?.second]) {
+      expect(Array.from(array ?? [], Number.isFinite)).toEqual([true, false, true, true, false]);
+    }
+  });
+
   test('refuses what does not belong together, before anything is changed', () => {
     const refused = (
       gradients: Map<string, Float32Array>,
