@@ -9,11 +9,16 @@ import { scatterAdd, scatterAddOperator } from './ops/gather.js';
 import { gemm, gemmOperator } from './ops/matmul.js';
 import { zeros, zerosOperator } from './ops/shape.js';
 
+/** Which arguments of a node are among `values` and decide its results. */
+function leading({ operator, inputs }: Node, values: ReadonlySet<Value>): boolean[] {
+  return inputs.map((input, i) => values.has(input) && !operator.inert?.includes(i));
+}
+
 /** The values that depend on one of `sources`. */
 function dependents(graph: Graph, sources: readonly Value[]): Set<Value> {
   const result = new Set(sources);
   for (const node of graph.nodes) {
-    if (node.operator.vjp !== undefined && node.inputs.some((input) => result.has(input))) {
+    if (node.operator.vjp !== undefined && leading(node, result).includes(true)) {
       for (const output of node.outputs) result.add(output);
     }
   }
@@ -70,6 +75,9 @@ function recompute(graph: Graph, segment: Segment, after: Value): Map<Value, Val
 
 function checkSources(loss: Value, sources: readonly Value[]): void {
   const { graph } = loss;
+  if (graph.checkpointing) {
+    throw new Error('gradients: expected no open checkpoint; differentiate after the segment is built');
+  }
   if (loss.shape.length !== 0 || loss.dtype !== 'float32') {
     throw new RangeError(
       `gradients: expected a float32 scalar, found ${loss.dtype} ${formatShape(loss.shape)}`,
@@ -108,24 +116,29 @@ function pullBack(
 
 /**
  * Where a source has more uses than this product (a tied head), its gradient is complete only at the end of the backward
- * pass, and ONNX Runtime would compute its part there, keeping both factors until then. So the pass goes on, into the
- * argument that is no source, only when that part is there.
+ * pass, and ONNX Runtime would compute its part there, keeping both factors until then. So this part is added to what is
+ * known so far, and the pass goes on, into the argument that is no source, only when that sum is there.
  */
 function inTurn(
   node: Node,
   incoming: readonly (Value | undefined)[],
   sources: readonly Value[],
   forward: readonly Node[],
+  contributions: Map<Value, Value[]>,
 ): readonly (Value | undefined)[] {
-  const part = incoming.find((gradient, i) => {
+  const at = incoming.findIndex((gradient, i) => {
     const input = node.inputs[i] as Value;
     if (!isPlainProduct(gradient?.node) || !sources.includes(input)) return false;
     return forward.filter(({ inputs }) => inputs.includes(input)).length > 1;
   });
-  if (part === undefined) return incoming;
+  if (at < 0) return incoming;
+  const source = node.inputs[at] as Value;
+  const sum = accumulate([...(contributions.get(source) ?? []), incoming[at] as Value]) as Value;
+  contributions.delete(source);
   return incoming.map((gradient, i) => {
+    if (i === at) return sum;
     const isSource = sources.includes(node.inputs[i] as Value);
-    return gradient === undefined || isSource ? gradient : barrier(gradient, part);
+    return gradient === undefined || isSource ? gradient : barrier(gradient, sum);
   });
 }
 
@@ -146,7 +159,7 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
   for (const node of forward.reverse()) {
     if (node.operator.vjp === undefined || !node.outputs.some((output) => contributions.has(output)))
       continue;
-    const needed = node.inputs.map((input) => reached.has(input));
+    const needed = leading(node, reached);
     if (!needed.includes(true)) continue;
     const outgoing = node.outputs.map((output) => accumulate(contributions.get(output) ?? []));
     for (const [i, output] of node.outputs.entries()) {
@@ -165,7 +178,8 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
         outputs: node.outputs.map((output) => twins.get(output) ?? output),
       };
     }
-    inTurn(node, pullBack(actual, outgoing, needed), sources, forward).forEach((gradient, i) => {
+    const incoming = pullBack(actual, outgoing, needed);
+    inTurn(node, incoming, sources, forward, contributions).forEach((gradient, i) => {
       const input = node.inputs[i] as Value;
       if (gradient === undefined || !needed[i]) return;
       const known = contributions.get(input);

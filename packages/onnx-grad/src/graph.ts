@@ -4,6 +4,7 @@
  * (`grad.ts`).
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
+import { ARRAY_TYPE } from './host.js';
 
 export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
 
@@ -81,6 +82,8 @@ export interface Operator<A = unknown> {
    * through which `gradients` refuses to differentiate. Default: all.
    */
   readonly differentiable?: number;
+  /** Arguments that are waited for and not computed with: nothing depends on their numbers. */
+  readonly inert?: readonly number[];
   infer(inputs: readonly Value[], attributes: A): TensorType[];
   emit(context: Emitter, node: Node<A>): void;
   /**
@@ -128,8 +131,14 @@ export class Graph {
     return value;
   }
 
-  /** A tensor stored in the program: scalars, small tables. */
+  /** A tensor stored in the program: scalars, small tables. TypeError where the array is not one of its dtype. */
   constant(constant: Constant): Value {
+    canonicalShape('constant', constant.shape);
+    if (!(constant.data instanceof ARRAY_TYPE[constant.dtype])) {
+      throw new TypeError(
+        `constant: expected ${constant.dtype} in ${ARRAY_TYPE[constant.dtype].name}, found ${constant.data.constructor.name}`,
+      );
+    }
     const size = constant.shape.reduce((a, b) => a * b, 1);
     if (size !== constant.data.length) {
       throw new RangeError(
@@ -196,6 +205,11 @@ export class Graph {
     } finally {
       this.#segment = undefined;
     }
+  }
+
+  /** Whether nodes are being added to a segment. */
+  get checkpointing(): boolean {
+    return this.#segment !== undefined;
   }
 
   /** Names beginning with % are those that emission makes up. */

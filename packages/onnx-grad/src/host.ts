@@ -18,7 +18,8 @@ export class FeedError extends Error {
   override readonly name = 'FeedError';
 }
 
-const ARRAY_TYPE = {
+/** What holds the numbers of a dtype. */
+export const ARRAY_TYPE = {
   float32: Float32Array,
   int64: BigInt64Array,
   int32: Int32Array,
@@ -50,10 +51,12 @@ export class Matcher {
 
   /** To be called after the last `match`: sizes that are products of symbols. */
   finish(): void {
+    // A product of symbols that are no sizes of their own is what it was first.
+    const first = new Map<string, number>();
     for (const { name, dim, size } of this.#products) {
-      const expected = this.resolve([dim])?.[0];
-      if (expected !== undefined && expected !== size)
-        this.#refuse(name, `${dim} = ${expected}`, String(size));
+      const expected = this.resolve([dim])?.[0] ?? first.get(dim) ?? size;
+      first.set(dim, expected);
+      if (expected !== size) this.#refuse(name, `${dim} = ${expected}`, String(size));
     }
   }
 

@@ -4,6 +4,7 @@ import {
   dump,
   emit,
   f32,
+  floats,
   Graph,
   gradients,
   linear,
@@ -17,9 +18,10 @@ import {
   type Value,
 } from 'onnx-grad';
 import { describe, expect, test } from 'vitest';
-import { numbers } from './support/check.js';
+import { evaluate, numbers } from './support/check.js';
 import { runModule } from './support/child.js';
 import { random } from './support/random.js';
+import { relativeError } from './support/tensor.js';
 
 const LAYERS = 3;
 const WIDTH = 6;
@@ -112,6 +114,33 @@ describe('what is recomputed', () => {
       return dw = %17"
     `);
   });
+});
+
+test('the gradient of a gradient goes through a segment', async () => {
+  const cubes = (checkpointed: boolean) =>
+    evaluate(
+      (graph) => {
+        const x = graph.input('x', 'float32', [3]);
+        const build = () => mul(tanh(x), x);
+        const y = checkpointed ? graph.checkpoint([x], build) : build();
+        const [first] = gradients(sum(mul(y, y)), [x]) as [Value];
+        return { second: gradients(sum(mul(first, first)), [x])[0] as Value };
+      },
+      { x: f32(Float32Array.of(0.5, -1, 2), [3]) },
+    );
+  const [plain, recomputed] = [await cubes(false), await cubes(true)];
+  expect(Math.min(...numbers(plain.second).map(Math.abs))).toBeGreaterThan(0.1);
+  expect(relativeError(floats(recomputed.second), floats(plain.second))).toBeLessThan(1e-6);
+});
+
+test('an open segment cannot be differentiated', () => {
+  const graph = new Graph();
+  const x = graph.input('x', 'float32', [2]);
+  const inside = () => gradients(sum(tanh(x)), [x]);
+  expect(() => graph.checkpoint([x], inside)).toThrow(
+    'gradients: expected no open checkpoint; differentiate after the segment is built',
+  );
+  expect(inside()).toHaveLength(1);
 });
 
 test('segments do not nest', () => {

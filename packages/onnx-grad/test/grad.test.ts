@@ -1,6 +1,7 @@
 /** Differentiation of whole programs: fan-out, frozen inputs, zeros, values in between, refusals. */
 import {
   add,
+  barrier,
   crossEntropy,
   dump,
   emit,
@@ -352,6 +353,57 @@ test('batched products accumulate too', async () => {
         return sumOver(3, (key) => ((scores[key] as number) / total) * at(v, row, key, column));
       }),
   });
+});
+
+describe('one weight in several products, as in a recurrent network', () => {
+  const STEPS = 4;
+  const build = ({ x, w }: Readonly<Record<string, Value>>) => {
+    let h = x as Value;
+    for (let step = 0; step < STEPS; step++) h = tanh(gemm(h, w as Value));
+    return h;
+  };
+
+  test('has the gradient of all uses', async () => {
+    await checkOperator({
+      name: 'recurrent',
+      sizes: { rows: 5 },
+      inputs: { x: ['rows', 3], w: [3, 3] },
+      build,
+      reference: ({ x, w }) => {
+        let h = x as Tensor;
+        for (let step = 0; step < STEPS; step++) {
+          const before = h;
+          h = tabulate([5, 3], (row, i) =>
+            Math.tanh(sumOver(3, (k) => at(before, row, k) * at(w as Tensor, k, i))),
+          );
+        }
+        return h;
+      },
+    });
+  });
+
+  test('is multiplied with once per use, the sum waiting for nothing', () => {
+    const graph = new Graph();
+    const [x, w] = [graph.input('x', 'float32', ['rows', 3]), graph.input('w', 'float32', [3, 3])];
+    graph.output('dw', gradients(sum(build({ x, w })), [w])[0] as Value);
+    // Forward, gradients of the weight, and of what lies between.
+    expect(operators(graph).filter((name) => name === 'gemm')).toHaveLength(STEPS + STEPS + STEPS - 1);
+    const shapes = liveNodes(graph).filter(({ operator }) => operator.name === 'add');
+    expect(shapes).toEqual([]);
+  });
+});
+
+test('what is only waited for has no part in a gradient', async () => {
+  const results = await evaluate(
+    (graph) => {
+      const k = graph.input('k', 'float32', [2]);
+      const first = gradients(sum(mul(barrier(k, exp(k)), k)), [k])[0] as Value;
+      return { first, second: gradients(sum(mul(first, k)), [k])[0] as Value };
+    },
+    { k: f32(Float32Array.of(3, -1), [2]) },
+  );
+  expect(numbers(results.first)).toEqual([6, -2]);
+  expect(numbers(results.second)).toEqual([12, -4]);
 });
 
 describe('a table that is both read by index and a factor', () => {

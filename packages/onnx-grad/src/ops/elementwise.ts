@@ -167,6 +167,7 @@ export const stopGradient = (x: Value): Value => single(x.graph.apply(stopOperat
 
 const barrierOperator: Operator<null> = {
   name: 'barrier',
+  inert: [1],
   infer(inputs) {
     const [x] = inputs as [Value, Value];
     return [{ dtype: x.dtype, shape: x.shape }];
