@@ -23,15 +23,18 @@ export class EmitContext implements Emitter {
   readonly nodes: NodeProto[] = [];
   /** @internal */
   readonly initializers: TensorProto[] = [];
-  readonly #graph: Graph;
+  /** Those that are fed anyway come first, so that no other is asked for because of its size. */
+  readonly #inputs: readonly Value[];
   readonly #names = new Map<Value, string>();
   readonly #dimensions = new Map<string, string>();
   readonly #integers = new Map<string, string>();
   readonly #emitted: Node[] = [];
   #fresh = 0;
 
-  constructor(graph: Graph) {
-    this.#graph = graph;
+  /** @param used the values that some output needs. */
+  constructor(graph: Graph, used: ReadonlySet<Value>) {
+    const fed = (wanted: boolean) => graph.inputs.filter((input) => used.has(input) === wanted);
+    this.#inputs = [...fed(true), ...fed(false)];
   }
 
   /** Emits a node of the graph; those it depends on come before it. */
@@ -111,8 +114,18 @@ export class EmitContext implements Emitter {
     const key = String(dim);
     const known = this.#dimensions.get(key);
     if (known !== undefined) return known;
-    let name = this.#symbol(symbols[0] as string);
-    for (const symbol of symbols.slice(1)) name = this.one('Mul', [name, this.#symbol(symbol)]);
+    const sizes = symbols.map((symbol) => this.#size(symbol));
+    const missing = symbols[sizes.indexOf(undefined)];
+    if (missing !== undefined) {
+      // Nothing is of that size, but something may be of the whole product.
+      const whole = this.#size(key);
+      if (whole !== undefined) return whole;
+      throw new Error(
+        `emit: the symbol ${missing} is the size of no value that is computed before it is needed`,
+      );
+    }
+    let name = sizes[0] as string;
+    for (const size of sizes.slice(1)) name = this.one('Mul', [name, size as string]);
     if (coefficient !== 1) name = this.one('Mul', [name, this.integers([coefficient])]);
     this.#dimensions.set(key, name);
     return name;
@@ -161,29 +174,18 @@ export class EmitContext implements Emitter {
       this.node('Cast', [stored], { attributes: { to: DATA_TYPE.float32 }, outputs: [name] });
   }
 
-  #symbol(symbol: string): string {
-    const known = this.#dimensions.get(symbol);
+  /** A size that some value has, spelled so: an input, or the first of those made (a joined axis). */
+  #size(dim: string): string | undefined {
+    const known = this.#dimensions.get(dim);
     if (known !== undefined) return known;
-    for (const input of this.#graph.inputs) {
-      const axis = input.shape.indexOf(symbol);
+    for (const value of [...this.#inputs, ...this.#emitted.flatMap(({ outputs }) => outputs)]) {
+      const axis = value.shape.indexOf(dim);
       if (axis < 0) continue;
-      const name = this.one('Shape', [this.name(input)], { attributes: { start: axis, end: axis + 1 } });
-      this.#dimensions.set(symbol, name);
+      const name = this.one('Shape', [this.name(value)], { attributes: { start: axis, end: axis + 1 } });
+      this.#dimensions.set(dim, name);
       return name;
     }
-    // A size that arises inside the program (a joined axis): taken from the first value that has it.
-    for (const node of this.#emitted) {
-      for (const output of node.outputs) {
-        const axis = output.shape.indexOf(symbol);
-        if (axis < 0) continue;
-        const name = this.one('Shape', [this.name(output)], { attributes: { start: axis, end: axis + 1 } });
-        this.#dimensions.set(symbol, name);
-        return name;
-      }
-    }
-    throw new Error(
-      `emit: the symbol ${symbol} is the size of no value that is computed before it is needed`,
-    );
+    return undefined;
   }
 }
 
@@ -226,8 +228,8 @@ export const SEQUENCE_OUTPUT = '%sequence';
 export function emit(graph: Graph, options: EmitOptions = {}): Program {
   const inPlace = options.inPlace ?? false;
   const nodes = liveNodes(graph);
-  const context = new EmitContext(graph);
   const used = new Set<Value>([...nodes.flatMap((node) => node.inputs), ...graph.outputs.values()]);
+  const context = new EmitContext(graph, used);
   for (const [value, constant] of graph.constants) {
     if (used.has(value)) context.initializer(context.name(value), constant);
   }

@@ -8,9 +8,11 @@ import {
   emit,
   expand,
   f32,
-  Graph,
   gemm,
+  gradients,
+  Graph,
   i64,
+  mean,
   mul,
   reshape,
   Session,
@@ -91,6 +93,20 @@ describe('constants', () => {
     ]);
   });
 
+  test.each<[string, Parameters<Graph['constant']>[0], string]>([
+    [
+      'integers as floats',
+      { dtype: 'float32', shape: [1], data: Int32Array.of(1) },
+      'float32 in Float32Array',
+    ],
+    ['floats as integers', { dtype: 'int32', shape: [1], data: Float32Array.of(1) }, 'int32 in Int32Array'],
+    ['short integers', { dtype: 'int64', shape: [1], data: Int32Array.of(1) }, 'int64 in BigInt64Array'],
+  ])('are no %s', (_, constant, expected) => {
+    expect(() => new Graph().constant(constant)).toThrow(
+      new TypeError(`constant: expected ${expected}, found ${constant.data.constructor.name}`),
+    );
+  });
+
   test('must fill their shape', () => {
     expect(() =>
       new Graph().constant({ dtype: 'float32', shape: [2, 3], data: new Float32Array(5) }),
@@ -115,6 +131,27 @@ describe('sizes that arise inside a program', () => {
     }, feeds);
     expect(numbers(results.wide)).toEqual([1, 2, 3, 1, 2, 3]);
     expect(numbers(results.apart)).toEqual([0, 0, 0]);
+  });
+
+  test('are read as a product where no value has its factors', async () => {
+    const results = await evaluate(
+      (graph) => {
+        const x = graph.input('x', 'float32', ['2*B', 3]);
+        const y = graph.input('y', 'float32', ['B*S', 3]);
+        return { tall: expand(sum(x, [0], true), ['2*B', 3]), dy: gradients(sum(mul(y, y)), [y])[0] as Value };
+      },
+      { x: f32(Float32Array.from([1, 2, 3, 4, 5, 6]), [2, 3]), y: f32(Float32Array.of(1, 2, 3), [1, 3]) },
+    );
+    expect(numbers(results.tall)).toEqual([5, 7, 9, 5, 7, 9]);
+    expect(numbers(results.dy)).toEqual([2, 4, 6]);
+  });
+
+  test('are taken from inputs that are fed anyway', () => {
+    const graph = new Graph();
+    graph.input('labels', 'int64', ['B']);
+    const x = graph.input('x', 'float32', ['B', 2]);
+    graph.output('mean', mean(x));
+    expect([...emit(graph).inputs.keys()]).toEqual(['x']);
   });
 
   test('must be known from somewhere', () => {

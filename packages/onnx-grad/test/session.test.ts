@@ -238,6 +238,16 @@ describe('feeds that do not fit are refused with a FeedError', () => {
     expect(error).toMatchObject({ name: 'FeedError', message });
   });
 
+  test('as products of symbols that nothing else has', async () => {
+    const products = new Graph();
+    const [a, b] = [products.input('a', 'float32', ['B*S']), products.input('b', 'float32', ['B*S'])];
+    products.output('sum', add(a, b));
+    const session = await start(emit(products));
+    const feeds = (of: number) => ({ a: f32(new Float32Array(3), [3]), b: f32(new Float32Array(of), [of]) });
+    expect((await session.run(feeds(3))).sum?.shape).toEqual([3]);
+    await expect(session.run(feeds(1))).rejects.toThrow(new FeedError('run: b: expected B*S = 3, found 1'));
+  });
+
   test('when they are bound already', async () => {
     const session = await start(emit(graph));
     expect(() => session.bind({ x: f32(new Float32Array(2), [1, 2]) })).toThrow(

@@ -29,6 +29,11 @@ const attentionOperator: Operator<AttentionAttributes> = {
       );
     }
     const probabilities = [...q.shape.slice(0, 4), k.shape[2] as Dim];
+    if (!bias.shape.every((dim, axis) => dim === 1 || dim === probabilities[axis])) {
+      throw new RangeError(
+        `attention: a bias of ${formatShape(bias.shape)} does not broadcast to ${formatShape(probabilities)}`,
+      );
+    }
     return [
       { dtype: 'float32', shape: joinedShape(q) },
       { dtype: 'float32', shape: probabilities },

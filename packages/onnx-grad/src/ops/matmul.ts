@@ -120,7 +120,8 @@ const matmulOperator: Operator<MatmulAttributes> = {
   infer(inputs, { transA, transB }) {
     const [a, b] = inputs as [Value, Value];
     const batch = a.shape.slice(0, -2);
-    if (a.shape.length < 2 || !sameShape(batch, b.shape.slice(0, -2))) {
+    const ranks = a.shape.length >= 2 && b.shape.length === a.shape.length;
+    if (!ranks || !sameShape(batch, b.shape.slice(0, -2))) {
       throw new RangeError(
         `matmul: expected equal batch dimensions, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
       );

@@ -1,5 +1,13 @@
 /** Reductions over axes, their adjoint (expanding), and the undoing of broadcasting. */
-import { broadcast, type Dim, formatShape, normalizeAxis, type Shape, sameShape } from '../dims.js';
+import {
+  broadcast,
+  canonicalShape,
+  type Dim,
+  formatShape,
+  normalizeAxis,
+  type Shape,
+  sameShape,
+} from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { reshape } from './shape.js';
 
@@ -83,6 +91,7 @@ const expandOperator: Operator<{ shape: Shape }> = {
 
 /** Broadcasts `x` to `shape`. */
 export function expand(x: Value, shape: Shape): Value {
-  if (sameShape(x.shape, shape)) return x;
-  return single(x.graph.apply(expandOperator, [x], { shape }));
+  const target = canonicalShape('expand', shape);
+  if (sameShape(x.shape, target)) return x;
+  return single(x.graph.apply(expandOperator, [x], { shape: target }));
 }

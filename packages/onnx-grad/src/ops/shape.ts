@@ -1,5 +1,13 @@
 /** Operators that move, cut or join data without arithmetic, and run-time sizes. */
-import { type Dim, formatShape, normalizeAxis, product, type Shape, sameShape } from '../dims.js';
+import {
+  canonicalShape,
+  type Dim,
+  formatShape,
+  normalizeAxis,
+  product,
+  type Shape,
+  sameShape,
+} from '../dims.js';
 import { onnxDataType } from '../emit.js';
 import { type Dtype, type Graph, type Operator, single, type Value } from '../graph.js';
 
@@ -24,8 +32,9 @@ const reshapeOperator: Operator<{ shape: Shape }> = {
 
 /** The same numbers in another shape (row-major). */
 export function reshape(x: Value, shape: Shape): Value {
-  if (sameShape(x.shape, shape)) return x;
-  return single(x.graph.apply(reshapeOperator, [x], { shape }));
+  const target = canonicalShape('reshape', shape);
+  if (sameShape(x.shape, target)) return x;
+  return single(x.graph.apply(reshapeOperator, [x], { shape: target }));
 }
 
 const transposeOperator: Operator<{ order: readonly number[] }> = {
@@ -76,10 +85,16 @@ const sliceOperator: Operator<SliceAttributes> = {
   },
   emit(context, node) {
     const { axis, start, end } = node.attributes;
-    const operands = [[start], [end], [axis]].map((values) => context.integers(values));
-    context.node('Slice', [context.name(node.inputs[0] as Value), ...operands], {
-      outputs: [context.name(single(node.outputs))],
-    });
+    const x = node.inputs[0] as Value;
+    const outputs = [context.name(single(node.outputs))];
+    if (typeof x.shape[axis] === 'number') {
+      const operands = [[start], [end], [axis]].map((values) => context.integers(values));
+      context.node('Slice', [context.name(x), ...operands], { outputs });
+      return;
+    }
+    // Slice takes what there is, where the size turns out to be smaller; Gather refuses it.
+    const indices = context.integers(Array.from({ length: end - start }, (_, i) => start + i));
+    context.node('Gather', [context.name(x), indices], { attributes: { axis }, outputs });
   },
   vjp(node, [gradient]) {
     if (gradient === undefined) return [undefined];
@@ -99,7 +114,7 @@ const sliceOperator: Operator<SliceAttributes> = {
   },
 };
 
-/** Elements [start, end) along one axis. */
+/** Elements [start, end) along one axis. Where its size is a symbol, a smaller one is an error when the program runs. */
 export const slice = (x: Value, axis: number, start: number, end: number): Value =>
   single(
     x.graph.apply(sliceOperator, [x], { axis: normalizeAxis('slice', axis, x.shape.length), start, end }),
@@ -137,7 +152,8 @@ export function concat(values: readonly Value[], axis: number, size?: Dim): Valu
   const first = values[0];
   if (first === undefined) throw new RangeError('concat: expected at least one value, found none');
   const normalized = normalizeAxis('concat', axis, first.shape.length);
-  const total = size ?? add(values.map((value) => value.shape[normalized] as Dim));
+  const [given] = size === undefined ? [] : canonicalShape('concat', [size]);
+  const total = given ?? add(values.map((value) => value.shape[normalized] as Dim));
   if (total === undefined) throw new RangeError('concat: the size along a symbolic axis must be given');
   return single(first.graph.apply(concatOperator, values, { axis: normalized, size: total }));
 }
@@ -171,7 +187,10 @@ const splitOperator: Operator<{ axis: number; sizes: readonly Dim[] }> = {
 
 /** Cuts `x` along one axis into parts of the given sizes, which add up to its size there. */
 export const split = (x: Value, axis: number, sizes: readonly Dim[]): readonly Value[] =>
-  x.graph.apply(splitOperator, [x], { axis: normalizeAxis('split', axis, x.shape.length), sizes });
+  x.graph.apply(splitOperator, [x], {
+    axis: normalizeAxis('split', axis, x.shape.length),
+    sizes: canonicalShape('split', sizes),
+  });
 
 const castOperator: Operator<{ to: Dtype }> = {
   name: 'cast',
@@ -195,8 +214,10 @@ const dimensionOperator: Operator<{ dim: Dim }> = {
 };
 
 /** The size of a dimension as a float32 scalar, known at run time. */
-export const dimension = (graph: Graph, dim: Dim): Value =>
-  typeof dim === 'number' ? graph.scalar(dim) : single(graph.apply(dimensionOperator, [], { dim }));
+export function dimension(graph: Graph, size: Dim): Value {
+  const [dim] = canonicalShape('dimension', [size]) as [Dim];
+  return typeof dim === 'number' ? graph.scalar(dim) : single(graph.apply(dimensionOperator, [], { dim }));
+}
 
 const iotaOperator: Operator<{ dim: Dim }> = {
   name: 'iota',
@@ -210,8 +231,11 @@ const iotaOperator: Operator<{ dim: Dim }> = {
   },
 };
 
-/** 0, 1, ..., dim - 1 as int64. */
-export const iota = (graph: Graph, dim: Dim): Value => single(graph.apply(iotaOperator, [], { dim }));
+/** 0, 1, ..., size - 1 as int64. */
+export function iota(graph: Graph, size: Dim): Value {
+  const [dim] = canonicalShape('iota', [size]) as [Dim];
+  return single(graph.apply(iotaOperator, [], { dim }));
+}
 
 export const zerosOperator: Operator<{ shape: Shape }> = {
   name: 'zeros',
@@ -224,4 +248,5 @@ export const zerosOperator: Operator<{ shape: Shape }> = {
 };
 
 /** A float32 tensor of zeros. */
-export const zeros = (graph: Graph, shape: Shape): Value => single(graph.apply(zerosOperator, [], { shape }));
+export const zeros = (graph: Graph, shape: Shape): Value =>
+  single(graph.apply(zerosOperator, [], { shape: canonicalShape('zeros', shape) }));

@@ -1,5 +1,5 @@
 /** Softmax over the last axis, its logarithm, and cross-entropy of labelled rows. */
-import { formatShape } from '../dims.js';
+import { formatShape, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { barrier, exp, mul, stopGradient, sub } from './elementwise.js';
 import { gatherElements, scatterAdd } from './gather.js';
@@ -79,14 +79,19 @@ const crossEntropyOperator: Operator<null> = {
 };
 
 /**
- * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows].
+ * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. A negative target counts
+ * from the end; none is left out.
  *
  * The classes can be many, so the softmax takes the memory of the logits and the gradient that of the softmax: ONNX
  * Runtime's kernels of Softmax and ScatterElements write over their argument where nothing reads it any more (those of
  * binary arithmetic never do), and barriers see to it that nothing does.
  */
 export function crossEntropy(logits: Value, targets: Value): Value {
-  if (logits.shape.length !== 2 || targets.dtype !== 'int64' || targets.shape[0] !== logits.shape[0]) {
+  if (
+    logits.shape.length !== 2 ||
+    targets.dtype !== 'int64' ||
+    !sameShape(targets.shape, logits.shape.slice(0, 1))
+  ) {
     throw new RangeError(
       `crossEntropy: expected logits [rows, classes] and int64 targets [rows], found ${formatShape(
         logits.shape,

@@ -195,5 +195,12 @@ describe('shape rules', () => {
     expect(() => attention(x, x, x, flat, { heads: 4, kvHeads: 4, headDim: 3 })).toThrow(
       'attention: expected ranks 5, 4, 4, 5, found',
     );
+    const crossed = graph.input('crossed', 'float32', [1, 1, 1, 'S', 'T']);
+    expect(() => attention(x, x, x, crossed, { heads: 4, kvHeads: 2, headDim: 3 })).toThrow(
+      'attention: expected k of [B, S, 6], found [B, S, 12]',
+    );
+    expect(() => attention(x, x, x, crossed, { heads: 4, kvHeads: 4, headDim: 3 })).toThrow(
+      new RangeError('attention: a bias of [1, 1, 1, S, T] does not broadcast to [B, 4, 1, S, S]'),
+    );
   });
 });

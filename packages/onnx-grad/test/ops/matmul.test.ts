@@ -130,6 +130,9 @@ describe('shape rules', () => {
     expect(() => gemm(a, b, { transB: true, c: matrix('stack', 2, 'B', 5) })).toThrow(
       new RangeError('gemm: expected an additive operand that broadcasts to [B, 5], found [2, B, 5]'),
     );
+    expect(() => matmul(b, matrix('vector', 4))).toThrow(
+      new RangeError('matmul: expected equal batch dimensions, found [5, 4] and [4]'),
+    );
     expect(gemm(a, b, { transB: true }).shape).toEqual(['B', 5]);
   });
 

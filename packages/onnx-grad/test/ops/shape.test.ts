@@ -185,6 +185,7 @@ describe('shape rules', () => {
   const n = graph.input('n', 'int64', ['B', 'S', 4]);
 
   test.each<[string, () => unknown, string]>([
+    ['reshape', () => reshape(x, [-3, -4]), 'reshape: expected sizes or symbols, found -3'],
     ['reshape', () => reshape(x, ['B', 'S', 5]), 'reshape: [B, S, 4] and [B, S, 5] hold different numbers'],
     ['transpose', () => transpose(x, [0, 1]), 'transpose: [0, 1] is no order of 3 axes'],
     ['transpose', () => transpose(x, [0, 1, 1]), 'transpose: [0, 1, 1] is no order of 3 axes'],
@@ -209,9 +210,28 @@ describe('shape rules', () => {
     expect(build).toThrow(new RangeError(message));
   });
 
+  test('the order of factors makes no difference', () => {
+    const flat = graph.input('flat', 'float32', ['B*S', 4]);
+    expect(add(reshape(x, ['S*B', 4]), flat).shape).toEqual(['B*S', 4]);
+    expect(zeros(graph, ['S*B', 6]).shape).toEqual(['B*S', 6]);
+  });
+
   test('the gradient of a slice needs a fixed size along its axis', () => {
     expect(() => gradients(sum(slice(x, 1, 0, 1)), [x])).toThrow(
       'slice: gradients need a fixed size along the axis',
     );
   });
+});
+
+test('a slice of an axis whose size is a symbol is whole, or an error', async () => {
+  const rows = async (count: number) =>
+    evaluate((graph) => ({ y: slice(graph.input('x', 'float32', ['B', 2]), 0, 1, 3) }), {
+      x: f32(
+        Float32Array.from({ length: 2 * count }, (_, i) => i),
+        [count, 2],
+      ),
+    });
+  expect(numbers((await rows(4)).y)).toEqual([2, 3, 4, 5]);
+  expect(numbers((await rows(3)).y)).toEqual([2, 3, 4, 5]);
+  await expect(rows(2)).rejects.toThrow(/out of (data )?bounds|out of range/);
 });

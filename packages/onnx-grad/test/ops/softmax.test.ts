@@ -140,6 +140,12 @@ test('softmax of a row that is masked throughout is uniform, not NaN', async () 
   ]);
 });
 
+test('a negative target of crossEntropy counts from the end', async () => {
+  const [last, negative] = [await crossEntropyOf([[1, 2, 4]], [2]), await crossEntropyOf([[1, 2, 4]], [-1])];
+  expect(numbers(negative.loss)).toEqual(numbers(last.loss));
+  expect(numbers(negative.gradient)).toEqual(numbers(last.gradient));
+});
+
 test('crossEntropy refuses what is no table of logits with one target per row', () => {
   const graph = new Graph();
   const logits = graph.input('logits', 'float32', ['B', 7]);
@@ -149,4 +155,6 @@ test('crossEntropy refuses what is no table of logits with one target per row', 
     'crossEntropy: expected logits [rows, classes] and int64 targets [rows], found [B, 7] and float32 [B]',
   );
   expect(() => crossEntropy(logits, others)).toThrow('found [B, 7] and int64 [other]');
+  const column = graph.input('column', 'int64', ['B', 1]);
+  expect(() => crossEntropy(logits, column)).toThrow('found [B, 7] and int64 [B, 1]');
 });
