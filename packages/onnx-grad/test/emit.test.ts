@@ -8,9 +8,9 @@ import {
   emit,
   expand,
   f32,
+  Graph,
   gemm,
   gradients,
-  Graph,
   i64,
   mean,
   mul,
@@ -138,7 +138,10 @@ describe('sizes that arise inside a program', () => {
       (graph) => {
         const x = graph.input('x', 'float32', ['2*B', 3]);
         const y = graph.input('y', 'float32', ['B*S', 3]);
-        return { tall: expand(sum(x, [0], true), ['2*B', 3]), dy: gradients(sum(mul(y, y)), [y])[0] as Value };
+        return {
+          tall: expand(sum(x, [0], true), ['2*B', 3]),
+          dy: gradients(sum(mul(y, y)), [y])[0] as Value,
+        };
       },
       { x: f32(Float32Array.from([1, 2, 3, 4, 5, 6]), [2, 3]), y: f32(Float32Array.of(1, 2, 3), [1, 3]) },
     );

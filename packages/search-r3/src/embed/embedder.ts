@@ -2,12 +2,14 @@
  * Texts to vectors: documents and queries directly, queries also after the model's own reasoning. What a vector was
  * made from (reasoning, token counts, truncation) comes with it.
  */
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { DEFAULT_LIMITS, PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
-import { InputError, validate } from '../run/index.js';
+import { InputError, InterruptedError, validate } from '../run/index.js';
 import { SequenceEncoder } from './encoder.js';
+import { TextPieces } from './text-pieces.js';
 
 export interface EmbedOptions {
   /** What the text is. Default `query`. */
@@ -31,7 +33,7 @@ export interface EmbedOptions {
   nameOf?: (index: number) => string;
   /** Called with the number of texts done. */
   onProgress?: (done: number, total: number) => void;
-  /** Called with each piece of reasoning as it is generated. */
+  /** Called with each piece of reasoning as it is generated; put together, the pieces of a text are its `reasoning`. */
   onToken?: (event: { text: number; piece: string }) => void;
 }
 
@@ -65,6 +67,9 @@ const optionsSchema = z
     path: ['reasoning'],
     message: 'expected false for documents: only queries are reasoned about',
   });
+
+/** Texts made into prompts and encoded at once, between which others get their turn. */
+const PIECE = 1024;
 
 /** Embeds with a policy; its weights may be trained on in place between calls. */
 export class Embedder {
@@ -114,7 +119,9 @@ export class Embedder {
 
   async dispose(): Promise<void> {
     await this.#encoder.dispose();
-    await (await this.#generator)?.dispose();
+    // One that could not be made has nothing to give back, and its error has been told.
+    const generator = await this.#generator?.catch(() => undefined);
+    await generator?.dispose();
   }
 
   /**
@@ -151,16 +158,26 @@ export class Embedder {
     role: 'query' | 'document',
     options: EmbedOptions,
   ): Promise<Embedding[]> {
-    const built = eachText(texts, options, (text) => this.#prompts.direct(text, role, limit));
-    const matrix = await this.#encode(
-      built.map(({ ids }) => ids),
-      options,
-    );
-    return built.map(({ ids, truncated }, i) => ({
-      vector: this.#row(matrix, i),
-      truncated,
-      tokens: ids.length,
-    }));
+    const { signal, onProgress } = options;
+    const prompts = (start: number) =>
+      this.#piece(texts, start, options, (text) => this.#prompts.direct(text, role, limit));
+    // Nothing is encoded where a text is to be refused.
+    if (limit.strict) for (const start of pieces(texts)) await prompts(start);
+    const embeddings: Embedding[] = [];
+    for (const start of pieces(texts)) {
+      const built = await prompts(start);
+      const matrix = await this.#encoder.encode(
+        built.map(({ ids }) => ids),
+        {
+          ...(signal && { signal }),
+          ...(onProgress && { onProgress: (done: number) => onProgress(start + done, texts.length) }),
+        },
+      );
+      for (const [i, { ids, truncated }] of built.entries()) {
+        embeddings.push({ vector: this.#row(matrix, i), truncated, tokens: ids.length });
+      }
+    }
+    return embeddings;
   }
 
   async #reasoned(
@@ -170,8 +187,15 @@ export class Embedder {
     options: EmbedOptions,
   ): Promise<Embedding[]> {
     const { tokenizer, embedId, stopIds, config } = this.policy;
-    const built = eachText(texts, options, (text) => this.#prompts.reasoning(text, limit));
+    const built: Readonly<PromptIds>[] = [];
+    for (const start of pieces(texts)) {
+      built.push(
+        ...(await this.#piece(texts, start, options, (text) => this.#prompts.reasoning(text, limit))),
+      );
+    }
     const { signal, onToken, onProgress } = options;
+    const streams =
+      onToken && texts.map((_, text) => new TextPieces(tokenizer, (piece) => onToken({ text, piece })));
     this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
     });
@@ -186,17 +210,20 @@ export class Embedder {
         stop: stopIds,
         embedToken: embedId,
         ...(signal && { signal }),
-        ...(onToken && {
-          onToken: ({ prompt, token }) => {
-            if (token !== embedId) onToken({ text: prompt, piece: tokenizer.decode([token]) });
+        ...(streams && {
+          onToken: ({ prompt, token }: { prompt: number; token: number }) => {
+            if (!this.#ends(token)) streams[prompt]?.add(token);
           },
         }),
-        ...(onProgress && { onFinished: () => onProgress(++done, texts.length) }),
+        onFinished: ({ prompt }) => {
+          streams?.[prompt]?.end();
+          onProgress?.(++done, texts.length);
+        },
       },
     );
     const written = completions.map(([completion]) => this.#written(completion as Completion));
     // The vector of every row comes from the one program that embeds, whatever batch the reasoning was generated in.
-    const matrix = await this.#encode(
+    const matrix = await this.#encoder.encode(
       built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
       signal ? { signal } : {},
     );
@@ -211,15 +238,32 @@ export class Embedder {
 
   /** What was generated, without the tokens that end it. */
   #written({ tokens }: Completion): number[] {
-    const { embedId, stopIds } = this.policy;
-    return tokens.filter((token) => token !== embedId && !stopIds.includes(token));
+    return tokens.filter((token) => !this.#ends(token));
   }
 
-  #encode(
-    sequences: readonly (readonly number[])[],
-    { signal, onProgress }: EmbedOptions,
-  ): Promise<Float32Array> {
-    return this.#encoder.encode(sequences, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
+  #ends(token: number): boolean {
+    const { embedId, stopIds } = this.policy;
+    return token === embedId || stopIds.includes(token);
+  }
+
+  /** The prompts of one piece of the texts, made when others had their turn; an error says which text it is about. */
+  async #piece(
+    texts: readonly string[],
+    start: number,
+    { signal, nameOf = (index) => `text ${index}` }: EmbedOptions,
+    build: (text: string) => Readonly<PromptIds>,
+  ): Promise<Readonly<PromptIds>[]> {
+    await setImmediate();
+    if (signal?.aborted) throw new InterruptedError('embed: stopped by the caller');
+    return texts.slice(start, start + PIECE).map((text, index) => {
+      try {
+        return build(text);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        const { problem } = error;
+        throw new InputError({ ...problem, source: nameOf(start + index), field: problem.source });
+      }
+    });
   }
 
   #row(matrix: Float32Array, i: number): Float32Array {
@@ -227,18 +271,6 @@ export class Embedder {
   }
 }
 
-/** The prompts of all texts; an error says which text it is about. */
-function eachText(
-  texts: readonly string[],
-  { nameOf = (index) => `text ${index}` }: EmbedOptions,
-  build: (text: string) => Readonly<PromptIds>,
-): Readonly<PromptIds>[] {
-  return texts.map((text, index) => {
-    try {
-      return build(text);
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      throw new InputError({ ...error.problem, source: nameOf(index), field: error.problem.source });
-    }
-  });
-}
+/** Where the pieces of some texts start. */
+const pieces = (texts: readonly string[]): number[] =>
+  Array.from({ length: Math.ceil(texts.length / PIECE) }, (_, i) => i * PIECE);

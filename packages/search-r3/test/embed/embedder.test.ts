@@ -4,8 +4,9 @@ import { Embedder, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
 import { makePolicy, parameterFeeds } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
+import { trainByteLevelBpe } from 'search-r3/tokenizer';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyBase, WORDS } from '../model/tiny-policy.js';
+import { tinyBase, tinyPolicy, WORDS } from '../model/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
 
 // Roles differ in one word, so that a mistaken one shows.
@@ -123,10 +124,29 @@ describe('after reasoning', () => {
       },
     });
     expect(done).toEqual([1, 2, 3, 4, 5, 6]);
-    const end = tokenizer.tokenOf(stopIds[0]!);
-    expect(pieces.map((words) => words.filter((word) => word !== end).join(' '))).toEqual(
-      found.map(({ reasoning }) => reasoning),
-    );
+    expect(pieces.map((words) => words.join(''))).toEqual(found.map(({ reasoning }) => reasoning));
+    // A word at a time, with the space before it.
+    expect(Math.max(...pieces.flat().map((piece) => piece.trim().split(' ').length))).toBe(1);
+    expect(pieces.flat().filter((piece) => piece.startsWith(' ')).length).toBeGreaterThan(TEXTS.length);
+  });
+
+  test('pieces of bytes are whole characters, and all of them', async () => {
+    const bytes = trainByteLevelBpe([TEXTS.join(' ')], { vocabSize: 300 });
+    const base = tinyBase('bytes', { vocabSize: 301, maxPositions: 256 });
+    const speaker = await Embedder.create(makePolicy({ ...base, tokenizer: bytes }, {}));
+    const pieces = TEXTS.map(() => [] as string[]);
+    const found = await speaker.embed(TEXTS, {
+      ...options,
+      maxNewTokens: 60,
+      maxLength: 190,
+      onToken: ({ text, piece }) => pieces[text]!.push(piece),
+    });
+    await speaker.dispose();
+    expect(pieces.map((all) => all.join(''))).toEqual(found.map(({ reasoning }) => reasoning));
+    // A character of two bytes is written now and then by a model that draws any bytes, and comes in one piece.
+    const wide = found.flatMap(({ reasoning }) => reasoning?.match(/[\u0080-\u07ff]/g) ?? []);
+    expect(wide.length).toBeGreaterThan(0);
+    for (const character of wide) expect(pieces.flat().join('|')).toContain(character);
   });
 
   test('is for queries alone', async () => {
@@ -134,6 +154,47 @@ describe('after reasoning', () => {
       /reasoning.*expected false for documents/,
     );
   });
+});
+
+describe('more texts than are read at once', () => {
+  const MANY = Array.from({ length: 1030 }, (_, i) => TEXTS[i % TEXTS.length] as string);
+
+  test('are embedded as they are alone, and counted through', async () => {
+    const done: number[] = [];
+    const found = await embedder.embed(MANY, { onProgress: (count) => done.push(count) });
+    const alone = await embedder.embed(TEXTS);
+    expect(found).toHaveLength(1030);
+    for (const i of [0, 1023, 1024, 1029]) {
+      expect(relativeError(found[i]!.vector, alone[i % TEXTS.length]!.vector)).toBeLessThan(1e-5);
+    }
+    expect(done).toEqual([...done].sort((a, b) => a - b));
+    expect(done).toContain(1024);
+    expect(done.at(-1)).toBe(1030);
+  });
+
+  test('leave others their turn, and can be stopped before anything is embedded', async () => {
+    const controller = new AbortController();
+    setImmediate(() => controller.abort());
+    const onProgress = () => expect.unreachable();
+    await expect(embedder.embed(MANY, { signal: controller.signal, onProgress })).rejects.toThrow(
+      InterruptedError,
+    );
+  });
+
+  test('in strict mode, none is embedded where one does not fit', async () => {
+    const texts = [...MANY.slice(0, 1027), LONG];
+    const onProgress = () => expect.unreachable();
+    await expect(embedder.embed(texts, { strict: true, maxLength: 30, onProgress })).rejects.toThrow(
+      /^text 1027: prompt: expected at most 30 tokens/,
+    );
+  });
+});
+
+test('a model that cannot reason is disposed of like any other', async () => {
+  const unable = await Embedder.create(tinyPolicy('narrow heads', { headDim: 4 }));
+  await expect(unable.embed(['bern'], { reasoning: true })).rejects.toThrow(/head_dim: .*multiple of 8/);
+  expect(await unable.embed(['bern'])).toHaveLength(1);
+  await unable.dispose();
 });
 
 describe('text that does not fit', () => {
