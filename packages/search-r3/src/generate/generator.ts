@@ -53,6 +53,9 @@ interface Row {
   completion: Completion;
 }
 
+/** Padded tokens read in one run: activations of prompts take much more memory than those of single new tokens. */
+const MOST_TOKENS = 8192;
+
 /** Generates with the parameters it was created on; they may be updated in place between calls. */
 export class Generator {
   readonly #config: ModelConfig;
@@ -110,7 +113,8 @@ export class Generator {
     const { samples = 1, slots = 128, maxNewTokens, seed = 0 } = options;
     const results: Completion[][] = prompts.map(() => []);
     // The longest row also feeds its embed token.
-    const capacity = Math.max(0, ...prompts.map((prompt) => prompt.length)) + maxNewTokens + 1;
+    const longest = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
+    const capacity = longest + maxNewTokens + 1;
     const cache = this.#reserve(Math.min(slots, prompts.length * samples), capacity);
     this.#session.bind(ropeTables(this.#config, capacity));
 
@@ -122,7 +126,8 @@ export class Generator {
       if (options.signal?.aborted) throw new InterruptedError('generate: stopped by the caller');
       const free = Math.min(slots, cache.slots) - active.length;
       if (waiting.length > 0 && free > 0) {
-        await this.#admit(waiting.splice(0, free), prompts, active, cache, options, seed);
+        const count = readable(waiting.slice(0, free), prompts);
+        await this.#admit(waiting.splice(0, count), prompts, active, cache, options, seed);
       } else {
         await this.#step(active, cache, options);
       }
@@ -268,6 +273,18 @@ export class Generator {
     }
     return this.#cache;
   }
+}
+
+/** How many of the rows can be read in one run: the first, and those after it while their padded prompts fit. */
+function readable(rows: readonly { prompt: number }[], prompts: readonly (readonly number[])[]): number {
+  const unique = new Set<number>();
+  let longest = 0;
+  for (const [count, { prompt }] of rows.entries()) {
+    unique.add(prompt);
+    longest = Math.max(longest, (prompts[prompt] as readonly number[]).length);
+    if (count > 0 && unique.size * longest > MOST_TOKENS) return count;
+  }
+  return rows.length;
 }
 
 interface StepResult {
