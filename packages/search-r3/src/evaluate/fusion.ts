@@ -37,8 +37,9 @@ export function reciprocalRankFusion(
 
 export interface ScoreFusionOptions {
   /**
-   * `min-max` (default): the scores of each query and system are stretched to [0, 1]. `z-score`: mean 0 and
-   * standard deviation 1 over the documents retrieved. Where all scores are equal they become 0.
+   * `min-max` (default): the scores of each query and system are stretched to [0.001, 1], since the last document
+   * retrieved is still better than one that was not; where all are equal they become 1. `z-score`: mean 0 and standard
+   * deviation 1 over the documents retrieved; where all scores are equal they become 0.
    */
   normalisation?: 'min-max' | 'z-score';
   /** One weight per system, at least 0 (default: 1 each). */
@@ -50,12 +51,15 @@ const scoreFusionOptions = z.strictObject({
   weights,
 });
 
-/** Weighted sum of normalised scores. A document a system did not retrieve gets the lowest of its normalised scores. */
+/**
+ * Weighted sum of normalised scores. A document a system did not retrieve gets 0 with `min-max`, with `z-score` the lowest
+ * of the system's normalised scores.
+ */
 export function scoreFusion(systems: readonly Rankings[], options: ScoreFusionOptions = {}): Rankings {
   const parsed = validate(scoreFusionOptions, options, 'scoreFusion options');
-  const normalise = parsed.normalisation === 'min-max' ? minMax : zScore;
   return fuse(systems, parsed.weights, (scores) => {
-    const parts = normalise(scores);
+    if (parsed.normalisation === 'min-max') return { parts: minMax(scores), missing: 0 };
+    const parts = zScore(scores);
     return { parts, missing: parts.size === 0 ? 0 : least(parts.values()) };
   });
 }
@@ -92,11 +96,14 @@ function fuse(
   return fused;
 }
 
+/** What the lowest score retrieved becomes, as in OpenSearch. */
+const LOWEST = 0.001;
+
 function minMax(scores: ReadonlyMap<string, number>): Map<string, number> {
   const low = least(scores.values());
   let high = Number.NEGATIVE_INFINITY;
   for (const score of scores.values()) high = Math.max(high, score);
-  return mapValues(scores, (score) => (high > low ? (score - low) / (high - low) : 0));
+  return mapValues(scores, (score) => (high > low ? Math.max(LOWEST, (score - low) / (high - low)) : 1));
 }
 
 function zScore(scores: ReadonlyMap<string, number>): Map<string, number> {

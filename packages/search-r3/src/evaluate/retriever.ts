@@ -100,7 +100,9 @@ export class RetrieverEvaluation {
   }
 
   async dispose(): Promise<void> {
-    await (await this.#index)?.dispose();
+    // One that could not be made has nothing to give back, and its error has been told.
+    const index = await this.#index?.catch(() => undefined);
+    await index?.dispose();
   }
 
   #queries(qrels: Qrels): Query[] {

@@ -50,7 +50,6 @@ export async function evaluatePolicy(
         : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
     return { ...run, evaluation, completed };
   } finally {
-    await retrieval.dispose();
-    await embedder.dispose();
+    await retrieval.dispose().finally(() => embedder.dispose());
   }
 }

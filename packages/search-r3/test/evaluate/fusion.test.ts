@@ -82,11 +82,18 @@ describe('reciprocalRankFusion', () => {
 
 describe('scoreFusion', () => {
   test('min-max, by hand', () => {
-    // q1: 10, 8, 5 -> 1, 0.6, 0; 0.9, 0.5 -> 1, 0; what is not retrieved gets the lowest, 0. A single score is 0.
+    // q1: 10, 8, 5 -> 1, 0.6, 0.001; 0.9, 0.5 -> 1, 0.001; what is not retrieved gets 0. A single score is 1.
     const fused = scoreFusion([first, second], { weights: [1, 3] });
-    expectScores(fused.get('q1'), { a: 1, b: 0.6, c: 3, d: 0 });
-    expectScores(fused.get('q2'), { a: 0, d: 1 });
-    expectScores(fused.get('q3'), { a: 0 });
+    expectScores(fused.get('q1'), { a: 1, b: 0.6, c: 3.001, d: 0.003 });
+    expectScores(fused.get('q2'), { a: 0.001, d: 1 });
+    expectScores(fused.get('q3'), { a: 3 });
+  });
+
+  test('min-max: the only document that a system finds is not lost', () => {
+    const lexical = new Map([['q1', new Map([['rare', 4.2]])]]);
+    const order = rankDocuments(fusePair(lexical, first, 'min-max', 0).get('q1') ?? new Map());
+    expect(order[0]).toEqual({ id: 'rare', score: 1 });
+    expect(order.slice(1).map(({ score }) => score)).toEqual([0, 0, 0]);
   });
 
   test('z-score, by hand', () => {
@@ -103,7 +110,10 @@ describe('scoreFusion', () => {
     expectScores(fused.get('q3'), { a: 0 });
   });
 
-  test.each(['min-max', 'z-score'] as const)('equal scores say nothing: %s', (normalisation) => {
+  test.each([
+    ['min-max', 1],
+    ['z-score', 0],
+  ] as const)('equal scores change no order: %s', (normalisation, each) => {
     const flat = new Map([
       [
         'q1',
@@ -117,7 +127,12 @@ describe('scoreFusion', () => {
     const fused = scoreFusion([first, flat], { normalisation });
     expectScores(
       fused.get('q1'),
-      Object.fromEntries(scoreFusion([first], { normalisation }).get('q1') ?? []),
+      Object.fromEntries(
+        [...(scoreFusion([first], { normalisation }).get('q1') ?? [])].map(([id, score]) => [
+          id,
+          score + each,
+        ]),
+      ),
     );
   });
 
