@@ -28,8 +28,12 @@ const direct = (system: string) =>
     })
     .prefault({});
 
-/** Prompts as a user writes them; what is left out is filled in. */
-export const promptsSchema = z.strictObject({
+/** The default instruction to reason. */
+const REASONING =
+  'Enrich the search query of the user before it is represented: state its core concepts, give the key terms with ' +
+  `their definitions, add synonyms and related topics. You MUST end your answer with ${EMBED_TOKEN}.`;
+
+const promptsObject = z.strictObject({
   version: z.literal(1).default(1),
   embedToken: z.string().min(2).default(EMBED_TOKEN),
   query: direct(
@@ -38,12 +42,7 @@ export const promptsSchema = z.strictObject({
   document: direct('Represent the document of the user, so that the queries which it answers find it.'),
   reasoning: z
     .strictObject({
-      system: z
-        .string()
-        .default(
-          'Enrich the search query of the user before it is represented: state its core concepts, give the key terms ' +
-            `with their definitions, add synonyms and related topics. You MUST end your answer with ${EMBED_TOKEN}.`,
-        ),
+      system: z.string().default(REASONING),
     })
     .prefault({}),
   /** What the chat template is told beside the messages, such as `{ enable_thinking: false }` for Qwen3. */
@@ -56,6 +55,13 @@ export const promptsSchema = z.strictObject({
     // In one order, whatever order they were written in: the fingerprint follows it.
     .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
     .optional(),
+});
+
+/** Prompts as a user writes them; what is left out is filled in. */
+export const promptsSchema = promptsObject.overwrite((prompts) => {
+  if (prompts.reasoning.system !== REASONING) return prompts;
+  // The default asks for the token that there is.
+  return { ...prompts, reasoning: { system: REASONING.replaceAll(EMBED_TOKEN, prompts.embedToken) } };
 });
 
 export type Prompts = z.output<typeof promptsSchema>;
@@ -82,7 +88,7 @@ export type LengthLimits = z.output<typeof limitsSchema>;
 export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const satisfies LengthLimits;
 
 // Folders from before the lengths were kept have none.
-const fileSchema = promptsSchema.extend({ limits: limitsSchema.optional() });
+const fileSchema = promptsSchema.safeExtend({ limits: limitsSchema.optional() });
 
 export interface RetrieverFile {
   prompts: Prompts;

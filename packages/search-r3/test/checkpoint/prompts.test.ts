@@ -46,6 +46,11 @@ describe('prompts', () => {
       document: { ...defaults.document, assistant: 'x' },
     });
     expect(() => resolvePrompts({ query: { sytem: 'x' } } as never)).toThrow(/Did you mean "system"/);
+    const other = resolvePrompts({ embedToken: '<emb>' });
+    expect(other.reasoning.system).toBe(defaults.reasoning.system.replace('<|embed_token|>', '<emb>'));
+    expect(resolvePrompts(other)).toEqual(other);
+    const own = { system: 'End with <|embed_token|>.' };
+    expect(resolvePrompts({ embedToken: '<emb>', reasoning: own }).reasoning).toEqual(own);
   });
 
   test('file and fingerprint', async () => {
