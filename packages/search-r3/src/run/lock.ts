@@ -1,11 +1,14 @@
 /**
- * A lock file against two processes writing one folder. It names its holder, so the lock of a killed process is
- * recognised and taken over.
+ * A lock file against two writers of one folder, be they processes or threads of one process. It names its holder, so
+ * the lock of a killed process and of a thread that has ended is recognised and taken over.
  */
 import { randomUUID } from 'node:crypto';
-import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { readlinkSync } from 'node:fs';
+import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { basename } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { threadId } from 'node:worker_threads';
 import { InputError } from './errors.js';
 import { isAlive, temporaryPath } from './temporary.js';
 
@@ -14,9 +17,14 @@ interface Holder {
   host: string;
   /** When the process started, in the kernel's count; null where the system does not say. */
   started: string | null;
+  /** The thread, as Node counts those of a process; null in a lock of earlier versions. */
+  thread: number | null;
+  /** The thread, as the kernel counts them; null where the system does not say. */
+  task: string | null;
   token: string;
 }
 
+/** Of this thread: others have modules, and so a set, of their own. */
 const held = new Set<string>();
 
 export interface Lock {
@@ -24,13 +32,15 @@ export interface Lock {
   release(): Promise<void>;
 }
 
-/** Takes the lock file `path`. @throws InputError while another living process (or this one) holds it. */
+/** Takes the lock file `path`. @throws InputError while a living process holds it, in whatever thread. */
 export async function acquireLock(path: string): Promise<Lock> {
   const token = randomUUID();
   const mine: Holder = {
     pid: process.pid,
     host: hostname(),
     started: await processStart(process.pid),
+    thread: threadId,
+    task: currentTask(),
     token,
   };
   const prepared = temporaryPath(path);
@@ -80,9 +90,16 @@ async function readHolder(path: string): Promise<Found> {
   });
   if (text === undefined) return 'gone';
   try {
-    const { pid, host, token, started } = JSON.parse(text) as Partial<Holder>;
+    const { pid, host, token, started, thread, task } = JSON.parse(text) as Partial<Holder>;
     if (typeof pid !== 'number' || typeof host !== 'string' || typeof token !== 'string') return 'unreadable';
-    return { pid, host, token, started: typeof started === 'string' ? started : null };
+    return {
+      pid,
+      host,
+      token,
+      started: typeof started === 'string' ? started : null,
+      thread: typeof thread === 'number' ? thread : null,
+      task: typeof task === 'string' ? task : null,
+    };
   } catch {
     return 'unreadable';
   }
@@ -90,11 +107,30 @@ async function readHolder(path: string): Promise<Found> {
 
 async function holdsStill(holder: Holder): Promise<boolean> {
   if (holder.host !== hostname()) return true; // Cannot be seen from here.
-  if (holder.pid === process.pid) return held.has(holder.token);
+  const ownProcess = holder.pid === process.pid;
+  // Threads are not numbered anew: what this one does not know it holds is of an earlier process with the same id.
+  if (ownProcess && (holder.thread ?? threadId) === threadId) return held.has(holder.token);
   if (!isAlive(holder.pid)) return false;
   // Ids are given again, in containers soon: the same id with another start is another process.
   const started = await processStart(holder.pid);
-  return started === null || holder.started === null || started === holder.started;
+  if (started !== null && holder.started !== null && started !== holder.started) return false;
+  // A thread that was terminated has given nothing back. One that can not be looked up may live.
+  return !ownProcess || holder.task === null || isTask(holder.task);
+}
+
+/** The kernel's id of this thread (proc(5)); null elsewhere. */
+function currentTask(): string | null {
+  try {
+    // Synchronously: the asynchronous call is made by a thread of the pool, and would name that one.
+    return basename(readlinkSync('/proc/thread-self'));
+  } catch {
+    return null;
+  }
+}
+
+/** Whether a thread of this process has that id. */
+async function isTask(task: string): Promise<boolean> {
+  return (await stat(`/proc/self/task/${task}`).catch(() => undefined)) !== undefined;
 }
 
 /** Field 22 of /proc/<pid>/stat (proc(5)): clock ticks from boot to the start of the process; null elsewhere. */
@@ -129,12 +165,13 @@ async function removeStale(path: string, stale: Holder | 'unreadable', prepared:
   }
 }
 
-function busy(path: string, holder: Holder): InputError {
-  const elsewhere = holder.host === hostname() ? '' : ` on ${holder.host}`;
+function busy(path: string, { pid, host, thread }: Holder): InputError {
+  const elsewhere = host === hostname() ? '' : ` on ${host}`;
+  const own = elsewhere === '' && pid === process.pid;
   return new InputError({
     source: path,
-    expected: 'no other process at work in this folder',
-    found: `process ${holder.pid}${elsewhere}`,
+    expected: 'nothing else at work in this folder',
+    found: `process ${pid}${elsewhere}${own ? `, which is this one, in its thread ${thread}` : ''}`,
     remedy: 'Wait for it or stop it; if it does not run any more, remove the lock file.',
   });
 }

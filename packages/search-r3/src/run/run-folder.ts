@@ -43,7 +43,7 @@ export interface RunFolderOptions {
   keepCheckpoints?: number;
 }
 
-/** A run open for writing; one process at a time. */
+/** A run open for writing; by one thread of one process at a time. */
 export class RunFolder {
   readonly path: string;
   /** The checkpoint to continue from; undefined where the run starts from the beginning. */
@@ -74,7 +74,7 @@ export class RunFolder {
   /**
    * Opens the run folder `path` for a run with this resolved `config` (plain JSON values).
    * @throws InputError where the folder holds something and neither `resume` nor `overwrite` is given, where there is
-   * nothing to resume or its config differs, where it is no run folder, and while another process works in it.
+   * nothing to resume or its config differs, where it is no run folder, and while another process or thread works in it.
    */
   static async create(path: string, config: unknown, options: RunFolderOptions = {}): Promise<RunFolder> {
     const { resume = false, overwrite = false, keepCheckpoints = 2 } = options;

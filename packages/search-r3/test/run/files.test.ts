@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import {
   acquireLock,
   cleanTemporaries,
@@ -223,6 +225,49 @@ describe('acquireLock', () => {
     await expect(acquireLock(join(folder, '.lock'))).rejects.toThrow(`found process ${process.ppid}`);
     await lockOf({ ...holder, started: `${Number(started) - 1}` });
     await (await acquireLock(join(folder, '.lock'))).release();
+  });
+
+  describe('between threads of one process', () => {
+    const path = () => join(folder, '.lock');
+    const taking = async (): Promise<{ thread: Worker; id: number; said: string }> => {
+      const thread = new Worker(join(import.meta.dirname, 'fixtures/locker.mjs'), { workerData: path() });
+      // Node forgets it when the thread ends.
+      const id = thread.threadId;
+      const [said] = (await once(thread, 'message')) as [string];
+      return { thread, id, said };
+    };
+
+    test('what one holds is held for the others, and told by its thread', async () => {
+      const lock = await acquireLock(path());
+      const refused = await taking();
+      expect(refused.said).toContain(`found process ${process.pid}, which is this one, in its thread 0.`);
+      await refused.thread.terminate();
+      await lock.release();
+
+      const taken = await taking();
+      expect(taken.said).toBe('taken');
+      await expect(acquireLock(path())).rejects.toThrow(`this one, in its thread ${taken.id}.`);
+      taken.thread.postMessage('release');
+      await once(taken.thread, 'exit');
+      expect(await readdir(folder)).toEqual([]);
+    });
+
+    test.runIf(process.platform === 'linux')(
+      'what an ended thread and an earlier process have left is taken over',
+      async () => {
+        const { thread } = await taking();
+        const left = JSON.parse(await readFile(path(), 'utf8')) as { thread: number; started: string };
+        await thread.terminate();
+        await (await acquireLock(path())).release();
+        // A thread that lives, of a process that had this id before.
+        const earlier = { ...left, task: String(process.pid), started: `${Number(left.started) - 1}` };
+        await lockOf({ ...earlier, started: left.started });
+        await expect(acquireLock(path())).rejects.toThrow(`in its thread ${left.thread}.`);
+        await lockOf(earlier);
+        await (await acquireLock(path())).release();
+        expect(await readdir(folder)).toEqual([]);
+      },
+    );
   });
 
   test('a lock of another machine is left alone', async () => {
