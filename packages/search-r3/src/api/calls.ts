@@ -80,6 +80,7 @@ async function job<J extends JobName>(
     const argument = { name, config } as { [N in JobName]: { name: N; config: Jobs[N]['config'] } }[JobName];
     return (await worker.call('job', argument, options)) as Jobs[J]['result'];
   } finally {
-    await worker.end(async () => {});
+    // A job whose callback has thrown is still at work: it ends at its step, and gives its folders free.
+    await worker.end(() => worker.call('dispose', undefined));
   }
 }

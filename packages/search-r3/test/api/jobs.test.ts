@@ -93,6 +93,29 @@ test('stopped by its signal it can be resumed, and ends in the same model', asyn
 });
 
 test.each(['worker', 'current'] as const)(
+  '%s: what a callback throws ends the job, and its folder is free at once',
+  async (thread) => {
+    const out = join(cwd, `thrown-${thread}`);
+    const thrown = new RangeError('enough');
+    const failing = train(
+      { ...config, out },
+      {
+        thread,
+        onProgress: ({ stage }) => {
+          if (stage === 'sft') throw thrown;
+        },
+      },
+    );
+    expect(await failing.catch((error: unknown) => error)).toBe(thrown);
+    const files = await readdir(out, { recursive: true });
+    expect(files.filter((file) => file.endsWith('.lock'))).toEqual([]);
+    expect(files).not.toContain('model');
+    const { model } = await train({ ...config, out }, { resume: true });
+    expect(await weightsOf(model)).toEqual(await weightsOf(join(cwd, 'run/model')));
+  },
+);
+
+test.each(['worker', 'current'] as const)(
   '%s: bad settings are refused before anything is written',
   async (thread) => {
     const out = join(cwd, `refused-${thread}`);

@@ -27,7 +27,7 @@ function opened(number: number): LocalIndex {
 async function handle(call: Call, options: object): Promise<unknown> {
   switch (call.name) {
     case 'load':
-      retriever = await LocalRetriever.load(call.argument, options);
+      retriever = await LocalRetriever.load(call.argument, call.options.values);
       return { dimension: retriever.dimension };
     case 'embed': {
       const { texts, names } = call.argument;
@@ -60,13 +60,15 @@ async function handle(call: Call, options: object): Promise<unknown> {
   }
 }
 
-/** Options with stand-ins for the caller's functions and signal. */
-function inThisThread(id: number, { values, callbacks, abortable, aborted }: PortableOptions): object {
+/**
+ * Options with stand-ins for the caller's functions, and a signal in any case: a call is also aborted when one of those
+ * functions throws and when the thread is to end.
+ */
+function inThisThread(id: number, { values, callbacks, aborted }: PortableOptions): object {
   const functions = callbacks.map((callback) => [
     callback,
     (...given: unknown[]) => send({ kind: 'event', id, callback, values: given }),
   ]);
-  if (!abortable) return { ...values, ...Object.fromEntries(functions) };
   const controller = new AbortController();
   running.set(id, controller);
   if (aborted) controller.abort();

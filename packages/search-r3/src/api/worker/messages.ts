@@ -63,7 +63,7 @@ export type FromThread =
 export interface PortableOptions {
   readonly values: Record<string, unknown>;
   readonly callbacks: readonly string[];
-  readonly abortable: boolean;
+  /** Whether the caller's signal, if there is one, has been aborted already. */
   readonly aborted: boolean;
 }
 
@@ -76,7 +76,7 @@ export function portable(options: Options): PortableOptions {
     else if (value instanceof AbortSignal) signal = value;
     else values[key] = value;
   }
-  return { values, callbacks, abortable: signal !== undefined, aborted: signal?.aborted ?? false };
+  return { values, callbacks, aborted: signal?.aborted ?? false };
 }
 
 /** Structured cloning forgets the class of an error. */
