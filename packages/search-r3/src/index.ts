@@ -24,4 +24,4 @@ export {
   type ProgressEvent,
   type ProgressUnit,
 } from './run/index.js';
-export type { IndexedDocument } from './vectors/index.js';
+export type { DocumentInput, IndexedDocument } from './vectors/index.js';

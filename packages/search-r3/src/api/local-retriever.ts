@@ -8,6 +8,8 @@ import { loadDocuments, loadPolicy } from '../pipeline/index.js';
 import { assertVacant, InputError, whatStandsAt } from '../run/index.js';
 import {
   assertCompatible,
+  checkedDocuments,
+  type DocumentInput,
   type IndexedDocument,
   type IndexFingerprint,
   openIndex,
@@ -56,16 +58,16 @@ export class LocalRetriever implements Retriever {
     return this.#embedder.embed(texts, options);
   }
 
-  async index(source: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
+  async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
     if (!overwrite) await assertVacant(out, 'An index that is there can be replaced (--overwrite).');
     else if (await whatStandsAt(out)) await readManifest(out);
-    const documents: readonly IndexedDocument[] =
+    const given: readonly DocumentInput[] =
       typeof source === 'string'
         ? (await loadDocuments(source)).map((document) => ({ ...document }))
         : source;
-    refuseRepeated(documents);
+    const documents = checkedDocuments(given, 'documents');
     const fingerprint = this.#identity();
     const embedded: Embedding[] = [];
     for (let at = 0; at < documents.length; at += PIECE) {
@@ -186,17 +188,4 @@ function refuseBlank(queries: readonly string[], nameOf: (index: number) => stri
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);
   throw new InputError({ source: nameOf(blank), expected: 'a query of some words', found });
-}
-
-/** Told before the work; the writer of the index checks everything else. */
-function refuseRepeated(documents: readonly { id: string }[]): void {
-  const rows = new Map<string, number>();
-  for (const [row, { id }] of documents.entries()) {
-    const first = rows.get(id);
-    if (first !== undefined) {
-      const found = `"${id}" again, which is documents[${first}]`;
-      throw new InputError({ source: `documents[${row}]`, field: 'id', expected: 'a new id', found });
-    }
-    rows.set(id, row);
-  }
 }

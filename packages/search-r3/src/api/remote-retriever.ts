@@ -1,6 +1,6 @@
 /** The retriever in a thread of its own: the caller's event loop stays free while the model works. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
-import type { IndexedDocument } from '../vectors/index.js';
+import type { DocumentInput } from '../vectors/index.js';
 import type {
   FoundDocuments,
   IndexOptions,
@@ -38,7 +38,7 @@ export class RemoteRetriever implements Retriever {
     return this.#thread.call('embed', { texts, ...names }, options);
   }
 
-  index(documents: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary> {
+  index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     return this.#thread.call('index', documents, options);
   }
 

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** What the package does for a program that uses it: the interfaces, whatever thread the work is done in. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
-import type { IndexedDocument } from '../vectors/index.js';
+import type { DocumentInput, IndexedDocument } from '../vectors/index.js';
 
 /** Where the work is done. */
 export interface ThreadOptions {
@@ -28,12 +28,13 @@ export interface Retriever extends AsyncDisposable {
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedding[]>;
   /**
    * Embeds documents and writes them as the folder of an index, which appears whole or not at all and remembers this
-   * model. Errors: InputError where the folder is occupied or the documents are wrong; InterruptedError when aborted.
+   * model. Errors: InputError where the folder is occupied or the documents are wrong, both before the work;
+   * InterruptedError when aborted.
    *
    * @param documents a BEIR folder, `atlas` for the built-in world, or the documents themselves; fields beside `id`,
-   * `title` and `text` are kept and come back from a search.
+   * `title` and `text`, anything JSON can express, are kept and come back from a search.
    */
-  index(documents: string | readonly IndexedDocument[], options: IndexOptions): Promise<IndexSummary>;
+  index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary>;
   /** Opens an index to search it. Errors: InputError where it is damaged, or another model made it. */
   open(folder: string): Promise<SearchIndex>;
   /** Releases the memory, that of opened indexes too, and ends the thread. A second call does nothing. */

@@ -1,4 +1,5 @@
 /** Checks values from outside against a zod schema and says in one line what is wrong where. */
+import { inspect } from 'node:util';
 import type { z } from 'zod';
 import { closest } from './closest.js';
 import { InputError } from './errors.js';
@@ -78,6 +79,14 @@ function valueAt(value: unknown, path: Path): unknown {
 
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+  const text = typeof value === 'number' ? String(value) : asJson(value);
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+}
+
+function asJson(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return inspect(value, { breakLength: Number.POSITIVE_INFINITY }); // JSON has no BigInt and no circles.
+  }
 }

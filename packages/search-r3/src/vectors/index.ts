@@ -1,5 +1,6 @@
 export { AnnIndex, type GraphReport } from './ann.js';
 export { type AnnIndexOptions, annOptionsSchema } from './ann-options.js';
+export { checkedDocuments, type DocumentInput, type IndexedDocument } from './documents.js';
 export { ExactIndex, type ExactIndexOptions } from './exact.js';
 export { assertCompatible, type IndexFingerprint, type IndexManifest, readManifest } from './manifest.js';
 export { NeighbourGraph, type NeighbourOptions, type NeighbourRepair } from './neighbours.js';
@@ -7,7 +8,6 @@ export type { MeasuredRecall } from './recall.js';
 export {
   type FoundDocument,
   type IndexContents,
-  type IndexedDocument,
   type OpenIndexOptions,
   openIndex,
   type SavedIndex,

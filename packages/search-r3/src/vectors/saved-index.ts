@@ -13,6 +13,7 @@ import { publishFolder, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { AnnIndex } from './ann.js';
 import { type FileDigest, openChecked, readFully, writeChecked } from './checked-file.js';
+import { checkedDocuments, type DocumentInput, documentSchema, type IndexedDocument } from './documents.js';
 import { ExactIndex } from './exact.js';
 import { GRAPH_SETTINGS, writeGraph } from './graph-file.js';
 import {
@@ -27,15 +28,6 @@ import {
 } from './manifest.js';
 import type { VectorIndex } from './types.js';
 
-const documentSchema = z.looseObject({
-  id: z.string().min(1),
-  title: z.string().optional(),
-  text: z.string(),
-});
-
-/** A document as it is kept beside its vector; further fields are metadata, anything JSON can express. */
-export type IndexedDocument = z.output<typeof documentSchema>;
-
 export interface FoundDocument {
   document: IndexedDocument;
   /** Cosine. */
@@ -47,7 +39,7 @@ export interface IndexContents {
   vectors: Float32Array;
   dimension: number;
   /** At least one; no id twice. */
-  documents: readonly IndexedDocument[];
+  documents: readonly DocumentInput[];
   /** The model that made the vectors. */
   fingerprint: IndexFingerprint;
 }
@@ -78,9 +70,9 @@ export async function saveIndex(
 ): Promise<void> {
   const { overwrite, ann } = validate(saveSchema, options, 'saveIndex options');
   requireLittleEndian();
-  const { vectors, dimension, documents } = contents;
+  const { vectors, dimension } = contents;
+  const documents = checkedDocuments(contents.documents, 'saveIndex documents');
   const fingerprint = validate(fingerprintSchema, contents.fingerprint, 'saveIndex fingerprint');
-  refuseWrongDocuments(documents);
   if (!Number.isSafeInteger(dimension) || dimension < 1 || vectors.length !== documents.length * dimension) {
     throw new InputError({
       source: 'saveIndex',
@@ -254,32 +246,6 @@ async function openDocuments(path: string, { count, files }: IndexManifest) {
     throw new InputError({ source: path, field: 'lines', expected: `${count}, as the manifest says`, found });
   }
   return { path, file, offsets };
-}
-
-function refuseWrongDocuments(documents: readonly IndexedDocument[]): void {
-  if (documents.length === 0) {
-    throw new InputError({
-      source: 'saveIndex',
-      field: 'documents',
-      expected: 'at least one',
-      found: 'none',
-    });
-  }
-  const rows = new Map<string, number>();
-  for (const [row, document] of documents.entries()) {
-    const { id } = validate(documentSchema, document, `saveIndex documents[${row}]`);
-    const first = rows.get(id);
-    if (first !== undefined) {
-      const found = `"${id}" again, which is documents[${first}]`;
-      throw new InputError({
-        source: `saveIndex documents[${row}]`,
-        field: 'id',
-        expected: 'a new id',
-        found,
-      });
-    }
-    rows.set(id, row);
-  }
 }
 
 /** Embeddings have length 1; anything else, NaN included, was made or stored wrongly. */

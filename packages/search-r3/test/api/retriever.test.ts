@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type EventLoopUtilization, performance } from 'node:perf_hooks';
 import {
+  type DocumentInput,
+  type Embedding,
   type FoundDocuments,
   InputError,
   InterruptedError,
@@ -210,6 +212,37 @@ describe.each(THREADS)('thread: %s', (thread) => {
     const refused = await thrown(other.open(out));
     expect((refused as InputError).problem).toMatchObject({ source: out, field: 'fingerprint.checkpoint' });
     await other.dispose();
+  });
+
+  test.each<[string, object, RegExp]>([
+    ['no text', { id: 'd' }, /^documents\[3\]: text: expected string, found nothing/],
+    ['no id', { text: 'soup' }, /^documents\[3\]: id: /],
+    ['a number for a title', { id: 'd', title: 7, text: 'soup' }, /^documents\[3\]: title: /],
+    ['a BigInt', { id: 'd', text: 'soup', page: 7n }, /^documents\[3\]: page: expected what JSON can hold/],
+  ])('a document with %s is refused before any is embedded', async (_what, bad, message) => {
+    const good = ['a', 'b', 'c'].map((id) => ({ id, title: null, text: 'soup' }));
+    const out = join(cwd, `bad-${thread}`);
+    let done = 0;
+    const onProgress = () => done++;
+    const refused = on(thread).index([...good, bad as DocumentInput], { out, onProgress });
+    const error = await thrown(refused);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as InputError).message).toMatch(message);
+    expect(done).toBe(0);
+  });
+
+  test('a title of null is none', async () => {
+    const out = join(cwd, `untitled-${thread}`);
+    const source = { id: 'a', title: null, text: 'soup', page: 7 };
+    await on(thread).index([source, { id: 'b', text: 'bread' }], { out });
+    await using index = await on(thread).open(out);
+    const [found] = await index.search(['soup'], { reasoning: false });
+    const results = found?.results.map(({ score: _, rank: __, ...document }) => document);
+    expect(results).toContainEqual({ id: 'a', text: 'soup', page: 7 });
+    const [{ vector }] = (await on(thread).embed(['soup'], { role: 'document' })) as [Embedding];
+    const [query] = (await on(thread).embed(['soup'])) as [Embedding];
+    const cosine = vector.reduce((sum, x, i) => sum + x * (query.vector[i] as number), 0);
+    expect(found?.results.find(({ id }) => id === 'a')?.score).toBeCloseTo(cosine, 5);
   });
 
   test('a blank query is refused by its place, in embedding and in search', async () => {

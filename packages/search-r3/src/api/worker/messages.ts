@@ -2,7 +2,7 @@
 import { FeedError } from 'onnx-grad';
 import type { Embedding, EmbedOptions } from '../../embed/index.js';
 import { InputError, type InputProblem, InterruptedError } from '../../run/index.js';
-import type { IndexedDocument } from '../../vectors/index.js';
+import type { DocumentInput } from '../../vectors/index.js';
 import type { JobName, Jobs, TrainOptions } from '../jobs.js';
 import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from '../types.js';
 
@@ -18,7 +18,7 @@ export interface Operations {
     options: Omit<EmbedOptions, 'nameOf'>;
     result: Embedding[];
   };
-  index: { argument: string | readonly IndexedDocument[]; options: IndexOptions; result: IndexSummary };
+  index: { argument: string | readonly DocumentInput[]; options: IndexOptions; result: IndexSummary };
   /** The number of the index, by which it is searched, and its size. */
   open: { argument: string; options: Options; result: { number: number; size: number } };
   search: {

@@ -1,0 +1,63 @@
+/** The documents of an index: what they have to be, checked before there is any work done on them. */
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { validate } from '../run/validate.js';
+
+/** A document as it lies in an index. */
+export const documentSchema = z.looseObject({
+  id: z.string().min(1),
+  title: z.string().optional(),
+  text: z.string(),
+});
+
+/** A document as it is kept beside its vector; further fields are metadata, anything JSON can express. */
+export type IndexedDocument = z.output<typeof documentSchema>;
+
+const inputSchema = documentSchema.extend({ title: z.string().nullish() });
+
+/** A document as it is given to an index: one without a title may also say so with null, as files of BEIR do. */
+export type DocumentInput = z.output<typeof inputSchema>;
+
+/**
+ * The documents as an index holds them.
+ * @param source what errors call the list.
+ * @throws InputError where there is none, where one lacks its id or its text, has an id that was there before, or
+ * metadata that JSON can not hold.
+ */
+export function checkedDocuments(documents: readonly DocumentInput[], source: string): IndexedDocument[] {
+  if (documents.length === 0) throw new InputError({ source, expected: 'at least one', found: 'none' });
+  const rows = new Map<string, number>();
+  return documents.map((document, row) => {
+    const own = `${source}[${row}]`;
+    const { id, title: _title, text: _text, ...metadata } = validate(inputSchema, document, own);
+    const first = rows.get(id);
+    if (first !== undefined) {
+      const found = `"${id}" again, which is ${source}[${first}]`;
+      throw new InputError({ source: own, field: 'id', expected: 'a new id', found });
+    }
+    rows.set(id, row);
+    refuseUnwritable(metadata, own);
+    return withoutNull(document);
+  });
+}
+
+function withoutNull(document: DocumentInput): IndexedDocument {
+  if (hasNoNull(document)) return document;
+  const { title: _, ...rest } = document;
+  return rest;
+}
+
+const hasNoNull = (document: DocumentInput): document is IndexedDocument => document.title !== null;
+
+/** Tries what will be written, field by field, so that the error can name the one that fails. */
+function refuseUnwritable(metadata: Record<string, unknown>, source: string): void {
+  for (const [field, value] of Object.entries(metadata)) {
+    try {
+      JSON.stringify(value);
+    } catch (error) {
+      // Of a circle, V8 draws the way around on further lines.
+      const found = (error as Error).message.split('\n')[0] as string;
+      throw new InputError({ source, field, expected: 'what JSON can hold', found });
+    }
+  }
+}
