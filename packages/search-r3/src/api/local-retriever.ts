@@ -138,7 +138,7 @@ export class LocalIndex implements SearchIndex {
   }
 
   async search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
-    const { k = 10, ...how } = options;
+    const { k = 10, reasoning = true, ...how } = options;
     if (!Number.isSafeInteger(k) || k < 1) {
       const expected = 'a whole number of at least 1';
       throw new InputError({ source: 'search options', field: 'k', expected, found: String(k) });
@@ -146,9 +146,9 @@ export class LocalIndex implements SearchIndex {
     const nameOf = (i: number) => `query ${shortened(queries[i] as string)}`;
     refuseBlank(queries, nameOf);
     const embedded = await this.#embedder.embed(queries, {
-      reasoning: true,
-      nameOf,
       ...how,
+      reasoning,
+      nameOf,
       role: 'query',
     });
     const found = await this.#saved.search(matrixOf(embedded, this.#embedder.dimension), k);

@@ -231,6 +231,30 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(done).toBe(0);
   });
 
+  test('an option that is undefined is at its default', async () => {
+    const out = join(cwd, `undefined-${thread}`);
+    const nothing = {
+      maxLength: undefined,
+      strict: undefined,
+      signal: undefined,
+      onProgress: undefined,
+    } as object;
+    const more = { reasoning: undefined, maxNewTokens: undefined, temperature: undefined, seed: undefined };
+    const indexing = { out, overwrite: undefined, ann: undefined, ...nothing } as { out: string };
+    const documents = ['soup', 'bread'].map((text) => ({ id: text, text }));
+    const summary = await on(thread).index(documents, indexing);
+    expect(summary).toMatchObject({ documents: 2, maxLength: 64 });
+    await using index = await on(thread).open(out);
+    const searching = { k: undefined, onToken: undefined, ...more, ...nothing } as object;
+    const found = await index.search(['soup'], searching);
+    expect(found).toEqual(await index.search(['soup']));
+    expect(found[0]?.reasoning).toEqual(expect.any(String));
+    const embedding = { role: undefined, nameOf: undefined, onToken: undefined, ...more, ...nothing };
+    expect(await on(thread).embed(['soup'], embedding as object)).toEqual(await on(thread).embed(['soup']));
+    await using other = await loadRetriever(model, { thread, threads: undefined } as object);
+    expect(await other.embed(['soup'])).toEqual(await on(thread).embed(['soup']));
+  });
+
   test('a title of null is none', async () => {
     const out = join(cwd, `untitled-${thread}`);
     const source = { id: 'a', title: null, text: 'soup', page: 7 };
