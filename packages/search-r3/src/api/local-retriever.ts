@@ -68,6 +68,7 @@ export class LocalRetriever implements Retriever {
         ? (await loadDocuments(source)).map((document) => ({ ...document }))
         : source;
     const documents = checkedDocuments(given, 'documents');
+    refuseTaken(documents);
     const fingerprint = this.#identity();
     const embedded: Embedding[] = [];
     for (let at = 0; at < documents.length; at += PIECE) {
@@ -188,4 +189,22 @@ function refuseBlank(queries: readonly string[], nameOf: (index: number) => stri
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);
   throw new InputError({ source: nameOf(blank), expected: 'a query of some words', found });
+}
+
+/** Fields that a search adds to a document. */
+const TAKEN = ['rank', 'score'];
+
+/** A document that has such a field would come back with another value in it. */
+function refuseTaken(documents: readonly IndexedDocument[]): void {
+  for (const [row, document] of documents.entries()) {
+    const field = TAKEN.find((name) => document[name] !== undefined);
+    if (field === undefined) continue;
+    throw new InputError({
+      source: `documents[${row}]`,
+      field,
+      expected: `no field of this name, which a search gives the ${field} of a document it has found`,
+      found: 'one',
+      remedy: 'Rename the field.',
+    });
+  }
 }

@@ -32,7 +32,8 @@ export interface Retriever extends AsyncDisposable {
    * InterruptedError when aborted.
    *
    * @param documents a BEIR folder, `atlas` for the built-in world, or the documents themselves; fields beside `id`,
-   * `title` and `text`, anything JSON can express, are kept and come back from a search.
+   * `title` and `text`, anything JSON can express, are kept and come back from a search. `rank` and `score` are refused:
+   * a search gives the document those of its own.
    */
   index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary>;
   /** Opens an index to search it. Errors: InputError where it is damaged, or another model made it. */

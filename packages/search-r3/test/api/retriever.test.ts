@@ -218,6 +218,12 @@ describe.each(THREADS)('thread: %s', (thread) => {
     ['no text', { id: 'd' }, /^documents\[3\]: text: expected string, found nothing/],
     ['no id', { text: 'soup' }, /^documents\[3\]: id: /],
     ['a number for a title', { id: 'd', title: 7, text: 'soup' }, /^documents\[3\]: title: /],
+    [
+      'a score',
+      { id: 'd', text: 'soup', score: 0.5 },
+      /^documents\[3\]: score: .*found one\. Rename the field/,
+    ],
+    ['a rank', { id: 'd', text: 'soup', rank: null }, /^documents\[3\]: rank: .*Rename/],
     ['a BigInt', { id: 'd', text: 'soup', page: 7n }, /^documents\[3\]: page: expected what JSON can hold/],
   ])('a document with %s is refused before any is embedded', async (_what, bad, message) => {
     const good = ['a', 'b', 'c'].map((id) => ({ id, title: null, text: 'soup' }));
@@ -229,6 +235,17 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(error).toBeInstanceOf(InputError);
     expect((error as InputError).message).toMatch(message);
     expect(done).toBe(0);
+  });
+
+  test("of a corpus file only id, title and text are kept, so its scores are in nobody's way", async () => {
+    const [data, out] = [join(cwd, `scored-${thread}`), join(cwd, `scored-index-${thread}`)];
+    const corpus = [{ _id: 'a', title: 'Soup', text: 'warm', score: 9, rank: 7, page: 3 }];
+    await writeCollection(data, { corpus });
+    await on(thread).index(data, { out });
+    await using index = await on(thread).open(out);
+    const [found] = await index.search(['soup'], { reasoning: false });
+    const score = expect.any(Number) as number;
+    expect(found?.results).toEqual([{ id: 'a', title: 'Soup', text: 'warm', rank: 1, score }]);
   });
 
   test('an option that is undefined is at its default', async () => {
