@@ -74,9 +74,17 @@ class RemoteIndex implements SearchIndex {
   }
 
   async dispose(): Promise<void> {
-    // With its thread it has ended.
-    this.#disposal ??= this.#thread.ended ? Promise.resolve() : this.#thread.call('close', this.#number);
+    this.#disposal ??= this.#close();
     await this.#disposal;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      if (!this.#thread.ended) await this.#thread.call('close', this.#number);
+    } catch (error) {
+      // With its thread the index has ended, also where the thread was told to end in the meantime.
+      if (!this.#thread.ended) throw error;
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

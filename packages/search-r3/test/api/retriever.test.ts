@@ -312,6 +312,17 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await thrown(kept.embed(QUERIES))).toBeInstanceOf(Error);
     await kept.dispose();
   });
+
+  test('an index and its retriever can be disposed of at once, in any order', async () => {
+    const out = join(cwd, `both-${thread}`);
+    await on(thread).index([{ id: 'a', text: 'soup' }], { out });
+    for (const order of ['index first', 'retriever first']) {
+      const retriever = await loadRetriever(model, { thread });
+      const both = [await retriever.open(out), retriever];
+      if (order === 'retriever first') both.reverse();
+      await Promise.all(both.map((disposable) => disposable.dispose()));
+    }
+  });
 });
 
 test('a call that is not finished when its thread is disposed of is rejected', async () => {
