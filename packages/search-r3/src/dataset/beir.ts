@@ -148,13 +148,18 @@ export interface SaveBeirOptions {
 
 const saveOptions = z.strictObject({ replace: z.boolean().default(false) });
 
-/** Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection. */
+/**
+ * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
+ * @throws InputError where the folder is occupied, and for what could not be loaded again: a query without text, or ids
+ * and names of splits that the layout can not hold.
+ */
 export async function saveBeir(
   folder: string,
   collection: Collection,
   options: SaveBeirOptions = {},
 ): Promise<void> {
   const { replace } = validate(saveOptions, options, 'saveBeir options');
+  refuseEmptyQueries(collection.queries);
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
   await publishFolder(
     folder,
@@ -206,6 +211,21 @@ function missing(source: string, field: string, file: string, id: string): Input
     remedy:
       'With allowMissing (--allow-missing) training leaves such judgements out, and evaluation scores them as trec_eval does.',
   });
+}
+
+function refuseEmptyQueries(queries: ReadonlyMap<string, Query>): void {
+  for (const { id, text } of queries.values()) {
+    if (text !== '') continue;
+    const source = `collection: query ${describeValue(id)}`;
+    const remedy = 'Leave the query out, with its judgements.';
+    throw new InputError({
+      source,
+      field: 'text',
+      expected: 'a string that is not empty',
+      found: '""',
+      remedy,
+    });
+  }
 }
 
 function checkWritable(split: string, qrels: Qrels): void {

@@ -281,6 +281,18 @@ describe('saveBeir', () => {
     expect(await loadBeir(path)).toEqual(collection);
   });
 
+  test('a query without text, which could not be loaded again, is refused and nothing is written', async () => {
+    const collection: Collection = {
+      corpus: [{ id: 'd1', text: '' }],
+      queries: new Map(['y', ''].map((text, i) => [`q${i}`, { id: `q${i}`, text }])),
+      qrels: new Map(),
+    };
+    expect(await messageOf(saveBeir(join(folder, 'copy'), collection))).toBe(
+      'collection: query "q1": text: expected a string that is not empty, found "". Leave the query out, with its judgements.',
+    );
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   test('ids and split names that the format cannot hold are refused and nothing is written', async () => {
     const collection: Collection = {
       corpus: [{ id: 'a\tb', text: 'x' }],
