@@ -369,3 +369,16 @@ console.log(vector.length);`;
   const run = spawnSync(process.execPath, ['forgets.mjs'], { cwd, encoding: 'utf8', timeout: 30_000 });
   expect(run).toMatchObject({ status: 0, stdout: '32\n', stderr: '' });
 });
+
+test('a program that exits while its model works ends with its own code', () => {
+  const code = `import { loadRetriever } from 'search-r3';
+const retriever = await loadRetriever(${JSON.stringify(model)});
+const texts = Array.from({ length: 4000 }, (_, i) => 'soup '.repeat(1 + (i % 40)));
+void retriever.embed(texts, { onProgress: () => setTimeout(() => process.exit(7), 3) });`;
+  const run = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
+    cwd,
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  expect(run).toMatchObject({ status: 7, stdout: '', stderr: '' });
+});

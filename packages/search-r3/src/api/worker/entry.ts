@@ -1,11 +1,14 @@
 /** The thread behind a `RemoteRetriever` or a job: does what it is told, several calls at a time where it comes to that. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import { announceKernels } from 'onnx-grad';
 import { runJob } from '../jobs.js';
 import { type LocalIndex, LocalRetriever } from '../local-retriever.js';
 import { type Call, carry, type FromThread, type PortableOptions, type ToThread } from './messages.js';
 
 const port = parentPort;
 if (port === null) throw new Error('internal: started outside a worker');
+
+announceKernels(workerData as SharedArrayBuffer);
 
 const running = new Map<number, AbortController>();
 /** Calls that have not been answered. */

@@ -4,6 +4,7 @@
  * types, that a callback's failure reaches the caller, and that an idle thread does not keep the process alive.
  */
 import { Worker } from 'node:worker_threads';
+import { awaitKernelsAtExit } from 'onnx-grad';
 import type { FromThread, OperationName, Operations, ToThread } from './messages.js';
 import { portable, revive } from './messages.js';
 
@@ -15,6 +16,7 @@ interface Pending {
 
 export class Thread {
   readonly #worker: Worker;
+  readonly #atExit = awaitKernelsAtExit();
   readonly #pending = new Map<number, Pending>();
   #last = 0;
   /** Why calls are refused: disposed of, or the thread has died. */
@@ -22,12 +24,16 @@ export class Thread {
 
   constructor() {
     // Flags of the main program (--input-type, loaders) are not meant for this file, and some keep it from starting.
-    this.#worker = new Worker(new URL('./entry.js', import.meta.url), { execArgv: [] });
+    const options = { execArgv: [], workerData: this.#atExit.memory };
+    this.#worker = new Worker(new URL('./entry.js', import.meta.url), options);
     this.#worker.unref();
     this.#worker.on('message', (message: FromThread) => this.#receive(message));
     this.#worker.on('messageerror', (error) => this.#fail(error));
     this.#worker.on('error', (error) => this.#fail(error));
-    this.#worker.on('exit', (code) => this.#fail(new Error(`the thread has stopped with code ${code}`)));
+    this.#worker.on('exit', (code) => {
+      this.#atExit.release();
+      this.#fail(new Error(`the thread has stopped with code ${code}`));
+    });
   }
 
   /** Disposed of, or dead. */
