@@ -5,7 +5,8 @@
  */
 import onnxProto from 'onnx-proto';
 import { type Dim, factors, type Shape } from './dims.js';
-import type { Constant, Dtype, Emitter, ExternalData, Graph, Node, NodeOptions, Value } from './graph.js';
+import type { Dtype } from './dtypes.js';
+import type { Constant, Emitter, ExternalData, Graph, Node, NodeOptions, Value } from './graph.js';
 
 const { onnx } = onnxProto;
 type NodeProto = onnxProto.onnx.INodeProto;

@@ -4,14 +4,7 @@
  * (`grad.ts`).
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
-import { ARRAY_TYPE } from './host.js';
-
-export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
-
-export interface TensorType {
-  readonly dtype: Dtype;
-  readonly shape: Shape;
-}
+import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
 
 /** A tensor in a program: an input, a constant, or an output of a node. */
 export interface Value extends TensorType {

@@ -1,6 +1,6 @@
 /** Tensors in JavaScript memory: what programs are fed with and give back, and whether they fit a program. */
 import { type Dim, factors, type Shape } from './dims.js';
-import type { Dtype, TensorType } from './graph.js';
+import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
 
 export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
 
@@ -17,14 +17,6 @@ export type Feeds = Readonly<Record<string, HostTensor>>;
 export class FeedError extends Error {
   override readonly name = 'FeedError';
 }
-
-/** What holds the numbers of a dtype. */
-export const ARRAY_TYPE = {
-  float32: Float32Array,
-  int64: BigInt64Array,
-  int32: Int32Array,
-  bool: Uint8Array,
-} as const;
 
 /** Compares tensors with their declarations, and the sizes that one symbol has in several of them. */
 export class Matcher {

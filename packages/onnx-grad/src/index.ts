@@ -1,16 +1,15 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 export * from './dims.js';
+export type { Dtype, TensorType } from './dtypes.js';
 export * from './dump.js';
 export { type EmitOptions, emit, liveNodes, type Program } from './emit.js';
 export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
 export * from './grad.js';
 export {
   type Constant,
-  type Dtype,
   type ExternalData,
   Graph,
   type Node,
-  type TensorType,
   type Value,
 } from './graph.js';
 export {

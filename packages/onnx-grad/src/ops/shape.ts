@@ -8,8 +8,9 @@ import {
   type Shape,
   sameShape,
 } from '../dims.js';
+import type { Dtype } from '../dtypes.js';
 import { onnxDataType } from '../emit.js';
-import { type Dtype, type Graph, type Operator, single, type Value } from '../graph.js';
+import { type Graph, type Operator, single, type Value } from '../graph.js';
 
 const reshapeOperator: Operator<{ shape: Shape }> = {
   name: 'reshape',
