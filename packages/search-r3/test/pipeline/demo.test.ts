@@ -84,7 +84,7 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
   );
 });
 
-test('the demonstration, cut short, runs to its table and its report', { timeout: 300_000 }, async () => {
+test('the demonstration, cut short, runs to its table and its report', { timeout: 600_000 }, async () => {
   const out = join(folder, 'run');
   const steps = ['--sft-steps', '100', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
   const { stdout } = await run(process.execPath, [CLI, 'demo', '--out', out, ...steps, '--json', '--quiet']);
