@@ -197,9 +197,10 @@ describe('acquireLock', () => {
     for (let round = 0; round < 40; round++) {
       // Released while others read it: they find nothing there, and one of them links its own.
       const first = await acquireLock(path);
-      const others = Array.from({ length: 8 }, () => acquireLock(path));
+      // Settled from the start: some are refused before the release is done.
+      const others = Promise.allSettled(Array.from({ length: 8 }, () => acquireLock(path)));
       await first.release();
-      const results = await Promise.allSettled(others);
+      const results = await others;
       const held = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
       expect(held.length).toBeLessThanOrEqual(1);
       for (const lock of held) await lock.release();
