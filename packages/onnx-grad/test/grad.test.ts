@@ -388,8 +388,7 @@ describe('one weight in several products, as in a recurrent network', () => {
     graph.output('dw', gradients(sum(build({ x, w })), [w])[0] as Value);
     // Forward, gradients of the weight, and of what lies between.
     expect(operators(graph).filter((name) => name === 'gemm')).toHaveLength(STEPS + STEPS + STEPS - 1);
-    const shapes = liveNodes(graph).filter(({ operator }) => operator.name === 'add');
-    expect(shapes).toEqual([]);
+    expect(operators(graph)).not.toContain('add');
   });
 });
 

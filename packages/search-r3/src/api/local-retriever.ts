@@ -26,9 +26,6 @@ import type {
   SearchOptions,
 } from './types.js';
 
-/** Documents embedded at once: a bound on the token ids held. */
-const PIECE = 1024;
-
 export class LocalRetriever implements Retriever {
   readonly #policy: Policy;
   readonly #embedder: Embedder;
@@ -70,17 +67,12 @@ export class LocalRetriever implements Retriever {
     const documents = checkedDocuments(given, 'documents');
     refuseTaken(documents);
     const fingerprint = this.#identity();
-    const embedded: Embedding[] = [];
-    for (let at = 0; at < documents.length; at += PIECE) {
-      const piece = documents.slice(at, at + PIECE);
-      const vectors = await this.embed(piece.map(textOf), {
-        ...how,
-        role: 'document',
-        nameOf: (i) => `document ${piece[i]?.id}`,
-        onProgress: (done) => onProgress?.(at + done, documents.length),
-      });
-      for (const embedding of vectors) embedded.push(embedding);
-    }
+    const embedded = await this.embed(documents.map(textOf), {
+      ...how,
+      role: 'document',
+      nameOf: (i) => `document ${documents[i]?.id}`,
+      ...(onProgress && { onProgress }),
+    });
     const { dimension } = this;
     const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint };
     await saveIndex(out, { ...contents, documents }, { overwrite, ann });

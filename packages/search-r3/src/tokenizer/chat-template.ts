@@ -4,6 +4,7 @@
  */
 import { Template } from '@huggingface/jinja';
 import { InputError } from '../run/errors.js';
+import { SPECIAL_TOKEN_ROLES } from './files.js';
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
@@ -25,10 +26,7 @@ const FIXED_DATE = '26 Jul 2024';
 export const TEMPLATE_GIVEN: readonly string[] = [
   'messages',
   'add_generation_prompt',
-  'bos_token',
-  'eos_token',
-  'pad_token',
-  'unk_token',
+  ...SPECIAL_TOKEN_ROLES,
 ];
 
 /** Switches of a template by name, as Qwen3's `enable_thinking`. */

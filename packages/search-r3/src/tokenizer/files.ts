@@ -45,7 +45,10 @@ const tokenizerConfigSchema = specialTokensSchema.extend({
     .nullish(),
 });
 
-export type SpecialTokenRole = 'bos_token' | 'eos_token' | 'pad_token' | 'unk_token';
+/** The parts that special tokens play. */
+export const SPECIAL_TOKEN_ROLES = ['bos_token', 'eos_token', 'pad_token', 'unk_token'] as const;
+
+export type SpecialTokenRole = (typeof SPECIAL_TOKEN_ROLES)[number];
 
 /** What the files hold. The JSON objects are changed only by replacing them. */
 export interface TokenizerFiles {

@@ -16,6 +16,7 @@ import {
 import {
   chatTemplate,
   readTokenizerFiles,
+  SPECIAL_TOKEN_ROLES,
   type SpecialTokenRole,
   specialToken,
   type TokenizerFiles,
@@ -40,8 +41,6 @@ export interface DecodeOptions {
   skipSpecialTokens?: boolean;
 }
 
-const ROLES: readonly SpecialTokenRole[] = ['bos_token', 'eos_token', 'pad_token', 'unk_token'];
-
 export class Tokenizer {
   private implementation: Implementation;
   private template: ChatTemplate | undefined;
@@ -53,7 +52,7 @@ export class Tokenizer {
     this.implementation = implement(files, source);
     const template = chatTemplate(files);
     if (template !== undefined) {
-      const variables = ROLES.flatMap((role) => {
+      const variables = SPECIAL_TOKEN_ROLES.flatMap((role) => {
         const token = specialToken(files, role);
         return token === undefined ? [] : [[role, token] as const];
       });
@@ -252,7 +251,7 @@ function implement(files: TokenizerFiles, source: string): Implementation {
   const { tokenizer } = files;
   // The library wants these keys to exist, and special tokens as plain strings.
   const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
-  const roles = ROLES.map((role) => [role, specialToken(files, role)] as const);
+  const roles = SPECIAL_TOKEN_ROLES.map((role) => [role, specialToken(files, role)] as const);
   const config: Record<string, unknown> = { ...files.config, ...Object.fromEntries(roles) };
   config.unk_token ??= tokenizer.model.unk_token;
   try {
