@@ -15,6 +15,8 @@ interface StepRecord {
 /** A log open for appending. Lines are whole once `flush` has returned. */
 export class RecordLog<T extends StepRecord> {
   readonly path: string;
+  /** The last record of those that were kept when the log was opened. */
+  readonly kept: T | undefined;
   readonly #file: FileHandle;
   /** Appends queue up here, so that lines stay whole and in order without the caller waiting. */
   #tail: Promise<void> = Promise.resolve();
@@ -22,11 +24,12 @@ export class RecordLog<T extends StepRecord> {
   #sealed: number;
   #last: number;
 
-  private constructor(path: string, file: FileHandle, sealed: number) {
+  private constructor(path: string, file: FileHandle, afterStep: number, kept: T | undefined) {
     this.path = path;
+    this.kept = kept;
     this.#file = file;
-    this.#sealed = sealed;
-    this.#last = sealed;
+    this.#sealed = afterStep - 1;
+    this.#last = afterStep;
   }
 
   /**
@@ -41,13 +44,15 @@ export class RecordLog<T extends StepRecord> {
     const file = await open(path, 'a+');
     try {
       let end = 0;
+      let kept: T | undefined;
       for await (const line of readLines(path, schema)) {
         if (line.record.step > afterStep) break;
         end = line.end;
+        kept = line.record;
       }
       await file.truncate(end);
       await file.sync();
-      return new RecordLog<T>(path, file, afterStep);
+      return new RecordLog<T>(path, file, afterStep, kept);
     } catch (error) {
       await file.close();
       throw error;
@@ -56,7 +61,7 @@ export class RecordLog<T extends StepRecord> {
 
   /**
    * Appends one record; numbers that are not finite become null. Resolves when the line is with the operating system.
-   * Steps never go back, and nothing is added to a step after its checkpoint: a resumed run would not have it.
+   * Steps never go back, and nothing is added to a step after its checkpoint but by the run that goes on from it.
    */
   append(record: T): Promise<void> {
     if (record.step <= this.#sealed || record.step < this.#last) {

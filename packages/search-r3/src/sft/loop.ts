@@ -50,7 +50,8 @@ export interface LoopOptions {
 
 /**
  * Trains to the end or to the caller's stop. Stopped, the step at hand is finished and saved, then InterruptedError is
- * thrown; a run opened with `resume` goes on from its newest checkpoint and ends bit-identical to one never stopped.
+ * thrown; a run opened with `resume` goes on from its newest checkpoint and ends bit-identical to one never stopped. An
+ * evaluation that is stopped, or fails, loses no step: it is made when the run goes on.
  */
 export async function trainLoop(
   trainer: Trainer,
@@ -62,6 +63,15 @@ export async function trainLoop(
   const from = saved?.step ?? 0;
   const { stage, steps } = trainer;
   const tracker = new ProgressTracker({ stage, steps, from, ...(progress && { reporter: progress }) });
+  const evaluateAt = async (finished: number): Promise<void> => {
+    const due = evaluateEvery > 0 && (finished % evaluateEvery === 0 || finished === steps);
+    if (!due || evaluate === undefined) return;
+    if (signal?.aborted) throw new InterruptedError(`${stage}: stopped before an evaluation`);
+    for (const [name, metrics] of Object.entries(await evaluate(finished))) {
+      run?.events.append({ type: 'evaluation', stage, step: finished, name, metrics });
+    }
+  };
+  if (saved !== undefined && run?.events.kept?.type !== 'evaluation') await evaluateAt(from);
 
   for (let index = from; index < steps; index++) {
     const record = await trainer.step(index);
@@ -82,19 +92,16 @@ export async function trainLoop(
     options.onStep?.(finished, record);
     tracker.update(finished, watched(record.metrics, options.watch));
 
-    if (
-      evaluate !== undefined &&
-      evaluateEvery > 0 &&
-      (finished % evaluateEvery === 0 || finished === steps)
-    ) {
-      for (const [name, metrics] of Object.entries(await evaluate(finished))) {
-        run?.events.append({ type: 'evaluation', stage, step: finished, name, metrics });
-      }
-    }
+    const failure = await evaluateAt(finished).then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    );
     const stopped = signal?.aborted === true;
-    if (run !== undefined && (stopped || finished % saveEvery === 0 || finished === steps)) {
+    const due = finished % saveEvery === 0 || finished === steps;
+    if (run !== undefined && (due || stopped || failure !== undefined)) {
       saved = await run.saveCheckpoint(finished, (folder) => trainer.save(folder));
     }
+    if (failure !== undefined) throw failure.error;
     if (stopped && finished < steps) throw new InterruptedError(`${stage}: stopped after step ${finished}`);
     // Kernels hold the thread while they run; this lets signals and timers in between.
     await setImmediate();

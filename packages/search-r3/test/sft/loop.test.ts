@@ -155,6 +155,78 @@ test('stopped, it finishes and saves the step at hand; resumed, it goes on after
   expect(third.events).toEqual(whole.events);
 });
 
+test.each([
+  ['in an evaluation', 6],
+  ['in the one at the end', 7],
+])('stopped %s, it has saved its steps, and resumed it evaluates first', async (name, at) => {
+  const evaluation = (finished: number) => ({ direct: { ndcg: finished / 10 } });
+  const options = { saveEvery: 100, evaluateEvery: 3 };
+  const controller = new AbortController();
+  const first = await inFolder(name, {
+    ...options,
+    signal: controller.signal,
+    evaluate: async (finished) => {
+      if (finished === at) {
+        controller.abort();
+        throw new InterruptedError('evaluate: stopped by the caller');
+      }
+      return evaluation(finished);
+    },
+  });
+  expect(first.error).toMatchObject({ message: 'evaluate: stopped by the caller' });
+  expect(first.trainer.saved).toEqual([at]);
+  const evaluated: number[] = [];
+  const again = {
+    ...options,
+    evaluate: async (finished: number) => {
+      evaluated.push(finished);
+      return evaluation(finished);
+    },
+  };
+  const second = await inFolder(name, again, true);
+  expect(evaluated).toEqual(at === 6 ? [6, 7] : [7]);
+  const whole = await inFolder(`${name}, whole`, {
+    ...options,
+    evaluate: async (finished) => evaluation(finished),
+  });
+  expect(second.events).toEqual(whole.events);
+  // Once more, there is nothing left.
+  expect((await inFolder(name, again, true)).events).toEqual(whole.events);
+  expect(evaluated).toHaveLength(at === 6 ? 2 : 1);
+});
+
+test('stopped in a step that an evaluation follows, or failing in that, it has saved the step', async () => {
+  const controller = new AbortController();
+  let evaluations = 0;
+  const evaluate = async () => {
+    if (++evaluations === 2) throw new Error('a full disk');
+    return { direct: { ndcg: 1 } };
+  };
+  const options = { saveEvery: 100, evaluateEvery: 3, evaluate };
+  const onStep = (finished: number) => {
+    if (finished === 3) controller.abort();
+  };
+  const first = await inFolder('before', { ...options, signal: controller.signal, onStep });
+  expect(first.error).toBeInstanceOf(InterruptedError);
+  expect([first.trainer.saved, evaluations]).toEqual([[3], 0]);
+  const second = await inFolder('before', options, true);
+  expect(second.error).toMatchObject({ message: 'a full disk' });
+  expect([second.trainer.saved, evaluations]).toEqual([[3], 2]);
+  const third = await inFolder('before', options, true);
+  const steps = third.events.map(({ type, step }) => `${type} ${step}`);
+  expect(steps.slice(2)).toEqual([
+    'step 3',
+    'evaluation 3',
+    'step 4',
+    'step 5',
+    'warning 5',
+    'step 6',
+    'evaluation 6',
+    'step 7',
+    'evaluation 7',
+  ]);
+});
+
 test('stopped in the last step, it is done', async () => {
   const controller = new AbortController();
   const { error, saved } = await inFolder('last', {
