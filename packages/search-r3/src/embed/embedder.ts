@@ -106,15 +106,15 @@ export class Embedder {
 
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
-    const { signal, onProgress, onToken, nameOf, ...plain } = options;
-    const given = validate(optionsSchema, plain, 'embed options');
-    const { maxLength = this.limits.maxLength, maxNewTokens = this.limits.maxNewTokens } = given;
-    const { role, reasoning, strict } = given;
-    const room = this.#room(role, reasoning ? maxNewTokens : undefined);
-    const limit = { maxTokens: Math.min(maxLength, room), strict };
-    return reasoning
-      ? this.#reasoned(texts, limit, { ...given, maxNewTokens }, options)
-      : this.#direct(texts, limit, role, options);
+    const { limit, ...given } = this.#resolved(options);
+    return given.reasoning
+      ? this.#reasoned(texts, limit, given, options)
+      : this.#direct(texts, limit, given.role, options);
+  }
+
+  /** Refuses options that `embed` would refuse, before other work. @throws InputError */
+  check(options: EmbedOptions): void {
+    this.#resolved(options);
   }
 
   async dispose(): Promise<void> {
@@ -122,6 +122,17 @@ export class Embedder {
     // One that could not be made has nothing to give back, and its error has been told.
     const generator = await this.#generator?.catch(() => undefined);
     await generator?.dispose();
+  }
+
+  #resolved({ signal, onProgress, onToken, nameOf, ...plain }: EmbedOptions) {
+    const given = validate(optionsSchema, plain, 'embed options');
+    const { maxLength = this.limits.maxLength, maxNewTokens = this.limits.maxNewTokens } = given;
+    const room = this.#room(given.role, given.reasoning ? maxNewTokens : undefined);
+    return {
+      ...given,
+      maxNewTokens,
+      limit: { maxTokens: Math.min(maxLength, room), strict: given.strict },
+    };
   }
 
   /**

@@ -3,7 +3,7 @@
  * with BM25, whose weights are tuned on training queries.
  */
 import { type Collection, documentText, type Qrels, type Query, type Rankings } from '../dataset/index.js';
-import type { Embedder, Embedding } from '../embed/index.js';
+import type { Embedder, Embedding, EmbedOptions } from '../embed/index.js';
 import { InputError } from '../run/index.js';
 import { ExactIndex } from '../vectors/index.js';
 import { Bm25Index } from './bm25.js';
@@ -59,6 +59,8 @@ export class RetrieverEvaluation {
     const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
+    // Documents come first, and take long.
+    if (wants('reasoned', 'hybrid_reasoned')) this.#embedder.check(this.#how('query', true));
     const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
     const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
     if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;
@@ -167,14 +169,22 @@ export class RetrieverEvaluation {
     texts: readonly string[],
     how: { role: 'query' | 'document'; reasoning: boolean },
   ): Promise<Embedding[]> {
-    const { maxLength, maxNewTokens, signal, onProgress } = this.#options;
+    const { signal, onProgress } = this.#options;
     return this.#embedder.embed(texts, {
-      ...how,
-      ...(maxLength !== undefined && { maxLength }),
-      ...(maxNewTokens !== undefined && { maxNewTokens }),
+      ...this.#how(how.role, how.reasoning),
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (done: number, total: number) => onProgress({ part, done, total }) }),
     });
+  }
+
+  #how(role: 'query' | 'document', reasoning: boolean): EmbedOptions {
+    const { maxLength, maxNewTokens } = this.#options;
+    return {
+      role,
+      reasoning,
+      ...(maxLength !== undefined && { maxLength }),
+      ...(maxNewTokens !== undefined && { maxNewTokens }),
+    };
   }
 }
 

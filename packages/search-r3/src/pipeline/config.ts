@@ -192,12 +192,12 @@ export type RlSettings = z.output<typeof rlSettings>;
 export type TrainSettings = z.output<typeof trainSettings>;
 export type EvaluateSettings = z.output<typeof evaluateSettings>;
 
-/** Overwriting the run would remove the model it starts from. */
+/** Overwriting the run would remove the model it starts from, and the collection. */
 function refuseNested(value: Settings, context: Context): void {
-  for (const key of ['base', 'model'] as const) {
-    const [model, run] = [value[key], value.out];
-    if (model === undefined || run === undefined) continue;
-    const inside = relative(resolve(run), resolve(model));
+  for (const key of ['base', 'model', 'data'] as const) {
+    const [folder, run] = [value[key], value.out];
+    if (folder === undefined || run === undefined || (key === 'data' && folder === ATLAS)) continue;
+    const inside = relative(resolve(run), resolve(folder));
     if (inside === '..' || inside.startsWith(`..${sep}`)) continue;
     context.addIssue({
       code: 'custom',

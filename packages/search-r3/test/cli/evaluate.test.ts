@@ -196,6 +196,14 @@ describe('on a collection', () => {
     expect(truncated.documents).toBe(0);
   });
 
+  test('reasoning that leaves no room for the prompt is refused before documents are encoded', async () => {
+    const argv = ['evaluate', '-m', 'model', '-d', 'data', '--max-new-tokens', '1000'];
+    const { status, stderr } = await cli(argv, { cwd });
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/maxNewTokens: expected at most \d+, beside the \d+ tokens of the prompt/);
+    expect(stderr).not.toContain('documents');
+  });
+
   test('--queries takes the first judged queries', async () => {
     const { queries, completed } = await evaluate('--systems', 'bm25', '--queries', '4');
     expect({ queries, completed }).toEqual({ queries: 4, completed: null });

@@ -77,6 +77,13 @@ test.each<[string, z.ZodType, string, RegExp]>([
   expect(refusal(schema, `data: x\nout: y\n${yaml}\n`)).toMatch(message);
 });
 
+test('a collection in the run folder, which overwriting would remove, is refused', () => {
+  const message = /data: expected a folder outside of the run folder runs\/y, found "runs\/y\/data"/;
+  expect(refusal(pretrainSettings, 'data: runs/y/data\nout: runs/y\n')).toMatch(message);
+  expect(refusal(rlSettings, 'data: ./atlas\nout: .\nmodel: ../m\n')).toMatch(/data: expected a folder outside/);
+  expect(load(rlSettings, 'data: atlas\nout: .\nmodel: ../m\n').data).toBe('atlas');
+});
+
 test('rules of pre-training do not hold where there is a base; a run beside its base is fine', () => {
   const yaml = 'data: x\nout: runs/y\nbase: runs/base\nrl: { maxNewTokens: 300 }\n';
   expect(load(trainSettings, yaml).rl.maxNewTokens).toBe(300);
