@@ -29,7 +29,7 @@ import { loadModel, loadPolicy } from './load.js';
 import { limitedRl, limitedSft } from './stage-jobs.js';
 import { MODEL } from './stage-result.js';
 import { runStage, throughStage, within } from './stage-run.js';
-import { runRl, runSft } from './stages.js';
+import { runRl, runSft, stageOneQueries } from './stages.js';
 import { rlLimits, sftLimits } from './training.js';
 
 /** The folder of the base model that comes with the package. */
@@ -132,7 +132,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   return within(run, async () => {
     const policy = await stage(
       'sft',
-      `Stage 1: learning to embed, from ${data.sft.length} queries about people of the first half.`,
+      `Stage 1: learning to embed, from ${stageOneQueries(data, sft)} queries about people of the first half.`,
       (loop) => runSft({ ...base, limits: sftLimits(sft) }, data, sft, loop, ATLAS_PROMPTS),
     );
     const before = await evaluate(policy, ['bm25', 'direct', 'reasoned']);

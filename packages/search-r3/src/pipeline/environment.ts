@@ -15,6 +15,8 @@ import type { ResolvedRlOptions } from '../rl/index.js';
 /** An environment and what it encodes with. */
 export interface RunEnvironment {
   environment: Environment;
+  /** How many of the documents encoded so far were cut to `options.maxLength`. */
+  truncatedDocuments(): number;
   dispose(): Promise<void>;
 }
 
@@ -34,13 +36,16 @@ export async function createEnvironment(
   const limit = { maxTokens: options.maxLength };
   const ids = corpus.map(({ id }) => id);
   const tokenized = new Map<string, { text: string; ids: readonly number[] }>();
+  const truncated = new Set<string>();
   const prompt = (id: string): readonly number[] => {
     const now = text(id);
     const known = tokenized.get(id);
     if (known?.text === now) return known.ids;
-    const { ids } = directPrompt(tokenizer, prompts, now, 'document', limit);
-    tokenized.set(id, { text: now, ids });
-    return ids;
+    const made = directPrompt(tokenizer, prompts, now, 'document', limit);
+    tokenized.set(id, { text: now, ids: made.ids });
+    if (made.truncated) truncated.add(id);
+    else truncated.delete(id);
+    return made.ids;
   };
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
   const encode: EncodeDocuments = (asked) =>
@@ -49,6 +54,7 @@ export async function createEnvironment(
   const environment = await chosen(ids, sources, options);
   return {
     environment,
+    truncatedDocuments: () => truncated.size,
     dispose: async () => {
       await environment.dispose();
       await encoder.dispose();

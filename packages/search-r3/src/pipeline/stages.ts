@@ -35,7 +35,7 @@ export async function runSft(
   const targets = options.reasoning.enabled
     ? await reasoningTargets(before, queries, options, loop)
     : new Map<string, number[]>();
-  // A token added at the end is unknown to the base; one it already had is a word like any other.
+  // A token at the end is taken for one that was added there, which the base does not know.
   const { embedId, tokenizer, config } = policy;
   const vocabulary = embedId === tokenizer.vocabSize - 1 ? embedId : config.vocabSize;
   const trainer = new SftTrainer(policy, before, vocabulary, { ...data, queries, targets }, options);
@@ -46,6 +46,12 @@ export async function runSft(
   }
   return policy;
 }
+
+/** How many queries stage 1 learns from. */
+export const stageOneQueries = (
+  { sft }: Pick<TrainingData, 'sft'>,
+  { maxQueries = sft.length }: Pick<ResolvedSftOptions, 'maxQueries'>,
+): number => Math.min(maxQueries, sft.length);
 
 function sampleQueries(
   queries: readonly TrainingQuery[],
@@ -91,11 +97,16 @@ export async function runRl(
   loop: LoopOptions = {},
 ): Promise<void> {
   const reference = options.beta > 0 ? frozenCopy(policy) : undefined;
-  const environment = await createEnvironment(policy, collection, data.document, options);
+  const { environment, truncatedDocuments, dispose } = await createEnvironment(
+    policy,
+    collection,
+    data.document,
+    options,
+  );
   const trainer = await RlTrainer.create(
     policy,
-    environment.environment,
-    { queries: data.rl, document: data.document, negatives: data.negatives },
+    environment,
+    { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
     options,
     reference,
   );
@@ -106,6 +117,6 @@ export async function runRl(
     });
   } finally {
     await trainer.dispose();
-    await environment.dispose();
+    await dispose();
   }
 }

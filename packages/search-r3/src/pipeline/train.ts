@@ -13,6 +13,7 @@ import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
 import type { Stage, StageResult } from './stage-result.js';
 import { existing, type RunOptions, throughStage, within } from './stage-run.js';
+import { stageOneQueries } from './stages.js';
 import { basePrompts, loadTraining, rlOptions, sftOptions, type TrainingContext } from './training.js';
 
 /** Trains a tokenizer and a small model from scratch on the text of a collection. */
@@ -83,7 +84,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
       ));
     const embedding = await stage(
       'sft',
-      `Stage 1: learning to embed, from ${context.data.sft.length} queries.`,
+      `Stage 1: learning to embed, from ${stageOneQueries(context.data, settings.sft)} queries.`,
       async (folder, how) =>
         sftStage(folder, settings, given ?? (await loadModel(base)), context, {
           ...how,

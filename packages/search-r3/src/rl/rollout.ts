@@ -10,6 +10,8 @@ import type { ResolvedRlOptions } from './options.js';
 export interface Rollout {
   query: TrainingQuery;
   prompt: readonly number[];
+  /** The query was cut to fit into the prompt. */
+  promptTruncated: boolean;
   completion: Completion;
   outcome: CompletionRecord['outcome'];
   /** Before the cost of tokens. */
@@ -43,11 +45,11 @@ export async function sampleGroups(
   seed: number,
   signal?: AbortSignal,
 ): Promise<Group[]> {
-  const prompts = queries.map(
-    ({ text }) =>
-      reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }).ids,
+  const prompts = queries.map(({ text }) =>
+    reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }),
   );
-  const completions = await generator.generate(prompts, {
+  const ids = prompts.map((prompt) => prompt.ids);
+  const completions = await generator.generate(ids, {
     samples: options.groupSize,
     maxNewTokens: options.maxNewTokens,
     temperature: options.temperature,
@@ -59,7 +61,8 @@ export async function sampleGroups(
   return queries.map((query, i) =>
     (completions[i] as Completion[]).map((completion) => ({
       query,
-      prompt: prompts[i] as number[],
+      prompt: ids[i] as number[],
+      promptTruncated: prompts[i]?.truncated === true,
       completion,
       outcome: outcomeOf(completion),
       ranking: 0,

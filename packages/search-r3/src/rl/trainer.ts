@@ -31,6 +31,8 @@ import { type UpdateBatch, updateBatch } from './update.js';
 
 export interface RlData extends Pick<SftData, 'document' | 'negatives'> {
   queries: readonly TrainingQuery[];
+  /** How many documents of the corpus were cut to be encoded, as far as the environment has seen them. */
+  truncatedDocuments?: () => number;
 }
 
 /** Ratio of truncated completions from which a run can not learn. */
@@ -127,6 +129,16 @@ export class RlTrainer implements Trainer {
       const message = `${Math.round(truncated * 100)} % of the completions were cut at maxNewTokens (${this.#options.maxNewTokens}): their reward is 0. Raise it.`;
       warnings.push({ code: 'truncated', message });
     }
+    const { truncatedDocuments } = this.#data;
+    const cut = {
+      truncated_queries: groups.filter(([rollout]) => rollout?.promptTruncated).length,
+      ...(truncatedDocuments && { truncated_documents: truncatedDocuments() }),
+    };
+    // Once: it stays so for the whole run.
+    if (index === 0 && cut.truncated_documents) {
+      const message = `${cut.truncated_documents} documents are longer than maxLength (${this.#options.maxLength}) and were cut.`;
+      warnings.push({ code: 'truncated_documents', message });
+    }
     if (groups.length === 0) {
       const message = 'the documents of all queries of this step were removed: nothing was learned from it';
       warnings.push({ code: 'no_queries', message });
@@ -144,6 +156,7 @@ export class RlTrainer implements Trainer {
         no_embed_token: share('no_embed_token'),
         completion_length: mean(rollouts.map(({ completion }) => completion.tokens.length)),
         anchors: batch.anchors,
+        ...cut,
         ...update,
         ...log.metrics(),
       },

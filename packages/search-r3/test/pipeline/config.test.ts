@@ -80,7 +80,9 @@ test.each<[string, z.ZodType, string, RegExp]>([
 test('a collection in the run folder, which overwriting would remove, is refused', () => {
   const message = /data: expected a folder outside of the run folder runs\/y, found "runs\/y\/data"/;
   expect(refusal(pretrainSettings, 'data: runs/y/data\nout: runs/y\n')).toMatch(message);
-  expect(refusal(rlSettings, 'data: ./atlas\nout: .\nmodel: ../m\n')).toMatch(/data: expected a folder outside/);
+  expect(refusal(rlSettings, 'data: ./atlas\nout: .\nmodel: ../m\n')).toMatch(
+    /data: expected a folder outside/,
+  );
   expect(load(rlSettings, 'data: atlas\nout: .\nmodel: ../m\n').data).toBe('atlas');
 });
 

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Session } from 'onnx-grad';
-import { directPrompt } from 'search-r3/checkpoint';
+import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
 import { SequenceEncoder } from 'search-r3/embed';
 import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
@@ -103,6 +103,33 @@ describe('the environment of a run', () => {
     }
     expect(rewards(found)).not.toEqual(rewards(exact));
     expect(found.policy.weights).not.toEqual(exact.policy.weights);
+  });
+
+  test('what is cut to fit is counted, and told once', async () => {
+    const { tokenizer, prompts } = policy;
+    const limit = { maxTokens: 9 };
+    const cut = [...DOCUMENTS.values()].filter(
+      (text) => directPrompt(tokenizer, prompts, text, 'document', limit).truncated,
+    ).length;
+    expect(cut).toBeGreaterThan(0);
+    expect(cut).toBeLessThan(DOCUMENTS.size);
+    const warnings: unknown[] = [];
+    const onWarning: LoopOptions['onWarning'] = (step, { code, message }) => {
+      if (code === 'truncated_documents') warnings.push({ step, message });
+    };
+    const { records } = await trained({ maxLength: 9 }, { onWarning });
+    for (const { metrics, completions } of records) {
+      const queries = new Set(completions?.map(({ query }) => query));
+      const long = [...queries].filter(
+        (text) => reasoningPrompt(tokenizer, prompts, text, limit).truncated,
+      ).length;
+      expect(metrics).toMatchObject({ truncated_queries: long, truncated_documents: cut });
+    }
+    expect(new Set(records.map(({ metrics }) => metrics.truncated_queries)).size).toBeGreaterThan(1);
+    const message = `${cut} documents are longer than maxLength (9) and were cut.`;
+    expect(warnings).toEqual([{ step: 1, message }]);
+    const { metrics } = exact.records[0] as StepRecord;
+    expect(metrics).toMatchObject({ truncated_queries: 0, truncated_documents: 0 });
   });
 
   test('its draws are by the seed of the stage', async () => {

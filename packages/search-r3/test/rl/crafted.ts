@@ -30,7 +30,16 @@ export const group = (
 ): Group =>
   completions.map((own): Rollout => {
     const reward = own.hidden === undefined ? 0 : own.hidden[0]! / 3;
-    return { query, prompt, completion: own, outcome: outcomeOf(own), ranking: reward, reward, rank: null };
+    return {
+      query,
+      prompt,
+      promptTruncated: false,
+      completion: own,
+      outcome: outcomeOf(own),
+      ranking: reward,
+      reward,
+      rank: null,
+    };
   });
 
 export interface CraftedEnvironment extends Environment {

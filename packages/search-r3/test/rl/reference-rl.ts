@@ -284,6 +284,9 @@ export function referenceRl(
         refresh_rounds: 1,
         expected_error: 0,
         skipped_queries: 0,
+        truncated_queries: [...new Set(rows.map(({ query }) => query.text))].filter(
+          (text) => reasoningPrompt(policy.tokenizer, policy.prompts, text).ids.length > options.maxLength,
+        ).length,
       },
     };
   });
