@@ -105,9 +105,14 @@ async function neighbours(exact, world, size) {
   };
 }
 
-/** Share of the true nearest that the graph finds; measured from outside, so that the index learns nothing of it. */
+/** Share of the true nearest that the graph finds. */
 async function recallOf(ann, exact, queries) {
-  const [found, truth] = [await ann.search(queries, K), await exact.search(queries, K)];
+  return shareFound(await ann.search(queries, K), exact, queries);
+}
+
+/** Share of the true nearest among those found; the index itself learns nothing of it. */
+async function shareFound(found, exact, queries) {
+  const truth = await exact.search(queries, K);
   const count = queries.length / DIMENSION;
   let hits = 0;
   for (let query = 0; query < count; query++) {
@@ -119,8 +124,9 @@ async function recallOf(ann, exact, queries) {
 }
 
 /**
- * Replaces as many vectors as there are, a thousand a step, by near and far ones; recall and search time at every step. The
- * index samples its own recall as it does by default, and acts on that alone.
+ * Replaces as many vectors as there are, a thousand a step, every second one by one near it and the others by any; recall and
+ * search time at every step, of one search of 64 queries. The index samples its own recall of these searches as it does by
+ * default, and acts on that alone.
  */
 async function replacement(ann, exact, world, size, quick, log) {
   const random = randomStream(SEED, 'replacement');
@@ -132,19 +138,20 @@ async function replacement(ann, exact, world, size, quick, log) {
   let changed = 0;
   const builds = ann.graph.builds;
   for (let step = 0; step < steps; step++) {
-    const vectors = world.draw(STEP);
-    const started = performance.now();
     const rows = Array.from({ length: STEP }, () => random.integer(size));
+    const vectors = world.draw(STEP);
+    for (let i = 0; i < STEP; i += 2) world.near(exact.vector(rows[i]), vectors, i);
+    const started = performance.now();
     const vectorOf = (i) => vectors.subarray(i * DIMENSION, (i + 1) * DIMENSION);
     for (const [i, row] of rows.entries()) ann.set(row, vectorOf(i));
     setMs += performance.now() - started;
     for (const [i, row] of rows.entries()) exact.set(row, vectorOf(i));
     const queries = world.draw(64);
     const searched = performance.now();
-    await ann.search(queries, K);
+    const found = await ann.search(queries, K);
     times.push(performance.now() - searched);
     changed = Math.max(changed, ann.graph.changed);
-    recalls.push(await recallOf(ann, exact, queries));
+    recalls.push(await shareFound(found, exact, queries));
     if (step % told !== 0 && step !== steps - 1) continue;
     const { rows: inGraph, building } = ann.graph;
     log(
@@ -181,10 +188,20 @@ function newWorld() {
       for (let i = 0; i < LATENT; i++) {
         for (let j = 0; j < DIMENSION; j++) own[j] += latent[i] * directions[i * DIMENSION + j];
       }
-      const length = Math.sqrt(own.reduce((sum, x) => sum + x * x, 0));
-      for (let j = 0; j < DIMENSION; j++) own[j] /= length;
+      toLengthOne(own);
     }
     return matrix;
   };
-  return { draw };
+  /** Puts a vector of cosine 0.97 or so with `vector` into a row of `matrix`. */
+  const near = (vector, matrix, row) => {
+    const own = matrix.subarray(row * DIMENSION, (row + 1) * DIMENSION);
+    for (let j = 0; j < DIMENSION; j++) own[j] = vector[j] + (0.25 * random.normal()) / Math.sqrt(DIMENSION);
+    toLengthOne(own);
+  };
+  return { draw, near };
+}
+
+function toLengthOne(vector) {
+  const length = Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0));
+  for (let j = 0; j < vector.length; j++) vector[j] /= length;
 }
