@@ -8,7 +8,14 @@ import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { loadConfig, type ModelConfig } from './config.js';
 import { EMBEDDING_NAME, HEAD_NAME, parameterShapes, type Weights } from './parameters.js';
 import { embedTokenId } from './prompt-ids.js';
-import { type LengthLimits, loadPrompts, PROMPTS_FILE, type Prompts, savePrompts } from './prompts.js';
+import {
+  type LengthLimits,
+  loadPrompts,
+  PROMPTS_FILE,
+  type Prompts,
+  type QuerySplit,
+  savePrompts,
+} from './prompts.js';
 import { openWeights, type TensorSource } from './safetensors.js';
 import { writeWeights } from './safetensors-writer.js';
 
@@ -30,6 +37,8 @@ export interface Checkpoint {
   prompts?: Prompts | undefined;
   /** Lengths it was trained with; undefined where it was not trained here, or by a version that did not keep them. */
   limits?: LengthLimits | undefined;
+  /** How the queries it was trained with were shared out; undefined as above. */
+  split?: QuerySplit | undefined;
 }
 
 /** Old Llama files hold the rotary table, which follows from the configuration. */
@@ -51,10 +60,10 @@ export async function loadCheckpoint(
     checkedGeneration(validate(generationSchema, await readJson(path), path), config, path),
   );
   const retriever = await readIfThere(join(folder, PROMPTS_FILE), () => loadPrompts(folder));
-  const prompts = retriever?.prompts;
+  const { prompts, limits, split } = retriever ?? {};
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, join(folder, 'tokenizer.json'));
   const weights = await loadWeights(folder, config);
-  return { config, weights, tokenizer, generationConfig, prompts, limits: retriever?.limits };
+  return { config, weights, tokenizer, generationConfig, prompts, limits, split };
 }
 
 function checkedGeneration(
@@ -173,7 +182,7 @@ export async function saveCheckpoint(
   options: SaveCheckpointOptions = {},
 ): Promise<void> {
   const { dtype, overwrite, maxShardBytes } = validate(saveSchema, options, 'saveCheckpoint options');
-  const { config, weights, tokenizer, generationConfig, prompts, limits } = checkpoint;
+  const { config, weights, tokenizer, generationConfig, prompts, limits, split } = checkpoint;
   refuseMismatch(config, tokenizer, folder);
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
   refuseWrongWeights(weights, config, folder);
@@ -186,7 +195,7 @@ export async function saveCheckpoint(
       if (generationConfig !== undefined) {
         await writeJsonAtomic(join(at, 'generation_config.json'), generationConfig);
       }
-      if (prompts !== undefined) await savePrompts(at, { prompts, limits });
+      if (prompts !== undefined) await savePrompts(at, { prompts, limits, split });
       await writeWeights(at, weights, { dtype, maxShardBytes });
     },
     { replace: overwrite },

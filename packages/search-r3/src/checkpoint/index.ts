@@ -46,9 +46,11 @@ export {
   type Prompts,
   promptsFingerprint,
   promptsSchema,
+  type QuerySplit,
   type RetrieverFile,
   resolvePrompts,
   savePrompts,
+  type TrainedWith,
 } from './prompts.js';
 export { openSafetensors, openWeights, type TensorSource } from './safetensors.js';
 export type { TensorEntry } from './safetensors-header.js';

@@ -87,23 +87,43 @@ export type LengthLimits = z.output<typeof limitsSchema>;
 /** The lengths of a model that remembers none. */
 export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const satisfies LengthLimits;
 
-// Folders from before the lengths were kept have none.
-const fileSchema = promptsSchema.safeExtend({ limits: limitsSchema.optional() });
+/** How the training queries of a collection were shared out: with the same three they are again. */
+export const querySplitSchema = z.strictObject({
+  seed: z.int(),
+  /** Share held out from both stages, where the collection has no split `dev`. */
+  development: z.number().min(0).max(1),
+  /** Share of stage 1 where both stages draw on one split. */
+  sft: z.number().min(0).max(1),
+});
 
-export interface RetrieverFile {
-  prompts: Prompts;
+export type QuerySplit = z.output<typeof querySplitSchema>;
+
+// Folders from before lengths and split were kept have none.
+const fileSchema = promptsSchema.safeExtend({
+  limits: limitsSchema.optional(),
+  split: querySplitSchema.optional(),
+});
+
+/** What `search_r3.json` remembers beside the prompts. */
+export interface TrainedWith {
   limits?: LengthLimits | undefined;
+  split?: QuerySplit | undefined;
+}
+
+export interface RetrieverFile extends TrainedWith {
+  prompts: Prompts;
 }
 
 /** Reads `search_r3.json` of a folder. @throws InputError naming the field where something in it is wrong. */
 export async function loadPrompts(folder: string): Promise<RetrieverFile> {
   const path = join(folder, PROMPTS_FILE);
-  const { limits, ...prompts } = validate(fileSchema, await readJson(path), path);
-  return { prompts, ...(limits && { limits }) };
+  const { limits, split, ...prompts } = validate(fileSchema, await readJson(path), path);
+  return { prompts, ...(limits && { limits }), ...(split && { split }) };
 }
 
-export function savePrompts(folder: string, { prompts, limits }: RetrieverFile): Promise<void> {
-  return writeJsonAtomic(join(folder, PROMPTS_FILE), { ...prompts, ...(limits && { limits }) });
+export function savePrompts(folder: string, { prompts, limits, split }: RetrieverFile): Promise<void> {
+  const content = { ...prompts, ...(limits && { limits }), ...(split && { split }) };
+  return writeJsonAtomic(join(folder, PROMPTS_FILE), content);
 }
 
 /** SHA-256, in hex: equal for equal prompts, in whatever order their parts stand. */

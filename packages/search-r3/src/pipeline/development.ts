@@ -1,4 +1,6 @@
 /** Queries held out from training: to watch a run by, and to tune fusions on judgements that no stage has learnt. */
+import { isDeepStrictEqual } from 'node:util';
+import type { QuerySplit } from '../checkpoint/index.js';
 import type { Collection, Qrels } from '../dataset/index.js';
 import { randomStream } from '../run/index.js';
 import type { Settings } from './config.js';
@@ -21,13 +23,43 @@ export function withDevelopment(collection: Collection, share: number, seed: num
   return { ...collection, qrels };
 }
 
+/** How settings share the training queries out. */
+export const querySplit = ({
+  seed,
+  development,
+  queries,
+}: Pick<Settings, 'seed' | 'development' | 'queries'>): QuerySplit => ({
+  seed,
+  development: development.share,
+  sft: queries.sftShare,
+});
+
+/**
+ * How to share them out for a model: as for the stages that have trained it, whatever the settings say, so that no query
+ * held out then is learnt from now, and none learnt from then is one to tune on or to be rewarded for.
+ */
+export function splitFor(
+  { split }: { split?: QuerySplit | undefined },
+  settings: Pick<Settings, 'seed' | 'development' | 'queries'>,
+  onNote: (text: string) => void = () => {},
+): QuerySplit {
+  const own = querySplit(settings);
+  if (split === undefined || isDeepStrictEqual(split, own)) return own;
+  onNote(
+    `Training queries are shared out as this model's training did it (seed ${split.seed}, development.share ` +
+      `${split.development}, queries.sftShare ${split.sft}): what was held out stays so.`,
+  );
+  return split;
+}
+
 /** The collection as stages learn from it, and fusions of what they learnt are tuned on it. */
 export function learnable(
   collection: Collection,
-  { allowMissing, development, seed }: Pick<Settings, 'allowMissing' | 'development' | 'seed'>,
+  allowMissing: boolean,
+  { seed, development }: QuerySplit,
 ): Collection {
   const known = allowMissing ? withoutMissing(collection) : collection;
-  return withDevelopment(known, development.share, seed);
+  return withDevelopment(known, development, seed);
 }
 
 /** The collection without judgements that name a document or query it does not have. */

@@ -21,7 +21,7 @@ import {
 import { InputError, type ProgressReporter } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
-import { DEVELOPMENT, learnable } from './development.js';
+import { DEVELOPMENT, learnable, splitFor } from './development.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
 import { modelFolder } from './folders.js';
 import { loadPolicy } from './load.js';
@@ -76,11 +76,12 @@ export async function evaluateModel(
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = modelFolder(settings);
-  const loaded = await loadCollection(data, seed, { allowMissing });
-  const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
-  const tuning = tuningSplit(learnable(loaded, settings), qrels);
-  const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
   const policy = await loadPolicy(model);
+  const shared = splitFor(policy, settings);
+  const loaded = await loadCollection(data, shared.seed, { allowMissing });
+  const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
+  const tuning = tuningSplit(learnable(loaded, allowMissing, shared), qrels);
+  const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
   const result = await evaluatePolicy(policy, loaded, qrels, {
     systems,
     ...(tuning && { tuning: tuning.qrels }),

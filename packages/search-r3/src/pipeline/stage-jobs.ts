@@ -145,7 +145,7 @@ export async function sftStage(
   const { seed, saveEvery, queries, development } = settings;
   const made = makePolicy(base, basePrompts(settings, base));
   const sft = limitedSft(sftOptions(settings), made, options);
-  const start: Policy = { ...made, limits: sftLimits(sft) };
+  const start: Policy = { ...made, limits: sftLimits(sft), split: context.split };
   warnOfHighRate(start, sft.optimization.learningRate, 'sft', options);
   const config = {
     data: settings.data,
@@ -196,7 +196,7 @@ export async function rlStage(
   const settings = sizedToCollection(asked, { rl: data.rl.length }, options);
   const { seed, saveEvery, queries, development } = settings;
   const rl = limitedRl(rlOptions(settings), start, options);
-  const policy = { ...start, limits: rlLimits(rl) };
+  const policy = { ...start, limits: rlLimits(rl), split: context.split };
   warnOfHighRate(policy, rl.optimization.learningRate, 'rl', options);
   const limits = rlLimits(rl);
   const scores = (systems: readonly ('direct' | 'reasoned')[]) =>

@@ -8,6 +8,7 @@ import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type Available, type Sized, sizedToCollection } from './collection-size.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
+import { splitFor } from './development.js';
 import { loadDocuments, loadModel, loadPolicy } from './load.js';
 import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
@@ -26,14 +27,15 @@ export async function pretrain(settings: PretrainSettings, options: RunOptions =
 
 /** Stage 1 on the base model of the settings. */
 export async function sft(settings: SftSettings, options: RunOptions = {}): Promise<StageResult> {
-  const context = await loadTraining(settings);
-  return sftStage(settings.out, settings, await loadModel(settings.base), context, options);
+  const base = await loadModel(settings.base);
+  const context = await loadTraining(settings, splitFor(base, settings, options.onNote));
+  return sftStage(settings.out, settings, base, context, options);
 }
 
 /** Stage 2 on the model of the settings. */
 export async function rl(settings: RlSettings, options: RunOptions = {}): Promise<StageResult> {
-  const context = await loadTraining(settings);
   const policy = await loadPolicy(settings.model);
+  const context = await loadTraining(settings, splitFor(policy, settings, options.onNote));
   return rlStage(settings.out, settings, policy, context, options);
 }
 
@@ -50,9 +52,9 @@ export interface TrainResult {
  */
 export async function train(asked: TrainSettings, options: RunOptions = {}): Promise<TrainResult> {
   const { out, onNote = () => {} } = { ...asked, ...options };
-  const context = await loadTraining(asked);
+  const given = asked.base === undefined ? undefined : await loadModel(asked.base);
+  const context = await loadTraining(asked, splitFor(given ?? {}, asked, onNote));
   const settings = sizedToCollection(asked, available(asked, context), options);
-  const given = settings.base === undefined ? undefined : await loadModel(settings.base);
   const config = checkedConfig(settings, given, context, options);
   const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });

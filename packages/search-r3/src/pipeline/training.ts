@@ -4,6 +4,7 @@ import {
   directPrompt,
   type LengthLimits,
   type PromptOverrides,
+  type QuerySplit,
   reasoningPrompt,
 } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
@@ -15,7 +16,7 @@ import type { ResolvedSftOptions } from '../sft/index.js';
 import type { Sized } from './collection-size.js';
 import type { Settings } from './config.js';
 import { ATLAS, loadCollection, type TrainingData, trainingData } from './data.js';
-import { learnable } from './development.js';
+import { learnable, querySplit } from './development.js';
 
 export interface TrainingContext {
   /** With a split `dev` where there is one to be had, and without judgements of missing documents. */
@@ -23,23 +24,31 @@ export interface TrainingContext {
   data: TrainingData;
   /** SHA-256 of the collection, in hex: a run is not resumed on other data. */
   fingerprint: string;
+  split: QuerySplit;
 }
 
 type DataSettings = Settings & { data: string };
 
-/** Loads the collection and draws the queries of both stages. @throws InputError on anything wrong with the data. */
-export async function loadTraining(settings: DataSettings): Promise<TrainingContext> {
-  const { data: source, seed, allowMissing, queries } = settings;
-  const loaded = await loadCollection(source, seed, { allowMissing });
-  const collection = learnable(loaded, settings);
-  const { sftSplit, rlSplit, ...rest } = queries;
+/**
+ * Loads the collection and draws the queries of both stages, shared out as `split` says. @throws InputError on anything
+ * wrong with the data.
+ */
+export async function loadTraining(
+  settings: DataSettings,
+  split = querySplit(settings),
+): Promise<TrainingContext> {
+  const { data: source, allowMissing, queries } = settings;
+  const loaded = await loadCollection(source, split.seed, { allowMissing });
+  const collection = learnable(loaded, allowMissing, split);
+  const { sftSplit, rlSplit, titlePairs } = queries;
   const data = trainingData(collection, {
-    ...rest,
+    titlePairs,
+    sftShare: split.sft,
     ...(sftSplit !== undefined && { sftSplit }),
     ...(rlSplit !== undefined && { rlSplit }),
-    seed,
+    seed: split.seed,
   });
-  return { collection, data, fingerprint: collectionFingerprint(loaded) };
+  return { collection, data, fingerprint: collectionFingerprint(loaded), split };
 }
 
 function collectionFingerprint({ corpus, queries, qrels }: Collection): string {

@@ -214,6 +214,26 @@ describe('the whole pipeline', () => {
     const all = [...judged.map(({ id }) => id), ...rl.map(({ id }) => id), ...development];
     expect(new Set(all).size).toBe(18);
   });
+
+  test('with another seed, stage 2 and evaluation still share queries out as stage 1 did', async () => {
+    const split = { seed: 0, development: 0.2, sft: 0.5 };
+    expect(await cliJson(['inspect', 'whole/sft/model'], cwd)).toMatchObject({ split });
+    const argv = ['rl', ...settings, '--model', 'whole/sft/model', '--out', 'other-seed', '--seed', '1'];
+    const { status, stderr } = await cli([...argv, '--set', 'rl.steps=4'], { cwd });
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/shared out as this model's training did it \(seed 0, development\.share 0\.2/);
+    const rewarded = (await readFile(join(cwd, 'other-seed/completions.jsonl'), 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { queryId: string }).queryId);
+    const loaded = await loadBeir(join(cwd, 'data'));
+    const { rl } = trainingData(withDevelopment(loaded, 0.2, 0), { seed: 0 });
+    expect(rl.map(({ id }) => id)).toEqual(expect.arrayContaining([...new Set(rewarded)]));
+    expect(await cliJson(['inspect', 'other-seed/model'], cwd)).toMatchObject({ split });
+    // Tuned on its 4 held out queries; 10 % and another seed would hold out 2 others.
+    const evaluated = ['evaluate', '--model', 'other-seed/model', '--data', 'data', '--seed', '1'];
+    expect(await cliJson(evaluated, cwd)).toMatchObject({ fusion: { tunedOn: 'dev', queries: 4 } });
+  });
 });
 
 describe('a single stage', () => {

@@ -1,5 +1,5 @@
 import type { Collection, Qrels } from 'search-r3/dataset';
-import { withDevelopment, withoutMissing } from 'search-r3/pipeline';
+import { splitFor, withDevelopment, withoutMissing } from 'search-r3/pipeline';
 import { expect, test } from 'vitest';
 
 const qrelsOf = (...rows: [string, string, number][]): Qrels => {
@@ -61,4 +61,20 @@ test('judgements of missing documents go, and queries that are missing or left w
   const { qrels } = withoutMissing(collectionOf({ odd, train }));
   expect(qrels.get('odd')).toEqual(qrelsOf(['q0', 'a', 2], ['q2', 'b', 0]));
   expect(qrels.get('train')).toEqual(train);
+});
+
+test('queries are shared out as the settings say, or as they were for the model', () => {
+  const settings = {
+    seed: 3,
+    development: { share: 0.1, every: 0, queries: 9 },
+    queries: { sftShare: 0.4, titlePairs: false },
+  };
+  const own = { seed: 3, development: 0.1, sft: 0.4 };
+  const notes: string[] = [];
+  const splitOf = (split?: typeof own) => splitFor({ split }, settings, (text) => notes.push(text));
+  expect([splitOf(), splitOf({ ...own })]).toEqual([own, own]);
+  expect(notes).toEqual([]);
+  const other = { seed: 4, development: 0.1, sft: 0.6 };
+  expect(splitOf(other)).toEqual(other);
+  expect(notes).toEqual([expect.stringContaining('seed 4, development.share 0.1, queries.sftShare 0.6')]);
 });

@@ -25,8 +25,8 @@ export async function inspectModel(path: string): Promise<Inspection> {
   const { raw: _, ...shape } = config;
   // A base model has none.
   const retriever = await readIfThere(join(path, PROMPTS_FILE), () => loadPrompts(path));
-  const limits = retriever?.limits ?? null;
-  const value = { kind: 'model', path, config: shape, limits, ...stored, problems };
+  const { limits = null, split = null } = retriever ?? {};
+  const value = { kind: 'model', path, config: shape, limits, split, ...stored, problems };
   return {
     value,
     text: () =>
