@@ -3,6 +3,7 @@
  * first argument, progress on stderr, the result as one line of JSON.
  */
 import { SelectiveEnvironment } from 'search-r3/environment';
+import { bootstrapInterval } from 'search-r3/evaluate';
 import { DIMENSION, SyntheticCorpus } from './environment-corpus.mjs';
 import { peakMemoryMb } from './machine.mjs';
 import { mean } from './replay.mjs';
@@ -90,6 +91,7 @@ console.log(
     steps: measured.length,
     encoded: of('encoded'),
     error: of('error'),
+    errorInterval: bootstrapInterval(measured.map(({ error }) => error)),
     worst: Math.max(...measured.map(({ error }) => error)),
     expected: of('expected'),
     reward: of('reward'),
