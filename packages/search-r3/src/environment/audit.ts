@@ -51,10 +51,10 @@ export interface AuditSample {
 
 /**
  * Draws stale documents, by their columns in the close-up: as many of each stratum, as far as there are, `far` ones of
- * no known value belonging to the last.
+ * no known value belonging to the last. Before anything was learnt of errors no value is known, and all belong to it.
  */
 export function auditSample(
-  { rows, values, deviations }: Closeup,
+  { rows, stale, values, deviations }: Closeup,
   far: readonly number[],
   count: number,
   random: RandomStream,
@@ -62,14 +62,16 @@ export function auditSample(
   const columns = new Int8Array(rows.length).fill(STRATA.length - 1);
   const strata: number[] = [];
   const order = [...rows.keys()]
-    .filter((i) => (deviations[i] as number) > 0)
+    .slice(0, stale)
     .sort((i, j) => (values[j] as number) - (values[i] as number) || i - j);
+  const valued = deviations.some((deviation) => deviation > 0);
   const total = order.reduce((sum, i) => sum + (values[i] as number), 0);
   const chosen: number[] = [];
   let start = 0;
   let sum = 0;
   for (const [stratum, share] of STRATA.entries()) {
-    const wanted = Math.ceil((count - chosen.length) / (STRATA.length - stratum));
+    const parts = STRATA.length - stratum;
+    const wanted = valued || parts === 1 ? Math.ceil((count - chosen.length) / parts) : 0;
     let end = start;
     for (; end < order.length && (sum < share * total || end - start < wanted || share === 1); end++) {
       sum += values[order[end] as number] as number;
@@ -158,7 +160,7 @@ function possibleCrossings(
   { closeup, errors, growth, sample, rollouts }: AuditEvidence,
   { across, losses }: OneStep,
 ): { crossings: Crossing[]; certain: { shifts: Int32Array; documents: number } } {
-  const { rows, scores, boundaries, deviations } = closeup;
+  const { rows, stale, scores, boundaries } = closeup;
   const count = sample.rows.length;
   const known = new Map(sample.rows.map((row, i) => [row, i]));
   const reach = Float64Array.from({ length: rollouts }, (_, rollout) =>
@@ -169,8 +171,7 @@ function possibleCrossings(
   const loss = Math.max(0, ...losses);
   const certain = { shifts: new Int32Array(boundaries.length), documents: 0 };
   const crossings: Crossing[] = [];
-  for (const [column, row] of rows.entries()) {
-    if (deviations[column] === 0) continue;
+  for (const [column, row] of rows.slice(0, stale).entries()) {
     const age = growth.rows[column] as number;
     const at = known.get(row);
     const crossing: Crossing = { column, boundaries: [], gaps: [], factors: [], drops: [] };

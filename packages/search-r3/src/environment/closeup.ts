@@ -9,10 +9,13 @@ import type { Uncertainty } from './uncertainty.js';
 import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
 
 export interface Closeup extends Valuation {
+  /** Stale ones first. */
   rows: readonly number[];
+  /** How many of these are stale. */
+  stale: number;
   /** [rollouts * rows]. */
   scores: Float32Array;
-  /** Standard deviations of scores of 0 by row, 0 for fresh ones. */
+  /** Standard deviations of scores of 0 by row, 0 for fresh ones, and for all before anything was learnt of errors. */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
   /** See `Candidates`. */
@@ -22,6 +25,7 @@ export interface Closeup extends Valuation {
 /** Where nothing is stale. */
 const NOTHING: Closeup = {
   rows: [],
+  stale: 0,
   scores: new Float32Array(),
   deviations: new Float32Array(),
   boundaries: [],
@@ -114,6 +118,7 @@ export async function lookClosely(
   );
   return {
     rows,
+    stale: stale.length,
     scores,
     deviations,
     boundaries,

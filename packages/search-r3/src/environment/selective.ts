@@ -235,7 +235,8 @@ export class SelectiveEnvironment implements Environment {
       },
       step.random,
     );
-    this.#budget.audited(this.#expected, rewardError.estimate);
+    // Before anything was learnt of errors, none was expected for want of knowledge.
+    if (this.#uncertainty.learnt) this.#budget.audited(this.#expected, rewardError.estimate);
     return {
       rewardError: rewardError.estimate,
       interval: rewardError.interval,

@@ -77,6 +77,11 @@ export class Uncertainty {
     this.#variance = (squares / seen + prior * (this.#before ?? 0)) / (steps + prior);
   }
 
+  /** Whether anything was: before, nothing is expected to err. */
+  get learnt(): boolean {
+    return this.#variance !== undefined;
+  }
+
   /** Standard deviation of a score of 0 of a document encoded `age` steps ago; 0 before anything was learnt. */
   deviation(age: number): number {
     return this.#width * Math.sqrt((this.#variance ?? 0) * this.growth(age));

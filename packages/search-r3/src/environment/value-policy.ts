@@ -6,7 +6,7 @@
 import { copyRows } from '../run/index.js';
 import { type Candidates, type Closeup, candidatesOf, lookClosely } from './closeup.js';
 import type { Drift } from './drift/index.js';
-import type { PolicyContext, RefreshPolicy } from './policy.js';
+import { learnMovement, type PolicyContext, type RefreshPolicy } from './policy.js';
 import type { RefreshStep } from './step.js';
 
 /** Rounds towards a target: each encodes half of what the target needs, and so the last ones little. */
@@ -54,9 +54,14 @@ function choose(
 ): number[] {
   const { target } = allowance;
   const last = target === undefined ? options.value.rounds : TARGET_ROUNDS;
-  if (round === last || (target !== undefined && expectedError <= target)) return [];
-  // Before anything was learnt about errors, every stale document may be worth as much.
-  if (uncertainty.deviation(1) === 0) return target === undefined ? step.sample(step.left) : [];
+  if (round === last) return [];
+  if (uncertainty.deviation(1) === 0) {
+    // Before anything was learnt about errors, every stale document may be worth as much.
+    if (target === undefined) return step.sample(step.left);
+    // That no error is expected says nothing then: a few tell what errors there are, where there are rollouts to see them.
+    return uncertainty.learnt || step.relevant.length === 0 ? [] : step.sample(LEAST_PER_ROUND);
+  }
+  if (target !== undefined && expectedError <= target) return [];
   const order = [...rows.keys()]
     .filter((i) => (values[i] as number) > 0)
     .sort(
@@ -80,12 +85,18 @@ function enough(values: readonly number[], share: number): number {
   return Math.max(LEAST_PER_ROUND, Math.ceil(count / 2));
 }
 
-/** The drift since the step before; undefined where the vectors have been moved already. */
+/**
+ * The drift since the step before; undefined where the vectors have been moved already. Then errors are those that moving
+ * them left, and tell something where nothing else has.
+ */
 async function learn(
   step: RefreshStep,
   { drift, uncertainty, moved }: PolicyContext,
 ): Promise<Drift | undefined> {
-  if (moved) return undefined;
+  if (moved) {
+    if (!uncertainty.learnt) await learnMovement(step, uncertainty);
+    return undefined;
+  }
   return step.time('map', async () => {
     const pairs = await step.pairs();
     const learnt = await drift.fit(pairs);
