@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { type State, validate } from '../run/index.js';
 import { Corpus, corpusStateSchema } from './corpus.js';
+import { encodeChecked } from './encoded.js';
 import { nearestDocuments, rewards } from './ranking.js';
 import { VectorStore } from './store.js';
 import type {
@@ -71,7 +72,9 @@ export class ExactEnvironment implements Environment {
     const start = performance.now();
     const rows = this.#corpus.rows().filter((row) => this.#store.version(row) !== version);
     const ids = rows.map((row) => this.#corpus.id(row));
-    if (rows.length > 0) await this.#store.put(rows, await this.#encode(ids), version);
+    if (rows.length > 0) {
+      await this.#store.put(rows, await encodeChecked(this.#encode, ids, this.#options.dimension), version);
+    }
     const { tokens } = this.#options;
     const seconds = (performance.now() - start) / 1000;
     return {

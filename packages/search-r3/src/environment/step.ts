@@ -2,6 +2,7 @@
 import { evenly, type RandomStream } from '../run/index.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import type { RowPairs } from './drift/index.js';
+import { encodeChecked } from './encoded.js';
 import { sampleRows } from './sample.js';
 import { NEVER, type VectorStore } from './store.js';
 import type { Cause, EncodeDocuments, RolloutBatch } from './types.js';
@@ -109,7 +110,7 @@ export class RefreshStep {
     }
     for (let start = 0; start < chosen.length; start += BLOCK) {
       const block = ids.slice(start, start + BLOCK);
-      const encoded = await this.time('encode', () => this.#context.encode(block));
+      const encoded = await this.time('encode', () => encodeChecked(this.#context.encode, block, dimension));
       await this.store.put(chosen.slice(start, start + BLOCK), encoded, this.version);
     }
     this.left = Math.max(0, this.left - chosen.length);

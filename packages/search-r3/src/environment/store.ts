@@ -240,11 +240,6 @@ export class VectorStore {
   /** Gives rows new vectors, wherever the frame is. */
   async #bring(rows: readonly number[], vectors: Float32Array, raw: boolean): Promise<void> {
     const { dimension } = this;
-    if (vectors.length !== rows.length * dimension) {
-      throw new RangeError(
-        `expected ${rows.length} vectors of ${dimension}, found ${vectors.length} numbers`,
-      );
-    }
     if (rows.length === 0) return;
     this.#store(rows, await this.#frame.back(vectors));
     for (const [i, row] of rows.entries()) {

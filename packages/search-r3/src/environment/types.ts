@@ -95,7 +95,11 @@ export interface Environment {
    * again. Errors: RangeError for an id that is there already, or not there.
    */
   change(change: CorpusChange): void;
-  /** Brings the vectors that matter for these rollouts up to the policy of `version`. */
+  /**
+   * Brings the vectors that matter for these rollouts up to the policy of `version`. Errors: RangeError for
+   * rollouts that do not fit; InputError where the encoder gave a document, which it names, no vector of finite numbers.
+   * Nothing of that call of the encoder is kept, what came before it stays, and the refresh may be repeated.
+   */
   refresh(version: number, rollouts: RolloutBatch): Promise<RefreshReport>;
   /**
    * The `k` nearest documents of each query vector, best first. Scores are cosines; of documents that a large corpus

@@ -1,5 +1,11 @@
 /** Loops of one's own: other calls, in another order, than those of stage 2. Forty documents by hand, few candidates. */
-import { type RolloutBatch, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
+import {
+  ExactEnvironment,
+  type RolloutBatch,
+  SelectiveEnvironment,
+  type SelectiveOptions,
+} from 'search-r3/environment';
+import { InputError } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 import { ALL, COUNT, drawing, environmentOf, type Rows, scoresOf } from './by-hand.js';
 
@@ -118,6 +124,53 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     expect(found).toEqual(await environment.reward({ ...batch, relevant: [...batch.relevant] }));
     expect(found).not.toEqual(before);
     await environment.dispose();
+  });
+
+  test.each([
+    [
+      'a number that is none',
+      (x: Float32Array) => x.with(12, Number.NaN),
+      /vector of the document d29: .* found NaN/,
+    ],
+    [
+      'an infinite one',
+      (x: Float32Array) => x.with(4, Number.POSITIVE_INFINITY),
+      /document d3: .* found Infinity/,
+    ],
+    ['too few numbers', (x: Float32Array) => x.slice(0, 14), /expected 3 of 5 numbers, found 14 numbers/],
+  ])('after the encoder gave %s: nothing of it is kept', async (_, change, message) => {
+    const draw = drawing('encoder');
+    const truths = [draw.units(), draw.units(), draw.units()];
+    const { batch } = draw.rolloutsNear(truths[1]!, [3, 17, 29], 0.4);
+    const at = { version: 0, bad: false };
+    const encode = async (asked: readonly string[]) => {
+      const vectors = asked.flatMap((id) => truths[at.version]![Number(id.slice(1))]!);
+      return at.bad ? change(Float32Array.from(vectors)) : Float32Array.from(vectors);
+    };
+    const ids = ALL.map((i) => `d${i}`);
+    const own = await SelectiveEnvironment.create(ids, { dimension: 5, encode }, few);
+    const exact = await ExactEnvironment.create(ids.slice(0, 30), encode, { dimension: 5 });
+    for (const environment of [own, exact]) await environment.refresh(0, batch);
+    const before = await exact.reward(batch);
+    Object.assign(at, { version: 1, bad: true });
+    for (const environment of [own, exact]) {
+      const failed = environment.refresh(1, batch);
+      await expect(failed).rejects.toThrow(InputError);
+      if (environment === own) await expect(failed).rejects.toThrow(message);
+    }
+    for (const id of ids) {
+      const vector = Float32Array.from(truths[0]![Number(id.slice(1))]!);
+      expect(own.provenance(id)).toEqual({ vector, version: 0, predicted: false });
+    }
+    expect(await exact.reward(batch)).toEqual(before);
+    Object.assign(at, { version: 2, bad: false });
+    for (const environment of [own, exact]) await environment.refresh(2, batch);
+    for (const { id, version, predicted, vector } of ids.map((id) => ({ id, ...own.provenance(id)! }))) {
+      const truth = Float32Array.from(truths[version]![Number(id.slice(1))]!);
+      if (!predicted) expect(vector).toEqual(truth);
+    }
+    await own.dispose();
+    await exact.dispose();
   });
 
   test.each([0, 5, 12, 20])('%d numbers for 3 rollouts of 5 are refused', async (length) => {

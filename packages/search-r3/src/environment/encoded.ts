@@ -1,0 +1,23 @@
+/** Vectors as the encoder gives them. They come from outside, and are checked before any of them is kept. */
+import { InputError } from '../run/index.js';
+import type { EncodeDocuments } from './types.js';
+
+/** @throws InputError where they are not one finite vector of `dimension` per document; names the first that is none. */
+export async function encodeChecked(
+  encode: EncodeDocuments,
+  ids: readonly string[],
+  dimension: number,
+): Promise<Float32Array> {
+  const vectors = await encode(ids);
+  const fail = (field: string, expected: string, found: string) =>
+    new InputError({ source: 'environment', field, expected, found });
+  if (vectors.length !== ids.length * dimension) {
+    const expected = `${ids.length} of ${dimension} numbers`;
+    throw fail('the encoded vectors', expected, `${vectors.length} numbers`);
+  }
+  // A NaN would outrank nothing and be outranked by nothing.
+  const at = vectors.findIndex((value) => !Number.isFinite(value));
+  if (at === -1) return vectors;
+  const id = ids[Math.floor(at / dimension)] as string;
+  throw fail(`the encoded vector of the document ${id}`, 'finite numbers', String(vectors[at]));
+}
