@@ -63,7 +63,7 @@ export async function candidatesOf(
   const { store } = step;
   const count = step.relevant.length;
   const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
-  const all = { rows: step.corpus.rows(), floors, depth: Number.POSITIVE_INFINITY };
+  const all = { rows: step.rows(), floors, depth: Number.POSITIVE_INFINITY };
   if (!step.hasStale()) return { ...all, rows: [] };
   if (store.live <= most) return all;
   if (count === 0) return { ...all, rows: [] };

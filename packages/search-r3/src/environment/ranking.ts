@@ -1,4 +1,5 @@
 /** What every environment reads off the vectors that it has, whatever it did to refresh them. */
+import { InputError } from '../run/index.js';
 import { completed, pickQueries } from '../vectors/queries.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import { scaledDcg } from './reward.js';
@@ -18,6 +19,23 @@ export function assertRollouts({ vectors, relevant }: RolloutBatch, dimension: n
   throw new RangeError(`${label}: expected finite numbers, found ${vectors[at]} in rollout ${rollout}`);
 }
 
+/** @throws InputError where a relevant document has no vector yet. */
+export function assertEncoded(
+  store: VectorStore,
+  corpus: Corpus,
+  relevant: readonly (readonly GradedRow[])[],
+): void {
+  const waiting = relevant.flat().find(({ row }) => !store.has(row));
+  if (waiting === undefined) return;
+  throw new InputError({
+    source: 'environment',
+    field: `the document ${corpus.id(waiting.row)}`,
+    expected: 'a vector',
+    found: 'none, since it waits for its encoding',
+    remedy: 'Call refresh before, which encodes what was added or changed.',
+  });
+}
+
 /**
  * Rewards by the vectors that a store holds: what every environment gives, whatever it did to refresh them.
  *
@@ -33,6 +51,7 @@ export async function rewards(
   const { dimension } = store;
   assertRollouts(batch, dimension, 'reward');
   const relevant = corpus.relevant(batch);
+  assertEncoded(store, corpus, relevant);
   // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
   const ranks = await completed<readonly number[]>(
     relevant.map((_, rollout) => known[rollout]),

@@ -14,7 +14,7 @@ import { DriftModel, WordVectors, wordCountsSchema } from './drift/index.js';
 import { Neighbours } from './neighbours.js';
 import { type ResolvedSelectiveOptions, type SelectiveOptions, selectiveOptionsSchema } from './options.js';
 import { type Refreshed, type RefreshPolicy, refreshAtRandom } from './policy.js';
-import { assertRollouts, nearestDocuments, rewards } from './ranking.js';
+import { assertEncoded, assertRollouts, nearestDocuments, rewards } from './ranking.js';
 import { refreshByRegion } from './region-policy.js';
 import { RefreshStep, type StepContext } from './step.js';
 import { VectorStore } from './store.js';
@@ -202,8 +202,9 @@ export class SelectiveEnvironment implements Environment {
 
   /** What it encodes serves the steps after it: the rewards it judges are those of before. */
   async audit(version: number, batch: RolloutBatch): Promise<AuditReport> {
-    const { store } = this.#parts;
+    const { corpus, store } = this.#parts;
     const step = this.#step(version, batch, 'audit');
+    assertEncoded(store, corpus, step.relevant);
     const closeup =
       (this.#seen?.version === version ? this.#closeupFor(batch) : undefined) ?? (await this.#look(step));
     this.#seen = undefined;

@@ -55,13 +55,18 @@ export class RefreshStep {
     return this.store.version(row) !== this.version;
   }
 
+  /** Rows of the documents that have a vector, ascending: an audit may come before the refresh that encodes the others. */
+  rows(): number[] {
+    return this.corpus.rows().filter((row) => this.store.has(row));
+  }
+
   hasStale(): boolean {
-    return this.corpus.rows().some((row) => this.isStale(row));
+    return this.corpus.rows().some((row) => this.store.has(row) && this.isStale(row));
   }
 
   /** Rows of stale documents, ascending. */
   stale(): number[] {
-    return this.corpus.rows().filter((row) => this.isStale(row));
+    return this.rows().filter((row) => this.isStale(row));
   }
 
   /** Rows of the positives of all rollouts, each once. */

@@ -96,9 +96,9 @@ export interface Environment {
    */
   change(change: CorpusChange): void;
   /**
-   * Brings the vectors that matter for these rollouts up to the policy of `version`. Errors: RangeError for
-   * rollouts that do not fit; InputError where the encoder gave a document, which it names, no vector of finite numbers.
-   * Nothing of that call of the encoder is kept, what came before it stays, and the refresh may be repeated.
+   * Brings the vectors that matter for these rollouts up to the policy of `version`. Errors: RangeError for rollouts that
+   * do not fit; InputError where the encoder gave a document, which it names, no vector of finite numbers. Nothing of that
+   * call of the encoder is kept, what came before it stays, and the refresh may be repeated.
    */
   refresh(version: number, rollouts: RolloutBatch): Promise<RefreshReport>;
   /**
@@ -108,10 +108,14 @@ export interface Environment {
   search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]>;
   /**
    * Rewards of rollouts by the vectors as they are. Relevant documents that were removed do not count. Errors: RangeError
-   * for a relevant document that never was there, and for a rollout without any that still is.
+   * for a relevant document that never was there, and for a rollout without any that still is; InputError for one that
+   * was added or changed since the last refresh, and so has no vector yet.
    */
   reward(rollouts: RolloutBatch): Promise<RolloutReward[]>;
-  /** How far the rewards may be from those of a corpus encoded afresh. */
+  /**
+   * How far the rewards may be from those of a corpus encoded afresh, after a refresh at the same version for the same
+   * rollouts. Documents that have no vector yet are left out. Errors: as `reward`.
+   */
   audit(version: number, rollouts: RolloutBatch): Promise<AuditReport>;
   /** Everything a resumed run needs to go on with the same vectors. */
   state(): State;

@@ -227,6 +227,54 @@ describe('documents that come and go', () => {
     await dispose();
   });
 
+  test('one that waits for its encoding is named where it is relevant, and left out of audits where it is not', async () => {
+    const corpus = make({});
+    const batch = (id: string): RolloutBatch => ({
+      vectors: corpus.batches[1]!.vectors.slice(0, corpus.dimension),
+      relevant: [new Map([[id, 1]])],
+    });
+    for (const candidates of [1000, 10]) {
+      const options: SelectiveOptions = { budget: { documents: 8 }, value: { candidates } };
+      const { at, own, oracle, dispose } = await both(corpus, options, corpus.ids.slice(0, 30));
+      const waits = (id: string) => new RegExp(`the document ${id}: .* waits for its encoding. Call refresh`);
+      const refused = async (environment: Environment, id: string) => {
+        const asked: (() => Promise<unknown>)[] = [() => environment.reward(batch(id))];
+        // Audits of the exact environment judge nothing.
+        if (environment === own) asked.push(() => own.audit(at.version, batch(id)));
+        for (const ask of asked) {
+          await expect(ask()).rejects.toThrow(InputError);
+          await expect(ask()).rejects.toThrow(waits(id));
+        }
+      };
+      for (const environment of [own, oracle]) await refused(environment, 'd3');
+      // Where it waits it is judged no more than where it is gone.
+      const gone = await SelectiveEnvironment.create(
+        corpus.ids.slice(0, 30),
+        sources(corpus, () => at.version),
+        options,
+      );
+      for (; at.version < 2; at.version++) {
+        for (const environment of [own, gone, oracle]) await environment.refresh(at.version, batch('d4'));
+      }
+      at.version = 1;
+      for (const environment of [own, oracle]) environment.change({ added: ['d33'], changed: ['d3'] });
+      gone.change({ removed: ['d3'] });
+      for (const environment of [own, oracle]) {
+        for (const id of ['d3', 'd33']) await refused(environment, id);
+      }
+      expect(await own.reward(batch('d4'))).toEqual(await gone.reward(batch('d4')));
+      const audit = await own.audit(1, batch('d4'));
+      expect(audit.encoded).toBeGreaterThan(10);
+      expect(audit).toEqual(await gone.audit(1, batch('d4')));
+      for (const environment of [own, oracle]) {
+        await environment.refresh(1, batch('d3'));
+        expect(await environment.reward(batch('d3'))).toHaveLength(1);
+      }
+      await gone.dispose();
+      await dispose();
+    }
+  });
+
   test('changes that make no sense are refused, and nothing of them is done', async () => {
     const corpus = make({});
     const { own, dispose } = await both(corpus, {}, corpus.ids.slice(0, 3));
