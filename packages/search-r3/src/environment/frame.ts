@@ -7,7 +7,7 @@
  * After some steps, once lengths differ too much, or where P has no inverse, the vectors should be moved in earnest.
  */
 import { f32, floats, Session } from 'onnx-grad';
-import { Cholesky } from './drift/cholesky.js';
+import { factorised } from './drift/cholesky.js';
 import { productProgram } from './drift/programs.js';
 import { addProduct, transposed } from './drift/ridge.js';
 
@@ -52,7 +52,7 @@ export class Frame {
     const turned = addProduct(product(), matrix, turn, dimension, dimension);
     const gram = addProduct(product(), matrix, matrix, dimension, dimension);
     const right = addProduct(product(), matrix, back, dimension, dimension);
-    const brought = solved(gram, right, dimension);
+    const brought = factorised(gram, dimension)?.solve(right, dimension);
     const lengths = rowLengths(await this.#times(sample, transposed(turned, dimension), 'plain'), dimension);
     const mean = lengths.reduce((total, x) => total + x, 0) / lengths.length;
     const square = lengths.reduce((total, x) => total + (x / mean - 1) ** 2, 0) / lengths.length;
@@ -145,14 +145,4 @@ function rowLengths(matrix: Float32Array, dimension: number): number[] {
   return Array.from({ length: matrix.length / dimension }, (_, row) =>
     Math.hypot(...matrix.subarray(row * dimension, (row + 1) * dimension)),
   );
-}
-
-/** X with A X = B, in place; undefined where A is singular to working precision. */
-function solved(a: Float64Array, b: Float64Array, dimension: number): Float64Array | undefined {
-  try {
-    return new Cholesky(a, dimension).solve(b, dimension);
-  } catch (error) {
-    if (error instanceof RangeError) return undefined;
-    throw error;
-  }
 }

@@ -81,6 +81,40 @@ describe('stale documents are where map and kernel, by their definitions, predic
     expect(stale.every(({ predicted }) => !predicted)).toBe(true);
     await environment.dispose();
   });
+
+  test.each<[string, SelectiveOptions['drift'], SelectiveOptions['drift']]>([
+    ['the kernel', { ridge: 1e-12 }, { kernel: false }],
+    ['the map', { lambda: 1e-30, kernel: false }, { map: false, kernel: false }],
+  ])('%s is left out where its ridge is too little to solve for it', async (_, little, without) => {
+    const shaken = randomStream(6, 'alike');
+    const near = (x: readonly number[], size: number) =>
+      unit(x.map((value) => value + size * shaken.normal()));
+    // Twos of one vector: more documents than the kernel, and the map, can tell from each other.
+    const alike = before.map(() => near(before[0]!, 0.02)).map((x, i, all) => all[i - (i % 2)] ?? x);
+    const moved = alike.map((x) =>
+      near(
+        x.map((value, k) => value + 0.1 * x[(k + 1) % DIMENSION]!),
+        0.001,
+      ),
+    );
+    const outcome = async (drift: SelectiveOptions['drift']) => {
+      let vectors = alike;
+      const encode = async (ids: readonly string[]) =>
+        Float32Array.from(ids.flatMap((id) => vectors[Number(id.slice(1))]!));
+      const sources = { dimension: DIMENSION, encode };
+      const environment = await SelectiveEnvironment.create(IDS, sources, {
+        budget: { documents: 30 },
+        drift,
+      });
+      await environment.refresh(0, BATCH);
+      vectors = moved;
+      const { encoded } = await environment.refresh(1, BATCH);
+      const documents = IDS.map((id) => environment.provenance(id));
+      await environment.dispose();
+      return { encoded, documents };
+    };
+    expect(await outcome(little)).toEqual(await outcome(without));
+  });
 });
 
 describe('what is encoded', () => {

@@ -65,6 +65,16 @@ export class Cholesky {
   }
 }
 
+/** The factor of A; undefined where that is not positive definite to working precision. */
+export function factorised(a: Float64Array, n: number): Cholesky | undefined {
+  try {
+    return new Cholesky(a, n);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
 function subtractRow(b: Float64Array, target: number, factor: number, source: number, columns: number): void {
   if (factor === 0) return;
   const to = target * columns;

@@ -1,10 +1,10 @@
 /**
  * The drift of one step, learnt from the documents just encoded: a linear map towards the identity, and kernel ridge
  * regression on what it leaves (design section 6). A part that predicts pairs it has not seen worse than its absence
- * would is left out.
+ * would is left out, and so is one that the pairs do not determine, its ridge being too little for that.
  */
 import { copyRows, evenly } from '../../run/index.js';
-import { Cholesky } from './cholesky.js';
+import { factorised } from './cholesky.js';
 import { DriftPrograms } from './programs.js';
 import { type DriftPairs, fitDriftMap, movement } from './ridge.js';
 import type { WordVectors } from './words.js';
@@ -84,7 +84,9 @@ export class DriftModel {
     const residuals = new Float64Array(seen.length * pairs.dimension);
     const left = { ...linear, seen, residuals: copyRows(residuals, linear.residuals, seen, pairs.dimension) };
     const corrected = await this.#fitKernel(pairs, left);
-    return energy(corrected.residuals) < energy(left.residuals) ? corrected : linear;
+    return corrected !== undefined && energy(corrected.residuals) < energy(left.residuals)
+      ? corrected
+      : linear;
   }
 
   /**
@@ -118,7 +120,7 @@ export class DriftModel {
   }
 
   /** On the errors the map makes where it has not seen the pair: those are what it leaves of stale documents. */
-  async #fitKernel(pairs: RowPairs, linear: Drift): Promise<Drift> {
+  async #fitKernel(pairs: RowPairs, linear: Drift): Promise<Drift | undefined> {
     const { dimension } = pairs;
     const { seen } = linear;
     const count = seen.length;
@@ -128,7 +130,9 @@ export class DriftModel {
     for (let i = 0; i < count; i++) {
       gram[i * count + i] = (gram[i * count + i] as number) + this.#options.ridge;
     }
-    const factor = new Cholesky(gram, count);
+    // Its cosines are rounded to float32, which a ridge below 1e-4 or so does not make up for.
+    const factor = factorised(gram, count);
+    if (factor === undefined) return undefined;
     const coefficients = factor.solve(new Float64Array(linear.residuals), dimension);
     const diagonal = factor.inverseDiagonal();
     const residuals = coefficients.map(

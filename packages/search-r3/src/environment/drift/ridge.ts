@@ -7,7 +7,7 @@
  * With fewer pairs than dimensions the dual form is solved, M = I + X' (XX' + lambda I)^-1 (Y - X). Errors of prediction
  * without the pair at hand (leave-one-out) come in closed form from the diagonal of the hat matrix H, e_i / (1 - H_ii).
  */
-import { Cholesky } from './cholesky.js';
+import { factorised } from './cholesky.js';
 
 /** Pairs of vectors of the same documents, [count * dimension] each. */
 export interface DriftPairs {
@@ -24,8 +24,8 @@ export interface DriftMap {
   residuals: Float64Array;
 }
 
-/** The map of some pairs; at least one. `lambda` is above 0. */
-export function fitDriftMap(pairs: DriftPairs, lambda: number): DriftMap {
+/** The map of some pairs; at least one. `lambda` is above 0; undefined where that is too little to solve for the map. */
+export function fitDriftMap(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   return pairs.count <= pairs.dimension ? dual(pairs, lambda) : primal(pairs, lambda);
 }
 
@@ -36,7 +36,7 @@ export function movement({ old, fresh }: DriftPairs): Float64Array {
   return moved;
 }
 
-function dual(pairs: DriftPairs, lambda: number): DriftMap {
+function dual(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   const { count, dimension } = pairs;
   const old = new Float64Array(pairs.old);
   const gram = new Float64Array(count * count);
@@ -50,7 +50,8 @@ function dual(pairs: DriftPairs, lambda: number): DriftMap {
     }
     gram[i * count + i] = (gram[i * count + i] as number) + lambda;
   }
-  const factor = new Cholesky(gram, count);
+  const factor = factorised(gram, count);
+  if (factor === undefined) return undefined;
   const coefficients = factor.solve(movement(pairs), dimension);
   const change = new Float64Array(dimension * dimension);
   addProduct(change, old, coefficients, count, dimension);
@@ -60,7 +61,7 @@ function dual(pairs: DriftPairs, lambda: number): DriftMap {
   return { matrix: plusIdentity(change, dimension), residuals };
 }
 
-function primal(pairs: DriftPairs, lambda: number): DriftMap {
+function primal(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   const { count, dimension } = pairs;
   // In float64, as everything it is multiplied with: loops over both kinds of arrays are several times as slow.
   const old = new Float64Array(pairs.old);
@@ -68,7 +69,8 @@ function primal(pairs: DriftPairs, lambda: number): DriftMap {
   const gram = new Float64Array(dimension * dimension);
   addProduct(gram, old, old, count, dimension);
   for (let i = 0; i < dimension; i++) gram[i * dimension + i] = (gram[i * dimension + i] as number) + lambda;
-  const factor = new Cholesky(gram, dimension);
+  const factor = factorised(gram, dimension);
+  if (factor === undefined) return undefined;
   const change = new Float64Array(dimension * dimension);
   addProduct(change, old, moved, count, dimension);
   factor.solve(change, dimension);
