@@ -27,7 +27,7 @@ import type {
   RolloutBatch,
   RolloutReward,
 } from './types.js';
-import { Uncertainty } from './uncertainty.js';
+import { Uncertainty, uncertaintyStateSchema } from './uncertainty.js';
 import { refreshByValue } from './value-policy.js';
 
 /** What the environment has to know of the documents beside their vectors. */
@@ -55,7 +55,7 @@ const metadataSchema = z.strictObject({
     version: z.int(),
     spent: z.int(),
   }),
-  uncertainty: z.array(z.number()),
+  uncertainty: uncertaintyStateSchema,
   refreshed: z.int(),
   expected: z.number(),
   neighbours: z.strictObject({ graph: z.unknown(), changed: z.array(z.int()) }),

@@ -8,6 +8,17 @@
  * q e = sqrt(1 - (q x)^2) times a part of e that is as large wherever q is. So near the top of a ranking, where most
  * depends on it, scores err by least.
  */
+import { z } from 'zod';
+
+export const uncertaintyStateSchema = z.union([
+  z.strictObject({ variance: z.number().nullable(), before: z.number().nullable(), version: z.int() }),
+  // Older ones: the variance alone, or nothing.
+  z
+    .array(z.number())
+    .max(1)
+    .transform(([variance]) => ({ variance: variance ?? null, before: null, version: -1 })),
+]);
+export type UncertaintyState = z.output<typeof uncertaintyStateSchema>;
 
 /** Pairs, aged one step, that the experience of earlier steps counts as. */
 const PRIOR = 8;
@@ -87,14 +98,14 @@ export class Uncertainty {
     return this.#width * Math.sqrt((this.#variance ?? 0) * this.growth(age));
   }
 
-  state(): number[] {
-    return this.#variance === undefined ? [] : [this.#variance];
+  state(): UncertaintyState {
+    return { variance: this.#variance ?? null, before: this.#before ?? null, version: this.#version };
   }
 
-  restore([variance]: readonly number[]): void {
-    this.#variance = variance;
-    this.#before = undefined;
-    this.#version = -1;
+  restore({ variance, before, version }: UncertaintyState): void {
+    this.#variance = variance ?? undefined;
+    this.#before = before ?? undefined;
+    this.#version = version;
   }
 
   /** What the variance of a score is at an age, in terms of that after one step. */

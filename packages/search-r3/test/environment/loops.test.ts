@@ -242,6 +242,48 @@ describe('an earlier state', () => {
     for (const own of found) expect(own.map(({ id }) => id).sort()).toEqual(ALL.map((i) => `d${i}`).sort());
   });
 
+  test.each(['value', 'region', 'random'] as const)(
+    'taken between two refreshes of one version goes on to the bit: %s',
+    async (policy) => {
+      const draw = drawing('between');
+      const truths = [draw.units()];
+      for (let version = 1; version < 4; version++) truths.push(draw.shaken(truths[version - 1]!, 0.3));
+      const steps = [1, 2, 2, 3].map((version, i) => ({
+        version,
+        ...draw.rolloutsNear(truths[version]!, [3 + i, 17 + i, 29 + i], 0.6),
+      }));
+      const options = { policy, budget: { documents: 12 } };
+      const own = await environmentOf(options, truths[0]!);
+      const go = async ({ environment, at }: typeof own, { version, batch }: (typeof steps)[number]) => {
+        at.vectors = truths[version]!;
+        const { seconds: _, parts: __, ...report } = await environment.refresh(version, batch);
+        return [report, await environment.reward(batch), await environment.audit(version, batch)];
+      };
+      await go(own, steps[0]!);
+      await go(own, steps[1]!);
+      const state = own.environment.state();
+      const resumed = await environmentOf(options, truths[0]!);
+      await resumed.environment.restore({ ...state, metadata: JSON.parse(JSON.stringify(state.metadata)) });
+      for (const step of steps.slice(2)) expect(await go(resumed, step)).toEqual(await go(own, step));
+    },
+  );
+
+  test('of before uncertainty was kept with its step is taken over', async () => {
+    const { environment, batch, at, draw, after } = await stepped('older');
+    const other = await stepped('older');
+    const { metadata, arrays } = environment.state() as { metadata: Record<string, unknown>; arrays: never };
+    const { variance } = metadata.uncertainty as { variance: number };
+    expect(variance).toBeGreaterThan(0);
+    await other.environment.restore({ metadata: { ...metadata, uncertainty: [variance] }, arrays });
+    at.vectors = draw.shaken(after, 0.05);
+    other.at.vectors = at.vectors;
+    const [own, old] = [await environment.refresh(2, batch), await other.environment.refresh(2, batch)];
+    expect(old.expectedError).toBe(own.expectedError);
+    expect(old.encoded).toEqual(own.encoded);
+    await other.environment.restore({ metadata: { ...metadata, uncertainty: [] }, arrays });
+    expect(other.environment.state().metadata).toMatchObject({ uncertainty: { variance: null } });
+  });
+
   test('goes on to the bit where texts have changed since words were counted', async () => {
     const draw = drawing('words');
     const texts = ALL.map((i) => `a${i % 4} b${i % 7} common`);
