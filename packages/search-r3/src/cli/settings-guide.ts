@@ -238,7 +238,7 @@ const environment = {
   'value.ageLimit': advice("Steps after which a document's uncertainty grows no more.", 'Rarely.'),
   'value.candidates': advice(
     'Corpora of up to so many documents are looked at closely as a whole, of larger ones the positives and 8,192 documents at most. Positives that stand behind those count neither for the expected error nor for audits.',
-    'Lower where `environment_value` takes long.',
+    'Lower where `environment_value` takes long; raise to the size of the corpus where `positives_unseen` is large.',
   ),
   'region.topK': advice('Documents found per rollout that belong to the region.', 'With `region` only.'),
   'region.neighbours': advice(

@@ -18,6 +18,8 @@ export interface Closeup extends Valuation {
   /** Standard deviations of scores of 0 by row, 0 for fresh ones, and for all before anything was learnt of errors. */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
+  /** Share of the positives, each once per rollout, that are not looked at. */
+  unseen: number;
   /** See `Candidates`. */
   depth: number;
 }
@@ -29,6 +31,7 @@ const NOTHING: Closeup = {
   scores: new Float32Array(),
   deviations: new Float32Array(),
   boundaries: [],
+  unseen: 0,
   depth: 0,
   values: new Float64Array(),
   expectedError: 0,
@@ -113,15 +116,15 @@ export async function lookClosely(
   const scores = relevant.length === 0 ? new Float32Array() : await scratch.scores(rollouts);
   const deviations = new Float32Array(rows.length);
   for (const [i, row] of stale.entries()) deviations[i] = uncertainty.deviation(version - store.version(row));
-  const boundaries = findBoundaries(step, rows, scores, cut).filter(
-    ({ rollout, score }) => score >= (candidates.floors[rollout] as number),
-  );
+  const all = findBoundaries(step, rows, scores, cut);
+  const boundaries = all.filter(({ rollout, score }) => score >= (candidates.floors[rollout] as number));
   return {
     rows,
     stale: stale.length,
     scores,
     deviations,
     boundaries,
+    unseen: all.length === 0 ? 0 : 1 - boundaries.length / all.length,
     depth: candidates.depth,
     ...valuate(scores, deviations, boundaries, relevant.length),
   };

@@ -168,7 +168,8 @@ export class SelectiveEnvironment implements Environment {
     this.#refreshed = version;
     if (!step.hasStale()) await store.flatten();
     const left = closeup ?? (await this.#look(step));
-    const { expectedError } = left;
+    const { expectedError, unseen } = left;
+    const inPart = store.live > this.options.value.candidates;
     this.#seen = { version, batch: copyOf(batch), closeup: left };
     this.#expected = expectedError;
     const seconds = (performance.now() - start) / 1000;
@@ -179,6 +180,7 @@ export class SelectiveEnvironment implements Environment {
       tokens,
       rounds,
       expectedError: expectedError * this.#budget.correction,
+      ...(inPart && { positivesUnseen: unseen }),
       ...(recall !== undefined && { recall }),
       seconds,
       parts,

@@ -41,6 +41,11 @@ export interface RefreshReport {
   rounds: number;
   /** Mean absolute error of the rewards, as the environment expects it; 0 where everything is fresh. */
   expectedError: number;
+  /**
+   * Of a corpus that is too large to be looked at as a whole, the share of the positives, each once per rollout, that
+   * stand behind what is looked at: they count neither for the expected error nor for audits.
+   */
+  positivesUnseen?: number;
   /** Share of the true nearest documents that the approximate index found, where one is used and was checked. */
   recall?: number;
   seconds: number;

@@ -35,8 +35,11 @@ export class EnvironmentLog {
         if (tokens[cause] !== undefined) add(`tokens_${cause}`, tokens[cause]);
       }
     }
-    const recalls = this.#refreshes.flatMap(({ recall }) => (recall === undefined ? [] : [recall]));
+    const told = (name: 'recall' | 'positivesUnseen') =>
+      this.#refreshes.flatMap(({ [name]: value }) => (value === undefined ? [] : [value]));
+    const [recalls, unseen] = [told('recall'), told('positivesUnseen')];
     if (recalls.length > 0) result.search_recall = Math.min(...recalls);
+    if (unseen.length > 0) result.positives_unseen = Math.max(...unseen);
     if (this.#audit === undefined) return result;
     const { rewardError, interval, misplaced, encoded, tokens } = this.#audit;
     return {

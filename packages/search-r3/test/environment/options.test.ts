@@ -103,7 +103,7 @@ describe('the uncertainty of a score', () => {
       queries,
       fresh.map(({ vector }) => [...vector]),
     );
-    return { found: report.expectedError, scores, deviations };
+    return { found: report.expectedError, unseen: report.positivesUnseen, scores, deviations };
   }
 
   test.each([{}, { width: 2.5 }, { ageLimit: 1 }])(
@@ -122,7 +122,17 @@ describe('the uncertainty of a score', () => {
     const { looked, floors } = referenceCandidates(scores, 16);
     const { expectedError } = referenceValues({ scores, deviations, positives, looked, floors });
     expect(found).toBeCloseTo(expectedError, 5);
-    expect(Math.abs(found - (await expectations({})).found)).toBeGreaterThan(1e-3);
+    const whole = await expectations({});
+    expect(Math.abs(found - whole.found)).toBeGreaterThan(1e-3);
+    expect(whole.unseen).toBeUndefined();
+  });
+
+  test.each([5, 16, 39])('value.candidates: how many positives stand behind %d of them is told', async (most) => {
+    const { unseen, scores } = await expectations({ candidates: most });
+    const { floors } = referenceCandidates(scores, most);
+    const behind = positives.filter((positive, i) => scores[i]![positive]! < floors[i]!);
+    expect(unseen).toBeCloseTo(behind.length / positives.length, 12);
+    expect(behind.length > 0).toBe(most === 5);
   });
 });
 

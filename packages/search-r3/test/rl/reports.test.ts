@@ -279,6 +279,7 @@ describe('the environment', () => {
     tokens: { positives: 40, value: 95 },
     rounds: 3,
     expectedError: 0.02,
+    positivesUnseen: 0.25,
     recall: 0.97,
     parts: { encode: 0, value: 0 },
   };
@@ -293,6 +294,7 @@ describe('the environment', () => {
       tokens_value: 95,
       refresh_rounds: 3,
       expected_error: 0.02,
+      positives_unseen: 0.25,
       search_recall: 0.97,
       skipped_queries: 0,
     });
