@@ -159,7 +159,7 @@ export class SelectiveEnvironment implements Environment {
     this.#seen = undefined;
     const moved = version === this.#refreshed;
     const missing = corpus.rows().filter((row) => !store.has(row));
-    await step.encode(missing, missing.length === corpus.live ? 'full' : 'changed', { free: true });
+    await step.encode(missing, this.#refreshed < 0 ? 'full' : 'changed', { free: true });
     const allowance = this.#budget.allow(version, corpus.live);
     step.left = allowance.documents;
     await step.encode(step.positives(), 'positives', { free: true });

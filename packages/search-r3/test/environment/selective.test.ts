@@ -210,6 +210,17 @@ describe('documents that come and go', () => {
     await dispose();
   });
 
+  test('count as changed where all of them are new or another text', async () => {
+    const corpus = make({});
+    const { own, dispose } = await both(corpus, {}, corpus.ids.slice(0, 10));
+    expect((await own.refresh(0, empty(corpus))).encoded).toEqual({ full: 10 });
+    own.change({ changed: own.documents });
+    expect((await own.refresh(0, empty(corpus))).encoded).toEqual({ changed: 10 });
+    own.change({ removed: own.documents, added: corpus.ids.slice(20, 32) });
+    expect((await own.refresh(0, empty(corpus))).encoded).toEqual({ changed: 12 });
+    await dispose();
+  });
+
   test('relevance of removed documents does not count; a rollout without any other is refused', async () => {
     const corpus = make({});
     const { own, oracle, dispose } = await both(corpus, {});
