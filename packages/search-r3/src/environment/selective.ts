@@ -137,7 +137,7 @@ export class SelectiveEnvironment implements Environment {
   provenance(id: string): { vector: Float32Array; version: number; predicted: boolean } | undefined {
     const { corpus, store } = this.#parts;
     const row = corpus.row(id);
-    if (!corpus.holds(row) || !store.has(row)) return undefined;
+    if (row === undefined || !store.has(row)) return undefined;
     return { vector: store.vector(row), version: store.version(row), predicted: store.isPredicted(row) };
   }
 

@@ -48,8 +48,14 @@ export async function createEnvironment(
     return made.ids;
   };
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
-  const encode: EncodeDocuments = (asked) =>
-    encoder.encode(asked.map(prompt), { maxTokens: options.optimization.maxTokens });
+  const encode: EncodeDocuments = (asked) => {
+    const prompted = asked.map(prompt);
+    // Where more are kept than there are documents some were removed.
+    if (tokenized.size > environment.documents.length) {
+      for (const id of tokenized.keys()) if (!environment.has(id)) tokenized.delete(id);
+    }
+    return encoder.encode(prompted, { maxTokens: options.optimization.maxTokens });
+  };
   const sources = { dimension: config.hiddenSize, encode, tokens: (id: string) => prompt(id).length, text };
   const environment = await chosen(ids, sources, options);
   return {

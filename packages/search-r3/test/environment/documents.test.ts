@@ -107,6 +107,124 @@ describe('a raw vector is what the encoder gave of its text at its version', () 
   });
 });
 
+describe('the rows of removed documents', () => {
+  const SIZES = { documents: 40, dimension: 5, topics: 4, steps: 7, queries: 5, samples: 2 };
+
+  test.each<SelectiveOptions>([
+    { budget: { documents: 9 }, drift: { words: 0.8, ridge: 0.1 } },
+    { budget: { documents: 9 }, value: { candidates: 10 } },
+    { budget: { documents: 9 }, policy: 'region', region: { topK: 2, neighbours: 4, sweep: 0 } },
+    { budget: { documents: 9 }, policy: 'random' },
+  ])('go to those that are added, which is as if they were of another text: %j', async (options) => {
+    const corpus = drifting({ ...SIZES, seed: 6, noise: 0.1 });
+    const random = randomStream(7, 'replaced');
+    let version = 0;
+    /** What stands at each row: its id where documents are replaced, and which vectors and words it has. */
+    const ids = [...corpus.ids];
+    const editions = ids.map(() => 0);
+    const kindOf = (row: number) => (row + editions[row]!) % SIZES.documents;
+    const of = (row: (id: string) => number) => ({
+      dimension: SIZES.dimension,
+      encode: async (asked: readonly string[]) =>
+        Float32Array.from(asked.flatMap((id) => [...corpus.vector(kindOf(row(id)), version)])),
+      text: (id: string) => `topic${kindOf(row(id)) % 4} word${kindOf(row(id)) % 7} common${kindOf(row(id)) % 2}`,
+    });
+    const create = async (row: (id: string) => number) =>
+      kept(await SelectiveEnvironment.create(corpus.ids, of(row), options));
+    const byId = (id: string) => ids.indexOf(id);
+    let replacing = await create(byId);
+    const changing = await create(rowOf);
+    for (; version < SIZES.steps; version++) {
+      const { vectors, relevant } = corpus.batches[version]!;
+      const batches = [ids, corpus.ids].map((names) => ({
+        vectors,
+        relevant: relevant.map((grades) => new Map([...grades].map(([id, grade]) => [names[rowOf(id)]!, grade]))),
+      }));
+      const step = async (environment: SelectiveEnvironment, batch: RolloutBatch) => {
+        const { seconds: _, parts: __, ...report } = await environment.refresh(version, batch);
+        const rewards = await environment.reward(batch);
+        return { report, rewards, audit: version % 2 === 1 && (await environment.audit(version, batch)) };
+      };
+      expect(await step(replacing, batches[0]!)).toEqual(await step(changing, batches[1]!));
+      expect(replacing.state().arrays).toEqual(changing.state().arrays);
+      const rows = [...ids.keys()].filter(() => random.uniform() < 0.2);
+      const [removed, added] = [rows.map((row) => ids[row]!), rows.map((row) => `v${version}-${row}`)];
+      for (const [i, row] of rows.entries()) {
+        ids[row] = added[i]!;
+        editions[row] = (editions[row] as number) + 9;
+      }
+      replacing.change({ removed: removed.toReversed(), added });
+      changing.change({ changed: rows.map((row) => `d${row}`) });
+      expect(replacing.documents).toEqual(ids);
+      for (const id of removed) expect(replacing.provenance(id)).toBeUndefined();
+      if (version === 3) {
+        const state = structuredClone(replacing.state());
+        replacing = await create((id) => (byId(id) === -1 ? rowOf(id) : byId(id)));
+        await replacing.restore({ ...state, metadata: JSON.parse(JSON.stringify(state.metadata)) });
+      }
+    }
+    expect(ids.filter((id) => id.startsWith('v')).length).toBeGreaterThan(20);
+  });
+
+  test.each(['selective', 'exact'])('come back, however often documents are replaced: %s', async (kind) => {
+    const truth = (id: string) => [Math.cos(id.length + rowOf(id)), Math.sin(id.length + rowOf(id))];
+    const encode = async (asked: readonly string[]) => Float32Array.from(asked.flatMap(truth));
+    const start = named(10);
+    const environment = kept(
+      kind === 'exact'
+        ? await ExactEnvironment.create(start, encode, { dimension: 2 })
+        : await SelectiveEnvironment.create(start, { dimension: 2, encode }),
+    );
+    const none: RolloutBatch = { vectors: new Float32Array(), relevant: [] };
+    let present: readonly string[] = start;
+    for (let version = 0; version < 20; version++) {
+      await environment.refresh(version, none);
+      const next = start.map((_, i) => `d${100 * (version + 1) + i}`);
+      environment.change({ added: next, removed: present });
+      expect(present).not.toEqual(environment.documents);
+      present = environment.documents;
+    }
+    // Fewer for a while, then one more than there were.
+    environment.change({ removed: present.slice(2, 5) });
+    const last = ['d5', 'd9000', 'd1903', 'd9001', 'd9002'];
+    environment.change({ added: last });
+    await environment.refresh(20, none);
+    const { arrays, metadata } = environment.state();
+    expect(arrays.versions).toHaveLength(12);
+    const query = (id: string) => ({ vectors: Float32Array.from(truth(id)), relevant: [new Map([[id, 1]])] });
+    for (const id of [...present.slice(0, 2), ...last]) {
+      expect((await environment.search(query(id).vectors, 1))[0]![0]!.score).toBeCloseTo(1, 6);
+      expect((await environment.reward(query(id)))[0]!.rank).toBe(1);
+    }
+    // Those that are gone are known to have been there, others are not.
+    const both = { ...query('d5'), relevant: [new Map(Object.entries({ d100: 1, d5: 1 }))] };
+    const judged = async (relevant: Record<string, number>) =>
+      environment.reward({ ...both, relevant: [new Map(Object.entries(relevant))] });
+    expect(await environment.reward(both)).toEqual(await judged({ d5: 1 }));
+    await expect(judged({ d100: 1 })).rejects.toThrow(/relevant documents of rollout 0/);
+    await expect(judged({ d99: 1, d5: 1 })).rejects.toThrow(/d99 is not in the corpus/);
+    await environment.restore({ arrays, metadata: JSON.parse(JSON.stringify(metadata)) });
+    expect(environment.state()).toEqual({ arrays, metadata });
+    expect(await judged({ d100: 1, d5: 1 })).toEqual(await judged({ d5: 1 }));
+  });
+
+  test('are those of a state from before they were given back', async () => {
+    const encode = async (ids: readonly string[]) => Float32Array.from(ids.flatMap(() => [1, 0]));
+    const create = async () => kept(await SelectiveEnvironment.create(named(3), { dimension: 2, encode }));
+    const [own, other] = [await create(), await create()];
+    own.change({ added: ['d3'], removed: [] });
+    own.change({ removed: ['d1'] });
+    const { arrays, metadata } = own.state() as { metadata: { corpus: object }; arrays: never };
+    const { replaced, gone, ...corpus } = metadata.corpus as Record<string, unknown>;
+    expect([replaced, gone]).toEqual([[], []]);
+    await other.restore({ arrays, metadata: { ...metadata, corpus } });
+    expect(other.documents).toEqual(['d0', 'd2', 'd3']);
+    expect(other.provenance('d1')).toBeUndefined();
+    other.change({ added: ['d1', 'd4'] });
+    expect(other.documents).toEqual(['d0', 'd1', 'd2', 'd3', 'd4']);
+  });
+});
+
 describe('with a graph', () => {
   const DIMENSION = 6;
   const COUNT = 600;

@@ -176,6 +176,31 @@ describe('the environment of a run', () => {
   );
 
   test.each(['exact', 'selective'] as const)(
+    'documents are tokenized once for as long as they are there: %s',
+    async (kind) => {
+      const texts = new Map([...DOCUMENTS, ['new', 'a stone']]);
+      const [first, second] = texts.keys() as MapIterator<string>;
+      const options = rlOptionsSchema.parse({ environment: { kind } });
+      const made = await createEnvironment(policy, collection, (id) => texts.get(id)!, options);
+      const encode = vi.spyOn(policy.tokenizer, 'encode');
+      const times = (id: string) =>
+        encode.mock.calls.filter(([asked]) => asked.includes(texts.get(id)!)).length;
+      const refresh = (version: number) =>
+        made.environment.refresh(version, { vectors: new Float32Array(), relevant: [] });
+      await refresh(0);
+      await refresh(1);
+      expect([first!, second!, 'new'].map(times)).toEqual([1, 1, 0]);
+      made.environment.change({ removed: [first!], added: ['new'] });
+      await refresh(2);
+      made.environment.change({ added: [first!] });
+      await refresh(3);
+      expect([first!, second!, 'new'].map(times)).toEqual([2, 1, 1]);
+      encode.mockRestore();
+      await made.dispose();
+    },
+  );
+
+  test.each(['exact', 'selective'] as const)(
     'documents are cut to the length of the stage: %s',
     async (kind) => {
       const { tokenizer, prompts, config } = policy;
