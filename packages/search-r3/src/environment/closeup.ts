@@ -66,10 +66,10 @@ export async function candidatesOf(
   const { store } = step;
   const count = step.relevant.length;
   const floors = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
-  const all = { rows: step.rows(), floors, depth: Number.POSITIVE_INFINITY };
-  if (!step.hasStale()) return { ...all, rows: [] };
-  if (store.live <= most) return all;
-  if (count === 0) return { ...all, rows: [] };
+  const all = (rows: readonly number[]) => ({ rows, floors, depth: Number.POSITIVE_INFINITY });
+  if (!step.hasStale()) return all([]);
+  if (store.live <= most) return all(step.rows());
+  if (count === 0) return all([]);
   const near = Math.min(most, NEAR);
   // Rankings of one group have most of their first documents in common.
   const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * near) / count)));

@@ -1,5 +1,5 @@
 /** The environment of a run of stage 2: the corpus as its policy, which training changes in place, embeds it. */
-import { directPrompt } from '../checkpoint/index.js';
+import { directPrompt, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
 import { SequenceEncoder } from '../embed/index.js';
 import {
@@ -35,16 +35,13 @@ export async function createEnvironment(
   const { tokenizer, prompts, config } = policy;
   const limit = { maxTokens: options.maxLength };
   const ids = corpus.map(({ id }) => id);
-  const tokenized = new Map<string, { text: string; ids: readonly number[] }>();
-  const truncated = new Set<string>();
+  const tokenized = new Map<string, { text: string } & PromptIds>();
   const prompt = (id: string): readonly number[] => {
     const now = text(id);
     const known = tokenized.get(id);
     if (known?.text === now) return known.ids;
     const made = directPrompt(tokenizer, prompts, now, 'document', limit);
-    tokenized.set(id, { text: now, ids: made.ids });
-    if (made.truncated) truncated.add(id);
-    else truncated.delete(id);
+    tokenized.set(id, { text: now, ...made });
     return made.ids;
   };
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
@@ -60,7 +57,7 @@ export async function createEnvironment(
   const environment = await chosen(ids, sources, options);
   return {
     environment,
-    truncatedDocuments: () => truncated.size,
+    truncatedDocuments: () => [...tokenized.values()].filter(({ truncated }) => truncated).length,
     dispose: async () => {
       await environment.dispose();
       await encoder.dispose();

@@ -101,9 +101,9 @@ describe('a raw vector is what the encoder gave of its text at its version', () 
           }
         },
       ),
-      { numRuns: 6, seed: 5 },
+      { numRuns: 4, seed: 5 },
     );
-    expect(raw).toBeGreaterThan(300);
+    expect(raw).toBeGreaterThan(200);
   });
 });
 
@@ -127,7 +127,8 @@ describe('the rows of removed documents', () => {
       dimension: SIZES.dimension,
       encode: async (asked: readonly string[]) =>
         Float32Array.from(asked.flatMap((id) => [...corpus.vector(kindOf(row(id)), version)])),
-      text: (id: string) => `topic${kindOf(row(id)) % 4} word${kindOf(row(id)) % 7} common${kindOf(row(id)) % 2}`,
+      text: (id: string) =>
+        `topic${kindOf(row(id)) % 4} word${kindOf(row(id)) % 7} common${kindOf(row(id)) % 2}`,
     });
     const create = async (row: (id: string) => number) =>
       kept(await SelectiveEnvironment.create(corpus.ids, of(row), options));
@@ -138,7 +139,9 @@ describe('the rows of removed documents', () => {
       const { vectors, relevant } = corpus.batches[version]!;
       const batches = [ids, corpus.ids].map((names) => ({
         vectors,
-        relevant: relevant.map((grades) => new Map([...grades].map(([id, grade]) => [names[rowOf(id)]!, grade]))),
+        relevant: relevant.map(
+          (grades) => new Map([...grades].map(([id, grade]) => [names[rowOf(id)]!, grade])),
+        ),
       }));
       const step = async (environment: SelectiveEnvironment, batch: RolloutBatch) => {
         const { seconds: _, parts: __, ...report } = await environment.refresh(version, batch);
@@ -233,8 +236,7 @@ describe('with a graph', () => {
     Array.from({ length: count }, () => unit(Array.from({ length: DIMENSION }, () => random.normal())));
   const truth = units(COUNT);
   const queries = units(200);
-  const encode = async (ids: readonly string[]) =>
-    Float32Array.from(ids.flatMap((id) => truth[rowOf(id)]!));
+  const encode = async (ids: readonly string[]) => Float32Array.from(ids.flatMap((id) => truth[rowOf(id)]!));
   const batch: RolloutBatch = {
     vectors: Float32Array.from(queries.flat()),
     relevant: queries.map((_, i) => new Map([[`d${i}`, 1]])),

@@ -82,15 +82,15 @@ describe('stale documents are where map and kernel, by their definitions, predic
     await environment.dispose();
   });
 
-  test.each<[string, SelectiveOptions['drift'], SelectiveOptions['drift']]>([
-    ['the kernel', { ridge: 1e-12 }, { kernel: false }],
-    ['the map', { lambda: 1e-30, kernel: false }, { map: false, kernel: false }],
-  ])('%s is left out where its ridge is too little to solve for it', async (_, little, without) => {
+  test.each<[string, number, SelectiveOptions['drift'], SelectiveOptions['drift']]>([
+    ['the kernel', 0.02, { ridge: 1e-12 }, { kernel: false }],
+    ['the map', 0, { lambda: 1e-30, kernel: false }, { map: false, kernel: false }],
+  ])('%s is left out where its ridge is too little to solve for it', async (_, size, little, without) => {
     const shaken = randomStream(6, 'alike');
     const near = (x: readonly number[], size: number) =>
       unit(x.map((value) => value + size * shaken.normal()));
-    // Twos of one vector: more documents than the kernel, and the map, can tell from each other.
-    const alike = before.map(() => near(before[0]!, 0.02)).map((x, i, all) => all[i - (i % 2)] ?? x);
+    // Twos of one vector, or all: more documents than the kernel, and directions than the map, can tell from each other.
+    const alike = before.map(() => near(before[0]!, size)).map((x, i, all) => all[i - (i % 2)] ?? x);
     const moved = alike.map((x) =>
       near(
         x.map((value, k) => value + 0.1 * x[(k + 1) % DIMENSION]!),
@@ -104,6 +104,8 @@ describe('stale documents are where map and kernel, by their definitions, predic
       const sources = { dimension: DIMENSION, encode };
       const environment = await SelectiveEnvironment.create(IDS, sources, {
         budget: { documents: 30 },
+        // At once, with many of the twos among them.
+        value: { random: 1 },
         drift,
       });
       await environment.refresh(0, BATCH);

@@ -252,7 +252,7 @@ describe('an earlier state', () => {
         version,
         ...draw.rolloutsNear(truths[version]!, [3 + i, 17 + i, 29 + i], 0.6),
       }));
-      const options = { policy, budget: { documents: 12 } };
+      const options = { policy, budget: { documents: 12 }, audit: { documents: 4 } };
       const own = await environmentOf(options, truths[0]!);
       const go = async ({ environment, at }: typeof own, { version, batch }: (typeof steps)[number]) => {
         at.vectors = truths[version]!;
