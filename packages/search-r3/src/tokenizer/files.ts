@@ -17,8 +17,10 @@ const addedTokenSchema = z.looseObject({
 
 export type AddedToken = z.output<typeof addedTokenSchema>;
 
+const addedTokensSchema = z.array(addedTokenSchema);
+
 const tokenizerJsonSchema = z.looseObject({
-  added_tokens: z.array(addedTokenSchema).nullish(),
+  added_tokens: addedTokensSchema.nullish(),
   model: z.looseObject({
     type: z.string().nullish(),
     vocab: z.unknown().optional(),
@@ -143,6 +145,14 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
   for (const { content, id } of added_tokens ?? []) claim(content, id, 'added_tokens');
   // The model as it was: the library looks at which keys are there.
   return { ...(json as TokenizerFiles['tokenizer']), added_tokens: added_tokens ?? [] };
+}
+
+/**
+ * `tokenizer` as it comes back from its file: the schema puts the fields of added tokens in an order of its own, which
+ * those that were added in memory do not have.
+ */
+export function asLoaded(tokenizer: TokenizerFiles['tokenizer']): TokenizerFiles['tokenizer'] {
+  return { ...tokenizer, added_tokens: addedTokensSchema.parse(tokenizer.added_tokens ?? []) };
 }
 
 /** Token and id of each vocabulary entry: an object in most models, a list of token and score in Unigram. */

@@ -14,6 +14,7 @@ import {
   compileChatTemplate,
 } from './chat-template.js';
 import {
+  asLoaded,
   chatTemplate,
   readTokenizerFiles,
   SPECIAL_TOKEN_ROLES,
@@ -240,9 +241,12 @@ export class Tokenizer {
     return writeTokenizerFiles(folder, this.files);
   }
 
-  /** SHA-256, in hex, of all that decides ids: vocabulary, merges, added tokens and chat template. */
+  /**
+   * SHA-256, in hex, of all that decides ids: vocabulary, merges, added tokens and chat template. The same after saving
+   * and loading.
+   */
   fingerprint(): string {
-    const content = [this.files.tokenizer, chatTemplate(this.files)?.text ?? null];
+    const content = [asLoaded(this.files.tokenizer), chatTemplate(this.files)?.text ?? null];
     return createHash('sha256').update(JSON.stringify(content)).digest('hex');
   }
 }

@@ -62,6 +62,7 @@ describe('addEmbedToken', () => {
     await saveCheckpoint(folder, checkpoint);
     const back = await loadCheckpoint(folder);
     const fingerprint = checkpointFingerprint(back);
+    expect(checkpointFingerprint(checkpoint)).toBe(fingerprint);
     expect(addEmbedToken(back)).toBe(18);
     expect(checkpointFingerprint(back)).toBe(fingerprint);
     expect(row(back.weights.get('model.embed_tokens.weight') as WeightTensor, 18)).toEqual(

@@ -347,6 +347,34 @@ test('the fingerprint follows what decides ids, and nothing else', async () => {
   expect(one.fingerprint()).not.toBe(two.fingerprint());
 });
 
+test('the fingerprint of a tokenizer in memory is that of its files', async () => {
+  const load = async (tokenizer: object) => Tokenizer.load(await folderOf({ 'tokenizer.json': tokenizer }));
+  const { added_tokens: _, ...bare } = TINY;
+  const [spare] = TINY.added_tokens;
+  // As transformers writes them: `special` comes last.
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  const published = { ...TINY, added_tokens: [{ id: 6, content: '<s>', ...flags }] };
+  for (const files of [
+    TINY,
+    bare,
+    { ...TINY, added_tokens: [{ ...spare, special: undefined }] },
+    published,
+  ]) {
+    const tokenizer = await load(files);
+    const before = tokenizer.fingerprint();
+    tokenizer.addToken('<x>');
+    tokenizer.addToken('<s>');
+    const folder = await mkdtemp(join(tmpdir(), 'tokenizer-'));
+    await tokenizer.save(folder);
+    expect((await Tokenizer.load(folder)).fingerprint()).toBe(tokenizer.fingerprint());
+    expect(tokenizer.fingerprint()).not.toBe(before);
+  }
+  // That of a loaded tokenizer is in saved indexes: it must stay what it is.
+  expect((await load(published)).fingerprint()).toBe(
+    'cf0bae0105f5c8c54c889abb04212baf95d09d32fc46183ee8d612727c1cdea4',
+  );
+});
+
 const scifact = resolve(import.meta.dirname, '../../../../../shared/data/scifact/corpus.jsonl');
 const lines = await readFile(scifact, 'utf8').then(
   (text) => text.split('\n').slice(0, 200),
