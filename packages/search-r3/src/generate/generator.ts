@@ -4,10 +4,12 @@
  * state there is its embedding (design: the token itself, as input).
  */
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
+import type { z } from 'zod';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { padRight, ropeTables } from '../model/index.js';
-import { InputError, InterruptedError, type RandomStream, randomStream } from '../run/index.js';
+import { InputError, InterruptedError, type RandomStream, randomStream, validate } from '../run/index.js';
 import { KeyValueCache } from './cache.js';
+import { checkPrompts, generateOptionsSchema } from './options.js';
 import { generationProgram } from './program.js';
 import { draw, type SamplingOptions } from './sampling.js';
 
@@ -30,6 +32,11 @@ export interface GenerateOptions extends SamplingOptions {
   /** Called with every completion as it ends. */
   onFinished?: (event: { prompt: number; sample: number; completion: Completion }) => void;
 }
+
+type OptionsSchema = ReturnType<typeof generateOptionsSchema>;
+
+/** With all defaults filled in. */
+type ResolvedOptions = z.output<OptionsSchema> & Pick<GenerateOptions, 'signal' | 'onToken' | 'onFinished'>;
 
 export type FinishReason = 'embed' | 'stop' | 'length';
 
@@ -59,6 +66,7 @@ const MOST_TOKENS = 8192;
 /** Generates with the parameters it was created on; they may be updated in place between calls. */
 export class Generator {
   readonly #config: ModelConfig;
+  readonly #schema: OptionsSchema;
   readonly #session: Session;
   readonly #inPlace: boolean;
   #cache: KeyValueCache | undefined;
@@ -68,6 +76,7 @@ export class Generator {
 
   private constructor(config: ModelConfig, session: Session) {
     this.#config = config;
+    this.#schema = generateOptionsSchema(config);
     this.#session = session;
     this.#inPlace = session.program.inPlace;
   }
@@ -94,23 +103,29 @@ export class Generator {
   }
 
   /**
-   * Completions by prompt and sample; calls take turns. Errors: RangeError for an empty prompt, InterruptedError when
-   * aborted.
+   * Completions by prompt and sample; calls take turns. Errors: InputError for bad options and for prompts that are
+   * empty, hold what is no token of the model, or leave too few of its positions; InterruptedError when aborted.
    */
   async generate(prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<Completion[][]> {
-    for (const [i, prompt] of prompts.entries()) {
-      if (prompt.length === 0) throw new RangeError(`generate: expected tokens in prompt ${i}, found none`);
-    }
-    const result = this.#turn.then(() => this.#generate(prompts, options));
+    const { signal, onToken, onFinished, ...plain } = options;
+    const given = validate(this.#schema, plain, 'generate options');
+    checkPrompts(prompts, given.maxNewTokens, this.#config);
+    const resolved: ResolvedOptions = {
+      ...given,
+      ...(signal && { signal }),
+      ...(onToken && { onToken }),
+      ...(onFinished && { onFinished }),
+    };
+    const result = this.#turn.then(() => this.#generate(prompts, resolved));
     this.#turn = result.catch(() => {});
     return result;
   }
 
   async #generate(
     prompts: readonly (readonly number[])[],
-    options: GenerateOptions,
+    options: ResolvedOptions,
   ): Promise<Completion[][]> {
-    const { samples = 1, slots = 128, maxNewTokens, seed = 0 } = options;
+    const { samples, slots, maxNewTokens } = options;
     const results: Completion[][] = prompts.map(() => []);
     // The longest row also feeds its embed token.
     const longest = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
@@ -127,7 +142,7 @@ export class Generator {
       const free = Math.min(slots, cache.slots) - active.length;
       if (waiting.length > 0 && free > 0) {
         const count = readable(waiting.slice(0, free), prompts);
-        await this.#admit(waiting.splice(0, count), prompts, active, cache, options, seed);
+        await this.#admit(waiting.splice(0, count), prompts, active, cache, options);
       } else {
         await this.#step(active, cache, options);
       }
@@ -146,8 +161,7 @@ export class Generator {
     prompts: readonly (readonly number[])[],
     active: Row[],
     cache: KeyValueCache,
-    options: GenerateOptions,
-    seed: number,
+    options: ResolvedOptions,
   ): Promise<void> {
     const unique = [...new Set(entering.map(({ prompt }) => prompt))];
     const first = active.length;
@@ -168,7 +182,7 @@ export class Generator {
       const row: Row = {
         prompt,
         sample,
-        random: randomStream(seed, 'generate', prompt, sample),
+        random: randomStream(options.seed, 'generate', prompt, sample),
         length: lengths[source] as number,
         pending: -1,
         completion: { tokens: [], logProbabilities: [], finish: 'length' },
@@ -179,7 +193,7 @@ export class Generator {
   }
 
   /** Feeds every row's pending token. */
-  async #step(active: Row[], cache: KeyValueCache, options: GenerateOptions): Promise<void> {
+  async #step(active: Row[], cache: KeyValueCache, options: ResolvedOptions): Promise<void> {
     const batch = padRight(
       active.map((row) => [row.pending]),
       0,
@@ -204,9 +218,9 @@ export class Generator {
     total: number,
     cache: KeyValueCache,
     first: number,
-    options: GenerateOptions,
+    options: ResolvedOptions,
   ): Promise<StepResult> {
-    const { temperature = 1 } = options;
+    const { temperature } = options;
     const views = cache.view(first, batch.batch);
     // A prompt's last token stands at its own length; a single new token is the only one of its row.
     const offset = (i: number) => (batch.length === 1 ? 0 : (lengths[i] as number) - 1);
@@ -294,7 +308,7 @@ interface StepResult {
 }
 
 /** Chooses a row's next token from row `i` of a step's results. */
-function choose(row: Row, run: StepResult, i: number, options: GenerateOptions): void {
+function choose(row: Row, run: StepResult, i: number, options: ResolvedOptions): void {
   const vocabulary = run.probabilities.length / run.best.length;
   const probabilities = run.probabilities.subarray(i * vocabulary, (i + 1) * vocabulary);
   const best = Number(run.best[i]);
@@ -313,7 +327,7 @@ function retire(
   active: Row[],
   cache: KeyValueCache,
   results: Completion[][],
-  options: GenerateOptions,
+  options: ResolvedOptions,
 ): void {
   const finished = (row: Row): boolean => {
     if (row.completion.finish === 'embed') return true;

@@ -1,6 +1,6 @@
 /** Generation against forward passes without a cache in float64, and against itself in other batches. */
 import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
-import { InterruptedError, randomStream } from 'search-r3/run';
+import { InputError, InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyModel } from '../model/tiny.js';
 import { relativeError } from '../reference/finite-differences.js';
@@ -240,7 +240,7 @@ describe('one model', () => {
     const failing = greedy([[]]).catch((error: unknown) => error);
     const found = await Promise.all([greedy(short), greedy(long, { maxNewTokens: 21 })]);
     expect(found).toEqual(expected);
-    expect(await failing).toBeInstanceOf(RangeError);
+    expect(await failing).toBeInstanceOf(InputError);
   });
 
   test('stops when aborted, and generates again afterwards', async () => {
@@ -280,11 +280,63 @@ describe('one model', () => {
     await fresh.dispose();
   });
 
-  test('no prompts give nothing; an empty prompt is refused by its number', async () => {
+  test('no prompts give nothing', async () => {
     expect(await greedy([])).toEqual([]);
-    await expect(greedy([[1], []])).rejects.toThrow(
-      new RangeError('generate: expected tokens in prompt 1, found none'),
-    );
+  });
+
+  test.each<[string, object, RegExp]>([
+    ['a temperature below 0', { temperature: -1 }, /temperature: expected .*>=0, found -1/],
+    [
+      'a temperature that is no number',
+      { temperature: Number.NaN },
+      /temperature: expected number, found NaN/,
+    ],
+    ['a mass that is no number', { topP: Number.NaN }, /topP: expected number, found NaN/],
+    ['no mass', { topP: 0 }, /topP: expected .*>0, found 0/],
+    ['a mass above 1', { topP: 1.5 }, /topP: expected .*<=1, found 1.5/],
+    ['half a token', { topK: 1.5 }, /topK: expected int, found 1.5/],
+    ['no new tokens', { maxNewTokens: 0 }, /maxNewTokens: expected .*>0, found 0/],
+    ['no slots', { slots: 0 }, /slots: expected .*>0, found 0/],
+    ['no samples', { samples: 0 }, /samples: expected .*>0, found 0/],
+    ['a stop token outside of the vocabulary', { stop: [2, 999] }, /stop\.1: expected .*<\d+, found 999/],
+    ['an embed token outside of the vocabulary', { embedToken: -1 }, /embedToken: expected .*>=0, found -1/],
+    ['an unknown option', { topk: 3 }, /topk: .*the unknown key "topk"\. Did you mean "topK"\?/],
+    [
+      'more new tokens than positions',
+      { maxNewTokens: 504 },
+      /maxNewTokens: expected at most 503, beside the 9 tokens of prompt 2 in the 512 positions of the model, found 504/,
+    ],
+  ])('%s is refused', async (_, options, message) => {
+    const error = await greedy(PROMPTS, options).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as InputError).message).toMatch(message);
+    expect((error as InputError).problem.source).toBe('generate options');
+  });
+
+  test.each<[string, number[], RegExp]>([
+    ['an empty prompt', [], /^prompt 1: expected tokens, found none\.$/],
+    [
+      'a token of none',
+      [3, config.vocabSize],
+      /^prompt 1: token 1: expected a token id from 0 to \d+, found \d+\.$/,
+    ],
+    ['a negative token', [-1], /^prompt 1: token 0: expected a token id from 0 to \d+, found -1\.$/],
+    ['half a token', [1, 2, 0.5], /^prompt 1: token 2: expected a token id from 0 to \d+, found 0\.5\.$/],
+    [
+      'a prompt as long as the model',
+      Array.from({ length: 512 }, () => 1),
+      /^prompt 1: expected fewer tokens than the 512 positions of the model, found 512\.$/,
+    ],
+  ])('%s is refused by the number of the prompt', async (_, prompt, message) => {
+    const error = await greedy([[1], prompt]).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as InputError).message).toMatch(message);
+  });
+
+  test('generates up to the last position of the model', async () => {
+    const prompt = Array.from({ length: 508 }, (_, i) => i % 22);
+    const [[completion]] = (await greedy([prompt], { maxNewTokens: 4 })) as [[Completion]];
+    expect(completion.tokens).toHaveLength(4);
   });
 });
 
@@ -298,7 +350,7 @@ test('head widths that cached attention can not take are refused by name', async
 test('prompts that are too much for one run are read in several', async () => {
   const [, config] = MODELS[0] as (typeof MODELS)[number];
   const model = tinyModel(config);
-  const generator = await Generator.create(model.config, model.feeds);
+  const generator = await Generator.create({ ...model.config, maxPositions: 1024 }, model.feeds);
   // 18 * 620 padded tokens; a run takes 8,192.
   const long = Array.from({ length: 18 }, (_, i) =>
     Array.from({ length: 450 + 10 * i }, () => random.integer(22)),
