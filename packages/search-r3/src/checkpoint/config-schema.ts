@@ -2,9 +2,11 @@
 import { z } from 'zod';
 
 const count = z.int().positive();
+/** A factor that other architectures apply. */
+const one = z.literal(1).nullish();
 const tokenId = z.int().min(-1).nullish();
 
-const ropeParameters = z.looseObject({
+export const ropeParameters = z.looseObject({
   rope_type: z.string().nullish(),
   /** The older name of `rope_type`. */
   type: z.string().nullish(),
@@ -44,6 +46,13 @@ export const configSchema = z.looseObject({
   sliding_window: z.int().nullish(),
   max_window_layers: z.int().nullish(),
   layer_types: z.array(z.string()).nullish(),
+  /** Attention here is causal, and scaled by the square root of the head size alone. */
+  is_causal: z.literal(true).nullish(),
+  use_bidirectional_attention: z.literal(false).nullish(),
+  attention_multiplier: one,
+  embedding_multiplier: one,
+  residual_multiplier: one,
+  logits_scaling: one,
   num_experts: z.unknown().optional(),
   quantization_config: z.unknown().optional(),
   bos_token_id: tokenId,

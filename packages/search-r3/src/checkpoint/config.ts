@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { configSchema, type RawConfig } from './config-schema.js';
+import { configSchema, type RawConfig, ropeParameters } from './config-schema.js';
 
 export type Architecture = 'llama' | 'qwen2' | 'qwen3';
 
@@ -149,6 +149,10 @@ type Refuse = (field: string, expected: string, found: unknown) => InputError;
 function refuseSlidingWindow(raw: RawConfig, refuse: Refuse): void {
   const sliding = raw.layer_types?.find((type) => type !== 'full_attention');
   if (sliding !== undefined) throw refuse('layer_types', 'full_attention in every layer', sliding);
+  const { num_hidden_layers: layers, layer_types: types } = raw;
+  if (types != null && types.length !== layers) {
+    throw refuse('layer_types', `one for each of the ${layers} layers`, types.length);
+  }
   if (raw.use_sliding_window !== true || raw.sliding_window == null || raw.layer_types != null) return;
   const fullLayers = raw.max_window_layers ?? 0;
   if (fullLayers < raw.num_hidden_layers) {
@@ -175,13 +179,39 @@ function rotary(
   const fraction = parameters.partial_rotary_factor ?? raw.partial_rotary_factor ?? 1;
   if (fraction !== 1) throw refuse('partial_rotary_factor', '1', fraction);
   if (raw.rope_interleaved === true) throw refuse('rope_interleaved', 'false', true);
+  if (raw.rope_parameters != null && raw.rope_scaling != null) {
+    refuseContradiction(raw.rope_parameters, raw.rope_scaling, refuse);
+  }
   return { ropeTheta: ropeTheta ?? 10_000, ropeScaling: scaling(parameters, field, refuse) };
 }
 
 type RopeParameters = NonNullable<RawConfig['rope_parameters']>;
 
+/** Both layouts in one file are fine while they say the same: which of them would a reader believe? */
+function refuseContradiction(later: RopeParameters, older: RopeParameters, refuse: Refuse): void {
+  const [expected, found] = [
+    ropeType(later, 'rope_parameters', refuse),
+    ropeType(older, 'rope_scaling', refuse),
+  ];
+  if (found !== expected) {
+    throw refuse('rope_scaling.rope_type', `"${expected}", as in rope_parameters`, found);
+  }
+  for (const key of Object.keys(ropeParameters.shape)) {
+    const [value, other] = [later[key], older[key]];
+    if (value == null || other == null || value === other) continue;
+    throw refuse(`rope_scaling.${key}`, `${JSON.stringify(value)}, as in rope_parameters`, other);
+  }
+}
+
+function ropeType({ rope_type, type }: RopeParameters, field: string, refuse: Refuse): string {
+  if (rope_type != null && type != null && type !== rope_type) {
+    throw refuse(`${field}.type`, `"${rope_type}", as in rope_type`, type);
+  }
+  return rope_type ?? type ?? 'default';
+}
+
 function scaling(parameters: RopeParameters, field: string, refuse: Refuse): RopeScaling | null {
-  const type = parameters.rope_type ?? parameters.type ?? 'default';
+  const type = ropeType(parameters, field, refuse);
   if (type === 'default') return null;
   if (type !== 'llama3') throw refuse(`${field}.rope_type`, '"default" or "llama3"', type);
   const number = (key: keyof RopeParameters): number => {

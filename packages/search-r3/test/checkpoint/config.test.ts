@@ -87,6 +87,10 @@ describe('published configurations', () => {
     // Where both are there, the later layout is what was meant.
     const both = { ...rest, rope_theta: 3, rope_parameters: { rope_theta, ...rope_scaling } };
     expect(parseConfig(both)).toMatchObject(expected);
+    // A copy in the older layout says the same.
+    expect(
+      parseConfig({ ...both, rope_scaling: { ...rope_scaling, rope_type: undefined, type: 'llama3' } }),
+    ).toMatchObject(expected);
     // The layout of transformers 5.
     expect(parseConfig({ ...rest, rope_parameters: { rope_theta, ...rope_scaling } })).toMatchObject(
       expected,
@@ -193,6 +197,39 @@ describe('what is not supported is refused', () => {
       { ...QWEN25_05B, hidden_size: 900 },
       /hidden_size: expected a multiple of the 14/,
     ],
+    ['attention to both sides', { ...QWEN3_06B, is_causal: false }, /is_causal: expected true, found false/],
+    [
+      'the same under another name',
+      { ...QWEN3_06B, use_bidirectional_attention: true },
+      /use_bidirectional_attention: expected false, found true/,
+    ],
+    ['scaled attention', { ...LLAMA_32_1B, attention_multiplier: 0.5 }, /attention_multiplier: expected 1/],
+    ['scaled embeddings', { ...LLAMA_32_1B, embedding_multiplier: 12 }, /embedding_multiplier: expected 1/],
+    ['scaled residuals', { ...LLAMA_32_1B, residual_multiplier: 0.2 }, /residual_multiplier: expected 1/],
+    ['scaled logits', { ...LLAMA_32_1B, logits_scaling: 8 }, /logits_scaling: expected 1, found 8/],
+    [
+      'types of some layers alone',
+      { ...QWEN3_06B, layer_types: ['full_attention', 'full_attention'] },
+      /layer_types: expected one for each of the 28 layers, found 2/,
+    ],
+    [
+      'two types of rope',
+      { ...LLAMA_32_1B, rope_scaling: { ...LLAMA_32_1B.rope_scaling, type: 'linear' } },
+      /rope_scaling\.type: expected "llama3", as in rope_type, found "linear"/,
+    ],
+    [
+      'two ropes of different types',
+      { ...LLAMA_32_1B, rope_parameters: { rope_theta: 500_000 } },
+      /rope_scaling\.rope_type: expected "default", as in rope_parameters, found "llama3"/,
+    ],
+    [
+      'two ropes of different factors',
+      {
+        ...LLAMA_32_1B,
+        rope_parameters: { ...LLAMA_32_1B.rope_scaling, rope_theta: 500_000, factor: 8 },
+      },
+      /rope_scaling\.factor: expected 8, as in rope_parameters, found 32/,
+    ],
     ['an odd head size', { ...QWEN3_06B, head_dim: 33 }, /head_dim: expected an even number/],
     [
       'an eos id outside the vocabulary',
@@ -218,6 +255,13 @@ describe('what is not supported is refused', () => {
         problem: expect.objectContaining({ source: 'here/config.json' }),
       }),
     );
+  });
+
+  test('the same fields as published models have them are accepted', () => {
+    const layer_types = Array.from({ length: 28 }, () => 'full_attention');
+    const one = { attention_multiplier: 1, embedding_multiplier: 1.0, logits_scaling: null };
+    const json = { ...QWEN3_06B, ...one, layer_types, is_causal: true, use_bidirectional_attention: false };
+    expect(parseConfig(json)).toEqual({ ...parseConfig(QWEN3_06B), raw: json });
   });
 
   test('a window that no layer uses is accepted', () => {
