@@ -18,6 +18,7 @@ export {
 export type { Embedding, EmbedOptions } from './embed/index.js';
 export type { FinishedEvaluation, Stage, StageResult, TrainResult } from './pipeline/index.js';
 export {
+  DivergenceError,
   InputError,
   type InputProblem,
   InterruptedError,

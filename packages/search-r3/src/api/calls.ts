@@ -37,7 +37,7 @@ export async function loadRetriever(folder: string, options: RetrieverOptions = 
  * model folder and the report. Stopped by its signal or killed, it goes on with `resume`, to the bit.
  *
  * @throws InputError for settings, data or a model that can not be used, before anything is written; InterruptedError
- * when aborted.
+ * when aborted; DivergenceError where a gradient is not finite.
  */
 export async function train(config: TrainConfig, options: TrainOptions = {}): Promise<TrainResult> {
   return job('train', config, options);

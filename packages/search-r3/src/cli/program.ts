@@ -3,7 +3,7 @@
  * 130 interrupted.
  */
 import { Command, CommanderError } from 'commander';
-import { InputError, InterruptedError } from '../run/errors.js';
+import { DivergenceError, InputError, InterruptedError } from '../run/errors.js';
 import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
 import { VERSION } from '../run/version.js';
 import { commands } from './commands/index.js';
@@ -72,10 +72,11 @@ function report(error: unknown, stderr: TextStream): number {
     stderr.write(`${oneLine(error.message)}\n`);
     return EXIT.interrupted;
   }
-  // The operating system's errors (a full disk) say enough; anything else is a defect whose place matters.
-  const isSystem = error instanceof Error && 'code' in error && 'syscall' in error;
+  // These and the operating system's errors (a full disk) say enough; anything else is a defect whose place matters.
+  const isTold =
+    error instanceof DivergenceError || (error instanceof Error && 'code' in error && 'syscall' in error);
   const text =
-    error instanceof Error ? (isSystem ? error.message : (error.stack ?? error.message)) : String(error);
+    error instanceof Error ? (isTold ? error.message : (error.stack ?? error.message)) : String(error);
   stderr.write(`error: ${text}\n`);
   return EXIT.failure;
 }

@@ -27,3 +27,8 @@ export class InputError extends Error {
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError';
 }
+
+/** Training has left what numbers can express and can not go on; what was saved before that is on disk. */
+export class DivergenceError extends Error {
+  override readonly name = 'DivergenceError';
+}

@@ -7,9 +7,10 @@ import {
   cosineSchedule,
   globalNorm,
   linearSchedule,
+  NonFiniteGradientError,
   type Schedule,
 } from 'onnx-grad/optim';
-import { InputError, type State, type StateArray } from '../run/index.js';
+import { DivergenceError, InputError, type State, type StateArray } from '../run/index.js';
 import type { OptimizationOptions } from './options.js';
 
 export interface UpdateMetrics {
@@ -39,6 +40,7 @@ export class Optimizer {
   readonly #options: OptimizationOptions;
   readonly #adamw: AdamW;
   readonly #schedule: Schedule;
+  readonly #steps: number;
 
   /** `matrices` names the parameters that decay: those with more than one axis. */
   constructor(
@@ -48,6 +50,7 @@ export class Optimizer {
   ) {
     this.#parameters = new Map([...parameters].map(([name, { data }]) => [name, data]));
     this.#options = options;
+    this.#steps = steps;
     this.#schedule = scheduleOf(options, steps);
     this.#adamw = new AdamW({
       betas: options.betas,
@@ -56,13 +59,31 @@ export class Optimizer {
     });
   }
 
-  /** Update `step` (from 0) in place. Errors: `NonFiniteGradientError` naming the tensor, before anything is changed. */
+  /**
+   * Update `step` (from 0) in place. Errors: DivergenceError naming step and tensors where gradients are not finite,
+   * before anything is changed.
+   */
   update(step: number, gradients: ReadonlyMap<string, Float32Array>): UpdateMetrics {
-    const gradientNorm = globalNorm(gradients);
+    const gradientNorm = this.#norm(step, gradients);
     const learningRate = this.#options.learningRate * this.#schedule(step + 1);
     const scale = clipScale(gradientNorm, this.#options.maxGradientNorm);
     this.#adamw.step(this.#parameters, gradients, { learningRate, scale });
     return { gradientNorm, learningRate };
+  }
+
+  #norm(step: number, gradients: ReadonlyMap<string, Float32Array>): number {
+    try {
+      return globalNorm(gradients);
+    } catch (error) {
+      if (!(error instanceof NonFiniteGradientError)) throw error;
+      const [first, ...others] = error.tensors;
+      const more = others.length === 0 ? '' : ` and ${others.length} more`;
+      throw new DivergenceError(
+        `update ${step + 1} of ${this.#steps}: the gradient of ${first}${more} is not finite. ` +
+          `Lower the learning rate (it is ${this.#options.learningRate}), or look for what is odd in the data.`,
+        { cause: error },
+      );
+    }
   }
 
   state(): State {

@@ -73,6 +73,9 @@ export const sftOptionsSchema = z.strictObject({
       infoNce: weight.default(1),
       triplet: weight.default(1),
     })
+    .refine((weights) => Object.values(weights).some((value) => value > 0), {
+      message: 'expected a term with a weight above 0',
+    })
     .prefault({}),
   /** Temperature of InfoNCE over cosines. */
   tau: positive.default(0.05),

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  DivergenceError,
   evaluate,
   InputError,
   InterruptedError,
@@ -128,6 +129,22 @@ test.each(['worker', 'current'] as const)(
       found: '1',
     });
     expect(await readdir(cwd)).not.toContain(`refused-${thread}`);
+  },
+);
+
+test.each(['worker', 'current'] as const)(
+  '%s: training that diverges says at which update, and what to do',
+  async (thread) => {
+    const { data, pretrain: own } = config;
+    const optimization = { warmupSteps: 0, learningRate: 1e30 };
+    const out = join(cwd, `diverged-${thread}`);
+    const diverging = pretrain({ data, out, pretrain: { ...own, steps: 4, optimization } }, { thread });
+    const error = await diverging.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(DivergenceError);
+    expect((error as DivergenceError).message).toMatch(
+      /^update 2 of 4: the gradient of .* is not finite\. Lower the learning rate \(it is 1e\+30\), or/,
+    );
+    expect(await readdir(out)).not.toContain('model');
   },
 );
 

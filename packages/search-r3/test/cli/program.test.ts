@@ -10,7 +10,7 @@ import {
   runProgram,
   type TextStream,
 } from 'search-r3/cli';
-import { InputError, InterruptedError, type ProgressEvent } from 'search-r3/run';
+import { DivergenceError, InputError, InterruptedError, type ProgressEvent } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 
 const STEP: ProgressEvent = {
@@ -80,7 +80,7 @@ describe('how the program ends', () => {
     expect(EXIT).toEqual({ ok: 0, failure: 1, input: 2, interrupted: 130 });
   });
 
-  test('1 for a failure: with its place for a defect, without for the operating system', async () => {
+  test('1 for a failure: with its place for a defect, without for what is none', async () => {
     const defect = await run(['act', '--need', '1'], new RangeError('index'));
     expect(defect.code).toBe(1);
     expect(defect.text).toMatch(/^error: RangeError: index\n {4}at .*program\.test/);
@@ -91,6 +91,11 @@ describe('how the program ends', () => {
     expect(await run(['act', '--need', '1'], full)).toEqual({
       code: 1,
       text: 'error: ENOSPC: no space left on device, write\n',
+    });
+    const diverged = new DivergenceError('update 4 of 6: the gradient of a is not finite.');
+    expect(await run(['act', '--need', '1'], diverged)).toEqual({
+      code: 1,
+      text: 'error: update 4 of 6: the gradient of a is not finite.\n',
     });
     expect(await run(['act', '--need', '1'], 'just text')).toEqual({ code: 1, text: 'error: just text\n' });
   });

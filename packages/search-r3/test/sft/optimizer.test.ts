@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InputError, randomStream, readStateFile, writeStateFile } from 'search-r3/run';
+import { DivergenceError, InputError, randomStream, readStateFile, writeStateFile } from 'search-r3/run';
 import { Optimizer, optimizationSchema } from 'search-r3/sft';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
@@ -99,7 +99,13 @@ test('gradients that are not finite are named, and nothing is changed', () => {
     const optimizer = new Optimizer(model, OPTIONS, 6);
     const broken = gradients(0);
     broken.get('norm')![2] = bad;
-    expect(() => optimizer.update(0, broken)).toThrow(/not finite in norm/);
+    const refused = () => optimizer.update(3, broken);
+    expect(refused).toThrow(DivergenceError);
+    expect(refused).toThrow(
+      /^update 4 of 6: the gradient of norm is not finite\. Lower the learning rate \(it is 0\.01\), or .*\.$/,
+    );
+    broken.get('matrix')![0] = bad;
+    expect(refused).toThrow(/the gradient of matrix and 1 more is not finite/);
     for (const [name, { data }] of parameters()) expect(model.get(name)!.data).toEqual(data);
   }
 });

@@ -1,7 +1,7 @@
 /** What the thread of a retriever or a job is told and what it answers, and how errors keep their types on the way. */
 import { FeedError } from 'onnx-grad';
 import type { Embedding, EmbedOptions } from '../../embed/index.js';
-import { InputError, type InputProblem, InterruptedError } from '../../run/index.js';
+import { DivergenceError, InputError, type InputProblem, InterruptedError } from '../../run/index.js';
 import type { DocumentInput } from '../../vectors/index.js';
 import type { JobName, Jobs, TrainOptions } from '../jobs.js';
 import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from '../types.js';
@@ -99,6 +99,7 @@ export function carry(thrown: unknown): CarriedError {
 
 const ERROR_TYPE = new Map<string, new (message: string) => Error>([
   ['InterruptedError', InterruptedError],
+  ['DivergenceError', DivergenceError],
   ['FeedError', FeedError],
   ['RangeError', RangeError],
   ['TypeError', TypeError],
