@@ -20,7 +20,11 @@ function codePointOrder(unit: number): number {
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
 }
 
-/** Sorts best first; scores of any precision, Float32 ones included, are compared as they are. */
+/**
+ * Sorts best first; scores of any precision, Float32 ones included, are compared as they are. So does trec_eval since its
+ * scores are doubles (usnistgov/trec_eval#34 and #38); before, and in programs built on what it was, those that differ by
+ * less than a float tied.
+ */
 export function compareHits(a: { id: string; score: number }, b: { id: string; score: number }): number {
   if (a.score !== b.score) return a.score > b.score ? -1 : 1;
   return compareIds(b.id, a.id);

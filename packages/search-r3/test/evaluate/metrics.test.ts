@@ -77,6 +77,13 @@ describe('published examples', () => {
     expect(order.slice(12, 16)).toEqual(['FBIS3-45599', 'FBIS3-3622', 'FBIS3-3586', 'FBIS3-23986']);
   });
 
+  test('trec_eval since usnistgov/trec_eval#38: scores that a float could not tell apart do not tie', () => {
+    const [higher, lower] = [0.1 + 0.2, 0.3];
+    expect(Math.fround(higher)).toBe(Math.fround(lower));
+    const order = rankDocuments(new Map([['b', lower]]).set('a', higher)).map(({ id }) => id);
+    expect(order).toEqual(['a', 'b']);
+  });
+
   // "Discounted cumulative gain", Wikipedia: grades 3, 2, 3, 0, 1, 2, not retrieved 3 and 2.
   test('Wikipedia: DCG, ideal DCG and nDCG at 6', () => {
     const grades = [3, 2, 3, 0, 1, 2];
