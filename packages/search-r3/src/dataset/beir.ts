@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { publishFolder } from '../run/files.js';
+import { describeReadFailure, publishFolder } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { describeValue, integerField, parseJsonLine, readLines, stringField } from './lines.js';
 import type { Collection, Document, Qrels, Query } from './types.js';
@@ -94,6 +94,7 @@ export async function loadQueries(path: string): Promise<Map<string, Query>> {
 /**
  * Reads a `qrels/<split>.tsv`; the header line is optional.
  * @param known what the judgements may name; left out, they may name anything.
+ * @throws InputError where a line is malformed, or there is no judgement at all.
  */
 export async function loadBeirQrels(
   path: string,
@@ -118,7 +119,14 @@ export async function loadBeirQrels(
     }
     addJudgement(qrels, query, document, integerField(score, 'score', source), source);
   }
+  refuseUnjudged(qrels, path);
   return qrels;
+}
+
+/** There is nothing to average over, and an evaluation could not say which file is to blame. */
+function refuseUnjudged(qrels: Qrels, source: string): void {
+  if ([...qrels.values()].some((judgements) => judgements.size > 0)) return;
+  throw new InputError({ source, expected: 'at least one judgement', found: 'none' });
 }
 
 /** Adds one judgement to `qrels`. @throws InputError where the pair has been judged before. */
@@ -150,8 +158,8 @@ const saveOptions = z.strictObject({ replace: z.boolean().default(false) });
 
 /**
  * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
- * @throws InputError where the folder is occupied, and for what could not be loaded again: a query without text, or ids
- * and names of splits that the layout can not hold.
+ * @throws InputError where the folder is occupied, and for what could not be loaded again: a query without text, a
+ * split without judgements, or ids and names of splits that the layout can not hold.
  */
 export async function saveBeir(
   folder: string,
@@ -183,7 +191,8 @@ export function documentText(document: Document): string {
 async function findSplits(folder: string): Promise<string[]> {
   const names = await readdir(join(folder, 'qrels')).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
-    throw error;
+    const found = describeReadFailure(error);
+    throw new InputError({ source: join(folder, 'qrels'), expected: 'a folder of judgements', found });
   });
   return names
     .filter((name) => name.endsWith('.tsv') && !name.startsWith('.'))
@@ -238,10 +247,11 @@ function checkWritable(split: string, qrels: Qrels): void {
       found: describeValue(split),
     });
   }
+  const source = `collection: qrels of ${split}`;
+  refuseUnjudged(qrels, source);
   for (const [query, judgements] of qrels) {
     for (const id of [query, ...judgements.keys()]) {
       if (id !== '' && !/[\t\r\n]/.test(id)) continue;
-      const source = `collection: qrels of ${split}`;
       throw new InputError({ source, expected: 'ids without tabs and line ends', found: describeValue(id) });
     }
   }

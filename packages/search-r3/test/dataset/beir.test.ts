@@ -123,6 +123,10 @@ describe('loadBeir', () => {
     expect(await messageOf(loadBeir(folder))).toBe(
       'queries.jsonl: expected a readable file, found nothing there.',
     );
+    await put('qrels', 'q1\td1\t1\n');
+    expect(await messageOf(loadBeir(folder))).toBe(
+      'qrels: expected a folder of judgements, found a file where its folder should be.',
+    );
     expect(await messageOf(loadBeir(folder, { split: ['test'] } as object))).toMatch(
       /^loadBeir options: split: .*unknown key "split"\. Did you mean "splits"\?/,
     );
@@ -186,6 +190,17 @@ describe('rows', () => {
     expect(await messageOf(loadBeirQrels(path))).toContain(`expected ${message}`);
   });
 
+  test('a split without judgements is refused by its file', async () => {
+    await putCollection();
+    for (const empty of ['', '\n', 'query-id\tcorpus-id\tscore\n']) {
+      await put('qrels/test.tsv', empty);
+      expect(await messageOf(loadBeir(folder))).toBe(
+        'qrels/test.tsv: expected at least one judgement, found none.',
+      );
+    }
+    expect((await loadBeir(folder, { splits: ['train'] })).qrels.size).toBe(1);
+  });
+
   test('negative grades, carriage returns, a byte order mark and no final line end', async () => {
     const path = await put('test.tsv', '\ufeffquery-id\tcorpus-id\tscore\r\nq1\td1\t-1\r\nq1\td2\t+2');
     expect(await loadBeirQrels(path)).toEqual(new Map([['q1', new Map([['d1', -1]]).set('d2', 2)]]));
@@ -232,6 +247,8 @@ describe('saveBeir', () => {
         const known = judgements?.get(queryId) ?? new Map<string, number>();
         judgements?.set(queryId, known.set(corpus[document % corpus.length]?.id as string, grade));
       }
+      // One of more splits than there are grades is without judgements.
+      for (const [split, judged] of qrels) if (judged.size === 0) qrels.delete(split);
       return {
         corpus: corpus.map(({ title, ...row }) => (title === '' ? row : { title, ...row })),
         queries: new Map(queries.map((query) => [query.id, query])),
@@ -302,6 +319,10 @@ describe('saveBeir', () => {
     const path = join(folder, 'copy');
     expect(await messageOf(saveBeir(path, collection))).toBe(
       'collection: qrels of test: expected ids without tabs and line ends, found "a\\tb".',
+    );
+    collection.qrels = new Map([['test', new Map([['q1', new Map()]])]]);
+    expect(await messageOf(saveBeir(path, collection))).toBe(
+      'collection: qrels of test: expected at least one judgement, found none.',
     );
     collection.qrels = new Map([['../test', new Map()]]);
     expect(await messageOf(saveBeir(path, collection))).toMatch(
