@@ -1,10 +1,11 @@
 /** The retriever in the thread it is called in. */
+import { join } from 'node:path';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
-import { documentText } from '../dataset/index.js';
+import { documentText, loadCorpus } from '../dataset/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import type { Policy } from '../model/index.js';
-import { loadDocuments, loadPolicy } from '../pipeline/index.js';
+import { ATLAS, loadDocuments, loadPolicy } from '../pipeline/index.js';
 import { assertVacant, InputError, whatStandsAt } from '../run/index.js';
 import {
   assertCompatible,
@@ -60,12 +61,11 @@ export class LocalRetriever implements Retriever {
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
     if (!overwrite) await assertVacant(out, 'An index that is there can be replaced (--overwrite).');
     else if (await whatStandsAt(out)) await readManifest(out);
-    const given: readonly DocumentInput[] =
-      typeof source === 'string'
-        ? (await loadDocuments(source)).map((document) => ({ ...document }))
-        : source;
-    const documents = checkedDocuments(given, 'documents');
-    refuseTaken(documents);
+    const documents = checkedDocuments(
+      typeof source === 'string' ? await documentsOf(source) : source,
+      'documents',
+    );
+    for (const [row, document] of documents.entries()) refuseTaken(document, `documents[${row}]`);
     const fingerprint = this.#identity();
     const embedded = await this.embed(documents.map(textOf), {
       ...how,
@@ -187,16 +187,20 @@ function refuseBlank(queries: readonly string[], nameOf: (index: number) => stri
 const TAKEN = ['rank', 'score'];
 
 /** A document that has such a field would come back with another value in it. */
-function refuseTaken(documents: readonly IndexedDocument[]): void {
-  for (const [row, document] of documents.entries()) {
-    const field = TAKEN.find((name) => document[name] !== undefined);
-    if (field === undefined) continue;
-    throw new InputError({
-      source: `documents[${row}]`,
-      field,
-      expected: `no field of this name, which a search gives the ${field} of a document it has found`,
-      found: 'one',
-      remedy: 'Rename the field.',
-    });
-  }
+function refuseTaken(document: DocumentInput, source: string): void {
+  const field = TAKEN.find((name) => document[name] !== undefined);
+  if (field === undefined) return;
+  throw new InputError({
+    source,
+    field,
+    expected: `no field of this name, which a search gives the ${field} of a document it has found`,
+    found: 'one',
+    remedy: 'Rename the field.',
+  });
+}
+
+/** The documents of a folder with all their fields; one that is refused is named by its line. */
+function documentsOf(source: string): Promise<readonly DocumentInput[]> {
+  if (source === ATLAS) return loadDocuments(source);
+  return loadCorpus(join(source, 'corpus.jsonl'), { metadata: true, check: refuseTaken });
 }

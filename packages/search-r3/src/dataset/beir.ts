@@ -1,5 +1,5 @@
 /**
- * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}`,
+ * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and any further fields,
  * `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
  */
 import { createWriteStream } from 'node:fs';
@@ -48,7 +48,7 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
       found: found.length === 0 ? 'no splits at all' : `only the splits ${found.join(', ')}`,
     });
   }
-  const corpus = await loadCorpus(join(folder, 'corpus.jsonl'));
+  const corpus = await loadCorpus(join(folder, 'corpus.jsonl'), { metadata: true });
   const queries = await loadQueries(join(folder, 'queries.jsonl'));
   const documents = new Set(corpus.map((document) => document.id));
   const qrels = new Map<string, Qrels>();
@@ -60,11 +60,21 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
   return { corpus, queries, qrels };
 }
 
+export interface LoadCorpusOptions {
+  /**
+   * Keep the fields of a row beside `_id`, `title` and `text` (default false: training has no use for them). A field
+   * `id` is left out, since that is where a document has its `_id`.
+   */
+  metadata?: boolean;
+  /** Called with every document and `path:line`, so that what refuses one can say where it stands. */
+  check?: (document: Document, source: string) => void;
+}
+
 /**
  * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not.
  * @throws InputError where a row is malformed, an id occurs twice, or there is no document at all.
  */
-export async function loadCorpus(path: string): Promise<Document[]> {
+export async function loadCorpus(path: string, options: LoadCorpusOptions = {}): Promise<Document[]> {
   const corpus: Document[] = [];
   const seen = new Map<string, string>();
   for await (const line of readLines(path)) {
@@ -72,7 +82,15 @@ export async function loadCorpus(path: string): Promise<Document[]> {
     const id = newId(row, line.source, seen);
     const text = stringField(row, 'text', line.source, 'allow-empty');
     const title = row.title == null ? '' : stringField(row, 'title', line.source, 'allow-empty');
-    corpus.push(title === '' ? { id, text } : { id, title, text });
+    const { _id, id: _taken, title: _title, text: _text, ...metadata } = row;
+    const document: Document = {
+      id,
+      ...(title !== '' && { title }),
+      text,
+      ...(options.metadata && metadata),
+    };
+    options.check?.(document, line.source);
+    corpus.push(document);
   }
   if (corpus.length === 0)
     throw new InputError({ source: path, expected: 'at least one document', found: 'none' });
@@ -258,7 +276,9 @@ function checkWritable(split: string, qrels: Qrels): void {
 }
 
 function* corpusLines(corpus: readonly Document[]): Generator<string> {
-  for (const { id, title = '', text } of corpus) yield JSON.stringify({ _id: id, title, text });
+  for (const { id, title = '', text, _id: _taken, ...metadata } of corpus) {
+    yield JSON.stringify({ _id: id, title, text, ...metadata });
+  }
 }
 
 function* queryLines(queries: ReadonlyMap<string, Query>): Generator<string> {

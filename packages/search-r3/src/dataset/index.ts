@@ -2,6 +2,7 @@ export * from './atlas/index.js';
 export {
   documentText,
   type LoadBeirOptions,
+  type LoadCorpusOptions,
   loadBeir,
   loadBeirQrels,
   loadCorpus,

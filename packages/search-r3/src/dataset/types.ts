@@ -4,6 +4,8 @@ export interface Document {
   id: string;
   title?: string;
   text: string;
+  /** Metadata: anything JSON can express. An index keeps it; nothing is trained on it. */
+  [field: string]: unknown;
 }
 
 export interface Query {

@@ -194,6 +194,30 @@ describe.each(THREADS)('thread: %s', (thread) => {
     }
   });
 
+  test('a folder keeps the further fields of its rows, and those a search gives are refused by line', async () => {
+    const corpus = tinyCollection().corpus.map((row, i) => ({
+      ...row,
+      url: `${row._id}.org`,
+      metadata: { i },
+    }));
+    const [data, out] = [join(cwd, `urls-${thread}`), join(cwd, `urls-index-${thread}`)];
+    await writeCollection(data, { corpus });
+    await on(thread).index(data, { out });
+    const index = await on(thread).open(out);
+    const [found] = await index.search(QUERIES.slice(0, 1), { reasoning: false });
+    await index.dispose();
+    for (const { id, url, metadata } of found?.results ?? []) {
+      expect([url, metadata]).toEqual([`${id}.org`, { i: Number(id.slice(1)) }]);
+    }
+    expect(found?.results).toHaveLength(10);
+    await writeCollection(data, { corpus: corpus.map((row, i) => (i === 4 ? { ...row, rank: 1 } : row)) });
+    const refused = await thrown(on(thread).index(data, { out, overwrite: true }));
+    expect((refused as InputError).problem).toMatchObject({
+      source: `${join(data, 'corpus.jsonl')}:5`,
+      field: 'rank',
+    });
+  });
+
   test('bad documents and occupied folders are refused before the work; another model is refused', async () => {
     const out = join(cwd, `refused-${thread}`);
     const document = { id: 'a', text: 'soup' };
@@ -235,17 +259,6 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(error).toBeInstanceOf(InputError);
     expect((error as InputError).message).toMatch(message);
     expect(done).toBe(0);
-  });
-
-  test("of a corpus file only id, title and text are kept, so its scores are in nobody's way", async () => {
-    const [data, out] = [join(cwd, `scored-${thread}`), join(cwd, `scored-index-${thread}`)];
-    const corpus = [{ _id: 'a', title: 'Soup', text: 'warm', score: 9, rank: 7, page: 3 }];
-    await writeCollection(data, { corpus });
-    await on(thread).index(data, { out });
-    await using index = await on(thread).open(out);
-    const [found] = await index.search(['soup'], { reasoning: false });
-    const score = expect.any(Number) as number;
-    expect(found?.results).toEqual([{ id: 'a', title: 'Soup', text: 'warm', rank: 1, score }]);
   });
 
   test('an option that is undefined is at its default', async () => {

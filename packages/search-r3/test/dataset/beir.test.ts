@@ -55,7 +55,7 @@ describe('loadBeir', () => {
     await putCollection();
     expect(await loadBeir(folder)).toEqual({
       corpus: [
-        { id: 'd1', title: 'Bridges', text: 'Stone and steel.' },
+        { id: 'd1', title: 'Bridges', text: 'Stone and steel.', metadata: { year: 1990 } },
         { id: 'd2', text: 'No title here.' },
         { id: 'd3', title: 'Only a title', text: '' },
       ],
@@ -161,6 +161,17 @@ describe('rows', () => {
     expect(await messageOf(loadCorpus(path))).toBe(
       'corpus.jsonl: expected at least one document, found none.',
     );
+  });
+
+  test('further fields are metadata, kept where they are asked for', async () => {
+    const row = { _id: 'd1', text: 'a', title: null, url: 'x.org', rank: 3, metadata: {}, id: 7 };
+    const path = await put('corpus.jsonl', `\n${JSON.stringify(row)}\n`);
+    expect(await loadCorpus(path)).toEqual([{ id: 'd1', text: 'a' }]);
+    const document = { id: 'd1', text: 'a', url: 'x.org', rank: 3, metadata: {} };
+    const seen: unknown[] = [];
+    const check = (...given: unknown[]) => seen.push(given);
+    expect(await loadCorpus(path, { metadata: true, check })).toEqual([document]);
+    expect(seen).toEqual([[document, `${path}:2`]]);
   });
 
   test('a query needs a text and an id of its own', async () => {
@@ -279,9 +290,11 @@ describe('saveBeir', () => {
       'qrels/train.tsv',
       'queries.jsonl',
     ]);
-    expect((await readFile(join(path, 'corpus.jsonl'), 'utf8')).split('\n')[1]).toBe(
+    expect((await readFile(join(path, 'corpus.jsonl'), 'utf8')).split('\n').slice(0, 2)).toEqual([
+      '{"_id":"d1","title":"Bridges","text":"Stone and steel.","metadata":{"year":1990}}',
       '{"_id":"d2","title":"","text":"No title here."}',
-    );
+    ]);
+    expect(await loadBeir(path)).toEqual(await loadBeir(folder));
     expect(await readFile(join(path, 'qrels/train.tsv'), 'utf8')).toBe(
       'query-id\tcorpus-id\tscore\nq2\td2\t1\n',
     );
