@@ -123,17 +123,22 @@ export type ResolvedSelectiveOptions = z.output<typeof selectiveOptionsSchema>;
 // Those of the run.
 const { seed: _seed, cut: _cut, ...ownShape } = schema.shape;
 
+/** Loose at run time alone, so that a setting of the other kind is told as such; without `kind` it is this one. */
+const exactSchema = z
+  .looseObject({ kind: z.literal('exact').default('exact').optional() })
+  .superRefine(({ kind: _, ...others }, context) => {
+    for (const key of Object.keys(others)) {
+      const message = 'expected no such setting where kind is exact';
+      context.addIssue({ code: 'custom', path: [key], message });
+    }
+  }) as unknown as z.ZodObject<{ kind: z.ZodDefault<z.ZodLiteral<'exact'>> }, z.core.$strict>;
+
 /** Which environment a run has: one that encodes the whole corpus at every step (default), or a selective one. */
 export const environmentOptionsSchema = z
   .discriminatedUnion(
     'kind',
     [
-      z.looseObject({ kind: z.literal('exact') }).superRefine(({ kind: _, ...others }, context) => {
-        for (const key of Object.keys(others)) {
-          const message = 'expected no such setting where kind is exact';
-          context.addIssue({ code: 'custom', path: [key], message });
-        }
-      }),
+      exactSchema,
       z.strictObject({ kind: z.literal('selective'), ...ownShape }).superRefine(refuseMovedGraph),
     ],
     { error: ({ code }) => (code === 'invalid_union' ? 'expected "exact" or "selective"' : undefined) },

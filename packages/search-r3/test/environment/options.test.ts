@@ -3,7 +3,11 @@
  * it expects and what it spends, in `choice.test.ts` which documents it encodes and what it predicts of the others.
  */
 import { readFileSync } from 'node:fs';
-import { selectiveOptionsSchema } from 'search-r3/environment';
+import {
+  type EnvironmentOptions,
+  environmentOptionsSchema,
+  selectiveOptionsSchema,
+} from 'search-r3/environment';
 import { AnnIndex } from 'search-r3/vectors';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { optionNames } from '../sft/options.js';
@@ -303,5 +307,24 @@ describe('the budget', () => {
         expect(index.graph.rows > 0).toBe(there);
       });
     }
+  });
+});
+
+describe('which environment', () => {
+  const parse = (given: unknown) => environmentOptionsSchema.parse(given);
+
+  test('exact unless said otherwise, as options.md has it', () => {
+    for (const given of [undefined, {}, { kind: undefined }, { kind: 'exact' }]) {
+      expect(parse(given)).toEqual({ kind: 'exact' });
+    }
+    expect(parse({ kind: 'selective' })).toMatchObject({ policy: 'value', budget: { fraction: 0.05 } });
+    expect(() => parse({ kind: 'some' })).toThrow(/expected .*exact.* or .*selective/);
+  });
+
+  test('the exact one has no settings, neither for the compiler nor at run time', () => {
+    // @ts-expect-error: no such setting where kind is exact.
+    const stray: EnvironmentOptions = { kind: 'exact', policy: 'random' };
+    expect(() => parse(stray)).toThrow(/expected no such setting where kind is exact/);
+    expect(() => parse({ budget: { documents: 3 } })).toThrow(/expected no such setting where kind is exact/);
   });
 });
