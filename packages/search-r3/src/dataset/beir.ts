@@ -185,6 +185,8 @@ export async function saveBeir(
   options: SaveBeirOptions = {},
 ): Promise<void> {
   const { replace } = validate(saveOptions, options, 'saveBeir options');
+  refuseUnusableIds('document', collection.corpus);
+  refuseUnusableIds('query', collection.queries.values());
   refuseEmptyQueries(collection.queries);
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
   await publishFolder(
@@ -238,6 +240,12 @@ function missing(source: string, field: string, file: string, id: string): Input
     remedy:
       'With allowMissing (--allow-missing) training leaves such judgements out, and evaluation scores them as trec_eval does.',
   });
+}
+
+/** Ids that `newId` would refuse when they are read again. */
+function refuseUnusableIds(kind: 'document' | 'query', rows: Iterable<{ id: string }>): void {
+  const seen = new Map<string, string>();
+  for (const { id } of rows) newId({ _id: id }, `collection: ${kind} ${seen.size}`, seen);
 }
 
 function refuseEmptyQueries(queries: ReadonlyMap<string, Query>): void {

@@ -323,6 +323,28 @@ describe('saveBeir', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  test.each([
+    [
+      ['a', 'b', 'a'],
+      ['q'],
+      /^collection: document 2: _id: expected an id used once, found "a" again, first at/,
+    ],
+    [['a', ''], ['q'], /^collection: document 1: _id: expected a string that is not empty, found ""/],
+    [['a'], ['q', 'q'], /^collection: query 1: _id: expected an id used once, found "q" again, first at/],
+    [['a'], [''], /^collection: query 0: _id: expected a string that is not empty, found ""/],
+  ])(
+    'documents %j and queries %j could not be loaded again, and are refused',
+    async (ids, queries, message) => {
+      const collection: Collection = {
+        corpus: ids.map((id) => ({ id, text: 'x' })),
+        queries: new Map(queries.map((id, i) => [`key${i}`, { id, text: 'y' }])),
+        qrels: new Map(),
+      };
+      expect(await messageOf(saveBeir(join(folder, 'copy'), collection))).toMatch(message);
+      expect(await readdir(folder)).toEqual([]);
+    },
+  );
+
   test('ids and split names that the format cannot hold are refused and nothing is written', async () => {
     const collection: Collection = {
       corpus: [{ id: 'a\tb', text: 'x' }],
