@@ -176,7 +176,7 @@ const textOf = ({ id, title, text }: IndexedDocument): string =>
 const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);
 
 /** Nothing is like a blank query, and the nearest documents to it would look like an answer. */
-function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {
+export function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {
   const blank = queries.findIndex((query) => query.trim() === '');
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);

@@ -4,6 +4,7 @@
  */
 import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
 import type { ProgressDisplay } from './progress-display.js';
+import { RowWriter } from './row-writer.js';
 import type { TextStream } from './streams.js';
 
 export interface OutputOptions {
@@ -30,6 +31,11 @@ export class Output {
   /** The result of the command: `value` as JSON with `--json`, else the text. */
   result(value: unknown, text: () => string): void {
     this.#stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text().trimEnd()}\n`);
+  }
+
+  /** For a result of more rows than one text should hold: the rows, one a line, or one JSON array with `--json`. */
+  rows(): RowWriter {
+    return new RowWriter(this.#stdout, this.json ? 'array' : 'lines');
   }
 
   /** Something good to know, unless `--quiet`. */

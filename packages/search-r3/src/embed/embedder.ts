@@ -106,8 +106,18 @@ export class Embedder {
 
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
+    const embeddings: Embedding[] = [];
+    for await (const piece of this.stream(texts, options)) embeddings.push(...piece);
+    return embeddings;
+  }
+
+  /**
+   * The embeddings of `embed`, some at a time as they are finished, for more of them than are to be held at once. Nothing
+   * is done ahead of the reader. Errors: those of `embed`, all but InterruptedError before the first embeddings.
+   */
+  async *stream(texts: readonly string[], options: EmbedOptions = {}): AsyncGenerator<Embedding[]> {
     const { limit, ...given } = this.#resolved(options);
-    return given.reasoning
+    yield* given.reasoning
       ? this.#reasoned(texts, limit, given, options)
       : this.#direct(texts, limit, given.role, options);
   }
@@ -163,18 +173,17 @@ export class Embedder {
     });
   }
 
-  async #direct(
+  async *#direct(
     texts: readonly string[],
     limit: { maxTokens: number; strict: boolean },
     role: 'query' | 'document',
     options: EmbedOptions,
-  ): Promise<Embedding[]> {
+  ): AsyncGenerator<Embedding[]> {
     const { signal, onProgress } = options;
     const prompts = (start: number) =>
       this.#piece(texts, start, options, (text) => this.#prompts.direct(text, role, limit));
     // Nothing is encoded where a text is to be refused.
     if (limit.strict) for (const start of pieces(texts)) await prompts(start);
-    const embeddings: Embedding[] = [];
     for (const start of pieces(texts)) {
       const built = await prompts(start);
       const matrix = await this.#encoder.encode(
@@ -184,67 +193,72 @@ export class Embedder {
           ...(onProgress && { onProgress: (done: number) => onProgress(start + done, texts.length) }),
         },
       );
-      for (const [i, { ids, truncated }] of built.entries()) {
-        embeddings.push({ vector: this.#row(matrix, i), truncated, tokens: ids.length });
-      }
+      yield built.map(({ ids, truncated }, i) => ({
+        vector: this.#row(matrix, i),
+        truncated,
+        tokens: ids.length,
+      }));
     }
-    return embeddings;
   }
 
-  async #reasoned(
+  async *#reasoned(
     texts: readonly string[],
     limit: { maxTokens: number; strict: boolean },
     { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
     options: EmbedOptions,
-  ): Promise<Embedding[]> {
+  ): AsyncGenerator<Embedding[]> {
     const { tokenizer, embedId, stopIds, config } = this.policy;
-    const built: Readonly<PromptIds>[] = [];
+    const all: Readonly<PromptIds>[] = [];
     for (const start of pieces(texts)) {
-      built.push(
-        ...(await this.#piece(texts, start, options, (text) => this.#prompts.reasoning(text, limit))),
-      );
+      all.push(...(await this.#piece(texts, start, options, (text) => this.#prompts.reasoning(text, limit))));
     }
     const { signal, onToken, onProgress } = options;
-    const streams =
-      onToken && texts.map((_, text) => new TextPieces(tokenizer, (piece) => onToken({ text, piece })));
     this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
     });
     const generator = await this.#generator;
     let done = 0;
-    const completions = await generator.generate(
-      built.map(({ ids }) => ids),
-      {
-        maxNewTokens,
-        temperature,
-        seed,
-        stop: stopIds,
-        embedToken: embedId,
-        ...(signal && { signal }),
-        ...(streams && {
-          onToken: ({ prompt, token }: { prompt: number; token: number }) => {
-            if (!this.#ends(token)) streams[prompt]?.add(token);
+    // A draw goes by the place of its text among those that are generated for: where there are draws, that is all.
+    const size = temperature === 0 ? PIECE : texts.length;
+    for (const start of pieces(texts, size)) {
+      const built = all.slice(start, start + size);
+      const streams =
+        onToken &&
+        built.map((_, i) => new TextPieces(tokenizer, (piece) => onToken({ text: start + i, piece })));
+      const completions = await generator.generate(
+        built.map(({ ids }) => ids),
+        {
+          maxNewTokens,
+          temperature,
+          seed,
+          stop: stopIds,
+          embedToken: embedId,
+          ...(signal && { signal }),
+          ...(streams && {
+            onToken: ({ prompt, token }: { prompt: number; token: number }) => {
+              if (!this.#ends(token)) streams[prompt]?.add(token);
+            },
+          }),
+          onFinished: ({ prompt }) => {
+            streams?.[prompt]?.end();
+            onProgress?.(++done, texts.length);
           },
-        }),
-        onFinished: ({ prompt }) => {
-          streams?.[prompt]?.end();
-          onProgress?.(++done, texts.length);
         },
-      },
-    );
-    const written = completions.map(([completion]) => this.#written(completion as Completion));
-    // The vector of every row comes from the one program that embeds, whatever batch the reasoning was generated in.
-    const matrix = await this.#encoder.encode(
-      built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
-      signal ? { signal } : {},
-    );
-    return built.map(({ ids, truncated }, i) => ({
-      vector: this.#row(matrix, i),
-      truncated,
-      tokens: ids.length + (completions[i]?.[0]?.tokens.length ?? 0),
-      reasoning: tokenizer.decode(written[i] as number[]),
-      completed: completions[i]?.[0]?.finish === 'embed',
-    }));
+      );
+      const written = completions.map(([completion]) => this.#written(completion as Completion));
+      // The vector of every row comes from the one program that embeds, whatever batch the reasoning was generated in.
+      const matrix = await this.#encoder.encode(
+        built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
+        signal ? { signal } : {},
+      );
+      yield built.map(({ ids, truncated }, i) => ({
+        vector: this.#row(matrix, i),
+        truncated,
+        tokens: ids.length + (completions[i]?.[0]?.tokens.length ?? 0),
+        reasoning: tokenizer.decode(written[i] as number[]),
+        completed: completions[i]?.[0]?.finish === 'embed',
+      }));
+    }
   }
 
   /** What was generated, without the tokens that end it. */
@@ -283,5 +297,5 @@ export class Embedder {
 }
 
 /** Where the pieces of some texts start. */
-const pieces = (texts: readonly string[]): number[] =>
-  Array.from({ length: Math.ceil(texts.length / PIECE) }, (_, i) => i * PIECE);
+const pieces = (texts: readonly string[], size = PIECE): number[] =>
+  Array.from({ length: Math.ceil(texts.length / size) }, (_, i) => i * size);

@@ -1,5 +1,5 @@
 /** A collection of 24 documents and models of some thousand parameters for it, and the program as a child process. */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
@@ -108,14 +108,20 @@ export interface CliOptions {
   stdin?: string;
   /** Called with all of stderr so far, and what sends a signal. */
   onStderr?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
+  /** Called with the process at the first of its result. */
+  onResult?: (child: ChildProcessWithoutNullStreams) => void;
 }
 
 /** Runs the built program. */
-export function cli(argv: readonly string[], { cwd, stdin = '', onStderr }: CliOptions): Promise<Ended> {
+export function cli(
+  argv: readonly string[],
+  { cwd, stdin = '', onStderr, onResult }: CliOptions,
+): Promise<Ended> {
   return new Promise((done, failed) => {
     const child = spawn(process.execPath, [MAIN, ...argv], { cwd });
     const ended: Ended = { status: null, stdout: '', stderr: '' };
     child.stdout.on('data', (chunk) => {
+      if (ended.stdout === '') onResult?.(child);
       ended.stdout += chunk;
     });
     child.stderr.on('data', (chunk) => {
@@ -124,6 +130,7 @@ export function cli(argv: readonly string[], { cwd, stdin = '', onStderr }: CliO
     });
     child.on('error', failed);
     child.on('close', (status) => done({ ...ended, status }));
+    child.stdin.on('error', () => {}); // One that refuses its arguments reads nothing.
     child.stdin.end(stdin);
   });
 }

@@ -1,6 +1,6 @@
 /** Texts to vectors: which tokens are embedded, what the model wrote, and what is told beside the vector. */
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
-import { Embedder, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
+import { Embedder, type Embedding, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
 import { makePolicy, parameterFeeds } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
@@ -170,6 +170,36 @@ describe('more texts than are read at once', () => {
     expect(done).toEqual([...done].sort((a, b) => a - b));
     expect(done).toContain(1024);
     expect(done.at(-1)).toBe(1030);
+  });
+
+  test.each([false, true])(
+    'come as they are finished, to the same bits (reasoning: %j)',
+    async (reasoning) => {
+      const options = { reasoning, maxNewTokens: 3 };
+      const pieces: number[] = [];
+      const streamed: Embedding[] = [];
+      let done = 0;
+      const onProgress = (count: number) => {
+        done = count;
+      };
+      for await (const piece of embedder.stream(MANY, { ...options, onProgress })) {
+        pieces.push(piece.length);
+        streamed.push(...piece);
+        expect(done).toBe(streamed.length); // Nothing is done ahead.
+      }
+      expect(pieces).toEqual([1024, 6]);
+      expect(streamed).toEqual(await embedder.embed(MANY, options));
+    },
+  );
+
+  test('sampled reasoning is drawn by place, whatever the pieces', async () => {
+    const options = { reasoning: true, maxNewTokens: 3, temperature: 1, seed: 5 };
+    const texts = Array<string>(1040).fill(TEXTS[0] as string);
+    const [first, second] = [await embedder.embed(texts, options), await embedder.embed(texts, options)];
+    expect(second).toEqual(first);
+    // Draws begun anew in a second piece would repeat these.
+    const reasoning = first.map((one) => one.reasoning);
+    expect(reasoning.slice(1024)).not.toEqual(reasoning.slice(0, 16));
   });
 
   test('leave others their turn, and can be stopped before anything is embedded', async () => {

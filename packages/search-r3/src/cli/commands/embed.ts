@@ -1,5 +1,6 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
+import type { Embedding } from '../../embed/index.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
@@ -37,39 +38,47 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
-    const { embedSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const { embedSettings, loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, embedSettings);
     const model = modelFolder(settings);
     const { noteOfWords, readTexts } = await import('../texts.js');
-    const texts = await readTexts(args, file);
+    const sourced = await readTexts(args, file);
     noteOfWords(args, output);
-    const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(model, { thread: 'current' });
+    const texts = sourced.map(({ text }) => text);
+    const nameOf = (index: number) => sourced[index]?.source ?? '';
+    const { refuseBlank } = await import('../../api/local-retriever.js');
+    if (role === 'query') refuseBlank(texts, nameOf);
+    const { Embedder } = await import('../../embed/index.js');
+    const embedder = await Embedder.create(await loadPolicy(model));
     const progress = await output.progress();
     const report = partProgress(progress);
+    const rows = output.rows();
     try {
-      const embedded = await untilStopped(output, (signal) =>
-        retriever.embed(
-          texts.map(({ text }) => text),
-          {
-            role,
-            reasoning,
-            ...embeddingOptions(settings.embed),
-            signal,
-            nameOf: (index) => texts[index]?.source ?? '',
-            onProgress: (done, total) => report({ part: 'texts', done, total }),
-          },
-        ),
-      ).finally(() => progress.close());
-      const rows = embedded.map(({ vector, ...rest }, i) => ({
-        ...(texts[i]?.id !== undefined && { id: texts[i].id }),
-        ...rest,
-        // Nine digits give every float32 back.
-        vector: Array.from(vector, (value) => Number(value.toPrecision(9))),
-      }));
-      output.result(rows, () => rows.map((row) => JSON.stringify(row)).join('\n'));
+      await untilStopped(output, async (signal) => {
+        const pieces = embedder.stream(texts, {
+          role,
+          reasoning,
+          ...embeddingOptions(settings.embed),
+          signal,
+          nameOf,
+          onProgress: (done, total) => report({ part: 'texts', done, total }),
+        });
+        let at = 0;
+        for await (const piece of pieces) {
+          for (const embedding of piece) await rows.write(rowOf(sourced[at++]?.id, embedding));
+        }
+      });
     } finally {
-      await retriever.dispose();
+      progress.close();
+      rows.end();
+      await embedder.dispose();
     }
   });
 }
+
+const rowOf = (id: string | undefined, { vector, ...rest }: Embedding) => ({
+  ...(id !== undefined && { id }),
+  ...rest,
+  // Nine digits give every float32 back.
+  vector: Array.from(vector, (value) => Number(value.toPrecision(9))),
+});
