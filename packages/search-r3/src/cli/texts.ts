@@ -11,19 +11,29 @@ export interface SourcedText {
   source: string;
 }
 
-/** The arguments, else the rows of `file`, else the lines of stdin. @throws InputError where there are none. */
-export async function readTexts(args: readonly string[], file?: string): Promise<SourcedText[]> {
+/** As `--file`: rows of JSONL, from stdin. */
+const STDIN = '-';
+
+/**
+ * The arguments, else the rows of `file`, else the lines of stdin; what may be meant otherwise is noted.
+ * @throws InputError where there are none.
+ */
+export async function readTexts(
+  args: readonly string[],
+  file: string | undefined,
+  output: Pick<Output, 'note'>,
+): Promise<SourcedText[]> {
   if (args.length > 0 && file !== undefined) {
     throw new InputError({ source: '--file', expected: 'texts or a file', found: 'both' });
   }
-  const texts =
-    args.length > 0
-      ? args.map((text, i) => ({ text, source: `argument ${i + 1}` }))
-      : file === undefined
-        ? await readStdin()
-        : await readRows(file);
+  if (args.length > 0) {
+    noteOfWords(args, output);
+    return args.map((text, i) => ({ text, source: `argument ${i + 1}` }));
+  }
+  const texts = file === undefined ? await readStdin(output) : await readRows(file);
   if (texts.length > 0) return texts;
-  throw new InputError({ source: file ?? 'stdin', expected: 'at least one text', found: 'none' });
+  const source = file === undefined || file === STDIN ? 'stdin' : file;
+  throw new InputError({ source, expected: 'at least one text', found: 'none' });
 }
 
 /** Words without quotes around them are texts of one word each: taken so, as each may be meant, but not silently. */
@@ -36,7 +46,7 @@ export function noteOfWords(args: readonly string[], output: Pick<Output, 'note'
 
 async function readRows(path: string): Promise<SourcedText[]> {
   const texts: SourcedText[] = [];
-  for await (const line of readLines(path)) {
+  for await (const line of path === STDIN ? readLines('stdin', process.stdin) : readLines(path)) {
     const row = parseJsonLine(line);
     const field = (name: string) =>
       row[name] == null ? undefined : stringField(row, name, line.source, 'allow-empty');
@@ -52,11 +62,23 @@ async function readRows(path: string): Promise<SourcedText[]> {
   return texts;
 }
 
-async function readStdin(): Promise<SourcedText[]> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  const lines = Buffer.concat(chunks).toString('utf8').split(/\r?\n/);
-  // What follows the last line break is no line. A blank line is one: results must stand where their lines do.
-  if (lines.at(-1) === '') lines.pop();
-  return lines.map((text, i) => ({ text, source: `stdin:${i + 1}` }));
+async function readStdin(output: Pick<Output, 'note'>): Promise<SourcedText[]> {
+  const texts: SourcedText[] = [];
+  for await (const line of readLines('stdin', process.stdin)) texts.push(line);
+  if (texts.length > 0 && texts.every(({ text }) => isRow(text))) {
+    output.note(
+      `Every line of stdin is a JSON object with a text, and is taken as a text as it stands; --file ${STDIN} reads them as those of a file`,
+    );
+  }
+  return texts;
+}
+
+/** Whether a line is one of JSONL, as `--file` takes it. */
+function isRow(line: string): boolean {
+  try {
+    const row = JSON.parse(line) as { text?: unknown } | null;
+    return typeof row?.text === 'string';
+  } catch {
+    return false;
+  }
 }

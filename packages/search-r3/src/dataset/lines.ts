@@ -15,9 +15,13 @@ export interface Line {
 
 /**
  * The lines of `path` that are not blank, in order; a byte order mark is dropped.
+ * @param stream what to read instead of the file; `path` is then its name in errors.
  * @throws InputError where the file cannot be read or is not UTF-8.
  */
-export async function* readLines(path: string): AsyncGenerator<Line> {
+export async function* readLines(
+  path: string,
+  stream: AsyncIterable<unknown> = createReadStream(path, { highWaterMark: 1 << 20 }),
+): AsyncGenerator<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let number = 0;
   let rest = '';
@@ -38,7 +42,6 @@ export async function* readLines(path: string): AsyncGenerator<Line> {
       if (content.trim() !== '') yield { text: content, source: `${path}:${number}` };
     }
   }
-  const stream = createReadStream(path, { highWaterMark: 1 << 20 });
   try {
     for await (const bytes of stream) yield* split(rest + decode(bytes as Buffer), false);
   } catch (error) {

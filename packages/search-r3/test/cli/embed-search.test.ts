@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { Embedder } from 'search-r3/embed';
-import { EMBEDDING_TOLERANCE } from 'search-r3/model';
 import { RunFolder } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
@@ -35,94 +34,6 @@ afterAll(() => rm(cwd, { recursive: true }));
 
 const QUERY = 'which trade is there in elmo';
 const LONG = Array<string>(80).fill('bread').join(' ');
-
-const rowsOf = (stdout: string): Row[] =>
-  stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Row);
-
-describe('embed', () => {
-  const embed = async (argv: string[], stdin = '') => {
-    const { status, stdout, stderr } = await cli(['embed', '--model', 'model', '--quiet', ...argv], {
-      cwd,
-      stdin,
-    });
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    return rowsOf(stdout);
-  };
-
-  test('arguments: the vectors of the embedder, one a line', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
-    const texts = [QUERY, 'music of hask'];
-    for (const how of [
-      { role: 'query' },
-      { role: 'query', reasoning: true },
-      { role: 'document' },
-    ] as const) {
-      const expected = await embedder.embed(texts, how);
-      const rows = await embed([
-        ...texts,
-        '--role',
-        how.role,
-        ...('reasoning' in how ? ['--reasoning'] : []),
-      ]);
-      expect(rows).toHaveLength(2);
-      for (const [i, { vector, ...rest }] of rows.entries()) {
-        const { vector: exact, ...same } = expected[i] ?? { vector: new Float32Array() };
-        expect(rest).toEqual(same);
-        expect(Float32Array.from(vector)).toEqual(exact);
-      }
-    }
-    await embedder.dispose();
-  });
-
-  test('lines of stdin and rows of a JSONL file, with ids and titles; --json gives one document', async () => {
-    const plain = await embed(['--role', 'document', 'the food of arlen bread'], '');
-    await writeFile(
-      join(cwd, 'rows.jsonl'),
-      '{"_id": "a", "title": "the food of arlen", "text": "bread"}\n\n{"id": "b", "text": "soup"}\n',
-    );
-    const rows = await embed(['--role', 'document', '--file', 'rows.jsonl']);
-    expect(rows.map(({ id }) => id)).toEqual(['a', 'b']);
-    // Alone in its batch, a text may have another vector by rounding.
-    const distance = Math.hypot(
-      ...(rows[0]?.vector ?? []).map((x, i) => x - (plain[0]?.vector[i] as number)),
-    );
-    expect(distance).toBeLessThanOrEqual(EMBEDDING_TOLERANCE);
-    // A blank line has a vector too, so that vectors stand where their lines do.
-    const [first, blank, last, ...more] = await embed(
-      ['--role', 'document'],
-      'the food of arlen bread\r\n\nsoup\n',
-    );
-    expect([first?.vector, last?.vector]).toEqual(rows.map(({ vector }) => vector));
-    expect(blank?.vector).not.toEqual(last?.vector);
-    expect(more).toEqual([]);
-    const query = await cli(['embed', '--model', 'model', '--quiet'], { cwd, stdin: 'soup\n \n' });
-    expect({ status: query.status, stdout: query.stdout }).toEqual({ status: 2, stdout: '' });
-    expect(query.stderr).toMatch(/^error: stdin:2: expected a query of some words, found " "/);
-    const json = await cliJson<Row[]>(
-      ['embed', '--model', 'model', '--role', 'document', '--file', 'rows.jsonl'],
-      cwd,
-    );
-    expect(json).toEqual(rows);
-  });
-
-  test('a text that does not fit is cut and says so, or refused by its place with --strict', async () => {
-    const [whole, cut] = await embed([QUERY, LONG]);
-    expect([whole?.truncated, cut?.truncated]).toEqual([false, true]);
-    expect(cut?.tokens).toBeLessThanOrEqual(64);
-    await writeFile(join(cwd, 'long.jsonl'), `{"text": "soup"}\n{"text": "${LONG}"}\n`);
-    const { status, stdout, stderr } = await cli(
-      ['embed', '--model', 'model', '--file', 'long.jsonl', '--strict', '--quiet'],
-      { cwd },
-    );
-    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
-    expect(stderr).toMatch(
-      /^error: long\.jsonl:2: prompt: expected at most 64 tokens, found 8\d tokens\..*\n$/,
-    );
-  });
-});
 
 describe('a model that remembers its lengths', () => {
   const limits = { maxLength: 24, maxNewTokens: 3 };

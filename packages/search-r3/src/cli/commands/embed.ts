@@ -14,8 +14,10 @@ interface Flags {
 export function embedCommand(): Command {
   const command = new Command('embed')
     .description('Embed texts: one JSON object a line, in the order of the texts.')
-    .argument('[text...]', 'texts; without any and without --file, the lines of stdin')
-    .addOption(new Option('-f, --file <path>', 'JSONL with text, and perhaps id (or _id) and title'))
+    .argument('[text...]', 'texts; without any and without --file, the lines of stdin that are not blank')
+    .addOption(
+      new Option('-f, --file <path>', 'JSONL with text, and perhaps id (or _id) and title; - for stdin'),
+    )
     .addOption(
       new Option('--role <role>', 'what the texts are').choices(['query', 'document']).default('query'),
     )
@@ -34,6 +36,10 @@ export function embedCommand(): Command {
       does: 'Vectors of documents, with their ids; one that is too long is refused.',
     },
     { command: 'embed --model runs/scifact/model < queries.txt', does: 'One vector a line of a text file.' },
+    {
+      command: 'embed --model runs/scifact/model --file - < data/scifact/queries.jsonl',
+      does: 'Rows of JSONL from stdin, with their ids.',
+    },
   ]);
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
@@ -41,9 +47,8 @@ export function embedCommand(): Command {
     const { embedSettings, loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, embedSettings);
     const model = modelFolder(settings);
-    const { noteOfWords, readTexts } = await import('../texts.js');
-    const sourced = await readTexts(args, file);
-    noteOfWords(args, output);
+    const { readTexts } = await import('../texts.js');
+    const sourced = await readTexts(args, file, output);
     const texts = sourced.map(({ text }) => text);
     const nameOf = (index: number) => sourced[index]?.source ?? '';
     const { refuseBlank } = await import('../../api/local-retriever.js');
