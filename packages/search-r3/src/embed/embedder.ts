@@ -37,6 +37,11 @@ export interface EmbedOptions {
   onToken?: (event: { text: number; piece: string }) => void;
 }
 
+/** What the longest prompt depends on. */
+type Lengths = {
+  [key in 'role' | 'reasoning' | 'maxLength' | 'maxNewTokens']: EmbedOptions[key] | undefined;
+};
+
 export interface Embedding {
   /** Unit length. */
   vector: Float32Array;
@@ -104,6 +109,20 @@ export class Embedder {
     };
   }
 
+  /**
+   * Tokens of the longest prompt that these options allow, and of the longest that the model takes beside its reasoning.
+   * Errors: InputError where there is no room for any.
+   */
+  longestPrompt({
+    role = 'query',
+    reasoning = false,
+    maxLength = this.limits.maxLength,
+    maxNewTokens = this.limits.maxNewTokens,
+  }: Partial<Lengths> = {}): { maxTokens: number; room: number } {
+    const room = this.#room(role, reasoning ? maxNewTokens : undefined);
+    return { maxTokens: Math.min(maxLength, room), room };
+  }
+
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const embeddings: Embedding[] = [];
@@ -116,15 +135,13 @@ export class Embedder {
    * is done ahead of the reader. Errors: those of `embed`, all but InterruptedError before the first embeddings.
    */
   async *stream(texts: readonly string[], options: EmbedOptions = {}): AsyncGenerator<Embedding[]> {
-    const { limit, ...given } = this.#resolved(options);
-    yield* given.reasoning
-      ? this.#reasoned(texts, limit, given, options)
-      : this.#direct(texts, limit, given.role, options);
-  }
-
-  /** Refuses options that `embed` would refuse, before other work. @throws InputError */
-  check(options: EmbedOptions): void {
-    this.#resolved(options);
+    const { signal, onProgress, onToken, nameOf, ...plain } = options;
+    const given = validate(optionsSchema, plain, 'embed options');
+    const { role, reasoning, strict, maxNewTokens = this.limits.maxNewTokens } = given;
+    const limit = { maxTokens: this.longestPrompt(given).maxTokens, strict };
+    yield* reasoning
+      ? this.#reasoned(texts, limit, { ...given, maxNewTokens }, options)
+      : this.#direct(texts, limit, role, options);
   }
 
   async dispose(): Promise<void> {
@@ -132,17 +149,6 @@ export class Embedder {
     // One that could not be made has nothing to give back, and its error has been told.
     const generator = await this.#generator?.catch(() => undefined);
     await generator?.dispose();
-  }
-
-  #resolved({ signal, onProgress, onToken, nameOf, ...plain }: EmbedOptions) {
-    const given = validate(optionsSchema, plain, 'embed options');
-    const { maxLength = this.limits.maxLength, maxNewTokens = this.limits.maxNewTokens } = given;
-    const room = this.#room(given.role, given.reasoning ? maxNewTokens : undefined);
-    return {
-      ...given,
-      maxNewTokens,
-      limit: { maxTokens: Math.min(maxLength, room), strict: given.strict },
-    };
   }
 
   /**

@@ -122,6 +122,21 @@ describe('texts from everywhere', () => {
     const [whole, cut] = await embed([QUERY, LONG]);
     expect([whole?.truncated, cut?.truncated]).toEqual([false, true]);
     expect(cut?.tokens).toBeLessThanOrEqual(64);
+    for (const [argv, note] of [
+      [[], '1 of 2 texts were cut to 64 tokens; the model takes no more'],
+      [
+        ['--max-length', '30'],
+        '1 of 2 texts were cut to 30 tokens; --max-length takes up to the 64 of the model',
+      ],
+      [
+        ['--reasoning', '--max-new-tokens', '9', '--max-length', '30'],
+        '1 of 2 texts were cut to 30 tokens; --max-length takes up to the 54 of the model',
+      ],
+    ] as const) {
+      const { stderr } = await cli(['embed', '-m', 'model', 'soup', LONG, ...argv], { cwd });
+      expect(stderr.trimEnd().split('\n').at(-1)).toBe(note);
+    }
+    expect((await cli(['embed', '-m', 'model', QUERY, 'soup'], { cwd })).stderr).not.toContain('cut');
     await writeFile(join(cwd, 'long.jsonl'), `{"text": "soup"}\n{"text": "${LONG}"}\n`);
     const { status, stdout, stderr } = await cli(
       ['embed', '--model', 'model', '--file', 'long.jsonl', '--strict', '--quiet'],

@@ -1,6 +1,7 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
+import { describeCuts } from '../cuts.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
@@ -58,23 +59,29 @@ export function embedCommand(): Command {
     const progress = await output.progress();
     const report = partProgress(progress);
     const rows = output.rows();
+    const how = { role, reasoning, ...embeddingOptions(settings.embed) };
+    let truncated = 0;
     try {
       await untilStopped(output, async (signal) => {
         const pieces = embedder.stream(texts, {
-          role,
-          reasoning,
-          ...embeddingOptions(settings.embed),
+          ...how,
           signal,
           nameOf,
           onProgress: (done, total) => report({ part: 'texts', done, total }),
         });
         let at = 0;
         for await (const piece of pieces) {
-          for (const embedding of piece) await rows.write(rowOf(sourced[at++]?.id, embedding));
+          for (const embedding of piece) {
+            if (embedding.truncated) truncated++;
+            await rows.write(rowOf(sourced[at++]?.id, embedding));
+          }
         }
-      });
+      }).finally(() => progress.close());
+      if (truncated > 0) {
+        const { maxTokens: maxLength, room } = embedder.longestPrompt(how);
+        output.note(describeCuts({ truncated, count: texts.length, what: 'texts', maxLength, room }));
+      }
     } finally {
-      progress.close();
       rows.end();
       await embedder.dispose();
     }

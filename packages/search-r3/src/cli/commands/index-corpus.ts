@@ -1,6 +1,7 @@
 /** `search-r3 index`: the documents of a collection as vectors, ready to be searched. */
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
+import { describeCuts } from '../cuts.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -76,9 +77,7 @@ const MANY = 0.1;
 
 function warnOfCuts({ truncated, documents, maxLength, maxPositions }: IndexSummary, output: Output): void {
   if (truncated === 0 || truncated < MANY * documents) return;
-  const remedy =
-    maxLength < maxPositions
-      ? `--max-length takes up to the ${maxPositions} of the model`
-      : 'the model takes no more';
-  output.warn(`${truncated} of ${documents} documents were cut to ${maxLength} tokens; ${remedy}`);
+  output.warn(
+    describeCuts({ truncated, count: documents, what: 'documents', maxLength, room: maxPositions }),
+  );
 }
