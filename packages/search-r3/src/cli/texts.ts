@@ -37,7 +37,7 @@ export async function readTexts(
 }
 
 /** Words without quotes around them are texts of one word each: taken so, as each may be meant, but not silently. */
-export function noteOfWords(args: readonly string[], output: Pick<Output, 'note'>): void {
+function noteOfWords(args: readonly string[], output: Pick<Output, 'note'>): void {
   if (args.length < 2 || args.some((text) => /\s/.test(text.trim()))) return;
   output.note(
     `These are ${args.length} texts of one word each; a text of several words goes in quotes: ${JSON.stringify(args.join(' '))}`,
@@ -63,6 +63,7 @@ async function readRows(path: string): Promise<SourcedText[]> {
 }
 
 async function readStdin(output: Pick<Output, 'note'>): Promise<SourcedText[]> {
+  if (process.stdin.isTTY) output.note('Reading from the terminal, one text a line, to Ctrl-D');
   const texts: SourcedText[] = [];
   for await (const line of readLines('stdin', process.stdin)) texts.push(line);
   if (texts.length > 0 && texts.every(({ text }) => isRow(text))) {

@@ -226,6 +226,29 @@ describe('index and search', () => {
     await embedder.dispose();
   });
 
+  test('queries of a file or of stdin, with their ids', async () => {
+    const queries = '{"_id": "q1", "text": "music of hask"}\n\n{"text": "soup"}\n';
+    await writeFile(join(cwd, 'queries.jsonl'), queries);
+    const expected = await search('music of hask', 'soup');
+    const [first, second] = expected;
+    expect(await search('--file', 'queries.jsonl')).toEqual([{ id: 'q1', ...first }, second]);
+    const argv = ['search', '-m', 'model', '-i', 'index'];
+    const rows = await cli([...argv, '-f', '-', '--json'], { cwd, stdin: queries });
+    expect(JSON.parse(rows.stdout)).toEqual([{ id: 'q1', ...first }, second]);
+    expect(rows.stderr).toContain('queries 2/2 (100%)');
+    const lines = await cli([...argv, '--json'], { cwd, stdin: 'music of hask\n\nsoup\n' });
+    expect(JSON.parse(lines.stdout)).toEqual(expected);
+    const shown = await cli([...argv, '-f', 'queries.jsonl'], { cwd });
+    expect(shown.stdout).toMatch(/^query q1: music of hask\nreasoning: [\s\S]*\n\nquery: soup\n/);
+    for (const [wrong, error] of [
+      [['soup', '-f', 'queries.jsonl'], '--file: expected texts or a file, found both.'],
+      [[], 'stdin: expected at least one text, found none.'],
+    ] as const) {
+      const { status, stdout, stderr } = await cli([...argv, ...wrong], { cwd });
+      expect({ status, stdout, stderr }).toEqual({ status: 2, stdout: '', stderr: `error: ${error}\n` });
+    }
+  });
+
   test('for people: the reasoning that was embedded, scores, titles and snippets', async () => {
     const [found] = await search(QUERY, '-k', '2');
     const argv = ['search', '-m', 'model', '-i', 'index', QUERY, 'music', '-k', '2'];

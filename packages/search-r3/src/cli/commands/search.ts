@@ -1,5 +1,5 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
 import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
@@ -12,7 +12,13 @@ const SNIPPET = 160;
 export function searchCommand(): Command {
   const command = new Command('search')
     .description('Search an index; shows the reasoning that was embedded and the documents found.')
-    .argument('<query...>', 'queries, each in quotes: every argument is a query of its own');
+    .argument(
+      '[query...]',
+      'queries, each in quotes: every argument is a query of its own; without any and without --file, the lines of stdin that are not blank',
+    )
+    .addOption(
+      new Option('-f, --file <path>', 'queries as JSONL with text, and perhaps id (or _id); - for stdin'),
+    );
   withConfig(command);
   withModel(command);
   configFlag(
@@ -45,34 +51,60 @@ export function searchCommand(): Command {
         'search -m runs/scifact/model -i runs/scifact/index --no-reasoning -k 3 --json "aspirin" "statins"',
       does: 'Two queries, embedded at once, as JSON.',
     },
+    {
+      command: 'search -m runs/scifact/model -i runs/scifact/index --file data/scifact/queries.jsonl --json',
+      does: 'The queries of a file, with their ids.',
+    },
   ]);
-  return command.action(async (queries: string[]) => {
-    const { indexFolder, modelFolder, searchSettings } = await import('../../pipeline/index.js');
+  return command.action(async (args: string[]) => {
+    const { indexFolder, modelFolder, partProgress, searchSettings } = await import(
+      '../../pipeline/index.js'
+    );
     const settings = await loadUse(command, searchSettings);
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);
     await assertIndex(folder);
     const output = outputOf(command);
-    const { noteOfWords } = await import('../texts.js');
-    noteOfWords(queries, output);
+    const { readTexts } = await import('../texts.js');
+    const queries = await readTexts(args, command.opts<{ file?: string }>().file, output);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(model, { thread: 'current' });
     try {
       const index = await retriever.open(folder);
+      // One query is answered before a figure of its progress could be read.
+      const progress = queries.length > 1 ? await output.progress() : undefined;
+      const report = progress && partProgress(progress);
       const found = await untilStopped(output, (signal) =>
-        index.search(queries, { ...settings.search, ...embeddingOptions(settings.embed), signal }),
-      );
+        index.search(
+          queries.map(({ text }) => text),
+          {
+            ...settings.search,
+            ...embeddingOptions(settings.embed),
+            signal,
+            ...(report && {
+              onProgress: (done: number, total: number) => report({ part: 'queries', done, total }),
+            }),
+          },
+        ),
+      ).finally(() => progress?.close());
       const { wholeCharacters } = await import('../../pipeline/whole-characters.js');
-      const shown = found.map((one) => ({
-        ...one,
-        reasoning: one.reasoning && wholeCharacters(one.reasoning),
-      }));
-      output.result(found, () => shown.map(describe).join('\n\n'));
+      const results = found.map((one, i) => withId(queries[i]?.id, one));
+      output.result(results, () =>
+        results
+          .map((one) => describe({ ...one, reasoning: one.reasoning && wholeCharacters(one.reasoning) }))
+          .join('\n\n'),
+      );
     } finally {
       await retriever.dispose();
     }
   });
 }
+
+/** What was found for a query, with its id where it came with one. */
+type Found = FoundDocuments & { id?: string };
+
+const withId = (id: string | undefined, found: FoundDocuments): Found =>
+  id === undefined ? found : { id, ...found };
 
 /** @throws InputError where there is none, before a model is loaded for it. */
 async function assertIndex(folder: string): Promise<void> {
@@ -86,12 +118,12 @@ async function assertIndex(folder: string): Promise<void> {
   });
 }
 
-function describe({ query, truncated, reasoning, completed, results }: FoundDocuments): string {
+function describe({ id, query, truncated, reasoning, completed, results }: Found): string {
   const cut = truncated ? ' (cut to fit)' : '';
   const unfinished = completed === false ? ' (cut off; the embed token was put behind it)' : '';
   const width = String(results.length).length;
   return [
-    `query: ${query}${cut}`,
+    `query${id === undefined ? '' : ` ${id}`}: ${query}${cut}`,
     ...(reasoning === null ? [] : [`reasoning: ${oneLine(reasoning)}${unfinished}`]),
     ...results.flatMap(({ rank, id, score, title, text }) => [
       `${String(rank).padStart(width)}. ${score.toFixed(4)}  ${id}${title === undefined ? '' : `  ${oneLine(title)}`}`,
