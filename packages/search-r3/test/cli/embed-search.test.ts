@@ -311,11 +311,24 @@ describe('index and search', () => {
     const occupied = await index('--out', 'index');
     expect(occupied).toMatchObject({ status: 2, stdout: '' });
     expect(occupied.stderr).toMatch(/^error: index: expected no such folder yet, or an empty one, found /);
-    const foreign = await index('--out', 'data', '--overwrite');
-    expect(foreign.status).toBe(2);
-    expect(foreign.stderr).toMatch(
-      /^error: data\/manifest\.json: expected a readable file, found nothing there/,
-    );
+    expect(occupied.stderr).toContain('--overwrite');
+    for (const overwrite of [['--overwrite'], []]) {
+      const foreign = await index('--out', 'data', ...overwrite);
+      expect(foreign).toEqual({
+        status: 2,
+        stdout: '',
+        stderr:
+          'error: data: expected no such folder yet, or an empty one, found a folder that is not empty, and no index. ' +
+          'Only an index is ever replaced: choose another folder.\n',
+      });
+    }
+    const searched = await cli(['search', '-m', 'model', '-i', 'data', QUERY], { cwd });
+    expect(searched).toEqual({
+      status: 2,
+      stdout: '',
+      stderr:
+        'error: data: expected the folder of an index, found no index there. The command index makes one.\n',
+    });
     expect((await readdir(join(cwd, 'data'))).sort()).toEqual(['corpus.jsonl', 'qrels', 'queries.jsonl']);
     const before = await readFile(join(cwd, 'index/documents.jsonl'), 'utf8');
     const replaced = await index('--out', 'index', '--overwrite', '--max-length', '24');

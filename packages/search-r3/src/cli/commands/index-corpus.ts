@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
 import { describeCuts } from '../cuts.js';
+import { assertNothingElse } from '../index-folder.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -44,6 +45,7 @@ export function indexCommand(): Command {
     const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
+    await assertNothingElse(out);
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });

@@ -1,7 +1,7 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
-import { InputError } from '../../run/errors.js';
+import { assertIndex } from '../index-folder.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
@@ -105,18 +105,6 @@ type Found = FoundDocuments & { id?: string };
 
 const withId = (id: string | undefined, found: FoundDocuments): Found =>
   id === undefined ? found : { id, ...found };
-
-/** @throws InputError where there is none, before a model is loaded for it. */
-async function assertIndex(folder: string): Promise<void> {
-  const { exists } = await import('../../run/files.js');
-  if (await exists(folder)) return;
-  throw new InputError({
-    source: folder,
-    expected: 'the folder of an index',
-    found: 'nothing there',
-    remedy: 'The command index makes one.',
-  });
-}
 
 function describe({ id, query, truncated, reasoning, completed, results }: Found): string {
   const cut = truncated ? ' (cut to fit)' : '';
