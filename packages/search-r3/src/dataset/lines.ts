@@ -4,7 +4,7 @@
  */
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure } from '../run/files.js';
+import { describeBrokenJson, describeReadFailure } from '../run/files.js';
 
 export interface Line {
   /** Without its line end. */
@@ -59,8 +59,8 @@ export function parseJsonLine(line: Line): Record<string, unknown> {
   } catch (error) {
     throw new InputError({
       source: line.source,
-      expected: 'a JSON object',
-      found: (error as SyntaxError).message,
+      expected: 'valid JSON',
+      found: describeBrokenJson(line.text, error as SyntaxError),
     });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

@@ -197,9 +197,19 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const found = text.trim() === '' ? 'an empty file' : (error as SyntaxError).message;
+    const found = text.trim() === '' ? 'an empty file' : describeBrokenJson(text, error as SyntaxError);
     throw new InputError({ source: path, expected: 'valid JSON', found });
   }
+}
+
+/** Characters of broken JSON that are shown. */
+const SHOWN = 60;
+
+/** Text that is no JSON, for the "found" part of an error; where it is too long to see why, with the parser's words. */
+export function describeBrokenJson(text: string, { message }: SyntaxError): string {
+  const trimmed = text.trim();
+  if (trimmed.length <= SHOWN) return JSON.stringify(trimmed);
+  return `${JSON.stringify(`${trimmed.slice(0, SHOWN)}...`)} (${message})`;
 }
 
 /** A failed read in words; rethrows what is not a system error. */

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import type { z } from 'zod';
 import { closest } from './closest.js';
 import { InputError } from './errors.js';
-import { findKey, keysAt } from './schema-tree.js';
+import { findKey, keysAt, nodesAt } from './schema-tree.js';
 
 type Path = readonly PropertyKey[];
 
@@ -51,18 +51,36 @@ function asInputError(
   return new InputError({
     source: tell(issue.path),
     ...(field === '' ? {} : { field }),
-    expected: expectation(issue),
+    expected: expectation(issue, schema),
     found: isDefault ? 'its default' : show(given),
   });
 }
 
 /** What the schema wants, from zod's message: "Invalid input: expected number, received string" -> "number". */
-function expectation(issue: z.core.$ZodIssue): string {
+function expectation(issue: z.core.$ZodIssue, schema: z.ZodType): string {
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-    const forms = issue.errors.flatMap((branch) => (branch[0] === undefined ? [] : [expectation(branch[0])]));
+    const forms = issue.errors.flatMap((branch) =>
+      branch[0] === undefined ? [] : [expectation(branch[0], schema)],
+    );
     return [...new Set(forms)].join(' or ');
   }
+  // A message of the schema's own says more.
+  if (/^(Invalid input|Too small|Too big): /.test(issue.message)) {
+    if (issue.code === 'invalid_type' && issue.expected === 'int') return 'a whole number';
+    if ((issue.code === 'too_small' || issue.code === 'too_big') && issue.origin === 'number') {
+      return inRange(issue, schema);
+    }
+  }
   return /expected (.+?)(?:, received .*)?$/s.exec(issue.message)?.[1] ?? issue.message;
+}
+
+/** A number within a bound, in the words of the guide to the options. */
+function inRange(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig, schema: z.ZodType): string {
+  const isWhole = nodesAt(schema, issue.path).some(({ type }) => type === 'integer');
+  const number = isWhole ? 'a whole number' : 'a number';
+  if (issue.code === 'too_big') return `${number} ${issue.inclusive ? 'to' : 'below'} ${issue.maximum}`;
+  if (issue.inclusive) return `${number} from ${issue.minimum}`;
+  return isWhole ? `${number} from ${Number(issue.minimum) + 1}` : `${number} above ${issue.minimum}`;
 }
 
 function dotted(path: Path): string {

@@ -245,7 +245,7 @@ describe('what is not supported is refused', () => {
     [
       'a size with a fraction',
       { ...QWEN25_05B, hidden_size: 896.5 },
-      /hidden_size: expected int, found 896.5/,
+      /hidden_size: expected a whole number, found 896.5/,
     ],
   ])('%s', (_, json, message) => {
     expect(() => parseConfig(json, 'here/config.json')).toThrow(

@@ -123,7 +123,7 @@ describe('lengths a model was trained with', () => {
   });
 
   test.each([
-    [{ maxLength: 0 }, /search_r3\.json: limits\.maxLength: expected .*>0.*, found 0/],
+    [{ maxLength: 0 }, /search_r3\.json: limits\.maxLength: expected a whole number from 1, found 0/],
     [{ maxNewTokens: 'all' }, /search_r3\.json: limits\.maxNewTokens: expected number, found "all"/],
     [{ maxLenght: 5 }, /search_r3\.json: limits\.maxLenght: .* Did you mean "maxLength"\?/],
   ])('are checked: %j', async (wrong, message) => {

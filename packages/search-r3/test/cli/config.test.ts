@@ -126,7 +126,7 @@ describe('errors name the place', () => {
     [
       ['--set', 'sft.tau=0'],
       'sft:\n  tau: 1\n',
-      '--set sft.tau: sft.tau: expected number to be >0, found 0.',
+      '--set sft.tau: sft.tau: expected a number above 0, found 0.',
     ],
     [['--set', 'stft.tau=1'], '', /^--set stft\.tau: stft: .* Did you mean "sft"\?$/],
     [['--set', 'tau=1'], undefined, /^--set tau: tau: .* Did you mean "sft\.tau"\?$/],

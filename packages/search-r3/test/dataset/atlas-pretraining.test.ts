@@ -242,7 +242,7 @@ describe('mixture', () => {
 
   test('impossible ones are refused', () => {
     expect(() => pretrainingText(world, { mixture: { facts: -1 } })).toThrow(
-      /mixture\.facts: .*>=0, found -1/,
+      /mixture\.facts: .*from 0, found -1/,
     );
     expect(() => pretrainingText(world, { mixture: { facts: 0, documents: 0, reasoning: 0 } })).toThrow(
       /mixture: expected at least one weight above 0/,

@@ -157,15 +157,15 @@ test('impossible sizes are refused, with the option and the reason', () => {
   );
   // 693 of test and 21 of dev
   expect(refusal({ testShare: 0.99 })).toMatch(/people: .* hold out 714 of 700/);
-  expect(refusal({ aspects: 1 })).toMatch(/aspects: .*>=2, found 1\.$/);
-  expect(refusal({ aspects: 9 })).toMatch(/aspects: .*<=8, found 9\.$/);
-  expect(refusal({ countries: 0, cities: 4 })).toMatch(/countries: .*>=1, found 0\.$/);
-  expect(refusal({ countries: 1, cities: 1 })).toMatch(/cities: .*>=2, found 1\.$/);
-  expect(refusal({ people: 1e9 })).toMatch(/people: .*<=100000, found 1000000000\.$/);
-  expect(refusal({ people: 7.5 })).toMatch(/people: .*int.*, found 7\.5\.$/);
-  expect(refusal({ testShare: 0 })).toMatch(/testShare: .*>0, found 0\.$/);
-  expect(refusal({ devShare: 1 })).toMatch(/devShare: .*<1, found 1\.$/);
-  expect(refusal({ seed: 0.5 })).toMatch(/seed: .*int.*, found 0\.5\.$/);
+  expect(refusal({ aspects: 1 })).toMatch(/aspects: .*from 2, found 1\.$/);
+  expect(refusal({ aspects: 9 })).toMatch(/aspects: .*to 8, found 9\.$/);
+  expect(refusal({ countries: 0, cities: 4 })).toMatch(/countries: .*from 1, found 0\.$/);
+  expect(refusal({ countries: 1, cities: 1 })).toMatch(/cities: .*from 2, found 1\.$/);
+  expect(refusal({ people: 1e9 })).toMatch(/people: .*to 100000, found 1000000000\.$/);
+  expect(refusal({ people: 7.5 })).toMatch(/people: .*a whole number, found 7\.5\.$/);
+  expect(refusal({ testShare: 0 })).toMatch(/testShare: .*above 0, found 0\.$/);
+  expect(refusal({ devShare: 1 })).toMatch(/devShare: .*below 1, found 1\.$/);
+  expect(refusal({ seed: 0.5 })).toMatch(/seed: .*a whole number, found 0\.5\.$/);
   expect(refusal({ peeple: 300 })).toMatch(/the unknown key "peeple"\. Did you mean "people"\?$/);
 });
 

@@ -137,7 +137,8 @@ describe('rows', () => {
   const good = '{"_id":"d1","title":"T","text":"x"}\n';
 
   test.each([
-    ['{"_id":"d2","text":', 'corpus.jsonl:2: expected a JSON object, found '],
+    ['{"_id":"d2","text":', 'corpus.jsonl:2: expected valid JSON, found "{\\"_id\\":\\"d2\\",\\"text\\":".'],
+    ['soup', 'corpus.jsonl:2: expected valid JSON, found "soup".'],
     ['["d2","x"]', 'corpus.jsonl:2: expected a JSON object, found ["d2","x"].'],
     ['{"id":"d2","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found nothing.'],
     ['{"_id":7,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found 7.'],

@@ -314,8 +314,11 @@ describe('settings', () => {
   test.each([
     ['{ kind: all }', 'kind: expected "exact" or "selective", found "all".'],
     ['{ budget: { fraction: 0.1 } }', 'kind: expected "exact" or "selective", found nothing.'],
-    ['{ kind: selective, budget: { fraction: 2 } }', 'budget.fraction: expected number to be <=1, found 2.'],
-    ['{ kind: selective, budget: { documents: 0 } }', 'budget.documents: expected number to be >0, found 0.'],
+    ['{ kind: selective, budget: { fraction: 2 } }', 'budget.fraction: expected a number to 1, found 2.'],
+    [
+      '{ kind: selective, budget: { documents: 0 } }',
+      'budget.documents: expected a whole number from 1, found 0.',
+    ],
     [
       '{ kind: selective, budget: { documents: 3, targetError: 0.1 } }',
       'budget: expected one of documents, fraction and targetError, found {"documents":3,"targetError":0.1}.',

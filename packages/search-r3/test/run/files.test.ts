@@ -153,7 +153,11 @@ describe('cleanTemporaries', () => {
 
 describe('readJson', () => {
   test.each([
-    ['{"a": 1,}', /bad\.json: expected valid JSON, found .*position 8/],
+    ['{"a": 1,}', /bad\.json: expected valid JSON, found "\{\\"a\\": 1,\}"\.$/],
+    [
+      `["${'x'.repeat(90)}", 1,]`,
+      /bad\.json: expected valid JSON, found "\[\\"x{58}\.\.\." \(Unexpected token '\]'.*\)\.$/,
+    ],
     ['', /bad\.json: expected valid JSON, found an empty file/],
   ])('%j is refused with the place', async (text, message) => {
     const path = join(folder, 'bad.json');

@@ -36,8 +36,8 @@ describe('what is wrong is told in one line', () => {
   test.each([
     [{ steps: 'many' }, 'run.yaml: steps: expected number, found "many".'],
     [{}, 'run.yaml: steps: expected number, found nothing.'],
-    [{ steps: 0 }, 'run.yaml: steps: expected number to be >0, found 0.'],
-    [{ steps: 1.5 }, 'run.yaml: steps: expected int, found 1.5.'],
+    [{ steps: 0 }, 'run.yaml: steps: expected a whole number from 1, found 0.'],
+    [{ steps: 1.5 }, 'run.yaml: steps: expected a whole number, found 1.5.'],
     [{ steps: 1, mode: 'ppo' }, 'run.yaml: mode: expected one of "dapo"|"grpo", found "ppo".'],
     [{ steps: 1, limit: true }, 'run.yaml: limit: expected number or "all", found true.'],
     [
@@ -59,13 +59,20 @@ describe('what is wrong is told in one line', () => {
     ],
   ])('%j', (value, message) => expect(failure(value)).toBe(message));
 
+  test('a bound with a message of its own is told by that', () => {
+    const own = z.strictObject({ group: z.int().min(2, 'expected a group of at least 2') });
+    expect(() => validate(own, { group: 1 }, 'run.yaml')).toThrow(
+      'run.yaml: group: expected a group of at least 2, found 1.',
+    );
+  });
+
   test('a key of another section is found there', () => {
     expect(failure({ steps: 1, tau: 0.1 })).toContain('Did you mean "sft.tau"?');
   });
 
   test('the source can depend on the key', () => {
     expect(failure({ steps: 1, sft: { tau: -1 } }, (path) => `from ${path.join('/')}`)).toBe(
-      'from sft/tau: sft.tau: expected number to be >0, found -1.',
+      'from sft/tau: sft.tau: expected a number above 0, found -1.',
     );
   });
 });

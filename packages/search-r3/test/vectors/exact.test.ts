@@ -256,8 +256,8 @@ describe('options', () => {
   });
 
   test.each([
-    [{ capacity: 0 }, /options: capacity: expected .*0.*, found 0/],
-    [{ threads: 1.5 }, /options: threads: expected int.*, found 1.5/],
+    [{ capacity: 0 }, /options: capacity: expected a whole number from 1, found 0/],
+    [{ threads: 1.5 }, /options: threads: expected a whole number, found 1.5/],
     [{ dimensions: 3 } as ExactIndexOptions, /options: dimensions: .*unknown key "dimensions"/],
   ])('%j is refused', async (options, message) => {
     const error = await ExactIndex.create(3, options).catch((thrown: unknown) => thrown);
