@@ -32,14 +32,49 @@ interface Setting {
 
 /** Reads, merges and checks the settings of a command made with `withConfig`. @throws InputError */
 export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Promise<T> {
-  const { config, set = [], resume, out } = command.opts<Flags>();
+  const { config, resume, out } = command.opts<Flags>();
   const resumed = config === undefined && resume === true && out !== undefined && (await isRunFolder(out));
   const path = resumed ? join(out, RUN_CONFIG) : config;
   const file = path === undefined ? undefined : parseConfig(path, await readText(path));
+  return mergeConfig(schema, file, settingsGiven(command));
+}
+
+/** What flags and `--set` say, the latter last: it wins. */
+function settingsGiven(command: Command): Setting[] {
+  const { set = [] } = command.opts<Flags>();
   const flags = configFlagsOf(command)
     .filter(({ name }) => command.getOptionValueSource(name) === 'cli')
     .map(({ flag, name, key }) => ({ source: flag, key, value: command.getOptionValue(name) as unknown }));
-  return mergeConfig(schema, file, [...flags, ...set.map(parseSet)]);
+  return [...flags, ...set.map(parseSet)];
+}
+
+/**
+ * An error about settings that was found after they were loaded, naming the flag or `--set` that gave them; any other
+ * error as it is.
+ *
+ * @param source what such an error is about: the config file, `settings`, or options of the library.
+ * @param keyOf the setting that a field of it comes from. Default: the field is the setting.
+ */
+export function asGiven(
+  command: Command,
+  error: unknown,
+  source: string,
+  keyOf = (field: string): string => field,
+): unknown {
+  if (!(error instanceof InputError)) return error;
+  const { problem } = error;
+  if (problem.source !== source || problem.field === undefined) return error;
+  const { config = 'settings' } = command.opts<Flags>();
+  const given = settingsGiven(command);
+  const keys = problem.field.split(', ').map(keyOf);
+  const sources = keys.map(
+    (own) => given.findLast(({ key }) => own === key || own.startsWith(`${key}.`))?.source ?? config,
+  );
+  return new InputError({
+    ...problem,
+    source: [...new Set(sources)].join(', '),
+    field: keys.join(', '),
+  });
 }
 
 interface Flags {

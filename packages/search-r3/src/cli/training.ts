@@ -5,6 +5,7 @@ import type { RunOptions, StageResult } from '../pipeline/index.js';
 import { InterruptedError } from '../run/errors.js';
 import { untilStopped } from './interrupt.js';
 import { configFlag, outputOf, withConfig, withData, withOutput } from './options.js';
+import { refuseHubName } from './using.js';
 
 /** Adds the options of a training command: data, run folder, settings and output. */
 export function withTraining(command: Command): Command {
@@ -31,14 +32,18 @@ export function withMissing(command: Command, meaning: string): Command {
 }
 
 /** Runs the work of a training command with its settings, until it ends or is interrupted, and shows the result. */
-export async function runTraining<S extends { out: string }, T>(
+export async function runTraining<
+  S extends { out: string; base?: string | undefined; model?: string | undefined },
+  T,
+>(
   command: Command,
   schema: z.ZodType<S>,
   work: (settings: S, options: RunOptions) => Promise<T>,
   text: (result: T) => string,
 ): Promise<void> {
-  const { loadConfig } = await import('./config.js');
+  const { asGiven, loadConfig } = await import('./config.js');
   const settings = await loadConfig(command, schema);
+  for (const model of [settings.base, settings.model]) await refuseHubName(model);
   const output = outputOf(command);
   const { resume, overwrite, config } = command.opts<{
     resume?: boolean;
@@ -63,7 +68,7 @@ export async function runTraining<S extends { out: string }, T>(
     progress.close();
     output.result(result, () => text(result));
   } catch (error) {
-    throw await withWayOn(error, settings.out);
+    throw await withWayOn(asGiven(command, error, config ?? 'settings'), settings.out);
   } finally {
     progress.close();
   }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import type { Settings } from '../pipeline/index.js';
+import { InputError } from '../run/errors.js';
 import { configFlag } from './options.js';
 
 /** Adds `--model`, the model to use. */
@@ -36,9 +37,23 @@ export async function loadUse<T extends Settings>(command: Command, schema: z.Zo
   const { config, set = [] } = command.opts<{ config?: string; set?: string[] }>();
   const isNamed =
     command.getOptionValueSource('model') === 'cli' || set.some((text) => text.startsWith('model='));
-  if (isNamed) return { ...settings, out: undefined };
   const out = settings.out ?? (config === undefined ? undefined : await runOfConfig(config));
-  return out === undefined ? settings : { ...settings, out, model: undefined };
+  if (out !== undefined && !isNamed) return { ...settings, out, model: undefined };
+  await refuseHubName(settings.model);
+  return { ...settings, out: undefined };
+}
+
+/** @throws InputError where a model that is no folder here may be the name of one elsewhere. */
+export async function refuseHubName(model: string | undefined): Promise<void> {
+  if (model === undefined || !/^\w[\w.-]*\/[\w.-]+$/.test(model)) return;
+  const { exists } = await import('../run/files.js');
+  if ((await exists(model)) || (await exists(dirname(model)))) return;
+  throw new InputError({
+    source: model,
+    expected: 'the folder of a model',
+    found: 'nothing there',
+    remedy: `Nothing is downloaded: of a model on Hugging Face, git clone https://huggingface.co/${model} (with Git LFS) makes a folder.`,
+  });
 }
 
 /** The run folder whose own config this is. */
@@ -46,6 +61,23 @@ async function runOfConfig(path: string): Promise<string | undefined> {
   const { isRunConfig } = await import('../run/run-folder.js');
   const { readText } = await import('../run/files.js');
   return isRunConfig(await readText(path)) ? dirname(path) : undefined;
+}
+
+/**
+ * Runs what embeds; an error about how names the setting, and the flag that gave it.
+ * @param sectionOf where the setting of this name stands. Default `embed`.
+ */
+export async function withSettingsNamed<T>(
+  command: Command,
+  work: () => Promise<T>,
+  sectionOf = (_name: string): string => 'embed',
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { asGiven } = await import('./config.js');
+    throw asGiven(command, error, 'embed options', (name) => `${sectionOf(name)}.${name}`);
+  }
 }
 
 /** Settings of `embed` as the library takes them: what is not set is left to the model. */

@@ -47,6 +47,7 @@ beforeAll(async () => {
 
   await writeFile(at('typo.yaml'), 'data: data\nsft:\n  optimization:\n    learningrate: 0.001\n');
   await writeFile(at('group.yaml'), 'data: data\nmodel: model\nrl:\n  steps: 2\n  groupSize: 1\n');
+  await writeFile(at('long.yaml'), 'embed: { maxNewTokens: 60 }\n');
   await writeFile(at('batch.yaml'), 'data: data\nbase: model\nsft: { batchSize: 9, steps: 30 }\n');
   before = (await readdir(cwd)).sort();
 });
@@ -126,6 +127,11 @@ test.each<[string, string[], RegExp]>([
     /^batch\.yaml: sft\.batchSize: expected at most the 8 queries of stage 1 in data, found 9/,
   ],
   [
+    'the same from the command line, whatever the config says',
+    ['sft', '--config', 'batch.yaml', '--out', 'out', ...set('sft.batchSize=10')],
+    /^--set sft\.batchSize: sft\.batchSize: expected at most the 8 queries of stage 1 in data, found 10/,
+  ],
+  [
     'stage 1: a batch larger than the queries that may be used',
     [...SFT, 'model', ...set('sft.maxQueries=3', 'sft.batchSize=4')],
     /^--set sft\.batchSize: sft\.batchSize: expected at most the 3 queries of sft\.maxQueries, found 4/,
@@ -133,12 +139,12 @@ test.each<[string, string[], RegExp]>([
   [
     'stage 2: more queries per step than there are',
     [...RL, 'model', '--queries-per-step', '30'],
-    /^settings: rl\.queriesPerStep: expected at most the 8 queries of stage 2 in data, found 30/,
+    /^--queries-per-step: rl\.queriesPerStep: expected at most the 8 queries of stage 2 in data, found 30/,
   ],
   [
     'pre-training: more documents per step than there are',
     [...PRETRAIN, '--data', 'data', '--batch-size', '25'],
-    /^settings: pretrain\.batchSize: expected at most the 24 documents of data, found 25/,
+    /^--batch-size: pretrain\.batchSize: expected at most the 24 documents of data, found 25/,
   ],
   [
     'sizes of all stages that are larger than the collection, at once',
@@ -150,7 +156,7 @@ test.each<[string, string[], RegExp]>([
       'out',
       ...set('pretrain.batchSize=25', 'sft.batchSize=9', 'rl.queriesPerStep=40'),
     ],
-    /^settings: pretrain\.batchSize, sft\.batchSize, rl\.queriesPerStep: expected at most the 24 documents of data and at most the 8 queries of stage 1 in data and at most the 8 queries of stage 2 in data, found 25 and 9 and 40\.$/,
+    /^--set pretrain\.batchSize, --set sft\.batchSize, --set rl\.queriesPerStep: pretrain\.batchSize, sft\.batchSize, rl\.queriesPerStep: expected at most the 24 documents of data and at most the 8 queries of stage 1 in data and at most the 8 queries of stage 2 in data, found 25 and 9 and 40\.$/,
   ],
   [
     'too few queries for both stages',
@@ -165,7 +171,7 @@ test.each<[string, string[], RegExp]>([
   [
     'a limit that the prompt alone exceeds',
     [...SFT, 'model', ...set('sft.maxLength=5')],
-    /^settings: sft\.maxLength: expected more than the \d+ tokens of a prompt without its text, found 5/,
+    /^--set sft\.maxLength: sft\.maxLength: expected more than the \d+ tokens of a prompt without its text, found 5/,
   ],
   [
     'a group of one',
@@ -200,7 +206,7 @@ test.each<[string, string[], RegExp]>([
   [
     'reasoning longer than the model',
     [...SFT, 'model', ...set('sft.reasoning.maxNewTokens=60', 'sft.batchSize=4')],
-    /^settings: sft\.reasoning\.maxNewTokens: expected at most \d+, beside the \d+ tokens of a prompt .* in the 64 positions of the model, found 60/,
+    /^--set sft\.reasoning\.maxNewTokens: sft\.reasoning\.maxNewTokens: expected at most \d+, beside the \d+ tokens of a prompt .* in the 64 positions of the model, found 60/,
   ],
   [
     'a base inside the run that would replace it',
@@ -251,7 +257,37 @@ test.each<[string, string[], RegExp]>([
   [
     'reasoning about documents',
     ['embed', '--model', 'model', '--role', 'document', '--reasoning', 'bread'],
-    /^embed options: reasoning: expected false for documents/,
+    /^--reasoning: expected queries to reason about \(--role query\), found --role document\.$/,
+  ],
+  [
+    'reasoning longer than the model, to embed',
+    ['embed', '--model', 'model', '--reasoning', '--max-new-tokens', '60', 'bread'],
+    /^--max-new-tokens: embed\.maxNewTokens: expected at most \d+, beside the \d+ tokens of the prompt .*, found 60/,
+  ],
+  [
+    'the same from a config file',
+    ['embed', '--model', 'model', '--config', 'long.yaml', '--reasoning', 'bread'],
+    /^long\.yaml: embed\.maxNewTokens: expected at most \d+, .*, found 60/,
+  ],
+  [
+    'the same, to evaluate',
+    [...EVALUATE, 'model', '--systems', 'reasoned', '--max-new-tokens', '60'],
+    /^--max-new-tokens: evaluate\.maxNewTokens: expected at most \d+, .*, found 60/,
+  ],
+  [
+    'the same, to evaluate with the settings of other commands',
+    [...EVALUATE, 'model', '--systems', 'reasoned', '--config', 'long.yaml'],
+    /^long\.yaml: embed\.maxNewTokens: expected at most \d+, .*, found 60/,
+  ],
+  [
+    'the name of a model on a hub',
+    [...INDEX, 'Qwen/Qwen2.5-0.5B-Instruct'],
+    /^Qwen\/Qwen2\.5-0\.5B-Instruct: expected the folder of a model, found nothing there\. Nothing is downloaded: .*git clone https:\/\/huggingface\.co\/Qwen\/Qwen2\.5-0\.5B-Instruct/,
+  ],
+  [
+    'the same as a base',
+    [...SFT, 'Qwen/Qwen3-0.6B'],
+    /^Qwen\/Qwen3-0\.6B: expected the folder of a model, .* Nothing is downloaded/,
   ],
 ])('%s', async (_, argv, message) => {
   const { status, stdout, stderr } = await cli([...argv, '--quiet'], { cwd });

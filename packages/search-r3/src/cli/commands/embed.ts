@@ -1,10 +1,11 @@
 /** `search-r3 embed`: texts to vectors. */
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
+import { InputError } from '../../run/errors.js';
 import { describeCuts } from '../cuts.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
+import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
 
 interface Flags {
   file?: string;
@@ -46,6 +47,10 @@ export function embedCommand(): Command {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
     const { embedSettings, loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    if (reasoning && role === 'document') {
+      const expected = 'queries to reason about (--role query)';
+      throw new InputError({ source: '--reasoning', expected, found: '--role document' });
+    }
     const settings = await loadUse(command, embedSettings);
     const model = modelFolder(settings);
     const { readTexts } = await import('../texts.js');
@@ -62,7 +67,7 @@ export function embedCommand(): Command {
     const how = { role, reasoning, ...embeddingOptions(settings.embed) };
     let truncated = 0;
     try {
-      await untilStopped(output, async (signal) => {
+      const work = async (signal: AbortSignal) => {
         const pieces = embedder.stream(texts, {
           ...how,
           signal,
@@ -76,7 +81,8 @@ export function embedCommand(): Command {
             await rows.write(rowOf(sourced[at++]?.id, embedding));
           }
         }
-      }).finally(() => progress.close());
+      };
+      await withSettingsNamed(command, () => untilStopped(output, work)).finally(() => progress.close());
       if (truncated > 0) {
         const { maxTokens: maxLength, room } = embedder.longestPrompt(how);
         output.note(describeCuts({ truncated, count: texts.length, what: 'texts', maxLength, room }));

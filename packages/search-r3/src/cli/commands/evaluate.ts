@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
-import { loadUse, withModel } from '../using.js';
+import { loadUse, withModel, withSettingsNamed } from '../using.js';
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description(
@@ -56,9 +56,12 @@ export function evaluateCommand(): Command {
     const output = outputOf(command);
     const { runDir } = command.opts<{ runDir?: string }>();
     const progress = await output.progress();
-    const evaluation = await untilStopped(output, (signal) =>
-      evaluateModel(settings, { progress, signal, onNote: (note) => output.note(note) }),
-    ).finally(() => progress.close());
+    const work = (signal: AbortSignal) =>
+      evaluateModel(settings, { progress, signal, onNote: (note) => output.note(note) });
+    const sectionOf = (name: string) => (name in settings.evaluate ? 'evaluate' : 'embed');
+    const evaluation = await withSettingsNamed(command, () => untilStopped(output, work), sectionOf).finally(
+      () => progress.close(),
+    );
     let files: string[] = [];
     try {
       if (runDir !== undefined) files = await saveRuns(runDir, evaluation);

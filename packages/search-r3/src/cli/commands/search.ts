@@ -4,7 +4,7 @@ import type { FoundDocuments } from '../../api/index.js';
 import { assertIndex } from '../index-folder.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
+import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
 
 /** Characters of a document that are shown. */
 const SNIPPET = 160;
@@ -74,7 +74,7 @@ export function searchCommand(): Command {
       // One query is answered before a figure of its progress could be read.
       const progress = queries.length > 1 ? await output.progress() : undefined;
       const report = progress && partProgress(progress);
-      const found = await untilStopped(output, (signal) =>
+      const work = (signal: AbortSignal) =>
         index.search(
           queries.map(({ text }) => text),
           {
@@ -85,8 +85,10 @@ export function searchCommand(): Command {
               onProgress: (done: number, total: number) => report({ part: 'queries', done, total }),
             }),
           },
-        ),
-      ).finally(() => progress?.close());
+        );
+      const found = await withSettingsNamed(command, () => untilStopped(output, work)).finally(() =>
+        progress?.close(),
+      );
       const { wholeCharacters } = await import('../../pipeline/whole-characters.js');
       const results = found.map((one, i) => withId(queries[i]?.id, one));
       output.result(results, () =>
