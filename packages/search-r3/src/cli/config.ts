@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { readText } from '../run/files.js';
+import { exists, readText } from '../run/files.js';
 import { isRunConfig, isRunFolder, RUN_CONFIG } from '../run/run-folder.js';
 import { nodesAt, type SchemaNode } from '../run/schema-tree.js';
 import { validate } from '../run/validate.js';
@@ -33,6 +33,9 @@ interface Setting {
 /** Reads, merges and checks the settings of a command made with `withConfig`. @throws InputError */
 export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Promise<T> {
   const { config, resume, out } = command.opts<Flags>();
+  if (resume === true && out !== undefined && !(await exists(out))) {
+    throw new InputError({ source: out, expected: 'a run to resume', found: 'nothing there' });
+  }
   const resumed = config === undefined && resume === true && out !== undefined && (await isRunFolder(out));
   const path = resumed ? join(out, RUN_CONFIG) : config;
   const file = path === undefined ? undefined : parseConfig(path, await readText(path));

@@ -289,6 +289,11 @@ test.each<[string, string[], RegExp]>([
     [...SFT, 'Qwen/Qwen3-0.6B'],
     /^Qwen\/Qwen3-0\.6B: expected the folder of a model, .* Nothing is downloaded/,
   ],
+  [
+    'a run to resume that is not there',
+    ['train', '--out', 'out', '--resume'],
+    /^out: expected a run to resume, found nothing there\.$/,
+  ],
 ])('%s', async (_, argv, message) => {
   const { status, stdout, stderr } = await cli([...argv, '--quiet'], { cwd });
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
