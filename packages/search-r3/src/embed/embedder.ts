@@ -126,7 +126,7 @@ export class Embedder {
   /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const embeddings: Embedding[] = [];
-    for await (const piece of this.stream(texts, options)) embeddings.push(...piece);
+    for await (const piece of this.stream(texts, options)) for (const one of piece) embeddings.push(one);
     return embeddings;
   }
 
