@@ -1,12 +1,13 @@
 /** The retriever in the thread it is called in. */
 import { join } from 'node:path';
+import { z } from 'zod';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
 import { documentText, loadCorpus } from '../dataset/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import type { Policy } from '../model/index.js';
 import { ATLAS, loadDocuments, loadPolicy } from '../pipeline/index.js';
-import { assertVacant, InputError, whatStandsAt } from '../run/index.js';
+import { assertVacant, InputError, validate, whatStandsAt } from '../run/index.js';
 import {
   assertCompatible,
   checkedDocuments,
@@ -52,11 +53,13 @@ export class LocalRetriever implements Retriever {
 
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const { role = 'query', nameOf = (i: number) => `text ${i}` } = options;
+    validate(textsSchema, texts, 'texts');
     if (role === 'query') refuseBlank(texts, nameOf);
     return this.#embedder.embed(texts, options);
   }
 
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
+    validate(indexSchema, options ?? {}, 'index options');
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
     if (!overwrite) await assertVacant(out, 'An index that is there can be replaced (--overwrite).');
@@ -131,6 +134,7 @@ export class LocalIndex implements SearchIndex {
   }
 
   async search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
+    validate(textsSchema, queries, 'queries');
     const { k = 10, reasoning = true, ...how } = options;
     if (!Number.isSafeInteger(k) || k < 1) {
       const expected = 'a whole number of at least 1';
@@ -171,6 +175,14 @@ export class LocalIndex implements SearchIndex {
 
 const textOf = ({ id, title, text }: IndexedDocument): string =>
   documentText({ id, text, ...(title !== undefined && { title }) });
+
+/** What TypeScript knows and callers from JavaScript may not. */
+const textsSchema = z.array(z.string());
+const indexSchema = z.looseObject({
+  out: z.string().min(1),
+  overwrite: z.boolean().optional(),
+  ann: z.boolean().optional(),
+});
 
 /** What a query is called in errors. */
 const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);

@@ -25,6 +25,9 @@ export type DocumentInput = z.output<typeof inputSchema>;
  * metadata that JSON can not hold.
  */
 export function checkedDocuments(documents: readonly DocumentInput[], source: string): IndexedDocument[] {
+  if (!Array.isArray(documents)) {
+    throw new InputError({ source, expected: 'a list of documents', found: typeof documents });
+  }
   if (documents.length === 0) throw new InputError({ source, expected: 'at least one', found: 'none' });
   const rows = new Map<string, number>();
   return documents.map((document, row) => {

@@ -313,6 +313,34 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await on(thread).embed([''], { role: 'document' })).toHaveLength(1);
   });
 
+  test('what only JavaScript lets through is refused by its name', async () => {
+    const out = join(cwd, `untyped-${thread}`);
+    await on(thread).index([{ id: 'a', text: 'soup' }], { out });
+    await using index = await on(thread).open(out);
+    const untyped = <T>(value: unknown) => value as T;
+    for (const [refused, message] of [
+      [on(thread).embed(untyped('soup')), /^texts: expected array, found "soup"/],
+      [on(thread).embed(untyped(['soup', 3])), /^texts: 1: expected string, found 3/],
+      [index.search(untyped('soup')), /^queries: expected array, found "soup"/],
+      [
+        on(thread).index([{ id: 'a', text: 'soup' }], untyped(undefined)),
+        /^index options: out: expected string/,
+      ],
+      [
+        on(thread).index([{ id: 'a', text: 'soup' }], untyped({ out: 3 })),
+        /^index options: out: expected string/,
+      ],
+      [
+        on(thread).index(untyped({ id: 'a' }), { out: `${out}-new` }),
+        /^documents: expected a list of documents/,
+      ],
+    ] as const) {
+      const error = await thrown(refused);
+      expect(error).toBeInstanceOf(InputError);
+      expect((error as InputError).message).toMatch(message);
+    }
+  });
+
   test('disposed of, it refuses work, and a second disposal does nothing', async () => {
     const out = join(cwd, `disposed-${thread}`);
     let kept: Retriever;
