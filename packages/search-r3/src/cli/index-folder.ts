@@ -1,10 +1,11 @@
-/** Whether what lies in the folder of an index is one: told before a model is loaded for it. Loads nothing heavy. */
+/** Whether what lies in the folder of an index is one: told before a model is loaded for it. */
 import { join } from 'node:path';
 import { InputError } from '../run/errors.js';
+import { exists, whatStandsAt } from '../run/files.js';
+import { MANIFEST_FILE } from '../vectors/manifest.js';
 
 /** @throws InputError where there is no index to search. */
 export async function assertIndex(folder: string): Promise<void> {
-  const { exists } = await import('../run/files.js');
   if (await isIndex(folder)) return;
   throw new InputError({
     source: folder,
@@ -16,7 +17,6 @@ export async function assertIndex(folder: string): Promise<void> {
 
 /** @throws InputError where something else stands in the way of a new index: it is never replaced. */
 export async function assertNothingElse(folder: string): Promise<void> {
-  const { whatStandsAt } = await import('../run/files.js');
   const occupied = await whatStandsAt(folder);
   if (!occupied || (await isIndex(folder))) return;
   throw new InputError({
@@ -27,8 +27,4 @@ export async function assertNothingElse(folder: string): Promise<void> {
   });
 }
 
-async function isIndex(folder: string): Promise<boolean> {
-  const { exists } = await import('../run/files.js');
-  const { MANIFEST_FILE } = await import('../vectors/manifest.js');
-  return exists(join(folder, MANIFEST_FILE));
-}
+const isIndex = (folder: string): Promise<boolean> => exists(join(folder, MANIFEST_FILE));

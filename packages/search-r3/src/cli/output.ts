@@ -4,7 +4,7 @@
  */
 import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
 import type { ProgressDisplay } from './progress-display.js';
-import { RowWriter } from './row-writer.js';
+import type { RowWriter } from './row-writer.js';
 import type { TextStream } from './streams.js';
 
 export interface OutputOptions {
@@ -34,7 +34,8 @@ export class Output {
   }
 
   /** For a result of more rows than one text should hold: the rows, one a line, or one JSON array with `--json`. */
-  rows(): RowWriter {
+  async rows(): Promise<RowWriter> {
+    const { RowWriter } = await import('./row-writer.js');
     return new RowWriter(this.#stdout, this.json ? 'array' : 'lines');
   }
 

@@ -2,7 +2,6 @@
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
 import { InputError } from '../../run/errors.js';
-import { describeCuts } from '../cuts.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
@@ -63,7 +62,7 @@ export function embedCommand(): Command {
     const embedder = await Embedder.create(await loadPolicy(model));
     const progress = await output.progress();
     const report = partProgress(progress);
-    const rows = output.rows();
+    const rows = await output.rows();
     const how = { role, reasoning, ...embeddingOptions(settings.embed) };
     let truncated = 0;
     try {
@@ -84,6 +83,7 @@ export function embedCommand(): Command {
       };
       await withSettingsNamed(command, () => untilStopped(output, work)).finally(() => progress.close());
       if (truncated > 0) {
+        const { describeCuts } = await import('../cuts.js');
         const { maxTokens: maxLength, room } = embedder.longestPrompt(how);
         output.note(describeCuts({ truncated, count: texts.length, what: 'texts', maxLength, room }));
       }

@@ -1,8 +1,6 @@
 /** `search-r3 index`: the documents of a collection as vectors, ready to be searched. */
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
-import { describeCuts } from '../cuts.js';
-import { assertNothingElse } from '../index-folder.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -45,6 +43,7 @@ export function indexCommand(): Command {
     const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
+    const { assertNothingElse } = await import('../index-folder.js');
     await assertNothingElse(out);
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
@@ -62,7 +61,7 @@ export function indexCommand(): Command {
           onProgress: (done, total) => report({ part: 'documents', done, total }),
         }),
       ).finally(() => progress.close());
-      warnOfCuts(summary, output);
+      await warnOfCuts(summary, output);
       output.result(
         summary,
         () =>
@@ -77,8 +76,12 @@ export function indexCommand(): Command {
 /** Share of the documents from which on cutting them is no exception. */
 const MANY = 0.1;
 
-function warnOfCuts({ truncated, documents, maxLength, maxPositions }: IndexSummary, output: Output): void {
+async function warnOfCuts(
+  { truncated, documents, maxLength, maxPositions }: IndexSummary,
+  output: Output,
+): Promise<void> {
   if (truncated === 0 || truncated < MANY * documents) return;
+  const { describeCuts } = await import('../cuts.js');
   output.warn(
     describeCuts({ truncated, count: documents, what: 'documents', maxLength, room: maxPositions }),
   );

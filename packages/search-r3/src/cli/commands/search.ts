@@ -1,7 +1,6 @@
 /** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
-import { assertIndex } from '../index-folder.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
@@ -63,6 +62,7 @@ export function searchCommand(): Command {
     const settings = await loadUse(command, searchSettings);
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);
+    const { assertIndex } = await import('../index-folder.js');
     await assertIndex(folder);
     const output = outputOf(command);
     const { readTexts } = await import('../texts.js');
