@@ -313,7 +313,10 @@ describe('settings', () => {
 
   test.each([
     ['{ kind: all }', 'kind: expected "exact" or "selective", found "all".'],
-    ['{ budget: { fraction: 0.1 } }', 'kind: expected "exact" or "selective", found nothing.'],
+    [
+      '{ budget: { fraction: 0.1 } }',
+      'budget: expected no such setting where kind is exact, found {"fraction":0.1}.',
+    ],
     ['{ kind: selective, budget: { fraction: 2 } }', 'budget.fraction: expected a number to 1, found 2.'],
     [
       '{ kind: selective, budget: { documents: 0 } }',
