@@ -298,8 +298,16 @@ describe('one model', () => {
     ['no new tokens', { maxNewTokens: 0 }, /maxNewTokens: expected a whole number from 1, found 0/],
     ['no slots', { slots: 0 }, /slots: expected a whole number from 1, found 0/],
     ['no samples', { samples: 0 }, /samples: expected a whole number from 1, found 0/],
-    ['a stop token outside of the vocabulary', { stop: [2, 999] }, /stop\.1: expected a whole number below \d+, found 999/],
-    ['an embed token outside of the vocabulary', { embedToken: -1 }, /embedToken: expected a whole number from 0, found -1/],
+    [
+      'a stop token outside of the vocabulary',
+      { stop: [2, 999] },
+      /stop\.1: expected a whole number below \d+, found 999/,
+    ],
+    [
+      'an embed token outside of the vocabulary',
+      { embedToken: -1 },
+      /embedToken: expected a whole number from 0, found -1/,
+    ],
     ['an unknown option', { topk: 3 }, /topk: .*the unknown key "topk"\. Did you mean "topK"\?/],
     [
       'more new tokens than positions',
