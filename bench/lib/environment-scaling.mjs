@@ -50,8 +50,7 @@ export async function scaling(sizes, steps, drift, log) {
       seconds: slope(all, ({ seconds }) => seconds),
     },
     met: {
-      // A single place at the top of a ranking, mistaken, is as much as hundreds of steps may err by: the mean of few is noisy.
-      targetError: all.every(({ errorInterval }) => errorInterval.low <= TARGET_ERROR),
+      targetError: all.every(({ error }) => error <= TARGET_ERROR),
       sublinear: slope(all, ({ encoded }) => encoded) < 1,
       shareOfStep: all.every(({ shareOfStep }) => shareOfStep <= 0.05),
       memory: all.every(({ peakMb }) => peakMb < MEMORY_MB),
