@@ -1,6 +1,6 @@
 /**
- * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and any further fields,
- * `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
+ * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and any
+ * further fields, `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';

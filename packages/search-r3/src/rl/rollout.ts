@@ -1,5 +1,5 @@
 /** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
-import { reasoningPrompt } from '../checkpoint/index.js';
+import { type PromptIds, reasoningPrompt } from '../checkpoint/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
 import type { Completion, Generator } from '../generate/index.js';
 import type { Policy } from '../model/index.js';
@@ -48,28 +48,31 @@ export async function sampleGroups(
   const prompts = queries.map(({ text }) =>
     reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }),
   );
-  const ids = prompts.map((prompt) => prompt.ids);
-  const completions = await generator.generate(ids, {
-    samples: options.groupSize,
-    maxNewTokens: options.maxNewTokens,
-    temperature: options.temperature,
-    stop: policy.stopIds,
-    embedToken: policy.embedId,
-    seed,
-    ...(signal && { signal }),
-  });
-  return queries.map((query, i) =>
-    (completions[i] as Completion[]).map((completion) => ({
+  const completions = await generator.generate(
+    prompts.map(({ ids }) => ids),
+    {
+      samples: options.groupSize,
+      maxNewTokens: options.maxNewTokens,
+      temperature: options.temperature,
+      stop: policy.stopIds,
+      embedToken: policy.embedId,
+      seed,
+      ...(signal && { signal }),
+    },
+  );
+  return queries.map((query, i) => {
+    const { ids, truncated } = prompts[i] as PromptIds;
+    return (completions[i] as Completion[]).map((completion) => ({
       query,
-      prompt: ids[i] as number[],
-      promptTruncated: prompts[i]?.truncated === true,
+      prompt: ids,
+      promptTruncated: truncated,
       completion,
       outcome: outcomeOf(completion),
       ranking: 0,
       reward: 0,
       rank: null,
-    })),
-  );
+    }));
+  });
 }
 
 /** A vector of length 1. */
