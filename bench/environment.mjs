@@ -19,15 +19,15 @@ import { gradientCosines } from './lib/environment-gradients.mjs';
 import { renderPlot } from './lib/environment-plot.mjs';
 import { atlasTrajectory, FOLDER, foundOn, scifactTrajectory } from './lib/environment-recording.mjs';
 import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';
-import { scaling } from './lib/environment-scaling.mjs';
+import { SIZES, scaling } from './lib/environment-scaling.mjs';
 import { openTrajectory } from './lib/replay.mjs';
 import { rounded } from './lib/stats.mjs';
 
 export const description =
   'fidelity against cost of the selective environment: replays, gradients, audits, whole runs, scaling';
 
-const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: [10_000, 100_000, 1_000_000], steps: 35 };
-const QUICK = { seeds: [0], auditEvery: 1, sizes: [2000, 10_000], steps: 6 };
+const LONG = { seeds: [0, 1, 2], auditEvery: 2, ...SIZES.long };
+const QUICK = { seeds: [0], auditEvery: 1, ...SIZES.quick };
 
 /** All measurements on one recording. */
 async function measure(recorded, auditEvery, log) {

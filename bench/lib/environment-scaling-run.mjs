@@ -66,6 +66,7 @@ for (let step = 0; step < steps; step++) {
     error,
     expected: report.expectedError,
     reward: mean(truth),
+    unseen: report.positivesUnseen ?? 0,
     rounds: report.rounds,
     seconds: seconds - encodeSeconds,
     parts: {
@@ -96,6 +97,7 @@ console.log(
     expected: of('expected'),
     reward: of('reward'),
     rounds: of('rounds'),
+    unseen: of('unseen'),
     seconds: of('seconds'),
     slowest: Math.max(...measured.map(({ seconds }) => seconds)),
     parts: Object.fromEntries(

@@ -17,6 +17,11 @@ const ROLLOUTS = { queries: 8, samples: 8 };
 const TARGET_ERROR = 0.00025;
 const AUDIT_EVERY = 4;
 const SEED = 0;
+/** Corpora, and steps of each; about a hundred, because errors of this size come from few steps. */
+export const SIZES = {
+  long: { sizes: [10_000, 100_000, 1_000_000], steps: 99 },
+  quick: { sizes: [2000, 10_000], steps: 6 },
+};
 const MEMORY_MB = 3 * 1024;
 
 /** Measures each size; `drift`: what it is calibrated to, as `recordedDrift` gives it. */
