@@ -127,10 +127,10 @@ const SIZES = {
 };
 
 /**
- * A recording of stage 2 on Atlas: { name, folder, key, collection, policy, data, options }; `key`: of what made the
- * policy.
+ * A policy of stage 1 on Atlas, and what stage 2 works on: { name, key, collection, policy, data, options }; `key`: of
+ * what made the policy.
  */
-export async function atlasTrajectory(seed, quick, log) {
+export async function atlasStart(seed, quick, log) {
   const name = quick ? `Atlas (600), seed ${seed}` : `Atlas (5,000), seed ${seed}`;
   const { world, base } = quick
     ? { world: generateAtlas(), base: await loadCheckpoint(BASE) }
@@ -138,16 +138,23 @@ export async function atlasTrajectory(seed, quick, log) {
   const collection = atlasCollection(world, seed, quick ? {} : { testQueries: TEST_QUERIES });
   const data = trainingData(collection, { seed });
   const context = { seed, world, collection, data, base };
-  const { sft: stage1, rl, policyEvery } = quick ? SIZES.quick : SIZES.long;
+  const { sft: stage1, rl } = quick ? SIZES.quick : SIZES.long;
   const options = rlOptionsSchema.parse({ seed, ...rl });
   const key = keyOf([world.options, checkpointFingerprint(base), seed, stage1]);
   const supervised = join(FOLDER, `atlas-sft-${key}`);
   const policy = await trainedBy(join(supervised, 'model'), () =>
     resumable(join(supervised, 'run'), { key }, log, name, (loop) => trainSft(context, stage1, loop)),
   );
-  const folder = join(FOLDER, `atlas-recording-${keyOf([key, options, policyEvery])}`);
-  await recorded({ name, folder, collection, data, policy, options, policyEvery }, log);
-  return { name, folder, key, collection, policy, data, options };
+  return { name, key, collection, policy, data, options };
+}
+
+/** A recording of stage 2 on Atlas, in `folder`, and what it was made from: see `atlasStart`. */
+export async function atlasTrajectory(seed, quick, log) {
+  const start = await atlasStart(seed, quick, log);
+  const { policyEvery } = quick ? SIZES.quick : SIZES.long;
+  const folder = join(FOLDER, `atlas-recording-${keyOf([start.key, start.options, policyEvery])}`);
+  await recorded({ ...start, folder, policyEvery }, log);
+  return { ...start, folder };
 }
 
 /** The policy at `folder`, trained first where it is missing. */

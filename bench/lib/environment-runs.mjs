@@ -27,11 +27,11 @@ const ARMS = {
 /** The lower end of an interval of this confidence is a one-sided bound of 95 %. */
 const CONFIDENCE = 0.9;
 
-/** Both trainings from the model that a trajectory was recorded from: nDCG@10 per held-out query, tokens of documents. */
-export async function pairedRun(recorded, quick, log) {
+/** Both trainings from a model of stage 1 (see `atlasStart`): nDCG@10 per held-out query, tokens of documents. */
+export async function pairedRun(start, quick, log) {
   return {
-    exact: await trained('exact', recorded, quick, log),
-    selective: await trained('selective', recorded, quick, log),
+    exact: await trained('exact', start, quick, log),
+    selective: await trained('selective', start, quick, log),
   };
 }
 

@@ -44,19 +44,21 @@ export async function scaling(sizes, steps, drift, log) {
     );
   }
   const all = Object.values(bySize);
+  // One size tells nothing of growth.
+  const exponents = all.length > 1 && {
+    encoded: slope(all, ({ encoded }) => encoded),
+    seconds: slope(all, ({ seconds }) => seconds),
+  };
   return {
     targetError: TARGET_ERROR,
     auditEvery: AUDIT_EVERY,
     rollouts: ROLLOUTS.queries * ROLLOUTS.samples,
     drift,
     bySize,
-    exponents: {
-      encoded: slope(all, ({ encoded }) => encoded),
-      seconds: slope(all, ({ seconds }) => seconds),
-    },
+    ...(exponents && { exponents }),
     met: {
       targetError: all.every(({ error }) => error <= TARGET_ERROR),
-      sublinear: slope(all, ({ encoded }) => encoded) < 1,
+      ...(exponents && { sublinear: exponents.encoded < 1 }),
       shareOfStep: all.every(({ shareOfStep }) => shareOfStep <= 0.05),
       memory: all.every(({ peakMb }) => peakMb < MEMORY_MB),
     },
