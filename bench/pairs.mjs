@@ -1,6 +1,6 @@
 /**
  * The whole trainings of `environment` by themselves: pairs from the same model of stage 1, one with everything encoded at
- * each step, one with the selective environment. Half an hour or more a seed, after a base model of as long; kept and
+ * each step, one with the selective environment. Forty minutes a seed, after twenty for a base model of them all; kept and
  * resumed as there.
  */
 import { atlasStart } from './lib/environment-recording.mjs';
