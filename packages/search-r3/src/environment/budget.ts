@@ -4,6 +4,12 @@
  */
 import type { ResolvedSelectiveOptions } from './options.js';
 
+/**
+ * What is aimed at, as a share of the target: rewards err by a few places of a few rollouts, so that even the means of a
+ * hundred steps scatter by a third about what is expected, and a target is to be held by them.
+ */
+const AIM = 0.6;
+
 /** The expectation is corrected by at most this factor in all. */
 const MOST_CORRECTION = 16;
 
@@ -49,7 +55,7 @@ export class Budget {
     if (targetError === undefined) return { documents: left, usual: whole, target: undefined };
     // A step that needed nothing tells nothing of what the next one needs.
     const usual = Math.min(whole, this.#last || Math.ceil(FIRST * documents));
-    return { documents: left, usual, target: targetError / this.#correction };
+    return { documents: left, usual, target: (AIM * targetError) / this.#correction };
   }
 
   spend(documents: number): void {
