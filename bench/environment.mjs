@@ -26,8 +26,8 @@ import { rounded } from './lib/stats.mjs';
 export const description =
   'fidelity against cost of the selective environment: replays, gradients, audits, whole runs, scaling';
 
-const LONG = { seeds: [0, 1, 2], auditEvery: 2, ...SIZES.long };
-const QUICK = { seeds: [0], auditEvery: 1, ...SIZES.quick };
+const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: SIZES.long };
+const QUICK = { seeds: [0], auditEvery: 1, sizes: SIZES.quick };
 
 /** All measurements on one recording. */
 async function measure(recorded, auditEvery, log) {
@@ -60,7 +60,7 @@ async function measure(recorded, auditEvery, log) {
 export async function run({ quick, log }) {
   if (quick)
     log('quick: a short recording on a small corpus; shows that everything runs, not what it can do');
-  const { seeds, auditEvery, sizes, steps } = quick ? QUICK : LONG;
+  const { seeds, auditEvery, sizes } = quick ? QUICK : LONG;
   const measured = {};
   const collections = {};
   const runs = {};
@@ -100,7 +100,7 @@ export async function run({ quick, log }) {
     figures: rounded({
       trajectories,
       runs: pairedFigures(runs),
-      scaling: await scaling(sizes, steps, drift, log),
+      scaling: await scaling(sizes, quick, drift, log),
     }),
     seeds,
     sizes: { scaling: sizes, auditEvery },

@@ -202,7 +202,7 @@ const environment = {
     'Raise where audits find an error that matters; lower it for a larger corpus.',
   ),
   'budget.targetError': advice(
-    'Encode until the expected mean absolute error of the rewards is below.',
+    'Mean absolute error of the rewards to stay below: encode until half of it is expected.',
     'To 0.005 or so, with `rl.auditEvery`, where the accuracy matters more than the time.',
   ),
   'budget.most': advice(

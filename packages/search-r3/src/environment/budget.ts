@@ -6,9 +6,9 @@ import type { ResolvedSelectiveOptions } from './options.js';
 
 /**
  * What is aimed at, as a share of the target: rewards err by a few places of a few rollouts, so that even the means of a
- * hundred steps scatter by a third about what is expected, and a target is to be held by them.
+ * hundred steps scatter by half about what is expected, and a target is to be held by them.
  */
-const AIM = 0.6;
+const AIM = 0.5;
 
 /** The expectation is corrected by at most this factor in all. */
 const MOST_CORRECTION = 16;

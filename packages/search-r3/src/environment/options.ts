@@ -18,7 +18,7 @@ const budgetSchema = z
     documents: count.optional(),
     /** Of the corpus. */
     fraction: z.number().gt(0).max(1).optional(),
-    /** Encode until the expected mean absolute error of the rewards is below. */
+    /** Mean absolute error of the rewards to stay below: encode until half of it is expected. */
     targetError: positive.optional(),
     /** Of the corpus, at most, where there is a target. Default 1. */
     most: z.number().gt(0).max(1).optional(),

@@ -43,6 +43,14 @@ export function boundaryOf(
 /** Gaps beyond this many standard deviations are not crossed. */
 const REACH = 6;
 
+/**
+ * Degrees of freedom of the errors as Student's t: their deviation is known from few documents, and is not the same for
+ * all. Measured on 12,810 of them: a kurtosis of 3.2, and 0.0044 beyond 3 deviations, where a normal distribution has 0.0027
+ * and this one 0.0040. It makes no difference to which documents are worth most, but to the sum of many small
+ * probabilities, which a target is compared with.
+ */
+const DEGREES = 34;
+
 export interface Valuation {
   /** Per document. */
   values: Float64Array;
@@ -55,7 +63,7 @@ export interface Valuation {
  * those known exactly.
  *
  * The expected error of a rollout counts the places that its positives may move by: the sum of the probabilities where
- * they are few, what is left of it where movements up and down cancel out.
+ * they are few, what is left of it where movements up and down cancel out. Its probabilities have heavier tails.
  */
 export function valuate(
   scores: Float32Array,
@@ -77,9 +85,10 @@ export function valuate(
       const deviation = (deviations[i] as number) * tangent(own);
       const gap = own - score;
       if (Math.abs(gap) > REACH * deviation) continue;
-      const probability = upperTail(Math.abs(gap) / deviation);
+      const distance = Math.abs(gap) / deviation;
       const before = gap >= 0;
-      values[i] = (values[i] as number) + probability * (before ? gain : loss);
+      values[i] = (values[i] as number) + upperTail(distance) * (before ? gain : loss);
+      const probability = upperTail(asNormal(distance));
       variance += probability * (1 - probability);
       if (before) up += probability;
       else down += probability;
@@ -89,6 +98,16 @@ export function valuate(
   }
   return { values, expectedError: rollouts === 0 ? 0 : error / rollouts };
 }
+
+const SCALE = DEGREES / (DEGREES - 2);
+const WALLACE = (8 * DEGREES + 1) / (8 * DEGREES + 3);
+
+/**
+ * The z that a standard normal passes as often as Student's t, scaled to variance 1, passes `distance` (Wallace 1959,
+ * Annals of Mathematical Statistics 30(4)).
+ */
+export const asNormal = (distance: number): number =>
+  WALLACE * Math.sqrt(DEGREES * Math.log1p((SCALE * distance * distance) / DEGREES));
 
 /** P(Z > z) of a standard normal, z >= 0, within 1e-7 (Abramowitz and Stegun 1964, 26.2.17). */
 export function upperTail(z: number): number {
