@@ -236,11 +236,11 @@ describe('the budget', () => {
         at.vectors = after;
         return environment.refresh(2, batch);
       };
-      const [loose, tight] = [await asked(0.05), await asked(0.005)];
+      const [loose, tight] = [await asked(0.1), await asked(0.01)];
       // Half of the target is aimed at.
-      expect(loose.expectedError).toBeGreaterThan(0.0025);
-      expect(loose.expectedError).toBeLessThanOrEqual(0.025);
-      expect(tight.expectedError).toBeLessThanOrEqual(0.0025);
+      expect(loose.expectedError).toBeGreaterThan(0.005);
+      expect(loose.expectedError).toBeLessThanOrEqual(0.05);
+      expect(tight.expectedError).toBeLessThanOrEqual(0.005);
       expect(encodedBy(tight)).toBeGreaterThan(encodedBy(loose));
       expect(encodedBy(loose)).toBeLessThan(COUNT);
     },

@@ -123,17 +123,26 @@ export function referenceVariance(
   return squares.reduce((a, b) => a + b, 0) / queries.length / steps;
 }
 
-/** P(Z > z) of a standard normal, by Simpson's rule. */
-function tail(z: number): number {
-  const steps = 400;
-  const width = 8 / steps;
+/** Integral of an even function from `z` on, where it falls as fast as these do: Simpson's rule. */
+function integral(density: (x: number) => number, z: number): number {
+  const steps = 600;
+  const width = 12 / steps;
   let sum = 0;
   for (let i = 0; i <= steps; i++) {
     const factor = i === 0 || i === steps ? 1 : i % 2 === 1 ? 4 : 2;
-    sum += factor * Math.exp(-((z + i * width) ** 2) / 2);
+    sum += factor * density(z + i * width);
   }
-  return (sum * width) / 3 / Math.sqrt(2 * Math.PI);
+  return (sum * width) / 3;
 }
+
+const tailOf = (density: (x: number) => number) => {
+  const half = integral(density, 0);
+  return (z: number) => integral(density, z) / (2 * half);
+};
+
+/** P(X > z) of a standard normal, and of Student's t with 34 degrees of freedom, scaled to variance 1. */
+const normalTail = tailOf((x) => Math.exp(-(x * x) / 2));
+const studentTail = tailOf((x) => (1 + (x * x) / 32) ** (-35 / 2));
 
 export interface Look {
   /** By rollout, by document. */
@@ -164,12 +173,13 @@ export function referenceValues(look: Look): { values: number[]; expectedError: 
     const loss = worth(rank) - worth(rank + 1);
     const crossings = documents
       .filter((i) => deviations[i]! > 0)
-      .map((i) => ({
-        i,
-        before: own[i]! >= boundary,
-        p: tail(Math.abs(own[i]! - boundary) / (deviations[i]! * across(own[i]!))),
-      }));
-    for (const { i, before, p } of crossings) values[i]! += p * (before ? gain : loss);
+      .map((i) => {
+        const distance = Math.abs(own[i]! - boundary) / (deviations[i]! * across(own[i]!));
+        return { i, before: own[i]! >= boundary, distance, p: studentTail(distance) };
+      });
+    for (const { i, before, distance } of crossings) {
+      values[i]! += normalTail(distance) * (before ? gain : loss);
+    }
     const sum = (chosen: typeof crossings) => chosen.reduce((total, { p }) => total + p, 0);
     const up = sum(crossings.filter(({ before }) => before));
     const down = sum(crossings.filter(({ before }) => !before));
