@@ -60,46 +60,55 @@ export function withDefaults<T extends z.ZodRawShape>(
  */
 export const tokenEmbeddings = z.enum(['frozen', 'trained']).default('frozen');
 
-export const sftOptionsSchema = z.strictObject({
-  steps: z.int().positive().default(180),
-  /** Queries per step, each with a positive and a hard negative. */
-  batchSize: z.int().min(2).default(32),
-  seed: z.int().default(0),
-  /** Weights of the loss terms; 0 leaves a term out. */
-  weights: z
-    .strictObject({
-      crossEntropy: weight.default(1),
-      kl: weight.default(0.1),
-      infoNce: weight.default(1),
-      triplet: weight.default(1),
-    })
-    .refine((weights) => Object.values(weights).some((value) => value > 0), {
-      message: 'expected a term with a weight above 0',
-    })
-    .prefault({}),
-  /** Temperature of InfoNCE over cosines. */
-  tau: positive.default(0.05),
-  /** Margin of the triplet term, on cosines. */
-  margin: z.number().min(0).max(2).default(0.15),
-  /** Self-distilled reasoning: targets sampled once from the base model. */
-  reasoning: z
-    .strictObject({
-      /** Train the reasoning prompt at all. Without it the model forgets how to reason. */
-      enabled: z.boolean().default(true),
-      /** Weight of the contrastive terms on the embedding after the reasoning, beside those of the direct one. */
-      contrastiveWeight: weight.default(1),
-      /** Length limit of a target in tokens, the embed token included. */
-      maxNewTokens: z.int().min(2).default(44),
-      temperature: positive.default(1),
-    })
-    .prefault({}),
-  tokenEmbeddings,
-  /** Training queries used, drawn once; fewer keep stage 2's rewards from starting saturated. */
-  maxQueries: z.int().positive().optional(),
-  /** Longest query or document in tokens of its whole prompt; longer text is cut. */
-  maxLength: z.int().positive().default(512),
-  optimization: withDefaults(optimizationSchema, optimization).prefault({}),
-});
+export const sftOptionsSchema = z
+  .strictObject({
+    steps: z.int().positive().default(180),
+    /** Queries per step, each with a positive and a hard negative. */
+    batchSize: z.int().min(2).default(32),
+    seed: z.int().default(0),
+    /** Weights of the loss terms; 0 leaves a term out. */
+    weights: z
+      .strictObject({
+        crossEntropy: weight.default(1),
+        kl: weight.default(0.1),
+        infoNce: weight.default(1),
+        triplet: weight.default(1),
+      })
+      .refine((weights) => Object.values(weights).some((value) => value > 0), {
+        message: 'expected a term with a weight above 0',
+      })
+      .prefault({}),
+    /** Temperature of InfoNCE over cosines. */
+    tau: positive.default(0.05),
+    /** Margin of the triplet term, on cosines. */
+    margin: z.number().min(0).max(2).default(0.15),
+    /** Self-distilled reasoning: targets sampled once from the base model. */
+    reasoning: z
+      .strictObject({
+        /** Train the reasoning prompt at all. Without it the model forgets how to reason. */
+        enabled: z.boolean().default(true),
+        /** Weight of the contrastive terms on the embedding after the reasoning, beside those of the direct one. */
+        contrastiveWeight: weight.default(1),
+        /** Length limit of a target in tokens, the embed token included. */
+        maxNewTokens: z.int().min(2).default(44),
+        temperature: positive.default(1),
+      })
+      .prefault({}),
+    tokenEmbeddings,
+    /** Training queries used, drawn once; fewer keep stage 2's rewards from starting saturated. */
+    maxQueries: z.int().positive().optional(),
+    /** Longest query or document in tokens of its whole prompt; longer text is cut. */
+    maxLength: z.int().positive().default(512),
+    optimization: withDefaults(optimizationSchema, optimization).prefault({}),
+  })
+  .refine(
+    ({ weights: { kl, ...others }, reasoning }) =>
+      reasoning.enabled || kl === 0 || Object.values(others).some((value) => value > 0),
+    {
+      path: ['weights'],
+      message: 'expected a weight above 0 beside that of kl, which is on the reasoning alone',
+    },
+  );
 
 /** Options of stage 1 as a user writes them. */
 export type SftOptions = z.input<typeof sftOptionsSchema>;

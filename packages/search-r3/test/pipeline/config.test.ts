@@ -48,6 +48,12 @@ test.each<[string, z.ZodType, string, RegExp]>([
     'base: b\nsft: { weights: { crossEntropy: 0, kl: 0, infoNce: 0, triplet: 0 } }',
     /sft\.weights: expected a term with a weight above 0, found \{"crossEntropy":0,"kl":0,"infoNce":0,"triplet":0\}/,
   ],
+  [
+    'stage 1 has something to learn without reasoning too',
+    sftSettings,
+    'base: b\nsft: { weights: { crossEntropy: 0, infoNce: 0, triplet: 0 }, reasoning: { enabled: false } }',
+    /sft\.weights: expected a weight above 0 beside that of kl, which is on the reasoning alone, found/,
+  ],
   ['a base is needed for sft', sftSettings, '', /base: expected the folder of a base model \(--base\)/],
   ['a model is needed for rl', rlSettings, 'base: b', /model: expected the folder of a model of stage 1/],
   ['the base in the run folder', trainSettings, 'base: y/base', /base: expected a folder outside of the run/],
