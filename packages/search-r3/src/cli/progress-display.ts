@@ -109,6 +109,7 @@ const PLURALS: Record<ProgressUnit, string> = {
   document: 'documents',
   query: 'queries',
   text: 'texts',
+  token: 'tokens',
 };
 
 /** Units per second, or seconds per unit where that is the number above 1. */

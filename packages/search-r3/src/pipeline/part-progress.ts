@@ -1,14 +1,21 @@
 /** Progress of work that tells the part it is at: each part is shown as a stage of its own. */
-import { type ProgressReporter, ProgressTracker, type ProgressUnit } from '../run/index.js';
-
-export interface PartProgress {
-  part: string;
-  done: number;
-  total: number;
-}
+import {
+  type PartProgress,
+  type ProgressReporter,
+  ProgressTracker,
+  type ProgressUnit,
+} from '../run/index.js';
 
 /** What each part counts; others count texts. */
-const UNITS: Record<string, ProgressUnit> = { documents: 'document', queries: 'query', reasoning: 'query' };
+const UNITS: Record<string, ProgressUnit> = {
+  documents: 'document',
+  queries: 'query',
+  reasoning: 'query',
+  vocabulary: 'token',
+  'key terms': 'document',
+  tokens: 'document',
+  directions: 'document',
+};
 
 /** Reports parts under `prefix`, for example `development documents`. */
 export function partProgress(reporter: ProgressReporter, prefix = ''): (event: PartProgress) => void {

@@ -23,6 +23,7 @@ import {
   startLexically,
 } from '../pretrain/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
+import type { LongWorkOptions } from '../run/index.js';
 import { type LoopOptions, type ResolvedSftOptions, trainLoop } from '../sft/index.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { type Sized, sizedToCollection } from './collection-size.js';
@@ -68,17 +69,19 @@ export async function pretrainStage(
     const resumed = loop.run?.resumed;
     if (resumed === undefined && data !== ATLAS) options.onNote?.('Learning a vocabulary from the corpus.');
     const known = resumed && (await Tokenizer.load(join(resumed.path, 'model')));
-    const { tokenizer, source, pairs } = textSource(settings, text.corpus, prompts, known);
+    const { progress, signal } = loop;
+    const work = { signal, ...(progress && { onProgress: partProgress(progress, 'pretrain') }) };
+    const { tokenizer, source, pairs } = await textSource(settings, text.corpus, prompts, known, work);
     const config = scratchConfig(tokenizer, pretrain.model);
     const model: Checkpoint = { config, weights: initialiseWeights(config, seed), tokenizer };
     // A resumed run has weights already.
     if (startsWithWords(pretrain) && resumed === undefined) {
       const embedId = tokenizer.addToken(prompts.embedToken);
-      const { logIdf, documents } = collectionWords(text.corpus, tokenizer, prompts);
+      const { logIdf, documents } = await collectionWords(text.corpus, tokenizer, prompts, work);
       const latent = pretrain.start === 'latent';
       if (latent) options.onNote?.('Finding which words go together.');
       const directions = latent
-        ? latentDirections(documents, logIdf, config.hiddenSize - 1, seed)
+        ? await latentDirections(documents, logIdf, config.hiddenSize - 1, seed, work)
         : undefined;
       startLexically(model, logIdf, embedId, directions);
     }
@@ -100,12 +103,13 @@ export async function pretrainStage(
 const startsWithWords = ({ start = 'random' }: PretrainSettings['pretrain']) => start !== 'random';
 
 /** The tokenizer and what the model reads. Deterministic: a resumed run has the tokenizer already. */
-function textSource(
+async function textSource(
   { data, seed, pretrain }: Sized<PretrainSettings>,
   corpus: readonly Document[],
   prompts: ReturnType<typeof resolvePrompts>,
   known: Tokenizer | undefined,
-): { tokenizer: Tokenizer; source: SequenceSource; pairs?: PairSource } {
+  work: LongWorkOptions,
+): Promise<{ tokenizer: Tokenizer; source: SequenceSource; pairs?: PairSource }> {
   const { batchSize, maxLength, contrastive } = pretrain;
   const { vocabSize = DEFAULT_VOCABULARY, chatShare = DEFAULT_CHAT_SHARE, lowercase = false } = pretrain;
   if (data === ATLAS) {
@@ -115,8 +119,9 @@ function textSource(
     const whole = atlasSequences(world, tokenizer, batchSize, { seed: seed + 1 });
     return { tokenizer, source: (step) => whole(step).map((ids) => ids.slice(0, maxLength)) };
   }
-  const tokenizer = known ?? collectionTokenizer(corpus, prompts, vocabSize, { lowercase });
-  const source = collectionSequences(corpus, tokenizer, prompts, { batchSize, maxLength, chatShare, seed });
+  const tokenizer = known ?? (await collectionTokenizer(corpus, prompts, vocabSize, { lowercase, ...work }));
+  const read = { batchSize, maxLength, chatShare, seed };
+  const source = await collectionSequences(corpus, tokenizer, prompts, read, work);
   if (contrastive.batchSize === 0 && !startsWithWords(pretrain)) return { tokenizer, source };
   tokenizer.addToken(prompts.embedToken);
   if (contrastive.batchSize === 0) return { tokenizer, source };

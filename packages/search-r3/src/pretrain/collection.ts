@@ -6,7 +6,7 @@
  */
 import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
 import { type Document, documentText } from '../dataset/index.js';
-import { type RandomStream, randomStream } from '../run/index.js';
+import { inTurns, type LongWorkOptions, type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
 import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
 import { sentencesOf } from './sentences.js';
@@ -19,24 +19,30 @@ export const COLLECTION_PROMPTS: PromptOverrides = {
   reasoning: { system: 'Expand the query.' },
 };
 
-/** Byte-level BPE on the corpus; the words of the prompts count once per document, so that they become tokens too. */
+/**
+ * Byte-level BPE on the corpus; the words of the prompts count once per document, so that they become tokens too.
+ * @param options those of the work are as for `trainByteLevelBpe`.
+ */
 export function collectionTokenizer(
   corpus: readonly Document[],
   prompts: Prompts,
   vocabSize: number,
-  { lowercase = false } = {},
-): Tokenizer {
+  { lowercase = false, ...work }: { lowercase?: boolean } & LongWorkOptions = {},
+): Promise<Tokenizer> {
   const { query, document, reasoning } = prompts;
   const answers = [query.assistant, document.assistant].map((text) => `assistant\n${text}`);
   const instructions = [query.system, document.system, reasoning.system].map((text) => `system\n${text}`);
   const around = [...instructions, 'user\n', ...answers];
-  function* texts(): Generator<string> {
-    for (const entry of corpus) {
-      yield documentText(entry);
-      yield* around;
-    }
-  }
-  return trainByteLevelBpe(texts(), { vocabSize, lowercase });
+  const texts = {
+    length: corpus.length * (1 + around.length),
+    *[Symbol.iterator](): Generator<string> {
+      for (const entry of corpus) {
+        yield documentText(entry);
+        yield* around;
+      }
+    },
+  };
+  return trainByteLevelBpe(texts, { vocabSize, lowercase }, work);
 }
 
 export interface CollectionTextOptions {
@@ -49,16 +55,21 @@ export interface CollectionTextOptions {
   seed: number;
 }
 
-/** What a base model of the collection reads, step by step. @throws InputError where a batch is larger than the corpus. */
-export function collectionSequences(
+/**
+ * What a base model of the collection reads, step by step.
+ * @param work told of the part `key terms`.
+ * @throws InputError where a batch is larger than the corpus; InterruptedError when aborted.
+ */
+export async function collectionSequences(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
   prompts: Prompts,
   options: CollectionTextOptions,
-): SequenceSource {
+  work: LongWorkOptions = {},
+): Promise<SequenceSource> {
   const { batchSize, maxLength, chatShare, seed } = options;
   const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain' });
-  const terms = keyTerms(corpus);
+  const terms = await keyTerms(corpus, work);
   const safe = (text: string) => tokenizer.escapeSpecialTokens(text);
   const boundary = (tokenizer.padId ?? tokenizer.eosId) as number;
   const text = (document: Document, random: RandomStream): number[] => {
@@ -122,13 +133,14 @@ export type KeyTerms = (document: Document, known: string) => string[];
 const TERMS = 8;
 
 /** Words by tf ln(N / df) over the corpus (Salton and Buckley 1988); words of every document weigh nothing. */
-export function keyTerms(corpus: readonly Document[]): KeyTerms {
+export async function keyTerms(corpus: readonly Document[], work: LongWorkOptions = {}): Promise<KeyTerms> {
   const frequencies = new Map<string, number>();
-  for (const document of corpus) {
+  const count = (document: Document): void => {
     for (const word of new Set(wordsOf(documentText(document)))) {
       frequencies.set(word, (frequencies.get(word) ?? 0) + 1);
     }
-  }
+  };
+  await inTurns(corpus, { name: 'key terms', total: corpus.length }, count, work);
   return (document, known) => {
     const excluded = new Set(wordsOf(known));
     const weights = new Map<string, number>();

@@ -4,7 +4,7 @@
  * (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4), which only ever multiplies by the sparse matrix.
  */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { evenly, randomStream } from '../run/index.js';
+import { evenly, inTurns, type LongWorkOptions, randomStream } from '../run/index.js';
 
 /** Subspace iterations: more move what is found by less than the choice of documents does. */
 const ITERATIONS = 5;
@@ -42,11 +42,11 @@ interface Dense {
 const zeros = (rows: number, width: number): Dense => ({ data: new Float64Array(rows * width), rows, width });
 
 /** X'X q, row of X by row. */
-function multiply(rows: readonly SparseRow[], q: Dense): Dense {
+async function multiply(rows: readonly SparseRow[], q: Dense, work: LongWorkOptions): Promise<Dense> {
   const { width } = q;
   const result = zeros(q.rows, width);
   const projected = new Float64Array(width);
-  for (const row of rows) {
+  const add = (row: SparseRow): void => {
     projected.fill(0);
     for (const { column, value } of row) {
       const from = column * width;
@@ -58,7 +58,8 @@ function multiply(rows: readonly SparseRow[], q: Dense): Dense {
       for (let i = 0; i < width; i++)
         result.data[to + i] = (result.data[to + i] as number) + value * (projected[i] as number);
     }
-  }
+  };
+  await inTurns(rows, { name: 'directions', total: rows.length }, add, work);
   return result;
 }
 
@@ -116,18 +117,26 @@ const orthonormal = (q: Dense): Dense =>
 /**
  * The right singular vectors of the `count` largest singular values, largest first: one row of `width` numbers per
  * column of the matrix, `width` being `count` or, where the matrix has no such rank, less.
+ * @param work told of the part `directions`. @throws InterruptedError when aborted.
  */
-export function rightSingularVectors(
+export async function rightSingularVectors(
   rows: readonly SparseRow[],
   columns: number,
   count: number,
   seed: number,
-): Dense {
+  { signal, onProgress }: LongWorkOptions = {},
+): Promise<Dense> {
   const random = randomStream(seed, 'singular vectors');
   const start = zeros(columns, Math.min(count + OVERSAMPLING, columns, Math.max(1, rows.length)));
   let q: Dense = { ...start, data: start.data.map(() => random.normal()) };
-  for (let i = 0; i < ITERATIONS; i++) q = orthonormal(multiply(rows, q));
-  const ritz = eigen(gram(q, multiply(rows, q)));
+  const total = (ITERATIONS + 1) * rows.length;
+  const multiplied = (iteration: number) =>
+    multiply(rows, q, {
+      signal,
+      onProgress: ({ part, done }) => onProgress?.({ part, done: iteration * rows.length + done, total }),
+    });
+  for (let i = 0; i < ITERATIONS; i++) q = orthonormal(await multiplied(i));
+  const ritz = eigen(gram(q, await multiplied(ITERATIONS)));
   return combine(
     q,
     ritz.slice(0, count).map(({ vector }) => vector),
@@ -138,16 +147,18 @@ export function rightSingularVectors(
  * A direction per token, of length 1: [vocabulary, width]. Tokens that go with the same others point the same way. A
  * token of no document gets a random direction; columns beyond the rank of the collection are zero.
  * @param logIdf ln idf by token id.
+ * @param work as for `rightSingularVectors`.
  */
-export function latentDirections(
+export async function latentDirections(
   documents: readonly (readonly number[])[],
   logIdf: Float64Array,
   width: number,
   seed: number,
-): Float64Array {
+  work: LongWorkOptions = {},
+): Promise<Float64Array> {
   const seen = evenly(documents, MOST_DOCUMENTS);
   const vocabulary = logIdf.length;
-  const vectors = rightSingularVectors(tfIdfRows(seen, logIdf), vocabulary, width, seed);
+  const vectors = await rightSingularVectors(tfIdfRows(seen, logIdf), vocabulary, width, seed, work);
   const random = randomStream(seed, 'latent directions');
   const directions = new Float64Array(vocabulary * width);
   for (let id = 0; id < vocabulary; id++) {

@@ -11,6 +11,7 @@
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
 import { type Document, documentText } from '../dataset/index.js';
+import { inTurns, type LongWorkOptions } from '../run/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 
 /** The channel of the embedding that holds ln idf. */
@@ -48,12 +49,13 @@ export interface CollectionWords {
   documents: number[][];
 }
 
-/** Counts the words of a collection. */
-export function collectionWords(
+/** Counts the words of a collection; `work` is told of the part `tokens`. @throws InterruptedError when aborted. */
+export async function collectionWords(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
   prompts: Prompts,
-): CollectionWords {
+  work: LongWorkOptions = {},
+): Promise<CollectionWords> {
   const { query, document, reasoning } = prompts;
   const around = [query, document, { ...reasoning, assistant: '' }].flatMap(({ system, assistant }) =>
     tokenizer.encode(
@@ -64,9 +66,11 @@ export function collectionWords(
       ]),
     ),
   );
-  const documents = corpus.map((entry) =>
-    tokenizer.encode(tokenizer.escapeSpecialTokens(documentText(entry))),
-  );
+  const documents: number[][] = [];
+  const tokenize = (entry: Document): void => {
+    documents.push(tokenizer.encode(tokenizer.escapeSpecialTokens(documentText(entry))));
+  };
+  await inTurns(corpus, { name: 'tokens', total: corpus.length }, tokenize, work);
   return { logIdf: logIdf(documents, around, tokenizer.vocabSize), documents };
 }
 

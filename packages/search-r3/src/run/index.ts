@@ -12,4 +12,5 @@ export * from './rows.js';
 export * from './run-folder.js';
 export * from './state-file.js';
 export * from './stop.js';
+export * from './turns.js';
 export * from './validate.js';

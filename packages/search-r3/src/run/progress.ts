@@ -1,7 +1,7 @@
 /** Progress of long work: what a trainer reports, and how speed and remaining time are computed from it. */
 
-/** What is counted: steps of training, or texts of some kind. */
-export type ProgressUnit = 'step' | 'document' | 'query' | 'text';
+/** What is counted: steps of training, texts of some kind, tokens of a vocabulary. */
+export type ProgressUnit = 'step' | 'document' | 'query' | 'text' | 'token';
 
 export interface ProgressEvent {
   /** What is being done, for example `rl` or `encode`. */

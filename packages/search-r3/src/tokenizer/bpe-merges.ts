@@ -2,6 +2,7 @@
  * Learning byte-pair merges with incremental counts: after a merge only the words that hold the pair are visited, and
  * a heap gives the next pair, its counts brought up to date when it surfaces.
  */
+import { inTurns, type LongWorkOptions } from '../run/turns.js';
 
 export interface LearnedMerges {
   /** The alphabet, then each merged token in the order learned. */
@@ -22,19 +23,25 @@ const key = (left: number, right: number) => left * SHIFT + right;
  * Merges pairs until there are `limit` tokens or no pair is left.
  * @param words each word once with its count, its characters all in `alphabet`.
  */
-export function learnMerges(
+export async function learnMerges(
   words: Iterable<readonly [string, number]>,
   alphabet: readonly string[],
   limit: number,
-): LearnedMerges {
+  options: LongWorkOptions = {},
+): Promise<LearnedMerges> {
   const tokens = [...alphabet];
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const state = new PairCounts(words, ids);
   const merges: [string, string][] = [];
   const learned = new Set<number>();
-  while (tokens.length < limit) {
-    const pair = state.mostFrequent();
-    if (pair === undefined) break;
+  function* mostFrequent(): Generator<number> {
+    while (tokens.length < limit) {
+      const pair = state.mostFrequent();
+      if (pair === undefined) break;
+      yield pair;
+    }
+  }
+  const merge = (pair: number): void => {
     const left = Math.floor(pair / SHIFT);
     const right = pair % SHIFT;
     const parts: [string, string] = [tokens[left] as string, tokens[right] as string];
@@ -49,7 +56,9 @@ export function learnMerges(
     if (!learned.has(pair)) merges.push(parts);
     learned.add(pair);
     state.merge(left, right, id);
-  }
+  };
+  const part = { name: 'vocabulary', total: limit - alphabet.length };
+  await inTurns(mostFrequent(), part, merge, options);
   return { tokens, merges };
 }
 

@@ -3,10 +3,11 @@
  * normaliser and pre-tokeniser of Qwen2: any text can be encoded, nothing is unknown.
  */
 import { z } from 'zod';
+import { inTurns, type LongWorkOptions } from '../run/turns.js';
 import { validate } from '../run/validate.js';
 import { learnMerges } from './bpe-merges.js';
 import type { Tokenizer } from './tokenizer.js';
-import { assemble, countWords, refuseSmall, trainingShape, wordSplitter } from './training.js';
+import { assemble, refuseSmall, trainingShape, WordCounter, wordSplitter } from './training.js';
 
 const optionsSchema = z.strictObject({
   ...trainingShape,
@@ -29,8 +30,15 @@ const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: fa
  * Learns merges from texts: in every round the most frequent pair, ties to the pair of lower ids, as the reference
  * implementation does. The vocabulary is the 256 bytes, then the merged tokens in the order learned, then the special
  * tokens.
+ * @param texts with their number, where there is one: progress is told in terms of it.
+ * @param work told of the parts `words` (texts read) and `vocabulary` (tokens learned).
+ * @throws InputError for options that make no sense; InterruptedError when aborted.
  */
-export function trainByteLevelBpe(texts: Iterable<string>, options: ByteLevelBpeOptions): Tokenizer {
+export async function trainByteLevelBpe(
+  texts: Iterable<string> & { readonly length?: number },
+  options: ByteLevelBpeOptions,
+  work: LongWorkOptions = {},
+): Promise<Tokenizer> {
   const source = 'trainByteLevelBpe options';
   const checked = validate(optionsSchema, options, source);
   const { vocabSize, specialTokens, lowercase } = checked;
@@ -39,9 +47,11 @@ export function trainByteLevelBpe(texts: Iterable<string>, options: ByteLevelBpe
 
   // Words are few, their occurrences many: bytes are looked up once per word.
   const toBytes = wordSplitter({ normalizer: null, pre_tokenizer: byteLevel }, []);
-  const counts = countWords(texts, { normalizer, pre_tokenizer: split }, specialTokens);
-  const words = [...counts].map(([word, count]) => [toBytes(word).join(''), count] as const);
-  const { tokens, merges } = learnMerges(words, byteAlphabet(), vocabSize - specialTokens.length);
+  const counter = new WordCounter({ normalizer, pre_tokenizer: split }, specialTokens);
+  const part = { name: 'words', total: texts.length ?? 0 };
+  await inTurns(texts, part, (text) => counter.add(text), work);
+  const words = [...counter.counts()].map(([word, count]) => [toBytes(word).join(''), count] as const);
+  const { tokens, merges } = await learnMerges(words, byteAlphabet(), vocabSize - specialTokens.length, work);
 
   const model = {
     type: 'BPE',

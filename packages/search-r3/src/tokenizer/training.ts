@@ -41,22 +41,27 @@ export interface Pipeline {
   decoder: unknown;
 }
 
-/**
- * Splits texts as an encoder with this pipeline does, and counts the words.
- * @returns word -> count, special tokens left out, in order of first appearance.
- */
-export function countWords(
-  texts: Iterable<string>,
-  pipeline: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>,
-  specialTokens: readonly string[],
-): Map<string, number> {
-  const words = wordSplitter(pipeline, specialTokens);
-  const counts = new Map<string, number>();
-  for (const text of texts) {
-    for (const word of words(text)) counts.set(word, (counts.get(word) ?? 0) + 1);
+/** Splits texts as an encoder with this pipeline does, and counts the words. */
+export class WordCounter {
+  readonly #words: (text: string) => string[];
+  readonly #special: readonly string[];
+  readonly #counts = new Map<string, number>();
+
+  constructor(pipeline: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>, specialTokens: readonly string[]) {
+    this.#words = wordSplitter(pipeline, specialTokens);
+    this.#special = specialTokens;
   }
-  for (const token of specialTokens) counts.delete(token);
-  return counts;
+
+  add(text: string): void {
+    for (const word of this.#words(text)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1);
+  }
+
+  /** Word -> count, special tokens left out, in order of first appearance. */
+  counts(): Map<string, number> {
+    const counts = new Map(this.#counts);
+    for (const token of this.#special) counts.delete(token);
+    return counts;
+  }
 }
 
 /** Text -> words: with a model that knows no word, the library's encoder gives back the words themselves. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { validate } from '../run/validate.js';
 import { compileChatTemplate } from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
-import { assemble, countWords, refuseSmall, trainingShape } from './training.js';
+import { assemble, refuseSmall, trainingShape, WordCounter } from './training.js';
 
 const optionsSchema = z.strictObject({
   ...trainingShape,
@@ -30,9 +30,14 @@ export function trainWordLevel(texts: Iterable<string>, options: WordLevelOption
     post_processor: null,
     decoder: null,
   };
-  const counts = countWords(texts, pipeline, specialTokens);
+  const countWords = (from: Iterable<string>): Map<string, number> => {
+    const counter = new WordCounter(pipeline, specialTokens);
+    for (const text of from) counter.add(text);
+    return counter.counts();
+  };
+  const counts = countWords(texts);
   counts.delete(unkToken);
-  const required = countWords(skeletons(checked.chatTemplate, source), pipeline, specialTokens);
+  const required = countWords(skeletons(checked.chatTemplate, source));
   const fixed = 1 + specialTokens.length;
   refuseSmall(vocabSize, fixed + required.size, "special tokens and the chat template's own words", source);
 

@@ -219,9 +219,13 @@ test.each(['random', 'lexical', 'latent'] as const)(
     const pretraining = { ...own, steps: 1, start, model: shape, optimization };
     const { model } = await pretrain({ data, out: join(cwd, `start-${start}`), pretrain: pretraining });
     const { weights, config: found, tokenizer, prompts } = await loadCheckpoint(model);
-    const words = collectionWords(await loadCorpus(join(cwd, 'data/corpus.jsonl')), tokenizer, prompts!);
+    const words = await collectionWords(
+      await loadCorpus(join(cwd, 'data/corpus.jsonl')),
+      tokenizer,
+      prompts!,
+    );
     const width = found.hiddenSize - 1;
-    const directions = latentDirections(words.documents, words.logIdf, width, 0);
+    const directions = await latentDirections(words.documents, words.logIdf, width, 0);
     const rows = weights.get('model.embed_tokens.weight')!.data;
     // Cosines of rows without their first channel with the directions, over tokens of the corpus.
     const cosines = [...new Set(words.documents.flat())].map((id) => {

@@ -21,7 +21,7 @@ function withEmbedToken(tokenizer: Tokenizer): Tokenizer {
   tokenizer.addToken('<|embed_token|>');
   return tokenizer;
 }
-const bytes = withEmbedToken(trainByteLevelBpe([ENGLISH], { vocabSize: 300 }));
+const bytes = withEmbedToken(await trainByteLevelBpe([ENGLISH], { vocabSize: 300 }));
 const words = withEmbedToken(trainWordLevel([ENGLISH, 'S1 S2 S3'], { vocabSize: 40 }));
 const prompts = resolvePrompts({
   query: { system: 'S1' },

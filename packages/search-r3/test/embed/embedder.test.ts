@@ -131,7 +131,7 @@ describe('after reasoning', () => {
   });
 
   test('pieces of bytes are whole characters, and all of them', async () => {
-    const bytes = trainByteLevelBpe([TEXTS.join(' ')], { vocabSize: 300 });
+    const bytes = await trainByteLevelBpe([TEXTS.join(' ')], { vocabSize: 300 });
     const base = tinyBase('bytes', { vocabSize: 301, maxPositions: 256 });
     const speaker = await Embedder.create(makePolicy({ ...base, tokenizer: bytes }, {}));
     const pieces = TEXTS.map(() => [] as string[]);

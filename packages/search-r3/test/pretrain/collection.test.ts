@@ -4,12 +4,19 @@ import {
   COLLECTION_PROMPTS,
   collectionSequences,
   collectionTokenizer,
+  collectionWords,
   conversation,
   keyTerms,
   modelShapeSchema,
   scratchConfig,
 } from 'search-r3/pretrain';
-import { InputError, randomStream } from 'search-r3/run';
+import {
+  InputError,
+  InterruptedError,
+  type LongWorkOptions,
+  type PartProgress,
+  randomStream,
+} from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 
 const CORPUS: Document[] = [
@@ -28,10 +35,49 @@ const CORPUS: Document[] = [
   },
 ];
 const prompts = resolvePrompts(COLLECTION_PROMPTS);
-const tokenizer = collectionTokenizer(CORPUS, prompts, 500);
+const tokenizer = await collectionTokenizer(CORPUS, prompts, 500);
 
-test('key terms by tf ln(N / df), the words of the question left out', () => {
-  const terms = keyTerms(CORPUS);
+describe('a large collection', () => {
+  const random = randomStream(1, 'words');
+  const word = () => Array.from({ length: 5 }, () => random.choice([...'aeioubcdfghjklmnpqrst'])).join('');
+  const many: Document[] = Array.from({ length: 1500 }, (_, i) => ({
+    id: `d${i}`,
+    text: `${Array.from({ length: 40 }, word).join(' ')}.`,
+  }));
+
+  test('its vocabulary is learnt in turns, and tells how far it is', async () => {
+    const told: PartProgress[] = [];
+    await collectionTokenizer(many, prompts, 1200, { onProgress: (event) => told.push(event) });
+    expect(new Set(told.map(({ part }) => part))).toEqual(new Set(['words', 'vocabulary']));
+    const ends = ['words', 'vocabulary'].map((name) => told.findLast(({ part }) => part === name));
+    // A document, and six texts of the prompts with each; 1,200 tokens less 256 bytes and three special ones.
+    expect(ends).toEqual([
+      { part: 'words', done: 1500 * 7, total: 1500 * 7 },
+      { part: 'vocabulary', done: 941, total: 941 },
+    ]);
+    expect(told.length).toBeGreaterThan(4);
+  });
+
+  test.each([
+    ['words', (how: LongWorkOptions) => collectionTokenizer(many, prompts, 1200, how)],
+    ['vocabulary', (how: LongWorkOptions) => collectionTokenizer(many, prompts, 20_000, how)],
+    ['key terms', (how: LongWorkOptions) => keyTerms([...many, ...many, ...many, ...many], how)],
+    ['tokens', (how: LongWorkOptions) => collectionWords(many, tokenizer, prompts, how)],
+  ])('%s: stopped, it leaves the rest', async (name, work) => {
+    const controller = new AbortController();
+    let last: PartProgress | undefined;
+    const onProgress = (event: PartProgress) => {
+      last = event;
+      if (event.part === name) controller.abort();
+    };
+    const stopped = work({ signal: controller.signal, onProgress });
+    await expect(stopped).rejects.toThrow(InterruptedError);
+    expect(last?.done).toBeLessThan(last?.total as number);
+  });
+});
+
+test('key terms by tf ln(N / df), the words of the question left out', async () => {
+  const terms = await keyTerms(CORPUS);
   // Five documents: `the` is in a, b, c, e; `blood` in a, c (ln 5/2 = 0.92); the others of `a` in it alone (ln 5 =
   // 1.61): iron 3 times, spinach 3 times, boil, cooks, feeds, holds, im_end's `end`, well once each.
   const all = terms(CORPUS[0] as Document, '');
@@ -41,11 +87,12 @@ test('key terms by tf ln(N / df), the words of the question left out', () => {
   expect(terms(CORPUS[0] as Document, 'IRON, boiled!')).not.toContain('iron');
   // `zinc` three times; `metal`, `heals`, `skin` once; words of two letters are none.
   expect(terms(CORPUS[1] as Document, 'Zinc')).toEqual(['metal', 'heals', 'skin', 'the']);
-  expect(keyTerms([CORPUS[1] as Document])(CORPUS[1] as Document, '')).toEqual([]);
+  const alone = await keyTerms([CORPUS[1] as Document]);
+  expect(alone(CORPUS[1] as Document, '')).toEqual([]);
 });
 
-test('conversations: from a title or a sentence to key terms or another sentence of the same document', () => {
-  const terms = keyTerms(CORPUS);
+test('conversations: from a title or a sentence to key terms or another sentence of the same document', async () => {
+  const terms = await keyTerms(CORPUS);
   const document = CORPUS[1] as Document;
   const seen = new Set<string>();
   for (let draw = 0; draw < 200; draw++) {
@@ -71,13 +118,13 @@ test('conversations: from a title or a sentence to key terms or another sentence
 describe('sequences', () => {
   const options = { batchSize: 4, maxLength: 12, chatShare: 0.5, seed: 3 };
 
-  test('follow from seed and step alone; an epoch takes every document once', () => {
-    const forwards = collectionSequences(CORPUS, tokenizer, prompts, options);
-    const backwards = collectionSequences(CORPUS, tokenizer, prompts, options);
+  test('follow from seed and step alone; an epoch takes every document once', async () => {
+    const forwards = await collectionSequences(CORPUS, tokenizer, prompts, options);
+    const backwards = await collectionSequences(CORPUS, tokenizer, prompts, options);
     const steps = [0, 1, 2, 3, 4];
     const expected = steps.map((step) => forwards(step));
     for (const step of steps.toReversed()) expect(backwards(step)).toEqual(expected[step]);
-    const other = collectionSequences(CORPUS, tokenizer, prompts, { ...options, seed: 4 });
+    const other = await collectionSequences(CORPUS, tokenizer, prompts, { ...options, seed: 4 });
     expect(steps.map((step) => other(step))).not.toEqual(expected);
     for (const sequences of expected) {
       expect(sequences).toHaveLength(4);
@@ -88,8 +135,8 @@ describe('sequences', () => {
     }
   });
 
-  test('text alone: every piece of a long document is read, with the boundary around the whole', () => {
-    const source = collectionSequences([CORPUS[4] as Document], tokenizer, prompts, {
+  test('text alone: every piece of a long document is read, with the boundary around the whole', async () => {
+    const source = await collectionSequences([CORPUS[4] as Document], tokenizer, prompts, {
       ...options,
       batchSize: 1,
       chatShare: 0,
@@ -108,8 +155,8 @@ describe('sequences', () => {
     expect(total).toBe(whole.length);
   });
 
-  test('conversations have the form of the reasoning prompt; text cannot end a turn', () => {
-    const source = collectionSequences([CORPUS[0] as Document], tokenizer, prompts, {
+  test('conversations have the form of the reasoning prompt; text cannot end a turn', async () => {
+    const source = await collectionSequences([CORPUS[0] as Document], tokenizer, prompts, {
       ...options,
       batchSize: 1,
       maxLength: 400,
@@ -125,12 +172,12 @@ describe('sequences', () => {
     }
   });
 
-  test('conversations end with the embed token where the tokenizer has it', () => {
+  test('conversations end with the embed token where the tokenizer has it', async () => {
     const own = tokenizer.copy();
     const embedId = own.addToken(prompts.embedToken);
     const long = { ...options, batchSize: 1, maxLength: 400, chatShare: 1 };
-    const [before, after] = [tokenizer, own].map((each) =>
-      collectionSequences([CORPUS[0] as Document], each, prompts, long),
+    const [before, after] = await Promise.all(
+      [tokenizer, own].map((each) => collectionSequences([CORPUS[0] as Document], each, prompts, long)),
     );
     for (let step = 0; step < 10; step++) {
       const [ids = []] = before!(step);
@@ -139,8 +186,10 @@ describe('sequences', () => {
     }
   });
 
-  test('a batch larger than the corpus is refused', () => {
-    expect(() => collectionSequences(CORPUS, tokenizer, prompts, { ...options, batchSize: 6 })).toThrow(
+  test('a batch larger than the corpus is refused', async () => {
+    await expect(
+      collectionSequences(CORPUS, tokenizer, prompts, { ...options, batchSize: 6 }),
+    ).rejects.toThrow(
       new InputError({
         source: 'pretrain',
         field: 'batchSize',

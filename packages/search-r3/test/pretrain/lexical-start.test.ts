@@ -42,8 +42,9 @@ const CORPUS: Document[] = Array.from({ length: 60 }, (_, i) => ({
   text: text([0, 1, 60, 61].map((shift) => RARE[(2 * i + shift) % 120] as string)),
 }));
 const prompts = resolvePrompts(COLLECTION_PROMPTS);
-const tokenizer = collectionTokenizer(CORPUS, prompts, 600);
+const tokenizer = await collectionTokenizer(CORPUS, prompts, 600);
 const embedId = tokenizer.addToken(prompts.embedToken);
+const words = await collectionWords(CORPUS, tokenizer, prompts);
 
 const SHAPES = [
   { hiddenSize: 64, heads: 4, layers: 1, intermediateSize: 32 },
@@ -54,8 +55,7 @@ const SHAPES = [
 function model(shape: (typeof SHAPES)[number], lexical: boolean) {
   const config = scratchConfig(tokenizer, modelShapeSchema.parse(shape));
   const weights = initialiseWeights(config, 2);
-  if (lexical)
-    startLexically({ config, weights }, collectionWords(CORPUS, tokenizer, prompts).logIdf, embedId);
+  if (lexical) startLexically({ config, weights }, words.logIdf, embedId);
   return { config, weights };
 }
 
@@ -83,7 +83,7 @@ describe.each(SHAPES)('%o', (shape) => {
       return x.map((value) => value * scale);
     });
     // Idf as it was counted: small random weights beside the built ones move it a little.
-    const idf = collectionWords(CORPUS, tokenizer, prompts).logIdf;
+    const idf = words.logIdf;
     const weights = ids.map((id) => Math.exp(idf[id]!));
     const total = weights.reduce((a, b) => a + b);
     const carried = (hiddenSize * kvHeads) / heads;
@@ -139,7 +139,7 @@ describe.each(SHAPES)('%o', (shape) => {
 
 test('directions that are given take the place of the random ones, and the lengths stay', () => {
   const [shape] = SHAPES;
-  const { logIdf: idf } = collectionWords(CORPUS, tokenizer, prompts);
+  const { logIdf: idf } = words;
   const own = model(shape!, false);
   const before = own.weights.get('model.embed_tokens.weight')!.data.slice();
   const width = own.config.hiddenSize - 1;

@@ -53,10 +53,11 @@ describe('a pair', () => {
   });
 });
 
+const prompts = resolvePrompts(COLLECTION_PROMPTS);
+const tokenizer = await collectionTokenizer(CORPUS, prompts, 420);
+tokenizer.addToken(prompts.embedToken);
+
 describe('the pairs of a collection', () => {
-  const prompts = resolvePrompts(COLLECTION_PROMPTS);
-  const tokenizer = collectionTokenizer(CORPUS, prompts, 420);
-  tokenizer.addToken(prompts.embedToken);
   const options = { batchSize: 5, maxLength: 24, seed: 3 };
   const source = (changes: Partial<typeof options> = {}) =>
     collectionPairs(CORPUS, tokenizer, prompts, { ...options, ...changes });

@@ -24,7 +24,7 @@ const CORPUS = [
   { id: 'd5', title: '', text: 'Silence' },
 ];
 const prompts = resolvePrompts(COLLECTION_PROMPTS);
-const tokenizer = collectionTokenizer(CORPUS, prompts, 400);
+const tokenizer = await collectionTokenizer(CORPUS, prompts, 400);
 const OPTIONS = { batchSize: 3, maxLength: 200, chatShare: 0.5, seed: 1 };
 const sequences = (changes: Partial<typeof OPTIONS> = {}) =>
   collectionSequences(CORPUS, tokenizer, prompts, { ...OPTIONS, ...changes });
@@ -33,8 +33,8 @@ const boundary = tokenizer.padId!;
 describe('collectionSequences', () => {
   const whole = CORPUS.map((document) => [boundary, ...tokenizer.encode(documentText(document)), boundary]);
 
-  test('batchSize, and no document twice in an epoch', () => {
-    const source = sequences({ chatShare: 0 });
+  test('batchSize, and no document twice in an epoch', async () => {
+    const source = await sequences({ chatShare: 0 });
     const first = [source(0), source(1), source(2), source(3), source(4)].flat();
     expect(source(0).length).toBe(3);
     // Five steps of three are three epochs of five.
@@ -44,9 +44,9 @@ describe('collectionSequences', () => {
     }
   });
 
-  test('maxLength: documents are cut into pieces of like length, all of which are read', () => {
+  test('maxLength: documents are cut into pieces of like length, all of which are read', async () => {
     for (const maxLength of [4, 7, 11, 16]) {
-      const source = sequences({ chatShare: 0, batchSize: 5, maxLength });
+      const source = await sequences({ chatShare: 0, batchSize: 5, maxLength });
       const read = new Set<string>();
       for (let step = 0; step < 60; step++) for (const ids of source(step)) read.add(ids.join());
       const expected = whole.map((ids) => Math.ceil(ids.length / maxLength));
@@ -61,20 +61,20 @@ describe('collectionSequences', () => {
     }
   });
 
-  test('chatShare: conversations in the form of the reasoning prompt', () => {
+  test('chatShare: conversations in the form of the reasoning prompt', async () => {
     const opening = tokenizer.renderChat([{ role: 'system', content: prompts.reasoning.system }]);
-    const chats = (chatShare: number) => {
-      const source = sequences({ chatShare, batchSize: 5 });
+    const chats = async (chatShare: number) => {
+      const source = await sequences({ chatShare, batchSize: 5 });
       const texts = Array.from({ length: 40 }, (_, step) => source(step))
         .flat()
         .map((ids) => tokenizer.decode(ids));
       return texts.filter((text) => text.startsWith(opening)).length / texts.length;
     };
-    expect(chats(0)).toBe(0);
+    expect(await chats(0)).toBe(0);
     // "Silence" has nothing to say.
-    expect(chats(1)).toBeCloseTo(0.8, 12);
+    expect(await chats(1)).toBeCloseTo(0.8, 12);
     // 200 draws of 0.4: three standard deviations are 0.1.
-    expect(Math.abs(chats(0.5) - 0.4)).toBeLessThan(0.1);
+    expect(Math.abs((await chats(0.5)) - 0.4)).toBeLessThan(0.1);
   });
 });
 

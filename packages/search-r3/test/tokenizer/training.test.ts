@@ -16,7 +16,7 @@ async function saved(tokenizer: Tokenizer): Promise<{
 }
 
 const merges = async (texts: string[], count: number) =>
-  (await saved(trainByteLevelBpe(texts, { vocabSize: 259 + count }))).model.merges;
+  (await saved(await trainByteLevelBpe(texts, { vocabSize: 259 + count }))).model.merges;
 
 /** Uneven text with accents (some decomposed), CJK, digits, contractions and runs of spaces. */
 const TEXTS = [
@@ -53,7 +53,7 @@ describe('byte-level BPE', () => {
 
   test('ids: 256 bytes, merged tokens in order, special tokens', async () => {
     const options = { vocabSize: 300, specialTokens: ['<|a|>', '<|bb|>'], eosToken: '<|bb|>' };
-    const tokenizer = trainByteLevelBpe(TEXTS, options);
+    const tokenizer = await trainByteLevelBpe(TEXTS, options);
     const { model, added_tokens } = await saved(tokenizer);
     expect(tokenizer.vocabSize).toBe(300);
     expect(Object.keys(model.vocab)).toHaveLength(298);
@@ -76,8 +76,8 @@ describe('byte-level BPE', () => {
     expect(await merges(['ab ab<|im_end|>', '<|im_start|>cd<|im_end|>'], 9)).toEqual(plain);
   });
 
-  test('any text comes back from its ids, up to NFC', () => {
-    const tokenizer = trainByteLevelBpe(TEXTS, { vocabSize: 320 });
+  test('any text comes back from its ids, up to NFC', async () => {
+    const tokenizer = await trainByteLevelBpe(TEXTS, { vocabSize: 320 });
     const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }));
     fc.assert(
       fc.property(text, (value) => {
@@ -126,11 +126,14 @@ function naiveMerges(texts: string[], limit: number): string[] {
   return learned;
 }
 
-test('byte-level BPE in lower case: capitals make no difference, and special tokens stay', () => {
-  const tokenizer = trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], { vocabSize: 300, lowercase: true });
+test('byte-level BPE in lower case: capitals make no difference, and special tokens stay', async () => {
+  const tokenizer = await trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], {
+    vocabSize: 300,
+    lowercase: true,
+  });
   expect(tokenizer.encode('IRON Feeds the blood')).toEqual(tokenizer.encode('iron feeds the blood'));
   expect(tokenizer.decode(tokenizer.encode('Iron<|im_end|>'))).toBe('iron<|im_end|>');
-  const cased = trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], { vocabSize: 300 });
+  const cased = await trainByteLevelBpe(['Iron feeds the BLOOD', 'iron'], { vocabSize: 300 });
   expect(cased.encode('IRON')).not.toEqual(cased.encode('iron'));
 });
 
@@ -210,8 +213,9 @@ test.each([
     () => trainWordLevel(['a'], { vocabSize: 20, specialTokens: ['<s>', '<s>'] }),
     /expected one id for "<s>"/,
   ],
-])('refuses %s', (_, train, message) => {
-  expect(train).toThrow(
+])('refuses %s', async (_, train, message) => {
+  const refused = (async () => train())();
+  await expect(refused).rejects.toThrow(
     expect.objectContaining({ name: 'InputError', message: expect.stringMatching(message) }),
   );
 });

@@ -1,0 +1,47 @@
+import { InterruptedError, inTurns, type PartProgress } from 'search-r3/run';
+import { describe, expect, test } from 'vitest';
+
+/** Keeps the thread busy. */
+const compute = (ms: number): void => {
+  for (const end = performance.now() + ms; performance.now() < end; );
+};
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+describe('inTurns', () => {
+  test('does the work on every item in order; the end is told even where no turn was due', async () => {
+    const seen: number[] = [];
+    const told: PartProgress[] = [];
+    const part = { name: 'numbers', total: 4 };
+    await inTurns([3, 1, 2], part, (x) => seen.push(x), { onProgress: (event) => told.push(event) });
+    expect(seen).toEqual([3, 1, 2]);
+    expect(told).toEqual([{ part: 'numbers', done: 3, total: 4 }]);
+  });
+
+  test('others have their turn, and progress is told, while it works', async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    const told: number[] = [];
+    const how = { onProgress: ({ done }: PartProgress) => told.push(done) };
+    await inTurns(range(30), { name: 'x', total: 30 }, () => compute(20), how);
+    clearInterval(timer);
+    // 600 ms in turns of 50 ms, each of which is over when an item is.
+    expect(turns).toBeGreaterThanOrEqual(5);
+    expect(told.length).toBeGreaterThanOrEqual(6);
+    expect(told).toEqual(told.toSorted((a, b) => a - b));
+    expect(told.at(-1)).toBe(30);
+  });
+
+  test('stopped by what comes in its turns, it leaves the rest', async () => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 1);
+    let done = 0;
+    const work = () => {
+      compute(60);
+      done++;
+    };
+    const { signal } = controller;
+    const stopped = inTurns(range(100), { name: 'x', total: 100 }, work, { signal });
+    await expect(stopped).rejects.toThrow(InterruptedError);
+    expect(done).toBeLessThan(20);
+  });
+});
