@@ -17,7 +17,7 @@ const data = join(folder, 'collection');
 const out = join(folder, 'run');
 
 // Your documents, and queries with the documents that answer them. Stage 2 gets other queries than stage 1: half each.
-await saveBeir(data, workshops(), { replace: true });
+await saveBeir(data, workshops(), { overwrite: true });
 
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());

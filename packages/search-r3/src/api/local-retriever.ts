@@ -7,11 +7,12 @@ import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import type { Policy } from '../model/index.js';
 import { ATLAS, loadDocuments, loadPolicy } from '../pipeline/index.js';
-import { assertVacant, InputError, validate, whatStandsAt } from '../run/index.js';
+import { assertReplaceable, InputError, validate } from '../run/index.js';
 import {
   assertCompatible,
   checkedDocuments,
   type DocumentInput,
+  INDEX_FOLDER,
   type IndexedDocument,
   type IndexFingerprint,
   openIndex,
@@ -61,9 +62,8 @@ export class LocalRetriever implements Retriever {
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     validate(indexSchema, options ?? {}, 'index options');
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
-    // Only an index is ever replaced, and an occupied folder is told of before the work, not after it.
-    if (!overwrite) await assertVacant(out, 'An index that is there can be replaced (--overwrite).');
-    else if (await whatStandsAt(out)) await readManifest(out);
+    // Told before the work, not after it.
+    await assertReplaceable(out, INDEX_FOLDER, overwrite);
     const documents = checkedDocuments(
       typeof source === 'string' ? await documentsOf(source) : source,
       'documents',
@@ -214,5 +214,5 @@ function refuseTaken(document: DocumentInput, source: string): void {
 /** The documents of a folder with all their fields; one that is refused is named by its line. */
 function documentsOf(source: string): Promise<readonly DocumentInput[]> {
   if (source === ATLAS) return loadDocuments(source);
-  return loadCorpus(join(source, 'corpus.jsonl'), { metadata: true, check: refuseTaken });
+  return loadCorpus(join(source, 'corpus.jsonl'), { check: refuseTaken });
 }

@@ -2,7 +2,15 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { publishFolder, readIfThere, readJson, writeJsonAtomic } from '../run/files.js';
+import {
+  assertReplaceable,
+  exists,
+  type FolderKind,
+  publishFolder,
+  readIfThere,
+  readJson,
+  writeJsonAtomic,
+} from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { loadConfig, type ModelConfig } from './config.js';
@@ -16,7 +24,7 @@ import {
   type QuerySplit,
   savePrompts,
 } from './prompts.js';
-import { openWeights, type TensorSource } from './safetensors.js';
+import { openWeights, type TensorSource, WEIGHTS_FILE, WEIGHTS_INDEX } from './safetensors.js';
 import { writeWeights } from './safetensors-writer.js';
 
 const generationSchema = z.looseObject({
@@ -162,7 +170,7 @@ async function refuseUntiedHead(source: TensorSource, weights: Weights, folder: 
 const saveSchema = z.strictObject({
   /** How weights are stored. Default f32, exactly. */
   dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
-  /** Replace a folder that is there; it stays until the new one is complete. Default false. */
+  /** Replace a model that is there, and nothing else; it stays until the new one is complete. Default false. */
   overwrite: z.boolean().default(false),
   /** Split the weights into several files beyond this. Default 5e9. */
   maxShardBytes: z.number().positive().default(5e9),
@@ -170,11 +178,19 @@ const saveSchema = z.strictObject({
 
 export type SaveCheckpointOptions = z.input<typeof saveSchema>;
 
+/** What `saveCheckpoint` replaces. */
+const MODEL_FOLDER: FolderKind = {
+  name: 'a model',
+  is: async (folder) =>
+    (await exists(join(folder, 'config.json'))) &&
+    ((await exists(join(folder, WEIGHTS_FILE))) || (await exists(join(folder, WEIGHTS_INDEX)))),
+};
+
 const TORCH_NAMES = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' } as const;
 
 /**
  * Writes a checkpoint as a Hugging Face folder, which appears whole or not at all.
- * @throws InputError where the folder is there already, and where checkpoint and configuration disagree.
+ * @throws InputError where something else, or without `overwrite` a model, is there, and where checkpoint and configuration disagree.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -187,6 +203,7 @@ export async function saveCheckpoint(
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
   refuseWrongWeights(weights, config, folder);
   const dtypeField = 'dtype' in config.raw ? 'dtype' : 'torch_dtype';
+  await assertReplaceable(folder, MODEL_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (at) => {

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
+import { parseJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { elementCount } from './parameters.js';
 
@@ -86,17 +87,7 @@ const metadataSchema = z.record(z.string(), z.string());
  */
 export function parseHeader(header: Uint8Array, fileSize: number, source: string): SafetensorsHeader {
   const text = decodeHeader(header, source);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new InputError({
-      source,
-      field: 'header',
-      expected: 'JSON',
-      found: (error as SyntaxError).message,
-    });
-  }
+  const json = parseJson(text, { source, field: 'header' });
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new InputError({ source, field: 'header', expected: 'a JSON object', found: text.slice(0, 40) });
   }

@@ -2,14 +2,18 @@
  * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and any
  * further fields, `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
  */
-import { createWriteStream } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, publishFolder } from '../run/files.js';
+import {
+  assertReplaceable,
+  describeReadFailure,
+  exists,
+  type FolderKind,
+  publishFolder,
+  writeLinesAtomic,
+} from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { describeValue, integerField, parseJsonLine, readLines, stringField } from './lines.js';
 import type { Collection, Document, Qrels, Query } from './types.js';
@@ -48,7 +52,7 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
       found: found.length === 0 ? 'no splits at all' : `only the splits ${found.join(', ')}`,
     });
   }
-  const corpus = await loadCorpus(join(folder, 'corpus.jsonl'), { metadata: true });
+  const corpus = await loadCorpus(join(folder, 'corpus.jsonl'));
   const queries = await loadQueries(join(folder, 'queries.jsonl'));
   const documents = new Set(corpus.map((document) => document.id));
   const qrels = new Map<string, Qrels>();
@@ -61,17 +65,13 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
 }
 
 export interface LoadCorpusOptions {
-  /**
-   * Keep the fields of a row beside `_id`, `title` and `text` (default false: training has no use for them). A field
-   * `id` is left out, since that is where a document has its `_id`.
-   */
-  metadata?: boolean;
   /** Called with every document and `path:line`, so that what refuses one can say where it stands. */
   check?: (document: Document, source: string) => void;
 }
 
 /**
- * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not.
+ * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. Fields of a row
+ * beside `_id`, `title` and `text` are kept, but for `id`: that is where a document has its `_id`.
  * @throws InputError where a row is malformed, an id occurs twice, or there is no document at all.
  */
 export async function loadCorpus(path: string, options: LoadCorpusOptions = {}): Promise<Document[]> {
@@ -83,12 +83,7 @@ export async function loadCorpus(path: string, options: LoadCorpusOptions = {}):
     const text = stringField(row, 'text', line.source, 'allow-empty');
     const title = row.title == null ? '' : stringField(row, 'title', line.source, 'allow-empty');
     const { _id, id: _taken, title: _title, text: _text, ...metadata } = row;
-    const document: Document = {
-      id,
-      ...(title !== '' && { title }),
-      text,
-      ...(options.metadata && metadata),
-    };
+    const document: Document = { id, ...(title !== '' && { title }), text, ...metadata };
     options.check?.(document, line.source);
     corpus.push(document);
   }
@@ -168,11 +163,17 @@ export function addJudgement(
 }
 
 export interface SaveBeirOptions {
-  /** Replace a folder that is there and not empty (default false: it is an error). */
-  replace?: boolean;
+  /** Replace a collection that is there, and nothing else; it stays until the new one is complete. Default false. */
+  overwrite?: boolean;
 }
 
-const saveOptions = z.strictObject({ replace: z.boolean().default(false) });
+const saveOptions = z.strictObject({ overwrite: z.boolean().default(false) });
+
+/** What `saveBeir` replaces. */
+const COLLECTION_FOLDER: FolderKind = {
+  name: 'a collection',
+  is: (folder) => exists(join(folder, 'corpus.jsonl')),
+};
 
 /**
  * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
@@ -184,22 +185,23 @@ export async function saveBeir(
   collection: Collection,
   options: SaveBeirOptions = {},
 ): Promise<void> {
-  const { replace } = validate(saveOptions, options, 'saveBeir options');
+  const { overwrite } = validate(saveOptions, options, 'saveBeir options');
   refuseUnusableIds('document', collection.corpus);
   refuseUnusableIds('query', collection.queries.values());
   refuseEmptyQueries(collection.queries);
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
+  await assertReplaceable(folder, COLLECTION_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (temporary) => {
-      await writeLines(join(temporary, 'corpus.jsonl'), corpusLines(collection.corpus));
-      await writeLines(join(temporary, 'queries.jsonl'), queryLines(collection.queries));
+      await writeLinesAtomic(join(temporary, 'corpus.jsonl'), corpusLines(collection.corpus));
+      await writeLinesAtomic(join(temporary, 'queries.jsonl'), queryLines(collection.queries));
       await mkdir(join(temporary, 'qrels'));
       for (const [split, qrels] of collection.qrels) {
-        await writeLines(join(temporary, 'qrels', `${split}.tsv`), qrelsLines(qrels));
+        await writeLinesAtomic(join(temporary, 'qrels', `${split}.tsv`), qrelsLines(qrels));
       }
     },
-    { replace },
+    { replace: overwrite },
   );
 }
 
@@ -298,11 +300,4 @@ function* qrelsLines(qrels: Qrels): Generator<string> {
   for (const [query, judgements] of qrels) {
     for (const [document, grade] of judgements) yield `${query}\t${document}\t${grade}`;
   }
-}
-
-async function writeLines(path: string, lines: Generator<string>): Promise<void> {
-  function* ended() {
-    for (const line of lines) yield `${line}\n`;
-  }
-  await pipeline(Readable.from(ended()), createWriteStream(path));
 }

@@ -4,7 +4,7 @@
  */
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
-import { describeBrokenJson, describeReadFailure } from '../run/files.js';
+import { describeReadFailure, parseJson } from '../run/files.js';
 
 export interface Line {
   /** Without its line end. */
@@ -53,16 +53,7 @@ export async function* readLines(
 
 /** The object on one line of JSONL. @throws InputError naming file and line. */
 export function parseJsonLine(line: Line): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(line.text);
-  } catch (error) {
-    throw new InputError({
-      source: line.source,
-      expected: 'valid JSON',
-      found: describeBrokenJson(line.text, error as SyntaxError),
-    });
-  }
+  const value = parseJson(line.text, { source: line.source });
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new InputError({ source: line.source, expected: 'a JSON object', found: describeValue(value) });
   }

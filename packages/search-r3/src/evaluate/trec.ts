@@ -6,7 +6,7 @@ import { addJudgement } from '../dataset/beir.js';
 import { describeValue, integerField, type Line, readLines } from '../dataset/lines.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
-import { writeFileAtomic } from '../run/files.js';
+import { writeLinesAtomic } from '../run/files.js';
 import { rankDocuments } from './ranking.js';
 
 export interface TrecRun {
@@ -57,7 +57,10 @@ export async function loadTrecRun(path: string): Promise<TrecRun> {
 /** Writes a run, best document first; scores keep their full precision. Queries without documents have no line. */
 export async function saveTrecRun(path: string, { tag, rankings }: TrecRun): Promise<void> {
   checkWord(tag, 'tag');
-  const lines: string[] = [];
+  await writeLinesAtomic(path, runLines(tag, rankings));
+}
+
+function* runLines(tag: string, rankings: Rankings): Generator<string> {
   for (const [query, scores] of rankings) {
     checkWord(query, 'query id');
     for (const [i, { id, score }] of rankDocuments(scores).entries()) {
@@ -66,10 +69,9 @@ export async function saveTrecRun(path: string, { tag, rankings }: TrecRun): Pro
         const field = `query "${query}", document "${id}"`;
         throw new InputError({ source: 'rankings', field, expected: 'a finite score', found: String(score) });
       }
-      lines.push(`${query} Q0 ${id} ${i + 1} ${score} ${tag}\n`);
+      yield `${query} Q0 ${id} ${i + 1} ${score} ${tag}`;
     }
   }
-  await writeFileAtomic(path, lines.join(''));
 }
 
 /** Reads judgements: `query iteration document grade`. @throws InputError naming file, line and field. */
@@ -86,16 +88,18 @@ export async function loadTrecQrels(path: string): Promise<Qrels> {
 }
 
 /** Writes judgements, in their order. */
-export async function saveTrecQrels(path: string, qrels: Qrels): Promise<void> {
-  const lines: string[] = [];
+export function saveTrecQrels(path: string, qrels: Qrels): Promise<void> {
+  return writeLinesAtomic(path, qrelsLines(qrels));
+}
+
+function* qrelsLines(qrels: Qrels): Generator<string> {
   for (const [query, judgements] of qrels) {
     checkWord(query, 'query id');
     for (const [document, grade] of judgements) {
       checkWord(document, 'document id');
-      lines.push(`${query} 0 ${document} ${grade}\n`);
+      yield `${query} 0 ${document} ${grade}`;
     }
   }
-  await writeFileAtomic(path, lines.join(''));
 }
 
 function fields(line: Line, names: string, [least, most]: [number, number]): string[] {

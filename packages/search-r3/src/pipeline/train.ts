@@ -1,5 +1,4 @@
 /** The training commands: each stage alone, and the whole pipeline from a collection to a model that reasons. */
-import { createHash } from 'node:crypto';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Checkpoint, checkpointFingerprint } from '../checkpoint/index.js';
@@ -15,13 +14,20 @@ import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage
 import type { Stage, StageResult } from './stage-result.js';
 import { existing, type RunOptions, throughStage, within } from './stage-run.js';
 import { stageOneQueries } from './stages.js';
-import { basePrompts, loadTraining, rlOptions, sftOptions, type TrainingContext } from './training.js';
+import {
+  basePrompts,
+  collectionFingerprint,
+  loadTraining,
+  rlOptions,
+  sftOptions,
+  type TrainingContext,
+} from './training.js';
 
 /** Trains a tokenizer and a small model from scratch on the text of a collection. */
 export async function pretrain(settings: PretrainSettings, options: RunOptions = {}): Promise<StageResult> {
   const { data, out } = settings;
   const corpus = await loadDocuments(data);
-  const fingerprint = createHash('sha256').update(JSON.stringify(corpus)).digest('hex');
+  const fingerprint = collectionFingerprint({ corpus, queries: new Map(), qrels: new Map() });
   return pretrainStage(out, settings, { corpus, fingerprint }, options);
 }
 

@@ -51,7 +51,8 @@ export async function loadTraining(
   return { collection, data, fingerprint: collectionFingerprint(loaded), split };
 }
 
-function collectionFingerprint({ corpus, queries, qrels }: Collection): string {
+/** SHA-256, in hex, of what training reads of a collection: metadata of documents is none of it. */
+export function collectionFingerprint({ corpus, queries, qrels }: Collection): string {
   const hash = createHash('sha256');
   const add = (value: unknown) => hash.update(`${JSON.stringify(value)}\n`);
   for (const { id, title, text } of corpus) add([id, title ?? '', text]);

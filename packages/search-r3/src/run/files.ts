@@ -61,6 +61,23 @@ export async function writeFileAtomic(
   await syncFolder(dirname(path));
 }
 
+/** Characters of lines that are written at once. */
+const PIECE = 1 << 20;
+
+/** Writes lines, more than fit into one string if need be, as `writeFileAtomic` does. */
+export function writeLinesAtomic(path: string, lines: Iterable<string>): Promise<void> {
+  return writeFileAtomic(path, async (file) => {
+    let piece = '';
+    for (const line of lines) {
+      piece += `${line}\n`;
+      if (piece.length < PIECE) continue;
+      await file.writeFile(piece);
+      piece = '';
+    }
+    await file.writeFile(piece);
+  });
+}
+
 /** Writes `value` as indented JSON, whole or not at all. */
 export function writeJsonAtomic(path: string, value: unknown): Promise<void> {
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
@@ -119,10 +136,25 @@ export async function removeFolder(path: string): Promise<void> {
   await rm(temporary, { recursive: true, force: true });
 }
 
-/** For long work that ends in a new folder: @throws InputError at once where something stands at `path`. */
-export async function assertVacant(path: string, remedy?: string): Promise<void> {
+/** What a folder may hold that is written as a whole. */
+export interface FolderKind {
+  /** With its article, such as 'an index'. */
+  name: string;
+  is: (folder: string) => Promise<boolean>;
+}
+
+/**
+ * For work that ends in a new folder: only one of the same kind is ever replaced, and only where that is asked for.
+ * @throws InputError where anything else stands at `path`.
+ */
+export async function assertReplaceable(path: string, kind: FolderKind, overwrite: boolean): Promise<void> {
   const occupied = await whatStandsAt(path);
-  if (occupied) throw occupiedError(path, occupied, remedy);
+  if (!occupied) return;
+  if (!(await kind.is(path))) {
+    const remedy = `Only ${kind.name} is ever replaced: choose another folder.`;
+    throw occupiedError(path, `${occupied}, and not ${kind.name}`, remedy);
+  }
+  if (!overwrite) throw occupiedError(path, kind.name, 'To have it replaced, set overwrite (--overwrite).');
 }
 
 function occupiedError(path: string, found: string, remedy?: string): InputError {
@@ -193,23 +225,28 @@ export async function readText(path: string): Promise<string> {
 
 /** Reads a JSON file from outside. @throws InputError naming the file, and the place where it is not JSON. */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    const found = text.trim() === '' ? 'an empty file' : describeBrokenJson(text, error as SyntaxError);
-    throw new InputError({ source: path, expected: 'valid JSON', found });
-  }
+  return parseJson(await readText(path), { source: path });
 }
 
 /** Characters of broken JSON that are shown. */
 const SHOWN = 60;
 
-/** Text that is no JSON, for the "found" part of an error; where it is too long to see why, with the parser's words. */
-export function describeBrokenJson(text: string, { message }: SyntaxError): string {
-  const trimmed = text.trim();
-  if (trimmed.length <= SHOWN) return JSON.stringify(trimmed);
-  return `${JSON.stringify(`${trimmed.slice(0, SHOWN)}...`)} (${message})`;
+/**
+ * Parses JSON from outside. @throws InputError naming where it comes from, with the text that is none, and where that is
+ * too long to see why, the parser's words.
+ */
+export function parseJson(text: string, from: { source: string; field?: string }): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const trimmed = text.trim();
+    let found = JSON.stringify(trimmed);
+    if (trimmed === '') found = 'an empty text';
+    else if (trimmed.length > SHOWN) {
+      found = `${JSON.stringify(`${trimmed.slice(0, SHOWN)}...`)} (${(error as SyntaxError).message})`;
+    }
+    throw new InputError({ ...from, expected: 'valid JSON', found });
+  }
 }
 
 /** A failed read in words; rethrows what is not a system error. */

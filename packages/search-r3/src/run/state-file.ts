@@ -11,7 +11,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { z } from 'zod';
 import { InputError } from './errors.js';
-import { describeReadFailure, writeFileAtomic } from './files.js';
+import { describeReadFailure, parseJson, writeFileAtomic } from './files.js';
 
 const ARRAY_TYPES = {
   f64: Float64Array,
@@ -150,14 +150,7 @@ async function readState(path: string, file: FileHandle): Promise<State> {
 }
 
 function parseHeader(path: string, text: string): Header {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    const found = (error as SyntaxError).message;
-    throw new InputError({ source: path, field: 'header', expected: 'JSON', found });
-  }
-  const result = headerSchema.safeParse(value);
+  const result = headerSchema.safeParse(parseJson(text, { source: path, field: 'header' }));
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const field = ['header', ...(issue?.path ?? [])].join('.');

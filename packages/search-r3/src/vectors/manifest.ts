@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, readJson } from '../run/files.js';
+import { describeReadFailure, type FolderKind, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 
 export const MANIFEST_FILE = 'manifest.json';
@@ -89,6 +89,17 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
   }
   return manifest;
 }
+
+/** Whether a folder holds an index, of whichever format version and in whatever state. */
+export async function isIndex(folder: string): Promise<boolean> {
+  const manifest = await readJson(join(folder, MANIFEST_FILE)).catch((error: unknown) => {
+    if (!(error instanceof InputError)) throw error;
+  });
+  return headSchema.shape.format.safeParse((manifest as { format?: unknown } | undefined)?.format).success;
+}
+
+/** What `saveIndex` replaces. */
+export const INDEX_FOLDER: FolderKind = { name: 'an index', is: isIndex };
 
 async function refuseWrongSize(path: string, bytes: number): Promise<void> {
   const found = await stat(path).then(({ size }) => `${size} bytes`, describeReadFailure);

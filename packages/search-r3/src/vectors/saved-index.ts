@@ -9,7 +9,7 @@ import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { publishFolder, writeJsonAtomic } from '../run/files.js';
+import { assertReplaceable, parseJson, publishFolder, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { AnnIndex } from './ann.js';
 import { type FileDigest, openChecked, readFully, writeChecked } from './checked-file.js';
@@ -20,6 +20,7 @@ import {
   DOCUMENTS_FILE,
   fingerprintSchema,
   GRAPH_FILE,
+  INDEX_FOLDER,
   type IndexFingerprint,
   type IndexManifest,
   MANIFEST_FILE,
@@ -45,7 +46,7 @@ export interface IndexContents {
 }
 
 const saveSchema = z.strictObject({
-  /** Replace a folder that is there; it stays until the new one is complete. Default false. */
+  /** Replace an index that is there, and nothing else; it stays until the new one is complete. Default false. */
   overwrite: z.boolean().default(false),
   /** Build a proximity graph and save it too: the index opens as an approximate one. Default false. */
   ann: z.boolean().default(false),
@@ -61,7 +62,7 @@ const NEWLINE = 10;
 
 /**
  * Writes the folder of an index, which appears whole or not at all.
- * @throws InputError where the folder is there already, and on vectors and documents that do not fit each other.
+ * @throws InputError where something else, or without `overwrite` an index, is there, and on vectors and documents that do not fit each other.
  */
 export async function saveIndex(
   folder: string,
@@ -82,6 +83,7 @@ export async function saveIndex(
     });
   }
   refuseWrongVectors(vectors, dimension, 'saveIndex', 0);
+  await assertReplaceable(folder, INDEX_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (at) => {
@@ -137,12 +139,7 @@ export class SavedIndex {
     const bytes = Buffer.alloc(end - start);
     await readFully(this.#file, bytes, start, this.#path);
     const source = `${this.#path}:${row + 1}`;
-    try {
-      return validate(documentSchema, JSON.parse(bytes.toString('utf8')), source);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      throw new InputError({ source, expected: 'a JSON object', found: error.message });
-    }
+    return validate(documentSchema, parseJson(bytes.toString('utf8'), { source }), source);
   }
 
   /** For each of the queries [queries * dimension] its `k` nearest documents, best first; all where there are fewer. */

@@ -226,8 +226,13 @@ describe.each(THREADS)('thread: %s', (thread) => {
       /^documents\[2\]: id: .*"a" again, which is documents\[0\]/,
     );
     expect(await thrown(on(thread).index([], { out }))).toBeInstanceOf(InputError);
-    const occupied = await thrown(on(thread).index([document], { out: model }));
-    expect((occupied as InputError).problem.source).toBe(model);
+    for (const overwrite of [false, true]) {
+      const occupied = await thrown(on(thread).index([document], { out: model, overwrite }));
+      expect((occupied as InputError).problem).toMatchObject({
+        source: model,
+        found: 'a folder that is not empty, and not an index',
+      });
+    }
     expect((await readdir(cwd)).includes(`refused-${thread}`)).toBe(false);
     // Nothing to replace is no obstacle.
     await on(thread).index([document], { out, overwrite: true });

@@ -94,6 +94,17 @@ describe('saving', () => {
     expect(await readdir(join(folder, '..'))).toEqual(['model']);
   });
 
+  test('what is no model is never replaced', async () => {
+    const folder = await freshFolder();
+    await writeFile(join(folder, 'config.json'), '{}');
+    for (const overwrite of [false, true]) {
+      await expect(saveCheckpoint(folder, makeCheckpoint(shrunk.qwen2), { overwrite })).rejects.toThrow(
+        'found a folder that is not empty, and not a model. Only a model is ever replaced: choose another folder.',
+      );
+    }
+    expect(await readdir(folder)).toEqual(['config.json']);
+  });
+
   test('one that fails half-way leaves the old folder and no traces', async () => {
     const folder = join(await freshFolder(), 'model');
     const good = makeCheckpoint(shrunk.qwen2);

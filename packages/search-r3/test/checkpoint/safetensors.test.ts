@@ -113,9 +113,13 @@ describe('files that lie', () => {
       /header length: expected at most 2 in a file of 10 bytes, found 3/,
     ],
     ['a header length beyond all bounds', () => fileOf({}, bytes(0), 2n ** 63n), /found 9223372036854775808/],
-    ['an HTML page', () => fileOf('<!DOCTYPE html>', bytes(4)), /header: expected JSON/],
+    [
+      'an HTML page',
+      () => fileOf('<!DOCTYPE html>', bytes(4)),
+      /header: expected valid JSON, found "<!DOCTYPE html>"\.$/,
+    ],
     ['a header that is a list', () => fileOf('[]', bytes(0)), /header: expected a JSON object, found \[\]/],
-    ['bytes that are no text', () => fileOf('"\u0000', bytes(8), 3n), /header: expected JSON/],
+    ['bytes that are no text', () => fileOf('"\u0000', bytes(8), 3n), /header: expected valid JSON/],
     [
       'a truncated file',
       () => fileOf({ a: entry(0, 8) }, bytes(7)),

@@ -123,7 +123,7 @@ describe('the config of a run', () => {
     await embedder.dispose();
     await refused(
       ['index', '--config', 'my.yaml'],
-      /^run\/index: expected .* or an empty one, found .*--overwrite/,
+      /^run\/index: expected .* or an empty one, found an index\..*--overwrite/,
     );
     await refused(
       ['search', '--config', 'my.yaml', '-m', 'model', QUERY],
@@ -318,7 +318,7 @@ describe('index and search', () => {
         status: 2,
         stdout: '',
         stderr:
-          'error: data: expected no such folder yet, or an empty one, found a folder that is not empty, and no index. ' +
+          'error: data: expected no such folder yet, or an empty one, found a folder that is not empty, and not an index. ' +
           'Only an index is ever replaced: choose another folder.\n',
       });
     }

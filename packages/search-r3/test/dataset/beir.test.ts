@@ -164,14 +164,13 @@ describe('rows', () => {
     );
   });
 
-  test('further fields are metadata, kept where they are asked for', async () => {
+  test('further fields are metadata, and kept', async () => {
     const row = { _id: 'd1', text: 'a', title: null, url: 'x.org', rank: 3, metadata: {}, id: 7 };
     const path = await put('corpus.jsonl', `\n${JSON.stringify(row)}\n`);
-    expect(await loadCorpus(path)).toEqual([{ id: 'd1', text: 'a' }]);
     const document = { id: 'd1', text: 'a', url: 'x.org', rank: 3, metadata: {} };
     const seen: unknown[] = [];
     const check = (...given: unknown[]) => seen.push(given);
-    expect(await loadCorpus(path, { metadata: true, check })).toEqual([document]);
+    expect(await loadCorpus(path, { check })).toEqual([document]);
     expect(seen).toEqual([[document, `${path}:2`]]);
   });
 
@@ -301,15 +300,27 @@ describe('saveBeir', () => {
     );
   });
 
-  test('an occupied folder is kept unless it is to be replaced', async () => {
+  test('only a collection is ever replaced, and only where that is asked for', async () => {
     await putCollection();
     const collection = await loadBeir(folder, { splits: ['train'] });
+    await put('other/notes.txt', 'mine');
+    for (const overwrite of [false, true]) {
+      expect(await messageOf(saveBeir(join(folder, 'other'), collection, { overwrite }))).toBe(
+        'other: expected no such folder yet, or an empty one, found a folder that is not empty, and not a collection. ' +
+          'Only a collection is ever replaced: choose another folder.',
+      );
+    }
+    expect(await readdir(join(folder, 'other'))).toEqual(['notes.txt']);
     const path = join(folder, 'copy');
-    await put('copy/notes.txt', 'mine');
-    expect(await messageOf(saveBeir(path, collection))).toMatch(/^copy: expected no such folder yet/);
-    expect(await readdir(path)).toEqual(['notes.txt']);
-    await saveBeir(path, collection, { replace: true });
+    await saveBeir(path, collection);
+    const smaller = { ...collection, qrels: new Map() };
+    expect(await messageOf(saveBeir(path, smaller))).toBe(
+      'copy: expected no such folder yet, or an empty one, found a collection. ' +
+        'To have it replaced, set overwrite (--overwrite).',
+    );
     expect(await loadBeir(path)).toEqual(collection);
+    await saveBeir(path, smaller, { overwrite: true });
+    expect(await loadBeir(path)).toEqual(smaller);
   });
 
   test('a query without text, which could not be loaded again, is refused and nothing is written', async () => {

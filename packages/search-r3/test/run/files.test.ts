@@ -15,6 +15,7 @@ import {
   removeFolder,
   writeFileAtomic,
   writeJsonAtomic,
+  writeLinesAtomic,
 } from 'search-r3/run';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
@@ -64,6 +65,30 @@ describe('writeFileAtomic', () => {
     await expect(failing).rejects.toThrow('disk full');
     expect(await readJson(path)).toEqual({ old: true });
     expect(await readdir(folder)).toEqual(['x.json']);
+  });
+});
+
+describe('writeLinesAtomic', () => {
+  test('every line once and in order, across the pieces they are written in', async () => {
+    const path = join(folder, 'lines.txt');
+    // 2.4 million characters of two bytes each, in lines of uneven lengths; pieces are of a million.
+    const lines = Array.from({ length: 1500 }, (_, i) => 'é'.repeat(1 + ((i * 7919) % 3200)) + i);
+    await writeLinesAtomic(path, lines);
+    expect(await readFile(path, 'utf8')).toBe(lines.map((line) => `${line}\n`).join(''));
+    await writeLinesAtomic(path, []);
+    expect(await readFile(path, 'utf8')).toBe('');
+  });
+
+  test('a line that cannot be made leaves what was there', async () => {
+    const path = join(folder, 'lines.txt');
+    await writeLinesAtomic(path, ['old']);
+    function* failing() {
+      yield 'x'.repeat(2 ** 21);
+      throw new Error('no line');
+    }
+    await expect(writeLinesAtomic(path, failing())).rejects.toThrow('no line');
+    expect(await readFile(path, 'utf8')).toBe('old\n');
+    expect(await readdir(folder)).toEqual(['lines.txt']);
   });
 });
 
@@ -158,7 +183,7 @@ describe('readJson', () => {
       `["${'x'.repeat(90)}", 1,]`,
       /bad\.json: expected valid JSON, found "\[\\"x{58}\.\.\." \(Unexpected token '\]'.*\)\.$/,
     ],
-    ['', /bad\.json: expected valid JSON, found an empty file/],
+    ['', /bad\.json: expected valid JSON, found an empty text/],
   ])('%j is refused with the place', async (text, message) => {
     const path = join(folder, 'bad.json');
     await writeFile(path, text);

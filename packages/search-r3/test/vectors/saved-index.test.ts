@@ -168,8 +168,16 @@ describe('whole or not at all', () => {
     expect(await readdir(parent)).toEqual(['saved']);
   });
 
-  test('an index is replaced only where that is asked for', async () => {
-    await saveIndex(folder, contents());
+  test('only an index is replaced, whatever its state, and only where that is asked for', async () => {
+    await mkdir(folder);
+    await writeFile(join(folder, 'manifest.json'), '{"name":"a web page"}');
+    for (const overwrite of [false, true]) {
+      const foreign = await thrownBy(saveIndex(folder, contents(), { overwrite }));
+      expect((foreign as InputError).problem.found).toBe('a folder that is not empty, and not an index');
+    }
+    expect(await readdir(folder)).toEqual(['manifest.json']);
+    await writeFile(join(folder, 'manifest.json'), '{"format":"search-r3-index","version":9}');
+    await saveIndex(folder, contents(), { overwrite: true });
     const other = contents({ fingerprint: { checkpoint: 'new', prompts: 'beef' } });
     expect(await thrownBy(saveIndex(folder, other))).toBeInstanceOf(InputError);
     expect((await readManifest(folder)).fingerprint.checkpoint).toBe('c0ffee');
@@ -342,7 +350,10 @@ describe('damaged folders are refused, the file named', () => {
   });
 
   test.each([
-    ['{"id":"d", "text"', /documents\.jsonl:4: expected a JSON object, found .*JSON/],
+    [
+      '{"id":"d", "text"',
+      /documents\.jsonl:4: expected valid JSON, found "\{\\"id\\":\\"d\\", \\"text\\""\.$/,
+    ],
     ['{"id":"d","text":3}', /documents\.jsonl:4: text: expected string, found 3/],
   ])('the line %s, which the checksum vouches for, when it is read', async (line, message) => {
     await saveIndex(folder, contents());

@@ -43,8 +43,10 @@ export function indexCommand(): Command {
     const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
-    const { assertNothingElse } = await import('../index-folder.js');
-    await assertNothingElse(out);
+    // Before a model is loaded for it.
+    const { assertReplaceable } = await import('../../run/index.js');
+    const { INDEX_FOLDER } = await import('../../vectors/manifest.js');
+    await assertReplaceable(out, INDEX_FOLDER, overwrite);
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
