@@ -1,7 +1,7 @@
 /**
  * The whole trainings of `environment` by themselves: pairs from the same model of stage 1, one with everything encoded at
  * each step, one with the selective environment. Forty minutes a seed, after twenty for a base model of them all; kept and
- * resumed as there.
+ * resumed as there. PAIRS_SEEDS=3,4 names other seeds than 0, 1 and 2.
  */
 import { atlasStart } from './lib/environment-recording.mjs';
 import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';

@@ -1,6 +1,7 @@
 /**
  * The last part of `environment` by itself: how the cost of a step grows with the corpus, on synthetic corpora that drift
  * as the recordings did from which docs/environment.md has its tables. Half an hour; a million documents take most of it.
+ * SCALING_SIZES=10000 names other sizes.
  */
 import { SIZES, scaling } from './lib/environment-scaling.mjs';
 import { numbersOf } from './lib/settings.mjs';

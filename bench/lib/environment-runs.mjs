@@ -111,7 +111,7 @@ export function pairedFigures(runs) {
 
 function boundOverPairs(differences) {
   const count = differences.length;
-  if (count < 2) return null;
+  if (T95[count - 1] === undefined) return null;
   const average = mean(differences);
   const squares = differences.reduce((total, x) => total + (x - average) ** 2, 0);
   return average - T95[count - 1] * Math.sqrt(squares / (count - 1) / count);

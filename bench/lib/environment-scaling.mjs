@@ -13,7 +13,7 @@ const CHILD = fileURLToPath(new URL('./environment-scaling-run.mjs', import.meta
 /** Of a model of half a billion parameters (f32, two cores), and what a document has. */
 const ENCODING = { tokensPerSecond: 448, tokensPerDocument: 128 };
 const ROLLOUTS = { queries: 8, samples: 8 };
-/** A quarter of what is aimed at for 5 % of 5,000 documents. */
+/** A quarter of what 5 % of 5,000 documents are to leave at most. */
 const TARGET_ERROR = 0.00025;
 const AUDIT_EVERY = 4;
 const SEED = 0;
