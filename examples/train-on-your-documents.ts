@@ -52,8 +52,9 @@ try {
       overwrite: true,
       signal: stop.signal,
       onNote: (note) => console.log(note),
-      onProgress: ({ stage, step, steps, metrics }) => {
-        if (step % 20 === 0 || step === steps) console.log(`  ${stage} ${step}/${steps}`, metrics);
+      onProgress: ({ stage, unit, step, steps, metrics }) => {
+        if (unit === 'step' && (step % 20 === 0 || step === steps))
+          console.log(`  ${stage} ${step}/${steps}`, metrics);
       },
     },
   );

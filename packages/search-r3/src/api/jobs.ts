@@ -16,9 +16,9 @@ export interface RlConfig extends z.input<typeof pipeline.rlSettings> {}
 export interface EvaluateConfig extends z.input<typeof pipeline.evaluateSettings> {}
 
 export interface EvaluateOptions extends ThreadOptions {
-  /** Aborted, the work ends with an `InterruptedError`; training finishes and saves its step first. */
+  /** Aborted, the work ends with an `InterruptedError`; training finishes and saves the step at hand first. */
   signal?: AbortSignal;
-  /** Called with every finished step: its metrics, the rate and the remaining time. */
+  /** Called with every finished step, and now and then between: metrics, rate and remaining time of what is at hand. */
   onProgress?: (event: ProgressEvent) => void;
   /** Called with what is going on, for people. */
   onNote?: (text: string) => void;

@@ -63,7 +63,7 @@ export async function runTraining<
           signal,
           onNote: (note) => output.note(note),
         }),
-      'finishing and saving this step',
+      'finishing and saving what is at hand',
     );
     progress.close();
     output.result(result, () => text(result));

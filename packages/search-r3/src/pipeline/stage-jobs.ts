@@ -119,7 +119,7 @@ async function textSource(
     const whole = atlasSequences(world, tokenizer, batchSize, { seed: seed + 1 });
     return { tokenizer, source: (step) => whole(step).map((ids) => ids.slice(0, maxLength)) };
   }
-  const tokenizer = known ?? (await collectionTokenizer(corpus, prompts, vocabSize, { lowercase, ...work }));
+  const tokenizer = known ?? (await collectionTokenizer(corpus, prompts, vocabSize, { lowercase }, work));
   const read = { batchSize, maxLength, chatShare, seed };
   const source = await collectionSequences(corpus, tokenizer, prompts, read, work);
   if (contrastive.batchSize === 0 && !startsWithWords(pretrain)) return { tokenizer, source };

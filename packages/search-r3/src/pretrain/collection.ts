@@ -21,13 +21,14 @@ export const COLLECTION_PROMPTS: PromptOverrides = {
 
 /**
  * Byte-level BPE on the corpus; the words of the prompts count once per document, so that they become tokens too.
- * @param options those of the work are as for `trainByteLevelBpe`.
+ * @param work as for `trainByteLevelBpe`.
  */
 export function collectionTokenizer(
   corpus: readonly Document[],
   prompts: Prompts,
   vocabSize: number,
-  { lowercase = false, ...work }: { lowercase?: boolean } & LongWorkOptions = {},
+  { lowercase = false } = {},
+  work: LongWorkOptions = {},
 ): Promise<Tokenizer> {
   const { query, document, reasoning } = prompts;
   const answers = [query.assistant, document.assistant].map((text) => `assistant\n${text}`);

@@ -83,14 +83,24 @@ export function writeJsonAtomic(path: string, value: unknown): Promise<void> {
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** What a folder may hold that is written as a whole. */
+export interface FolderKind {
+  /** With its article, such as 'an index'. */
+  name: string;
+  is: (folder: string) => Promise<boolean>;
+}
+
 export interface PublishOptions {
   /** Replace a folder that is there. Default false: that is an InputError. An empty folder never stands in the way. */
   replace?: boolean;
+  /** Replace folders of this kind only. Default: of any. */
+  kind?: FolderKind;
 }
 
 /**
  * Makes the folder `path`, whole or not at all: `fill` writes into a temporary folder beside it, which is flushed and
  * renamed when `fill` returns and removed when it throws. A replaced folder stays until the new one is complete.
+ * @throws InputError where what stands at `path`, before or after `fill`, is not to be replaced.
  */
 export async function publishFolder(
   path: string,
@@ -99,15 +109,15 @@ export async function publishFolder(
 ): Promise<void> {
   const parent = dirname(path);
   await mkdir(parent, { recursive: true });
-  await cleanTemporaries(parent, basename(path));
-  const occupied = await whatStandsAt(path);
-  if (occupied && options.replace !== true) throw occupiedError(path, occupied);
+  await assertReplaceable(path, options);
   const temporary = temporaryPath(path);
   try {
     await mkdir(temporary);
     await fill(temporary);
     await syncTree(temporary);
-    if (occupied) {
+    // Long work may have passed.
+    await assertReplaceable(path, options);
+    if (await whatStandsAt(path)) {
       const old = temporaryPath(path, 'old');
       await rename(path, old);
       try {
@@ -128,6 +138,31 @@ export async function publishFolder(
   await syncFolder(parent);
 }
 
+/**
+ * For long work that ends in a new folder, and on `publishFolder`'s own behalf: whether it may be written to `path`. What
+ * a replacement that was cut short left there is put in order first.
+ * @param how names `replace` as the caller knows it. Default `overwrite`.
+ * @throws InputError where what stands at `path` is not to be replaced.
+ */
+export async function assertReplaceable(
+  path: string,
+  { replace = false, kind }: PublishOptions,
+  how = 'overwrite',
+): Promise<void> {
+  if (await exists(dirname(path))) await cleanTemporaries(dirname(path), basename(path));
+  const occupied = await whatStandsAt(path);
+  if (!occupied) return;
+  const refuse = (found: string, remedy: string): never => {
+    const expected = 'no such folder yet, or an empty one';
+    throw new InputError({ source: path, expected, found, remedy });
+  };
+  if (kind !== undefined && !(await kind.is(path))) {
+    const remedy = `Only ${kind.name} is ever replaced: choose another folder.`;
+    refuse(`${occupied}, and not ${kind.name}`, remedy);
+  }
+  if (!replace) refuse(kind?.name ?? occupied, `To have it replaced, set ${how}.`);
+}
+
 /** Removes a folder so that at no moment half of it is there under its name. */
 export async function removeFolder(path: string): Promise<void> {
   // As `.tmp`: if the removal is cut short, the next clean-up finishes it.
@@ -136,34 +171,8 @@ export async function removeFolder(path: string): Promise<void> {
   await rm(temporary, { recursive: true, force: true });
 }
 
-/** What a folder may hold that is written as a whole. */
-export interface FolderKind {
-  /** With its article, such as 'an index'. */
-  name: string;
-  is: (folder: string) => Promise<boolean>;
-}
-
-/**
- * For work that ends in a new folder: only one of the same kind is ever replaced, and only where that is asked for.
- * @throws InputError where anything else stands at `path`.
- */
-export async function assertReplaceable(path: string, kind: FolderKind, overwrite: boolean): Promise<void> {
-  const occupied = await whatStandsAt(path);
-  if (!occupied) return;
-  if (!(await kind.is(path))) {
-    const remedy = `Only ${kind.name} is ever replaced: choose another folder.`;
-    throw occupiedError(path, `${occupied}, and not ${kind.name}`, remedy);
-  }
-  if (!overwrite) throw occupiedError(path, kind.name, 'To have it replaced, set overwrite (--overwrite).');
-}
-
-function occupiedError(path: string, found: string, remedy?: string): InputError {
-  const expected = 'no such folder yet, or an empty one';
-  return new InputError({ source: path, expected, found, ...(remedy !== undefined && { remedy }) });
-}
-
 /** What stands at `path` in words, or false where there is nothing or an empty folder. */
-export async function whatStandsAt(path: string): Promise<string | false> {
+async function whatStandsAt(path: string): Promise<string | false> {
   try {
     if (!(await stat(path)).isDirectory()) return 'a file';
   } catch {

@@ -22,26 +22,39 @@ export interface PartProgress {
 /** Milliseconds of computing between two turns: short for a person, long beside what a turn costs. */
 const TURN = 50;
 
+/** A part of the work: its name, and how many there are at most; `done` where these are not the items. */
+export interface WorkPart {
+  name: string;
+  total: number;
+  done?: () => number;
+}
+
 /**
- * Does the work on every item, and lets others have their turn where it is due.
+ * Does the work on every item, and lets others have their turn where it is due. At the end of a part all that there was
+ * is done.
  * @throws InterruptedError where the caller stopped it.
  */
 export async function inTurns<T>(
   items: Iterable<T>,
-  part: { name: string; total: number },
+  part: WorkPart,
   work: (item: T) => void,
   { signal, onProgress }: LongWorkOptions = {},
 ): Promise<void> {
+  let count = 0;
+  const { name, total, done = () => count } = part;
+  const stopWhereAsked = (): void => {
+    if (signal?.aborted) throw new InterruptedError(`${name}: stopped by the caller`);
+  };
+  stopWhereAsked();
   let last = performance.now();
-  let done = 0;
   for (const item of items) {
     work(item);
-    done++;
+    count++;
     if (performance.now() - last < TURN) continue;
-    onProgress?.({ part: part.name, done, total: part.total });
+    onProgress?.({ part: name, done: done(), total });
     await setImmediate();
-    if (signal?.aborted) throw new InterruptedError(`${part.name}: stopped by the caller`);
+    stopWhereAsked();
     last = performance.now();
   }
-  onProgress?.({ part: part.name, done, total: part.total });
+  onProgress?.({ part: name, done: done(), total: done() });
 }

@@ -27,7 +27,7 @@ export async function learnMerges(
   words: Iterable<readonly [string, number]>,
   alphabet: readonly string[],
   limit: number,
-  options: LongWorkOptions = {},
+  work: LongWorkOptions = {},
 ): Promise<LearnedMerges> {
   const tokens = [...alphabet];
   const ids = new Map(tokens.map((token, id) => [token, id]));
@@ -57,8 +57,12 @@ export async function learnMerges(
     learned.add(pair);
     state.merge(left, right, id);
   };
-  const part = { name: 'vocabulary', total: limit - alphabet.length };
-  await inTurns(mostFrequent(), part, merge, options);
+  const part = {
+    name: 'vocabulary',
+    total: limit - alphabet.length,
+    done: () => tokens.length - alphabet.length,
+  };
+  await inTurns(mostFrequent(), part, merge, work);
   return { tokens, merges };
 }
 

@@ -217,7 +217,19 @@ test.each(['random', 'lexical', 'latent'] as const)(
     const shape = { ...own?.model, tied: false };
     const optimization = { warmupSteps: 0, learningRate: 1e-9 };
     const pretraining = { ...own, steps: 1, start, model: shape, optimization };
-    const { model } = await pretrain({ data, out: join(cwd, `start-${start}`), pretrain: pretraining });
+    const parts = new Set<string>();
+    const { model } = await pretrain(
+      { data, out: join(cwd, `start-${start}`), pretrain: pretraining },
+      { onProgress: ({ stage, unit }) => parts.add(`${stage}, by the ${unit}`) },
+    );
+    expect([...parts]).toEqual([
+      'pretrain words, by the text',
+      'pretrain vocabulary, by the token',
+      'pretrain key terms, by the document',
+      ...(start === 'random' ? [] : ['pretrain tokens, by the document']),
+      ...(start === 'latent' ? ['pretrain directions, by the document'] : []),
+      'pretrain, by the step',
+    ]);
     const { weights, config: found, tokenizer, prompts } = await loadCheckpoint(model);
     const words = await collectionWords(
       await loadCorpus(join(cwd, 'data/corpus.jsonl')),

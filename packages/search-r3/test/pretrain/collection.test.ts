@@ -7,6 +7,7 @@ import {
   collectionWords,
   conversation,
   keyTerms,
+  latentDirections,
   modelShapeSchema,
   scratchConfig,
 } from 'search-r3/pretrain';
@@ -17,7 +18,7 @@ import {
   type PartProgress,
   randomStream,
 } from 'search-r3/run';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 const CORPUS: Document[] = [
   {
@@ -37,42 +38,64 @@ const CORPUS: Document[] = [
 const prompts = resolvePrompts(COLLECTION_PROMPTS);
 const tokenizer = await collectionTokenizer(CORPUS, prompts, 500);
 
-describe('a large collection', () => {
-  const random = randomStream(1, 'words');
-  const word = () => Array.from({ length: 5 }, () => random.choice([...'aeioubcdfghjklmnpqrst'])).join('');
-  const many: Document[] = Array.from({ length: 1500 }, (_, i) => ({
-    id: `d${i}`,
-    text: `${Array.from({ length: 40 }, word).join(' ')}.`,
-  }));
+describe('long work on a collection', () => {
+  // Every look at the clock is a turn later.
+  beforeEach(() => {
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 60));
+  });
+  afterEach(() => vi.restoreAllMocks());
 
-  test('its vocabulary is learnt in turns, and tells how far it is', async () => {
+  const tells = (work: (how: LongWorkOptions) => Promise<unknown>) => async () => {
     const told: PartProgress[] = [];
-    await collectionTokenizer(many, prompts, 1200, { onProgress: (event) => told.push(event) });
-    expect(new Set(told.map(({ part }) => part))).toEqual(new Set(['words', 'vocabulary']));
-    const ends = ['words', 'vocabulary'].map((name) => told.findLast(({ part }) => part === name));
-    // A document, and six texts of the prompts with each; 1,200 tokens less 256 bytes and three special ones.
-    expect(ends).toEqual([
-      { part: 'words', done: 1500 * 7, total: 1500 * 7 },
-      { part: 'vocabulary', done: 941, total: 941 },
-    ]);
-    expect(told.length).toBeGreaterThan(4);
+    await work({ onProgress: (event) => told.push(event) });
+    return told;
+  };
+  const documents = CORPUS.map((_, i) => i + 1);
+
+  test('a vocabulary: texts are read, then tokens learnt, as many as there are', async () => {
+    const told = await tells((how) => collectionTokenizer(CORPUS, prompts, 300, {}, how))();
+    const of = (name: string) => told.filter(({ part }) => part === name);
+    // A document, and six texts of the prompts with each; 300 tokens less 256 bytes and three special ones.
+    expect(of('words').map(({ done }) => done)).toEqual([...Array.from({ length: 35 }, (_, i) => i + 1), 35]);
+    expect(of('vocabulary').at(-1)).toEqual({ part: 'vocabulary', done: 41, total: 41 });
+    expect(told.length).toBe(of('words').length + of('vocabulary').length);
+    const most = await tells((how) => collectionTokenizer(CORPUS, prompts, 100_000, {}, how))();
+    const [{ done, total } = { done: 0, total: 0 }] = most.slice(-1);
+    expect(total).toBe(done);
+    expect(done).toBeLessThan(1000);
   });
 
   test.each([
-    ['words', (how: LongWorkOptions) => collectionTokenizer(many, prompts, 1200, how)],
-    ['vocabulary', (how: LongWorkOptions) => collectionTokenizer(many, prompts, 20_000, how)],
-    ['key terms', (how: LongWorkOptions) => keyTerms([...many, ...many, ...many, ...many], how)],
-    ['tokens', (how: LongWorkOptions) => collectionWords(many, tokenizer, prompts, how)],
+    ['key terms', (how: LongWorkOptions) => keyTerms(CORPUS, how)],
+    ['tokens', (how: LongWorkOptions) => collectionWords(CORPUS, tokenizer, prompts, how)],
+  ])('%s: documents are counted', async (name, work) => {
+    const told = await tells(work)();
+    expect(told).toEqual([...documents, 5].map((done) => ({ part: name, done, total: 5 })));
+  });
+
+  test('directions: documents are counted over all iterations', async () => {
+    const { documents: ids, logIdf } = await collectionWords(CORPUS, tokenizer, prompts);
+    const told = await tells((how) => latentDirections(ids, logIdf, 3, 0, how))();
+    // Five subspace iterations and the last look.
+    expect(new Set(told.map(({ total }) => total))).toEqual(new Set([30]));
+    expect([...new Set(told.map(({ done }) => done))]).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
+  });
+
+  test.each([
+    ['words', (how: LongWorkOptions) => collectionTokenizer(CORPUS, prompts, 300, {}, how)],
+    ['vocabulary', (how: LongWorkOptions) => collectionTokenizer(CORPUS, prompts, 300, {}, how)],
+    ['key terms', (how: LongWorkOptions) => keyTerms(CORPUS, how)],
+    ['tokens', (how: LongWorkOptions) => collectionWords(CORPUS, tokenizer, prompts, how)],
   ])('%s: stopped, it leaves the rest', async (name, work) => {
     const controller = new AbortController();
     let last: PartProgress | undefined;
     const onProgress = (event: PartProgress) => {
       last = event;
-      if (event.part === name) controller.abort();
+      if (event.part === name && event.done === 2) controller.abort();
     };
-    const stopped = work({ signal: controller.signal, onProgress });
-    await expect(stopped).rejects.toThrow(InterruptedError);
-    expect(last?.done).toBeLessThan(last?.total as number);
+    await expect(work({ signal: controller.signal, onProgress })).rejects.toThrow(InterruptedError);
+    expect(last).toMatchObject({ part: name, done: 2 });
   });
 });
 

@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import {
   acquireLock,
+  assertReplaceable,
   cleanTemporaries,
   exists,
+  type FolderKind,
   InputError,
   publishFolder,
   readIfThere,
@@ -130,6 +132,49 @@ describe('publishFolder', () => {
     await publishFolder(path, put('new'), { replace: true });
     expect(await readdir(path)).toEqual(['new']);
     expect(await readdir(folder)).toEqual(['index']);
+  });
+
+  const notes: FolderKind = { name: 'a folder of notes', is: (path) => exists(join(path, 'notes')) };
+
+  test('with a kind, only what is of it is replaced', async () => {
+    const path = join(folder, 'index');
+    await publishFolder(path, put('other'));
+    for (const replace of [false, true]) {
+      const options = { replace, kind: notes };
+      const message =
+        'expected no such folder yet, or an empty one, found a folder that is not empty, and not a folder of notes. ' +
+        'Only a folder of notes is ever replaced: choose another folder.';
+      await expect(publishFolder(path, put('notes'), options)).rejects.toThrow(message);
+      await expect(assertReplaceable(path, options)).rejects.toThrow(message);
+    }
+    const mine = join(folder, 'mine');
+    await publishFolder(mine, put('notes'), { kind: notes });
+    await expect(assertReplaceable(mine, { kind: notes }, '--again')).rejects.toThrow(
+      'found a folder of notes. To have it replaced, set --again.',
+    );
+    await publishFolder(mine, put('notes'), { kind: notes, replace: true });
+    expect((await readdir(folder)).sort()).toEqual(['index', 'mine']);
+    expect(await readdir(path)).toEqual(['other']);
+  });
+
+  test('what came to stand there while it was filled is seen', async () => {
+    const path = join(folder, 'index');
+    const fill = async (temporary: string) => {
+      await put('notes')(temporary);
+      await mkdir(path);
+      await writeFile(join(path, 'precious'), '');
+    };
+    await expect(publishFolder(path, fill, { kind: notes, replace: true })).rejects.toThrow(InputError);
+    expect(await readdir(path)).toEqual(['precious']);
+    expect(await readdir(folder)).toEqual(['index']);
+  });
+
+  test('what a replacement that was cut short took away is back before it is looked at', async () => {
+    const path = join(folder, 'index');
+    await mkdir(join(folder, `.index.${deadPid()}.0123abcd.old`));
+    await writeFile(join(folder, (await readdir(folder))[0] as string, 'notes'), '');
+    await expect(assertReplaceable(path, { kind: notes })).rejects.toThrow('found a folder of notes');
+    expect(await readdir(path)).toEqual(['notes']);
   });
 
   test('removes what a killed process left of the same folder', async () => {

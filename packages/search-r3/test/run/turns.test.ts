@@ -14,7 +14,24 @@ describe('inTurns', () => {
     const part = { name: 'numbers', total: 4 };
     await inTurns([3, 1, 2], part, (x) => seen.push(x), { onProgress: (event) => told.push(event) });
     expect(seen).toEqual([3, 1, 2]);
-    expect(told).toEqual([{ part: 'numbers', done: 3, total: 4 }]);
+    // All that there was, where fewer came than might have.
+    expect(told).toEqual([{ part: 'numbers', done: 3, total: 3 }]);
+  });
+
+  test('what is done may be something else than items', async () => {
+    const told: PartProgress[] = [];
+    let letters = 0;
+    const part = { name: 'letters', total: 99, done: () => letters };
+    const onProgress = (event: PartProgress) => told.push(event);
+    await inTurns(['ab', 'cde'], part, (word) => (letters += word.length), { onProgress });
+    expect(told).toEqual([{ part: 'letters', done: 5, total: 5 }]);
+  });
+
+  test('stopped before, it does nothing', async () => {
+    let done = 0;
+    const stopped = inTurns([1, 2], { name: 'x', total: 2 }, () => done++, { signal: AbortSignal.abort() });
+    await expect(stopped).rejects.toThrow(InterruptedError);
+    expect(done).toBe(0);
   });
 
   test('others have their turn, and progress is told, while it works', async () => {
