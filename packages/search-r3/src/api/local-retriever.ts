@@ -63,7 +63,7 @@ export class LocalRetriever implements Retriever {
     validate(indexSchema, options ?? {}, 'index options');
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
     // Told before the work, not after it.
-    await assertReplaceable(out, INDEX_FOLDER, overwrite);
+    await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
     const documents = checkedDocuments(
       typeof source === 'string' ? await documentsOf(source) : source,
       'documents',

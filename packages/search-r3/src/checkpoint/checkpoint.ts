@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import {
-  assertReplaceable,
   exists,
   type FolderKind,
   publishFolder,
@@ -179,7 +178,7 @@ const saveSchema = z.strictObject({
 export type SaveCheckpointOptions = z.input<typeof saveSchema>;
 
 /** What `saveCheckpoint` replaces. */
-const MODEL_FOLDER: FolderKind = {
+export const MODEL_FOLDER: FolderKind = {
   name: 'a model',
   is: async (folder) =>
     (await exists(join(folder, 'config.json'))) &&
@@ -203,7 +202,6 @@ export async function saveCheckpoint(
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
   refuseWrongWeights(weights, config, folder);
   const dtypeField = 'dtype' in config.raw ? 'dtype' : 'torch_dtype';
-  await assertReplaceable(folder, MODEL_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (at) => {
@@ -215,7 +213,7 @@ export async function saveCheckpoint(
       if (prompts !== undefined) await savePrompts(at, { prompts, limits, split });
       await writeWeights(at, weights, { dtype, maxShardBytes });
     },
-    { replace: overwrite },
+    { replace: overwrite, kind: MODEL_FOLDER },
   );
 }
 

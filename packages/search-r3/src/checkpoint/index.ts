@@ -3,6 +3,7 @@ export {
   type GenerationConfig,
   loadCheckpoint,
   loadWeights,
+  MODEL_FOLDER,
   type SaveCheckpointOptions,
   saveCheckpoint,
   stopIds,

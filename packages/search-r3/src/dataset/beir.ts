@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import {
-  assertReplaceable,
   describeReadFailure,
   exists,
   type FolderKind,
@@ -172,12 +171,13 @@ const saveOptions = z.strictObject({ overwrite: z.boolean().default(false) });
 /** What `saveBeir` replaces. */
 const COLLECTION_FOLDER: FolderKind = {
   name: 'a collection',
-  is: (folder) => exists(join(folder, 'corpus.jsonl')),
+  is: async (folder) =>
+    (await exists(join(folder, 'corpus.jsonl'))) && (await exists(join(folder, 'queries.jsonl'))),
 };
 
 /**
  * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
- * @throws InputError where the folder is occupied, and for what could not be loaded again: a query without text, a
+ * @throws InputError where something else, or without `overwrite` a collection, is there, and for what could not be loaded again: a query without text, a
  * split without judgements, or ids and names of splits that the layout can not hold.
  */
 export async function saveBeir(
@@ -190,7 +190,6 @@ export async function saveBeir(
   refuseUnusableIds('query', collection.queries.values());
   refuseEmptyQueries(collection.queries);
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
-  await assertReplaceable(folder, COLLECTION_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (temporary) => {
@@ -201,7 +200,7 @@ export async function saveBeir(
         await writeLinesAtomic(join(temporary, 'qrels', `${split}.tsv`), qrelsLines(qrels));
       }
     },
-    { replace: overwrite },
+    { replace: overwrite, kind: COLLECTION_FOLDER },
   );
 }
 

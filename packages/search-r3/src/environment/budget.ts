@@ -5,8 +5,8 @@
 import type { ResolvedSelectiveOptions } from './options.js';
 
 /**
- * What is aimed at, as a share of the target: rewards err by a few places of a few rollouts, so that even the means of a
- * hundred steps scatter by half about what is expected, and a target is to be held by them.
+ * What is aimed at, as a share of the target: rewards err by a few places of a few rollouts, so that the mean of a hundred
+ * steps still varies by a quarter to a half either way, and it is to stay below the target.
  */
 const AIM = 0.5;
 
@@ -64,7 +64,7 @@ export class Budget {
 
   /** An audit estimated the error; the square root of the ratio keeps one audit from deciding. */
   audited(expected: number, estimate: number): void {
-    // Below the target both are as good as equal.
+    // Well below the target both are as good as equal.
     const floor = (this.#options.targetError ?? NEGLIGIBLE) / 4;
     const ratio = (estimate + floor) / (expected * this.#correction + floor);
     const corrected = this.#correction * Math.sqrt(ratio);

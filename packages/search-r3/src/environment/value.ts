@@ -63,7 +63,7 @@ export interface Valuation {
  * those known exactly.
  *
  * The expected error of a rollout counts the places that its positives may move by: the sum of the probabilities where
- * they are few, what is left of it where movements up and down cancel out. Its probabilities have heavier tails.
+ * they are few, what is left of it where movements up and down cancel out. Its probabilities are those of Student's t.
  */
 export function valuate(
   scores: Float32Array,
@@ -106,11 +106,11 @@ const WALLACE = (8 * DEGREES + 1) / (8 * DEGREES + 3);
  * The z that a standard normal passes as often as Student's t, scaled to variance 1, passes `distance` (Wallace 1959,
  * Annals of Mathematical Statistics 30(4)).
  */
-export const asNormal = (distance: number): number =>
+const asNormal = (distance: number): number =>
   WALLACE * Math.sqrt(DEGREES * Math.log1p((SCALE * distance * distance) / DEGREES));
 
 /** P(Z > z) of a standard normal, z >= 0, within 1e-7 (Abramowitz and Stegun 1964, 26.2.17). */
-export function upperTail(z: number): number {
+function upperTail(z: number): number {
   const t = 1 / (1 + 0.2316419 * z);
   const sum =
     t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));

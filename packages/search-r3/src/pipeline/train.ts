@@ -1,7 +1,7 @@
 /** The training commands: each stage alone, and the whole pipeline from a collection to a model that reasons. */
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Checkpoint, checkpointFingerprint } from '../checkpoint/index.js';
+import { type Checkpoint, checkpointFingerprint, MODEL_FOLDER } from '../checkpoint/index.js';
 import { makePolicy } from '../model/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
@@ -110,7 +110,10 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
     );
     await run.writeFile('report.html', renderReport(await runReport(out, config, stages)));
     const model = join(out, 'model');
-    await publishFolder(model, (folder) => cp(final, folder, { recursive: true }), { replace: true });
+    await publishFolder(model, (folder) => cp(final, folder, { recursive: true }), {
+      replace: true,
+      kind: MODEL_FOLDER,
+    });
     return { run: out, model, report: join(out, 'report.html'), stages };
   });
 }

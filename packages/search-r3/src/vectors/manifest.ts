@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, type FolderKind, readJson } from '../run/files.js';
+import { describeReadFailure, exists, type FolderKind, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 
 export const MANIFEST_FILE = 'manifest.json';
@@ -90,16 +90,20 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
   return manifest;
 }
 
-/** Whether a folder holds an index, of whichever format version and in whatever state. */
-export async function isIndex(folder: string): Promise<boolean> {
-  const manifest = await readJson(join(folder, MANIFEST_FILE)).catch((error: unknown) => {
-    if (!(error instanceof InputError)) throw error;
-  });
-  return headSchema.shape.format.safeParse((manifest as { format?: unknown } | undefined)?.format).success;
-}
-
-/** What `saveIndex` replaces. */
-export const INDEX_FOLDER: FolderKind = { name: 'an index', is: isIndex };
+/** What `saveIndex` replaces: an index of whichever format version, one with a damaged manifest too. */
+export const INDEX_FOLDER: FolderKind = {
+  name: 'an index',
+  is: async (folder) => {
+    const there = (name: string) => exists(join(folder, name));
+    try {
+      const manifest = await readJson(join(folder, MANIFEST_FILE));
+      return headSchema.pick({ format: true }).safeParse(manifest).success;
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      return (await there(MANIFEST_FILE)) && (await there(VECTORS_FILE)) && (await there(DOCUMENTS_FILE));
+    }
+  },
+};
 
 async function refuseWrongSize(path: string, bytes: number): Promise<void> {
   const found = await stat(path).then(({ size }) => `${size} bytes`, describeReadFailure);

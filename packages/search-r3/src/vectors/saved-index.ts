@@ -9,7 +9,7 @@ import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { assertReplaceable, parseJson, publishFolder, writeJsonAtomic } from '../run/files.js';
+import { parseJson, publishFolder, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { AnnIndex } from './ann.js';
 import { type FileDigest, openChecked, readFully, writeChecked } from './checked-file.js';
@@ -83,7 +83,6 @@ export async function saveIndex(
     });
   }
   refuseWrongVectors(vectors, dimension, 'saveIndex', 0);
-  await assertReplaceable(folder, INDEX_FOLDER, overwrite);
   await publishFolder(
     folder,
     async (at) => {
@@ -104,7 +103,7 @@ export async function saveIndex(
         ...(ann && { graph: GRAPH_SETTINGS }),
       } satisfies IndexManifest);
     },
-    { replace: overwrite },
+    { replace: overwrite, kind: INDEX_FOLDER },
   );
 }
 

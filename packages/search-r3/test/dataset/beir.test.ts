@@ -316,7 +316,7 @@ describe('saveBeir', () => {
     const smaller = { ...collection, qrels: new Map() };
     expect(await messageOf(saveBeir(path, smaller))).toBe(
       'copy: expected no such folder yet, or an empty one, found a collection. ' +
-        'To have it replaced, set overwrite (--overwrite).',
+        'To have it replaced, set overwrite.',
     );
     expect(await loadBeir(path)).toEqual(collection);
     await saveBeir(path, smaller, { overwrite: true });

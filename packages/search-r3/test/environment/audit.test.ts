@@ -101,7 +101,7 @@ describe('before anything was learnt of errors', () => {
       const report = await environment.refresh(1, batch);
       expect(report.encoded.value).toBeGreaterThanOrEqual(8);
       expect(report.expectedError).toBeGreaterThan(0);
-      expect(report.expectedError).toBeLessThanOrEqual(0.02);
+      expect(report.expectedError).toBeLessThanOrEqual(0.01);
       expect(encodedBy(report)).toBeLessThan(COUNT);
       expect(versionsOf(now())).toContain(0);
       const expected = truth();

@@ -176,8 +176,12 @@ describe('whole or not at all', () => {
       expect((foreign as InputError).problem.found).toBe('a folder that is not empty, and not an index');
     }
     expect(await readdir(folder)).toEqual(['manifest.json']);
-    await writeFile(join(folder, 'manifest.json'), '{"format":"search-r3-index","version":9}');
-    await saveIndex(folder, contents(), { overwrite: true });
+    for (const manifest of ['{"format":"search-r3-index","version":9}', '{"format":"search']) {
+      await writeFile(join(folder, 'manifest.json'), manifest);
+      await writeFile(join(folder, 'vectors.f32'), 'anything');
+      await writeFile(join(folder, 'documents.jsonl'), '');
+      await saveIndex(folder, contents(), { overwrite: true });
+    }
     const other = contents({ fingerprint: { checkpoint: 'new', prompts: 'beef' } });
     expect(await thrownBy(saveIndex(folder, other))).toBeInstanceOf(InputError);
     expect((await readManifest(folder)).fingerprint.checkpoint).toBe('c0ffee');

@@ -46,7 +46,7 @@ export function indexCommand(): Command {
     // Before a model is loaded for it.
     const { assertReplaceable } = await import('../../run/index.js');
     const { INDEX_FOLDER } = await import('../../vectors/manifest.js');
-    await assertReplaceable(out, INDEX_FOLDER, overwrite);
+    await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
