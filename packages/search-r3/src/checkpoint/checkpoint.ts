@@ -189,7 +189,8 @@ const TORCH_NAMES = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' } as cons
 
 /**
  * Writes a checkpoint as a Hugging Face folder, which appears whole or not at all.
- * @throws InputError where something else, or without `overwrite` a model, is there, and where checkpoint and configuration disagree.
+ * @throws InputError where something else, or without `overwrite` a model, is there, and where checkpoint and configuration
+ *   disagree.
  */
 export async function saveCheckpoint(
   folder: string,

@@ -177,8 +177,8 @@ const COLLECTION_FOLDER: FolderKind = {
 
 /**
  * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
- * @throws InputError where something else, or without `overwrite` a collection, is there, and for what could not be loaded again: a query without text, a
- * split without judgements, or ids and names of splits that the layout can not hold.
+ * @throws InputError where something else, or without `overwrite` a collection, is there, and for what could not be loaded
+ *   again: a query without text, a split without judgements, or ids and names of splits that the layout can not hold.
  */
 export async function saveBeir(
   folder: string,

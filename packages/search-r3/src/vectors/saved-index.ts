@@ -62,7 +62,8 @@ const NEWLINE = 10;
 
 /**
  * Writes the folder of an index, which appears whole or not at all.
- * @throws InputError where something else, or without `overwrite` an index, is there, and on vectors and documents that do not fit each other.
+ * @throws InputError where something else, or without `overwrite` an index, is there, and on vectors and documents that do
+ *   not fit each other.
  */
 export async function saveIndex(
   folder: string,
