@@ -4,7 +4,7 @@
  */
 import { type Collection, documentText, type Qrels, type Query, type Rankings } from '../dataset/index.js';
 import type { Embedder, Embedding, EmbedOptions } from '../embed/index.js';
-import { InputError } from '../run/index.js';
+import { InputError, type PartProgress } from '../run/index.js';
 import { ExactIndex } from '../vectors/index.js';
 import { Bm25Index } from './bm25.js';
 import { fusePair, tuneFusionWeight } from './fusion.js';
@@ -23,7 +23,7 @@ export interface RetrieverOptions {
   /** Length limit of the reasoning. Default: what the model was trained with; see `EmbedOptions`. */
   maxNewTokens?: number;
   signal?: AbortSignal;
-  onProgress?: (event: { part: string; done: number; total: number }) => void;
+  onProgress?: (event: PartProgress) => void;
 }
 
 export const RETRIEVER_SYSTEMS = ['bm25', 'direct', 'reasoned', 'hybrid', 'hybrid_reasoned'] as const;

@@ -116,8 +116,7 @@ export async function publishFolder(
     await fill(temporary);
     await syncTree(temporary);
     // Long work may have passed.
-    await assertReplaceable(path, options);
-    if (await whatStandsAt(path)) {
+    if (await isToBeReplaced(path, options)) {
       const old = temporaryPath(path, 'old');
       await rename(path, old);
       try {
@@ -144,23 +143,29 @@ export async function publishFolder(
  * @param how names `replace` as the caller knows it. Default `overwrite`.
  * @throws InputError where what stands at `path` is not to be replaced.
  */
-export async function assertReplaceable(
+export async function assertReplaceable(path: string, options: PublishOptions, how?: string): Promise<void> {
+  if (await exists(dirname(path))) await cleanTemporaries(dirname(path), basename(path));
+  await isToBeReplaced(path, options, how);
+}
+
+/** Whether something stands at `path`. @throws InputError where it is not to be replaced. */
+async function isToBeReplaced(
   path: string,
   { replace = false, kind }: PublishOptions,
   how = 'overwrite',
-): Promise<void> {
-  if (await exists(dirname(path))) await cleanTemporaries(dirname(path), basename(path));
+): Promise<boolean> {
   const occupied = await whatStandsAt(path);
-  if (!occupied) return;
-  const refuse = (found: string, remedy: string): never => {
+  if (!occupied) return false;
+  const refused = (found: string, remedy: string): InputError => {
     const expected = 'no such folder yet, or an empty one';
-    throw new InputError({ source: path, expected, found, remedy });
+    return new InputError({ source: path, expected, found, remedy });
   };
   if (kind !== undefined && !(await kind.is(path))) {
     const remedy = `Only ${kind.name} is ever replaced: choose another folder.`;
-    refuse(`${occupied}, and not ${kind.name}`, remedy);
+    throw refused(`${occupied}, and not ${kind.name}`, remedy);
   }
-  if (!replace) refuse(kind?.name ?? occupied, `To have it replaced, set ${how}.`);
+  if (!replace) throw refused(kind?.name ?? occupied, `To have it replaced, set ${how}.`);
+  return true;
 }
 
 /** Removes a folder so that at no moment half of it is there under its name. */

@@ -58,9 +58,8 @@ export class WordCounter {
 
   /** Word -> count, special tokens left out, in order of first appearance. */
   counts(): Map<string, number> {
-    const counts = new Map(this.#counts);
-    for (const token of this.#special) counts.delete(token);
-    return counts;
+    for (const token of this.#special) this.#counts.delete(token);
+    return this.#counts;
   }
 }
 

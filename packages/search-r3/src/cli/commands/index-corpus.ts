@@ -44,7 +44,7 @@ export function indexCommand(): Command {
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
     // Before a model is loaded for it.
-    const { assertReplaceable } = await import('../../run/index.js');
+    const { assertReplaceable } = await import('../../run/files.js');
     const { INDEX_FOLDER } = await import('../../vectors/manifest.js');
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
