@@ -96,6 +96,23 @@ describe('groups without variance', () => {
   });
 });
 
+test('a step without variance uses up its part of the schedule', async () => {
+  // 3 steps of 2 updates: linear from 5/6 to 0. Nothing is learned in the second.
+  const changes: RlOptions = {
+    steps: 3,
+    numIterations: 2,
+    optimization: { learningRate: 0.006, schedule: 'linear', warmupSteps: 0, finalLearningRate: 0 },
+  };
+  const { records } = await step(
+    changes,
+    (_query, call) => (call === 1 ? EQUAL : VARIED),
+    craftedEnvironment(),
+    3,
+  );
+  const rates = records.map(({ metrics }) => metrics.learning_rate);
+  expect(rates).toEqual([expect.closeTo(0.004, 12), undefined, expect.closeTo(0, 12)]);
+});
+
 describe('truncation', () => {
   test('of everything is reported apart from other failures, and warned of', async () => {
     const { record } = await step({}, () => CUT);

@@ -5,6 +5,7 @@
 import { type Feeds, Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
+import { Optimizer } from 'search-r3/sft';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../model/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from '../sft/compare.js';
@@ -131,9 +132,53 @@ describe('every option changes what is computed as it says', () => {
   });
 });
 
-describe('options that change how, not what', () => {
-  afterEach(() => vi.restoreAllMocks());
+afterEach(() => vi.restoreAllMocks());
 
+describe('a schedule counts updates, not steps', () => {
+  // Factors on the learning rate by hand, update by update.
+  const linear = [1 / 3, 2 / 3, 1, 0.1 + 0.9 * (2 / 3), 0.1 + 0.9 * (1 / 3), 0.1];
+  const half = (progress: number) => 0.5 + 0.5 * Math.cos(Math.PI * progress);
+  const cosine = [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1].map((progress) => 0.2 + 0.8 * half(progress));
+  const CASES: [string, RlOptions, number[]][] = [
+    [
+      '3 steps of 2 updates, 3 of warm-up, linear to a tenth',
+      {
+        steps: 3,
+        numIterations: 2,
+        optimization: { schedule: 'linear', warmupSteps: 3, finalLearningRate: 0.1 },
+      },
+      linear,
+    ],
+    [
+      '2 steps of 3 updates, cosine to a fifth',
+      {
+        steps: 2,
+        numIterations: 3,
+        optimization: { schedule: 'cosine', warmupSteps: 0, finalLearningRate: 0.2 },
+      },
+      cosine,
+    ],
+  ];
+
+  test.each(CASES)('%s', async (_, changes, factors) => {
+    const update = vi.spyOn(Optimizer.prototype, 'update');
+    const options = merge(changes);
+    const found = await run(options);
+    expect(update.mock.calls.map(([number]) => number)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(update.mock.results.map(({ value }) => value.learningRate)).toEqual(
+      factors.map((factor) => expect.closeTo(5e-3 * factor, 12)),
+    );
+    // A step reports the rate of its last update.
+    const last = found.metrics.map(({ learning_rate }) => learning_rate);
+    const each = options.numIterations;
+    expect(last).toEqual(
+      last.map((_rate, step) => expect.closeTo(5e-3 * factors[(step + 1) * each - 1]!, 12)),
+    );
+    expectSame(found, expected(options, found));
+  });
+});
+
+describe('options that change how, not what', () => {
   test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
     const labelled = [vi.spyOn(Session.prototype, 'run'), vi.spyOn(Session.prototype, 'runInPlace')];
     const runs = () =>
