@@ -29,7 +29,7 @@ const COVERED: Record<string, [file: string, name: string]> = {
   policy: ['fidelity', 'at equal cost value beats region'],
   'budget.documents': ['drift', 'stale documents are where map and kernel'],
   'budget.fraction': ['fidelity', 'at equal cost value beats region'],
-  'budget.targetError': ['fidelity', 'is held, and a smaller one costs more'],
+  'budget.targetError': ['fidelity', 'of %s is met without wasting encodings'],
   'budget.most': ['options', 'budget.most'],
   index: ['options', 'index and graphFrom'],
   graphFrom: ['options', 'index and graphFrom'],
