@@ -184,12 +184,13 @@ describe('words without quotes', () => {
 });
 
 describe('index and search', () => {
-  const index = (...argv: string[]) => cli(['index', '--model', 'model', '--data', 'data', ...argv], { cwd });
+  const INDEX = ['index', '--model', 'model', '--data', 'data'];
+  const index = (...argv: string[]) => cli([...INDEX, ...argv], { cwd });
   const search = (...argv: string[]) =>
     cliJson<Found[]>(['search', '--model', 'model', '--index', 'index', ...argv], cwd);
 
   beforeAll(async () => {
-    const { status, stdout, stderr } = await index('--out', 'index');
+    const { status, stdout, stderr } = await cli([...INDEX, '--out', 'index'], { cwd, spawned: true });
     expect({ status, stdout }).toEqual({
       status: 0,
       stdout: 'index: 24 documents, dimension 32, 0 cut to fit\n',
@@ -252,7 +253,7 @@ describe('index and search', () => {
   test('for people: the reasoning that was embedded, scores, titles and snippets', async () => {
     const [found] = await search(QUERY, '-k', '2');
     const argv = ['search', '-m', 'model', '-i', 'index', QUERY, 'music', '-k', '2'];
-    const { stdout } = await cli(argv, { cwd });
+    const { stdout } = await cli(argv, { cwd, spawned: true });
     const blocks = stdout.split('\n\n');
     expect(blocks).toHaveLength(2);
     expect(blocks[0]).toContain(`query: ${QUERY}\nreasoning: ${found?.reasoning?.trim()}`);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Embedder } from 'search-r3/embed';
 import { EMBEDDING_TOLERANCE } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeModel } from './tiny.js';
 
 interface Row {
@@ -208,8 +209,8 @@ describe('more texts than are embedded at once', () => {
       cwd,
       onResult: (child) => {
         child.stdout.pause();
-        // Long enough to embed all that is left: it must not be.
-        setTimeout(() => child.stdout.destroy(), 8000);
+        // Long enough to embed all that is left, which must not happen.
+        setTimeout(() => child.stdout.destroy(), scaled(2500, 8000));
       },
     });
     expect(status).toBe(0);

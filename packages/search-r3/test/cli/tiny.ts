@@ -1,4 +1,4 @@
-/** A collection of 24 documents and models of some thousand parameters for it, and the program as a child process. */
+/** A collection of 24 documents, models of a few thousand parameters for it, and ways to run the program. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -6,6 +6,7 @@ import { initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
 import { makePolicy, type Policy } from 'search-r3/model';
 import { modelShapeSchema, scratchConfig } from 'search-r3/pretrain';
 import { trainWordLevel } from 'search-r3/tokenizer';
+import { runInProcess } from './in-process.js';
 
 const MAIN = resolve(import.meta.dirname, '../../dist/cli/main.js');
 
@@ -106,14 +107,22 @@ export interface Ended {
 export interface CliOptions {
   cwd: string;
   stdin?: string;
+  /** Starts a process even where nothing below needs one. */
+  spawned?: boolean;
   /** Called with all of stderr so far, and what sends a signal. */
   onStderr?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
-  /** Called with the process at the first of its result. */
+  /** Called with the process when its first output arrives. */
   onResult?: (child: ChildProcessWithoutNullStreams) => void;
 }
 
-/** Runs the built program. */
-export function cli(
+/** Runs the built program: in a process of its own where the options need one, else in this process. */
+export function cli(argv: readonly string[], options: CliOptions): Promise<Ended> {
+  const { cwd, stdin = '', spawned = false, onStderr, onResult } = options;
+  const needsProcess = spawned || onStderr !== undefined || onResult !== undefined;
+  return needsProcess ? spawnProgram(argv, options) : runInProcess(argv, cwd, stdin);
+}
+
+function spawnProgram(
   argv: readonly string[],
   { cwd, stdin = '', onStderr, onResult }: CliOptions,
 ): Promise<Ended> {
@@ -130,14 +139,18 @@ export function cli(
     });
     child.on('error', failed);
     child.on('close', (status) => done({ ...ended, status }));
-    child.stdin.on('error', () => {}); // One that refuses its arguments reads nothing.
+    child.stdin.on('error', () => {}); // A program that refuses its arguments reads nothing.
     child.stdin.end(stdin);
   });
 }
 
 /** Runs the program with `--json` and gives its result. @throws Error with stderr where it fails. */
-export async function cliJson<T>(argv: readonly string[], cwd: string): Promise<T> {
-  const { status, stdout, stderr } = await cli([...argv, '--json', '--quiet'], { cwd });
+export async function cliJson<T>(
+  argv: readonly string[],
+  cwd: string,
+  options: Pick<CliOptions, 'spawned'> = {},
+): Promise<T> {
+  const { status, stdout, stderr } = await cli([...argv, '--json', '--quiet'], { cwd, ...options });
   if (status !== 0) throw new Error(`search-r3 ${argv.join(' ')}: exit code ${status}\n${stderr}`);
   return JSON.parse(stdout) as T;
 }

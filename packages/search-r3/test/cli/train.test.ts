@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBeir } from 'search-r3/dataset';
 import { evaluatePolicy, loadPolicy, trainingData, withDevelopment } from 'search-r3/pipeline';
+import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { cli, cliJson, tinyCollection, weightsOf, writeCollection, writeModel } from './tiny.js';
 
 const CONFIG = `
@@ -157,7 +159,7 @@ describe('the whole pipeline', () => {
   });
 
   test('the stages alone, one after the other, give the same model', async () => {
-    const run = (...argv: string[]) => cliJson<Stage>([...argv, ...settings], cwd);
+    const run = (...argv: string[]) => cliJson<Stage>([...argv, ...settings], cwd, { spawned: true });
     const base = await run('pretrain', '--out', 'alone/base');
     const embedding = await run('sft', '--base', base.model, '--out', 'alone/sft');
     const final = await run('rl', '--model', embedding.model, '--out', 'alone/rl');
@@ -181,28 +183,32 @@ describe('the whole pipeline', () => {
     await expectWhole('cut');
   });
 
-  test('killed at a random moment in each stage and resumed every time, it ends in the same model', async () => {
-    const delays = ['pretrain', 'sft', 'rl'].map(
-      (stage) => [stage, Math.floor(150 * Math.random())] as const,
-    );
-    for (const [i, [stage, delay]] of delays.entries()) {
-      let asked = false;
-      const argv = ['train', ...settings, '--out', 'killed', ...(i === 0 ? [] : ['--resume'])];
-      const { status, stderr } = await cli(argv, {
-        cwd,
-        onStderr: (text, kill) => {
-          if (asked || !new RegExp(`^${stage} \\d+/`, 'm').test(text)) return;
-          asked = true;
-          setTimeout(() => kill('SIGKILL'), delay);
-        },
-      });
-      expect({ status, asked }, `${JSON.stringify(delays)}\n${stderr}`).toEqual({
-        status: null,
-        asked: true,
-      });
-    }
-    await expectWhole('killed');
-  });
+  const STAGES = ['pretrain', 'sft', 'rl'];
+  test.each(Array.from({ length: scaled(1, 12) }, (_, i) => i))(
+    'killed at a random moment in each stage and resumed every time, it ends in the same model (%i)',
+    async (round) => {
+      const out = `killed-${round}`;
+      const random = randomStream(round, 'kill');
+      for (const [i, stage] of STAGES.entries()) {
+        const delay = random.integer(150);
+        let asked = false;
+        const argv = ['train', ...settings, '--out', out, ...(i === 0 ? [] : ['--resume'])];
+        const { status, stderr } = await cli(argv, {
+          cwd,
+          onStderr: (text, kill) => {
+            if (asked || !new RegExp(`^${stage} \\d+/`, 'm').test(text)) return;
+            asked = true;
+            setTimeout(() => kill('SIGKILL'), delay);
+          },
+        });
+        expect({ status, asked }, `${stage}, after ${delay} ms\n${stderr}`).toEqual({
+          status: null,
+          asked: true,
+        });
+      }
+      await expectWhole(out);
+    },
+  );
 
   test('no query of stage 2 or of the development split is learnt from in stage 1', async () => {
     // 18 training queries, of which 20 % (4) are held out; the rest halved. 23 of 24 documents have a title.
