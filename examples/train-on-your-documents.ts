@@ -58,7 +58,7 @@ try {
       },
     },
   );
-  for (const { stage, steps, development } of stages) console.log(stage, steps, 'steps', development ?? '');
+  for (const { stage, steps, validation } of stages) console.log(stage, steps, 'steps', validation ?? '');
 
   const { text } = await evaluate({ data, model, evaluate: { split: 'test' } });
   console.log(`\n${text}`);

@@ -122,7 +122,7 @@ test('settings that are named in prose exist', () => {
   const keys = settingsOf().map(({ key }) => key);
   for (const [name, text] of texts) {
     for (const [, key = ''] of text.matchAll(
-      /`((?:sft|rl|pretrain|queries|development|evaluate)\.(?!jsonl)[\w.]+)(?:: [^`]*)?`/g,
+      /`((?:sft|rl|pretrain|queries|validation|evaluate)\.(?!jsonl)[\w.]+)(?:: [^`]*)?`/g,
     )) {
       expect(
         keys.some((known) => known === key || known.startsWith(`${key}.`)),

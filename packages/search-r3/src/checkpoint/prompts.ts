@@ -91,7 +91,7 @@ export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const sati
 export const querySplitSchema = z.strictObject({
   seed: z.int(),
   /** Share held out from both stages, where the collection has no split `dev`. */
-  development: z.number().min(0).max(1),
+  validation: z.number().min(0).max(1),
   /** Share of stage 1 where both stages draw on one split. */
   sft: z.number().min(0).max(1),
 });

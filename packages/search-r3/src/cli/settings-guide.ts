@@ -34,7 +34,7 @@ const optimization = {
   finalLearningRate: advice('Learning rate at the last step, as a fraction of the peak.', 'Rarely.'),
   weightDecay: advice(
     'Decoupled decay of matrices; norms and biases have none.',
-    'Raise where the training loss falls and the development score does not.',
+    'Raise where the training loss falls and the validation score does not.',
   ),
   betas: advice('Decay rates of the two moments of AdamW.', 'Rarely.'),
   maxGradientNorm: advice(
@@ -57,7 +57,7 @@ const under = (section: string, entries: Record<string, Advice>) =>
 const sft = {
   steps: advice(
     'Training steps.',
-    'Fewer rather than more: stage 2 learns from what stage 1 leaves uncertain. Stop where the development score of `direct` stops rising.',
+    'Fewer rather than more: stage 2 learns from what stage 1 leaves uncertain. Stop where the validation score of `direct` stops rising.',
   ),
   batchSize: advice(
     'Queries per step, each with a positive and a hard negative; the others of the step are negatives too. Where there are fewer queries, the default is as many as there are.',
@@ -106,7 +106,7 @@ const sft = {
 };
 
 const rl = {
-  steps: advice('Training steps.', 'As many as the development score of `reasoned` keeps rising.'),
+  steps: advice('Training steps.', 'As many as the validation score of `reasoned` keeps rising.'),
   queriesPerStep: advice(
     'Queries per step. Where there are fewer, the default is as many as there are.',
     'Raise where `reward` is so noisy that no trend can be seen over 20 steps.',
@@ -360,15 +360,15 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
     'Learn from the titles of the corpus as queries for their texts, in stage 1.',
     'Where documents have titles and there are fewer than some thousand training queries.',
   ),
-  'development.share': advice(
+  'validation.share': advice(
     'Of `train`, held out where there is no split `dev`; 0 holds none out.',
     'Lower where every training query counts.',
   ),
-  'development.queries': advice(
+  'validation.queries': advice(
     'Evaluated after each stage, at most.',
     '0 where encoding the corpus is slow.',
   ),
-  'development.every': advice(
+  'validation.every': advice(
     'Evaluate also every so many steps of stage 2; 0 never.',
     'To see when to stop. Each costs an encoding of the corpus.',
   ),

@@ -98,7 +98,7 @@ const SECTIONS = [
     'Cross-entropy, KL, InfoNCE and a triplet margin, on the direct and on the reasoned embedding.',
   ],
   ['Stage 2', 'rl.', 'GRPO on the reasoning, with a contrastive term on the embedding.'],
-  ['Queries and development', /^(queries|development)\./, 'Who learns from what.'],
+  ['Queries and validation', /^(queries|validation)\./, 'Who learns from what.'],
   ['The run', /^[^.]+$/, ''],
   ['Prompts', 'prompts.', 'They belong to the model: an index remembers them.'],
   ['Pre-training', 'pretrain.', 'Only without `base`.'],
@@ -119,7 +119,7 @@ export function renderOptions(): string {
     '# Options',
     '<!-- Rendered from the schemas by packages/search-r3/src/cli/settings-reference.ts; do not edit. -->',
     'One YAML file serves all commands: `search-r3 train --config FILE`. A key with dots is one inside of sections: `sft.tau` is `sft: { tau: 0.05 }` in the file, `--set sft.tau=0.05` on the command line, and `{ sft: { tau: 0.05 } }` in `train()`.',
-    'Change one thing at a time, with `development.every` set, and compare over two seeds: differences below the interval that `evaluate` prints are chance. What the figures of a run mean is in [reading the metrics](metrics.md).',
+    'Change one thing at a time, with `validation.every` set, and compare over two seeds: differences below the interval that `evaluate` prints are chance. What the figures of a run mean is in [reading the metrics](metrics.md).',
     ...parts,
   ].join('\n\n')}\n`;
 }

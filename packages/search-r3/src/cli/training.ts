@@ -91,15 +91,15 @@ function throughNpm(): string {
 }
 
 /** A stage's result for people. */
-export function describeStage({ stage, steps, metrics, development, model, run }: StageResult): string {
+export function describeStage({ stage, steps, metrics, validation, model, run }: StageResult): string {
   const shown = Object.entries(metrics).map(
     ([name, value]) => `${name} ${value === null ? 'not finite' : Number(value.toPrecision(4))}`,
   );
-  const scores = Object.entries(development ?? {}).map(([system, score]) => `${system} ${score.toFixed(3)}`);
+  const scores = Object.entries(validation ?? {}).map(([system, score]) => `${system} ${score.toFixed(3)}`);
   return [
     `${stage}: ${steps} steps`,
     `  last step    ${shown.join(', ')}`,
-    ...(scores.length === 0 ? [] : [`  development  nDCG@10 ${scores.join(', ')}`]),
+    ...(scores.length === 0 ? [] : [`  validation  nDCG@10 ${scores.join(', ')}`]),
     `  model        ${model}`,
     `  report       ${run}/report.html`,
   ].join('\n');

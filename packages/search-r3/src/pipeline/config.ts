@@ -85,7 +85,7 @@ const shape = {
     })
     .prefault({}),
   /** Queries that no stage learns from: the split `dev`, or a share of `train` where there is none. */
-  development: z
+  validation: z
     .strictObject({
       /** Of `train`; 0 holds none out. */
       share: z.number().min(0).max(0.5).default(0.1),

@@ -2,21 +2,21 @@
 import { type Metrics, readRecords, runEventSchema } from '../run/index.js';
 import type { ReportChart } from '../run/report/index.js';
 
-/** One recorded step of a stage, or an evaluation on development queries under the stage `dev`. */
+/** One recorded step of a stage, or an evaluation on validation queries (stage `validation`). */
 export interface StageSteps {
   stage: string;
   step: number;
   metrics: Metrics;
 }
 
-/** The steps that a run's `events.jsonl` tells of; its evaluations (nDCG@10 after reasoning) under the stage `dev`. */
+/** The steps in a run's `events.jsonl`; its evaluations (nDCG@10 after reasoning) have the stage `validation`. */
 export async function readSteps(eventsPath: string): Promise<StageSteps[]> {
   const steps: StageSteps[] = [];
   for await (const event of readRecords(eventsPath, runEventSchema)) {
     const { type, stage, step } = event;
     if (type === 'step') steps.push({ stage, step, metrics: event.metrics });
     else if (type === 'evaluation') {
-      steps.push({ stage: 'dev', step, metrics: { ndcg: event.metrics['ndcg@10'] ?? null } });
+      steps.push({ stage: 'validation', step, metrics: { ndcg: event.metrics['ndcg@10'] ?? null } });
     }
   }
   return steps;
@@ -37,8 +37,8 @@ export function trainingCharts(steps: readonly StageSteps[]): ReportChart[] {
       yDomain: [0, 1],
     },
     {
-      title: 'Stage 2: nDCG@10 on development queries',
-      series: [series('dev', 'ndcg', 'reasoned')],
+      title: 'Stage 2: nDCG@10 on validation queries',
+      series: [series('validation', 'ndcg', 'reasoned')],
       yDomain: [0, 1],
     },
     {

@@ -21,11 +21,11 @@ import {
 import { InputError, type ProgressReporter } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
-import { DEVELOPMENT, learnable, splitFor } from './development.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
 import { modelFolder } from './folders.js';
 import { loadPolicy } from './load.js';
 import { partProgress } from './part-progress.js';
+import { learnable, splitFor, VALIDATION_SPLIT } from './validation.js';
 
 export interface EvaluationOptions {
   progress?: ProgressReporter;
@@ -129,9 +129,9 @@ export async function evaluateModel(
   return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
 }
 
-/** Judgements to tune fusions on: development queries, else training queries; never those that are evaluated. */
+/** Judgements to tune fusions on: validation queries, else training queries; never those that are evaluated. */
 function tuningSplit({ qrels }: Collection, evaluated: Qrels): { name: string; qrels: Qrels } | undefined {
-  for (const name of [DEVELOPMENT, 'train', 'sft']) {
+  for (const name of [VALIDATION_SPLIT, 'train', 'sft']) {
     const others = new Map([...(qrels.get(name) ?? [])].filter(([id]) => !evaluated.has(id)));
     if (others.size > 0) return { name, qrels: others };
   }

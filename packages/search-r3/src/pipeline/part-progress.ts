@@ -17,7 +17,7 @@ const UNITS: Record<string, ProgressUnit> = {
   directions: 'document',
 };
 
-/** Reports parts under `prefix`, for example `development documents`. */
+/** Reports parts under `prefix`, for example `validation documents`. */
 export function partProgress(reporter: ProgressReporter, prefix = ''): (event: PartProgress) => void {
   let current: { part: string; done: number; total: number; tracker: ProgressTracker } | undefined;
   let ended = performance.now();

@@ -27,18 +27,18 @@ export async function runReport(
   return {
     title: `Search-R3: ${folder}`,
     summary: `Data ${String(config.data)}, seed ${String(config.seed)}: ${stages}.`,
-    tables: [...developmentTable(results), ...results.map(metricsTable)],
+    tables: [...validationTable(results), ...results.map(metricsTable)],
     charts: trainingCharts(steps.flat()),
     samples: completions.flat(),
     sampleLabels: ['early in stage 2', 'late in stage 2'],
   };
 }
 
-function developmentTable(results: readonly StageResult[]): ReportTable[] {
-  const rows = results.flatMap(({ stage, development }) =>
-    Object.entries(development ?? {}).map(([system, score]) => [`${system}, after ${TITLES[stage]}`, score]),
+function validationTable(results: readonly StageResult[]): ReportTable[] {
+  const rows = results.flatMap(({ stage, validation }) =>
+    Object.entries(validation ?? {}).map(([system, score]) => [`${system}, after ${TITLES[stage]}`, score]),
   );
-  const title = 'nDCG@10 on development queries';
+  const title = 'nDCG@10 on validation queries';
   return rows.length === 0 ? [] : [{ title, columns: ['system', 'nDCG@10'], rows }];
 }
 

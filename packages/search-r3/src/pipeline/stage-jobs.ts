@@ -29,7 +29,6 @@ import { Tokenizer } from '../tokenizer/index.js';
 import { type Sized, sizedToCollection } from './collection-size.js';
 import type { PretrainSettings, RlSettings, Settings, SftSettings } from './config.js';
 import { ATLAS } from './data.js';
-import { DEVELOPMENT } from './development.js';
 import { evaluatePolicy } from './evaluate.js';
 import { partProgress } from './part-progress.js';
 import type { StageResult } from './stage-result.js';
@@ -45,9 +44,10 @@ import {
   sftOptions,
   type TrainingContext,
 } from './training.js';
+import { VALIDATION_SPLIT } from './validation.js';
 
 /** Settings that change no number of a run, and names of what fingerprints identify. */
-const FREE = ['data', 'base', 'model', 'saveEvery', 'development.every', 'development.queries'];
+const FREE = ['data', 'base', 'model', 'saveEvery', 'validation.every', 'validation.queries'];
 
 const nameOf = ({ source = 'settings' }: RunOptions) => source;
 
@@ -135,7 +135,7 @@ interface Limits {
 }
 
 /**
- * Stage 1 on a base model. `developmentLimits` are those of what it is compared with on the development queries; default
+ * Stage 1 on a base model. `validationLimits` are those of what it is compared with on the validation queries; default
  * its own.
  */
 export async function sftStage(
@@ -143,11 +143,11 @@ export async function sftStage(
   asked: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
   base: Checkpoint,
   context: TrainingContext,
-  options: RunOptions & { developmentLimits?: (policy: Policy) => Limits },
+  options: RunOptions & { validationLimits?: (policy: Policy) => Limits },
 ): Promise<StageResult> {
   const { collection, data } = context;
   const settings = sizedToCollection(asked, { sft: data.sft.length }, options);
-  const { seed, saveEvery, queries, development } = settings;
+  const { seed, saveEvery, queries, validation } = settings;
   const made = makePolicy(base, basePrompts(settings, base));
   const sft = limitedSft(sftOptions(settings), made, options);
   const start: Policy = { ...made, limits: sftLimits(sft), split: context.split };
@@ -159,14 +159,14 @@ export async function sftStage(
     ...(settings.allowMissing && { allowMissing: true }),
     prompts: start.prompts,
     queries,
-    development,
+    validation,
     sft: settings.sft,
     saveEvery,
     fingerprints: { data: context.fingerprint, base: checkpointFingerprint(start) },
   };
   let policy = start;
   const own = { maxLength: sft.maxLength, maxNewTokens: sft.reasoning.maxNewTokens };
-  const limits = options.developmentLimits?.(start) ?? own;
+  const limits = options.validationLimits?.(start) ?? own;
   return runStage(
     {
       stage: 'sft',
@@ -178,7 +178,7 @@ export async function sftStage(
         policy = await runSft(start, data, sft, loop);
         return policy;
       },
-      evaluate: developmentScores(
+      evaluate: validationScores(
         () => policy,
         { collection, settings, options },
         ['direct', 'reasoned'],
@@ -199,13 +199,13 @@ export async function rlStage(
 ): Promise<StageResult> {
   const { collection, data } = context;
   const settings = sizedToCollection(asked, { rl: data.rl.length }, options);
-  const { seed, saveEvery, queries, development } = settings;
+  const { seed, saveEvery, queries, validation } = settings;
   const rl = limitedRl(rlOptions(settings), start, options);
   const policy = { ...start, limits: rlLimits(rl), split: context.split };
   warnOfHighRate(policy, rl.optimization.learningRate, 'rl', options);
   const limits = rlLimits(rl);
   const scores = (systems: readonly ('direct' | 'reasoned')[]) =>
-    developmentScores(() => policy, { collection, settings, options }, systems, limits);
+    validationScores(() => policy, { collection, settings, options }, systems, limits);
   const reasoned = scores(['reasoned']);
   const config = {
     data: settings.data,
@@ -213,7 +213,7 @@ export async function rlStage(
     seed,
     ...(settings.allowMissing && { allowMissing: true }),
     queries,
-    development,
+    validation,
     rl: settings.rl,
     saveEvery,
     fingerprints: { data: context.fingerprint, model: checkpointFingerprint(policy) },
@@ -228,7 +228,7 @@ export async function rlStage(
       train: async (loop) => {
         await runRl(policy, collection, data, rl, {
           ...loop,
-          evaluateEvery: development.every,
+          evaluateEvery: validation.every,
           ...(reasoned && {
             evaluate: async () => ({ reasoned: { 'ndcg@10': (await reasoned()).reasoned ?? null } }),
           }),
@@ -273,8 +273,8 @@ function warnOfHighRate(
   onNote(`warning: ${stage}.optimization.learningRate ${rate} is high for ${model}; 2e-5 or less is usual.`);
 }
 
-/** nDCG@10 on the development queries by system; undefined where there are none. */
-function developmentScores(
+/** nDCG@10 on the validation queries by system; undefined where there are none. */
+function validationScores(
   policy: () => Policy,
   {
     collection,
@@ -287,8 +287,8 @@ function developmentScores(
   systems: readonly ('direct' | 'reasoned')[],
   limits: Limits,
 ): (() => Promise<Record<string, number>>) | undefined {
-  const { queries } = settings.development;
-  const all = collection.qrels.get(DEVELOPMENT);
+  const { queries } = settings.validation;
+  const all = collection.qrels.get(VALIDATION_SPLIT);
   if (all === undefined || queries === 0) return undefined;
   const qrels = new Map([...all].slice(0, queries));
   return async () => {
@@ -297,7 +297,7 @@ function developmentScores(
       ...limits,
       seed: settings.seed,
       ...(options.signal && { signal: options.signal }),
-      ...(options.progress && { onProgress: partProgress(options.progress, 'development') }),
+      ...(options.progress && { onProgress: partProgress(options.progress, 'validation') }),
     });
     return Object.fromEntries(
       evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),

@@ -15,8 +15,8 @@ export interface StageResult {
   /** Finished steps, and the metrics of the last. */
   steps: number;
   metrics: Metrics;
-  /** nDCG@10 on development queries by system, after the last step; null where there are none. */
-  development: Record<string, number> | null;
+  /** nDCG@10 on validation queries by system, after the last step; null where there are none. */
+  validation: Record<string, number> | null;
   /** Folders of the run and of its model. */
   run: string;
   model: string;
@@ -26,7 +26,7 @@ const resultSchema = z.strictObject({
   stage: z.enum(STAGES),
   steps: z.int(),
   metrics: z.record(z.string(), z.number().nullable()),
-  development: z.record(z.string(), z.number()).nullable(),
+  validation: z.record(z.string(), z.number()).nullable(),
 });
 
 /** The result of a stage that has ended; undefined where it has not. */

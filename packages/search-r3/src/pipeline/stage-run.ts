@@ -37,7 +37,7 @@ export interface StageRun {
   mayChange: readonly string[];
   saveEvery: number;
   train: (loop: LoopOptions) => Promise<Checkpoint>;
-  /** nDCG@10 on development queries, by system. */
+  /** nDCG@10 on validation queries, by system. */
   evaluate?: (() => Promise<Record<string, number>>) | undefined;
 }
 
@@ -56,12 +56,12 @@ export async function runStage(stageRun: StageRun, options: RunOptions): Promise
       onWarning: warnings.add,
     });
     warnings.close();
-    const development = (await evaluate?.()) ?? null;
+    const validation = (await evaluate?.()) ?? null;
     await run.events.flush();
     await run.completions.flush();
     const steps = (await readSteps(run.events.path)).filter((entry) => entry.stage === stage);
     const last = steps.at(-1);
-    const result = { stage, steps: last?.step ?? 0, metrics: last?.metrics ?? {}, development };
+    const result = { stage, steps: last?.step ?? 0, metrics: last?.metrics ?? {}, validation };
     // Of fewer steps, from before the run went on: beside the new result it would pass for its model.
     if (await exists(join(folder, MODEL))) await removeFolder(join(folder, MODEL));
     await run.writeFile(RESULT, `${JSON.stringify(result, null, 2)}\n`);

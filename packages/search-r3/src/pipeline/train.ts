@@ -7,7 +7,6 @@ import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type Available, type Sized, sizedToCollection } from './collection-size.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
-import { splitFor } from './development.js';
 import { loadDocuments, loadModel, loadPolicy } from './load.js';
 import { runReport } from './run-report.js';
 import { limitedRl, limitedSft, pretrainStage, rlStage, sftStage } from './stage-jobs.js';
@@ -22,6 +21,7 @@ import {
   sftOptions,
   type TrainingContext,
 } from './training.js';
+import { splitFor } from './validation.js';
 
 /** Trains a tokenizer and a small model from scratch on the text of a collection. */
 export async function pretrain(settings: PretrainSettings, options: RunOptions = {}): Promise<StageResult> {
@@ -62,7 +62,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
   const context = await loadTraining(asked, splitFor(given ?? {}, asked, onNote));
   const settings = sizedToCollection(asked, available(asked, context), options);
   const config = checkedConfig(settings, given, context, options);
-  const free = ['data', 'base', 'saveEvery', 'development.every', 'development.queries', 'rl.steps'];
+  const free = ['data', 'base', 'saveEvery', 'validation.every', 'validation.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
   const { progress, signal, source } = options;
   const inner = {
@@ -97,7 +97,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
         sftStage(folder, settings, given ?? (await loadModel(base)), context, {
           ...how,
           // Those of stage 2, whose scores stand beside it.
-          developmentLimits: (policy) => ({
+          validationLimits: (policy) => ({
             maxLength: limitedRl(rlOptions(settings), policy, options).maxLength,
             maxNewTokens: settings.rl.maxNewTokens,
           }),
@@ -125,10 +125,10 @@ function checkedConfig(
   context: TrainingContext,
   options: RunOptions,
 ) {
-  const { data, base, seed, allowMissing, prompts, queries, development, pretrain, sft, rl, saveEvery } =
+  const { data, base, seed, allowMissing, prompts, queries, validation, pretrain, sft, rl, saveEvery } =
     settings;
   const missing = allowMissing && { allowMissing };
-  const common = { data, seed, ...missing, prompts, queries, development, sft, rl, saveEvery };
+  const common = { data, seed, ...missing, prompts, queries, validation, sft, rl, saveEvery };
   if (given === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   const policy = makePolicy(given, basePrompts(settings, given));
   limitedSft(sftOptions(settings), policy, options);

@@ -16,7 +16,7 @@ import type { ResolvedSftOptions } from '../sft/index.js';
 import type { Sized } from './collection-size.js';
 import type { Settings } from './config.js';
 import { ATLAS, loadCollection, type TrainingData, trainingData } from './data.js';
-import { learnable, querySplit } from './development.js';
+import { learnable, querySplit } from './validation.js';
 
 export interface TrainingContext {
   /** With a split `dev` where there is one to be had, and without judgements of missing documents. */

@@ -8,6 +8,7 @@ export { acquireLock, type Lock } from './lock.js';
 export * from './progress.js';
 export * from './random.js';
 export * from './record-log.js';
+export * from './renamed.js';
 export * from './rows.js';
 export * from './run-folder.js';
 export * from './state-file.js';

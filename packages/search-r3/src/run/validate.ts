@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import type { z } from 'zod';
 import { closest } from './closest.js';
 import { InputError } from './errors.js';
+import { RENAMED_KEYS } from './renamed.js';
 import { findKey, keysAt, nodesAt } from './schema-tree.js';
 
 type Path = readonly PropertyKey[];
@@ -35,6 +36,18 @@ function asInputError(
     const key = issue.keys[0] ?? '';
     const path = [...issue.path, key];
     const known = keysAt(schema, issue.path);
+    const renamed = Object.hasOwn(RENAMED_KEYS, key) ? RENAMED_KEYS[key] : undefined;
+    if (renamed !== undefined && known.includes(renamed)) {
+      const inner = onlyKeys(valueAt(value, path));
+      const [old, current] = [key, renamed].map((name) => dotted([...issue.path, name, ...inner]));
+      return new InputError({
+        source: tell([...path, ...inner]),
+        field: String(old),
+        expected: 'its new name',
+        found: 'the old one',
+        remedy: `${old} was renamed: use ${current}.`,
+      });
+    }
     const meant = closest(key, known) ?? findKey(schema, key);
     return new InputError({
       source: tell(path),
@@ -85,6 +98,13 @@ function inRange(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig, schem
 
 function dotted(path: Path): string {
   return path.map(String).join('.');
+}
+
+/** The keys down to the first value that is not an object with a single key: the setting that somebody gave. */
+function onlyKeys(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
+  const [first, ...others] = Object.entries(value);
+  return first === undefined || others.length > 0 ? [] : [first[0], ...onlyKeys(first[1])];
 }
 
 function valueAt(value: unknown, path: Path): unknown {

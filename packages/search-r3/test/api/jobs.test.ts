@@ -31,7 +31,7 @@ beforeAll(async () => {
   config = {
     data: join(cwd, 'data'),
     out: join(cwd, 'run'),
-    development: { queries: 2 },
+    validation: { queries: 2 },
     pretrain: {
       steps: 2,
       batchSize: 6,
@@ -173,7 +173,7 @@ test('defaults give way to a collection of five documents, and say so; the model
       data,
       out: join(cwd, 'run-on-five'),
       pretrain: { ...pretraining, steps: 1 },
-      development: { share: 0 },
+      validation: { share: 0 },
       sft: { steps: 1, reasoning: { maxNewTokens: 8 } },
       rl: { steps: 1, groupSize: 2, maxNewTokens: 10, maxLength: 50 },
     },

@@ -2,7 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBeir } from 'search-r3/dataset';
-import { evaluatePolicy, loadPolicy, trainingData, withDevelopment } from 'search-r3/pipeline';
+import { evaluatePolicy, loadPolicy, trainingData, withValidation } from 'search-r3/pipeline';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scaled } from '../support/scale.js';
@@ -11,7 +11,7 @@ import { cli, cliJson, tinyCollection, weightsOf, writeCollection, writeModel } 
 const CONFIG = `
 data: data
 queries: { titlePairs: true }
-development: { share: 0.2, every: 2 }
+validation: { share: 0.2, every: 2 }
 pretrain:
   vocabSize: 420
   model: { hiddenSize: 32, intermediateSize: 48, layers: 2, heads: 4, kvHeads: 2, maxPositions: 96 }
@@ -32,7 +32,7 @@ interface Stage {
   stage: string;
   steps: number;
   metrics: Record<string, number | null>;
-  development: Record<string, number> | null;
+  validation: Record<string, number> | null;
   model: string;
 }
 
@@ -67,7 +67,7 @@ describe('the whole pipeline', () => {
       ['sft', 12, 'whole/sft/model'],
       ['rl', 4, 'whole/rl/model'],
     ]);
-    expect(stages.map(({ development }) => Object.keys(development ?? {}))).toEqual([
+    expect(stages.map(({ validation }) => Object.keys(validation ?? {}))).toEqual([
       [],
       ['direct', 'reasoned'],
       ['direct', 'reasoned'],
@@ -103,13 +103,13 @@ describe('the whole pipeline', () => {
   });
 
   test('both stages are compared with equal limits: those of stage 2', async () => {
-    const collection = withDevelopment(await loadBeir(join(cwd, 'data')), 0.2, 0);
+    const collection = withValidation(await loadBeir(join(cwd, 'data')), 0.2, 0);
     const qrels = collection.qrels.get('dev')!;
     for (const stage of ['sft', 'rl'] as const) {
       const policy = await loadPolicy(join(cwd, `whole/${stage}/model`));
       const limits = { maxLength: 96, maxNewTokens: 9, systems: ['reasoned'] as const };
       const { evaluation } = await evaluatePolicy(policy, collection, qrels, limits);
-      const found = stages.find((entry) => entry.stage === stage)?.development?.reasoned;
+      const found = stages.find((entry) => entry.stage === stage)?.validation?.reasoned;
       expect(found, stage).toBe(evaluation.systems[0]?.scores['ndcg@10'].mean);
     }
   });
@@ -210,30 +210,30 @@ describe('the whole pipeline', () => {
     },
   );
 
-  test('no query of stage 2 or of the development split is learnt from in stage 1', async () => {
+  test('no query of stage 2 or of the validation split is learnt from in stage 1', async () => {
     // 18 training queries, of which 20 % (4) are held out; the rest halved. 23 of 24 documents have a title.
-    const collection = withDevelopment(await loadBeir(join(cwd, 'data')), 0.2, 0);
+    const collection = withValidation(await loadBeir(join(cwd, 'data')), 0.2, 0);
     const { sft, rl } = trainingData(collection, { titlePairs: true, seed: 0 });
-    const development = [...(collection.qrels.get('dev')?.keys() ?? [])];
+    const validation = [...(collection.qrels.get('dev')?.keys() ?? [])];
     const judged = sft.filter(({ id }) => !id.startsWith('title'));
-    expect([judged.length, sft.length - judged.length, rl.length, development.length]).toEqual([7, 23, 7, 4]);
-    const all = [...judged.map(({ id }) => id), ...rl.map(({ id }) => id), ...development];
+    expect([judged.length, sft.length - judged.length, rl.length, validation.length]).toEqual([7, 23, 7, 4]);
+    const all = [...judged.map(({ id }) => id), ...rl.map(({ id }) => id), ...validation];
     expect(new Set(all).size).toBe(18);
   });
 
   test('with another seed, stage 2 and evaluation still share queries out as stage 1 did', async () => {
-    const split = { seed: 0, development: 0.2, sft: 0.5 };
+    const split = { seed: 0, validation: 0.2, sft: 0.5 };
     expect(await cliJson(['inspect', 'whole/sft/model'], cwd)).toMatchObject({ split });
     const argv = ['rl', ...settings, '--model', 'whole/sft/model', '--out', 'other-seed', '--seed', '1'];
     const { status, stderr } = await cli([...argv, '--set', 'rl.steps=4'], { cwd });
     expect(status).toBe(0);
-    expect(stderr).toMatch(/shared out as this model's training did it \(seed 0, development\.share 0\.2/);
+    expect(stderr).toMatch(/shared out as this model's training did it \(seed 0, validation\.share 0\.2/);
     const rewarded = (await readFile(join(cwd, 'other-seed/completions.jsonl'), 'utf8'))
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { queryId: string }).queryId);
     const loaded = await loadBeir(join(cwd, 'data'));
-    const { rl } = trainingData(withDevelopment(loaded, 0.2, 0), { seed: 0 });
+    const { rl } = trainingData(withValidation(loaded, 0.2, 0), { seed: 0 });
     expect(rl.map(({ id }) => id)).toEqual(expect.arrayContaining([...new Set(rewarded)]));
     expect(await cliJson(['inspect', 'other-seed/model'], cwd)).toMatchObject({ split });
     // Tuned on its 4 held out queries; 10 % and another seed would hold out 2 others.
@@ -296,19 +296,19 @@ describe('a single stage', () => {
       number,
     ][];
     await writeCollection(join(cwd, 'missing'), { qrels: { ...qrels, train } });
-    const development = ['--set', 'development.share=0'];
+    const validation = ['--set', 'validation.share=0'];
     const with_ = await cliJson<Stage>(
-      sft('--out', 'missing-1', '--data', 'missing', '--allow-missing', ...development),
+      sft('--out', 'missing-1', '--data', 'missing', '--allow-missing', ...validation),
       cwd,
     );
-    const without = await cliJson<Stage>(sft('--out', 'missing-2', ...development), cwd);
+    const without = await cliJson<Stage>(sft('--out', 'missing-2', ...validation), cwd);
     expect(with_.metrics).toEqual(without.metrics);
-    expect(with_.development).toBeNull();
+    expect(with_.validation).toBeNull();
   });
 
   test('stage 2 in a selective environment, interrupted and resumed, ends in the same model, which is another than before', async () => {
     const rl = (out: string, ...argv: string[]) => {
-      const sizes = ['rl.steps=24', 'rl.groupSize=6', 'rl.maxNewTokens=12', 'development.every=0'];
+      const sizes = ['rl.steps=24', 'rl.groupSize=6', 'rl.maxNewTokens=12', 'validation.every=0'];
       const environment = ['kind=selective', 'budget.fraction=0.3'].map((set) => `rl.environment.${set}`);
       return [
         'rl',

@@ -83,7 +83,7 @@ test.each<[string, z.ZodType, string, RegExp]>([
     /pretrain\.contrastive\.maxLength: expected at most the 256 positions/,
   ],
   ['a share that leaves nothing', trainSettings, 'queries: { sftShare: 1 }', /queries\.sftShare: expected/],
-  ['more held out than learnt from', trainSettings, 'development: { share: 0.6 }', /development\.share: /],
+  ['more held out than learnt from', trainSettings, 'validation: { share: 0.6 }', /validation\.share: /],
   ['prompts with unknown parts', trainSettings, 'prompts: { querry: {} }', /Did you mean "query"\?/],
 ])('refused: %s', (_, schema, yaml, message) => {
   expect(refusal(schema, `data: x\nout: y\n${yaml}\n`)).toMatch(message);

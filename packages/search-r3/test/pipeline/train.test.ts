@@ -22,7 +22,7 @@ test('what was checked is what is trained: the base is read once, before anythin
     data: join(cwd, 'data'),
     base,
     out: join(cwd, 'run'),
-    development: { queries: 2 },
+    validation: { queries: 2 },
     sft: { steps: 1, batchSize: 4, reasoning: { maxNewTokens: 6 } },
     rl: { steps: 1, queriesPerStep: 2, groupSize: 2, maxNewTokens: 6 },
   });
@@ -50,7 +50,7 @@ test('a run that goes on for longer and dies before its model is saved is not ta
       base,
       out: join(cwd, out),
       allowMissing: true,
-      development: { queries: 0 },
+      validation: { queries: 0 },
       sft: { steps: 1, batchSize: 4, reasoning: { enabled: false } },
       rl: { steps, queriesPerStep: 2, groupSize: 8, maxNewTokens: 24 },
     });

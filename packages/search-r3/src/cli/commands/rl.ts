@@ -21,8 +21,8 @@ export function rlCommand(): Command {
     },
     {
       command:
-        'rl --model runs/atlas-sft/model --data atlas --out runs/atlas-rl --steps 120 --set development.every=20',
-      does: 'In the built-in world, with development queries evaluated every 20 steps.',
+        'rl --model runs/atlas-sft/model --data atlas --out runs/atlas-rl --steps 120 --set validation.every=20',
+      does: 'In the built-in world, with validation queries evaluated every 20 steps.',
     },
     {
       command: 'rl --out runs/rl --resume',

@@ -5,32 +5,34 @@ import type { Collection, Qrels } from '../dataset/index.js';
 import { randomStream } from '../run/index.js';
 import type { Settings } from './config.js';
 
-export const DEVELOPMENT = 'dev';
+/** The name that BEIR collections give the split: `qrels/dev.tsv`. */
+export const VALIDATION_SPLIT = 'dev';
 
 /**
  * The collection with a split `dev`: its own, or a share of `train`, which loses those queries. Without either, as it
  * is. The same seed holds out the same queries, for training and evaluation alike.
  */
-export function withDevelopment(collection: Collection, share: number, seed: number): Collection {
+export function withValidation(collection: Collection, share: number, seed: number): Collection {
   const train = collection.qrels.get('train');
-  if (collection.qrels.has(DEVELOPMENT) || train === undefined) return collection;
+  if (collection.qrels.has(VALIDATION_SPLIT) || train === undefined) return collection;
+  // The label of the stream keeps the setting's old name: the same seed holds out the same queries as it always has.
   const held = new Set(
     randomStream(seed, 'development').sample([...train.keys()], Math.round(share * train.size)),
   );
   if (held.size === 0) return collection;
   const part = (inside: boolean): Qrels => new Map([...train].filter(([id]) => held.has(id) === inside));
-  const qrels = new Map([...collection.qrels, ['train', part(false)], [DEVELOPMENT, part(true)]]);
+  const qrels = new Map([...collection.qrels, ['train', part(false)], [VALIDATION_SPLIT, part(true)]]);
   return { ...collection, qrels };
 }
 
 /** How settings share the training queries out. */
 export const querySplit = ({
   seed,
-  development,
+  validation,
   queries,
-}: Pick<Settings, 'seed' | 'development' | 'queries'>): QuerySplit => ({
+}: Pick<Settings, 'seed' | 'validation' | 'queries'>): QuerySplit => ({
   seed,
-  development: development.share,
+  validation: validation.share,
   sft: queries.sftShare,
 });
 
@@ -40,14 +42,14 @@ export const querySplit = ({
  */
 export function splitFor(
   { split }: { split?: QuerySplit | undefined },
-  settings: Pick<Settings, 'seed' | 'development' | 'queries'>,
+  settings: Pick<Settings, 'seed' | 'validation' | 'queries'>,
   onNote: (text: string) => void = () => {},
 ): QuerySplit {
   const own = querySplit(settings);
   if (split === undefined || isDeepStrictEqual(split, own)) return own;
   onNote(
-    `Training queries are shared out as this model's training did it (seed ${split.seed}, development.share ` +
-      `${split.development}, queries.sftShare ${split.sft}): what was held out stays so.`,
+    `Training queries are shared out as this model's training did it (seed ${split.seed}, validation.share ` +
+      `${split.validation}, queries.sftShare ${split.sft}): what was held out stays so.`,
   );
   return split;
 }
@@ -56,10 +58,10 @@ export function splitFor(
 export function learnable(
   collection: Collection,
   allowMissing: boolean,
-  { seed, development }: QuerySplit,
+  { seed, validation }: QuerySplit,
 ): Collection {
   const known = allowMissing ? withoutMissing(collection) : collection;
-  return withDevelopment(known, development, seed);
+  return withValidation(known, validation, seed);
 }
 
 /** The collection without judgements that name a document or query it does not have. */

@@ -1,5 +1,5 @@
 import type { Collection, Qrels } from 'search-r3/dataset';
-import { splitFor, withDevelopment, withoutMissing } from 'search-r3/pipeline';
+import { splitFor, withoutMissing, withValidation } from 'search-r3/pipeline';
 import { expect, test } from 'vitest';
 
 const qrelsOf = (...rows: [string, string, number][]): Qrels => {
@@ -27,7 +27,7 @@ const train = qrelsOf(...Array.from({ length: 11 }, (_, i): [string, string, num
 test('a share of train is held out: the same for a seed, another for another', () => {
   const collection = collectionOf({ train, test: qrelsOf(['t', 'a', 1]) });
   const split = (seed: number) => {
-    const { qrels } = withDevelopment(collection, 0.25, seed);
+    const { qrels } = withValidation(collection, 0.25, seed);
     return [[...(qrels.get('train')?.keys() ?? [])], [...(qrels.get('dev')?.keys() ?? [])]];
   };
   const [rest = [], held = []] = split(1);
@@ -46,7 +46,7 @@ test('a collection with a split dev, without train, or with nothing to hold out 
     [{ train }, 0.04],
   ] as const) {
     const collection = collectionOf(splits);
-    expect(withDevelopment(collection, share, 0)).toBe(collection);
+    expect(withValidation(collection, share, 0)).toBe(collection);
   }
 });
 
@@ -66,15 +66,15 @@ test('judgements of missing documents go, and queries that are missing or left w
 test('queries are shared out as the settings say, or as they were for the model', () => {
   const settings = {
     seed: 3,
-    development: { share: 0.1, every: 0, queries: 9 },
+    validation: { share: 0.1, every: 0, queries: 9 },
     queries: { sftShare: 0.4, titlePairs: false },
   };
-  const own = { seed: 3, development: 0.1, sft: 0.4 };
+  const own = { seed: 3, validation: 0.1, sft: 0.4 };
   const notes: string[] = [];
   const splitOf = (split?: typeof own) => splitFor({ split }, settings, (text) => notes.push(text));
   expect([splitOf(), splitOf({ ...own })]).toEqual([own, own]);
   expect(notes).toEqual([]);
-  const other = { seed: 4, development: 0.1, sft: 0.6 };
+  const other = { seed: 4, validation: 0.1, sft: 0.6 };
   expect(splitOf(other)).toEqual(other);
-  expect(notes).toEqual([expect.stringContaining('seed 4, development.share 0.1, queries.sftShare 0.6')]);
+  expect(notes).toEqual([expect.stringContaining('seed 4, validation.share 0.1, queries.sftShare 0.6')]);
 });
