@@ -46,7 +46,7 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
   const { clipLow, clipHigh, beta, contrastive, optimization, tokenEmbeddings } = options;
   const engine = new GradientEngine(own.config, parameterFeeds(own), {
     tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
-    contrastive: { tau: contrastive.tau, margin: 0 },
+    contrastive: { temperature: contrastive.temperature, margin: 0 },
     trainedToken: tokenEmbeddings === 'frozen' ? own.embedId : undefined,
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,

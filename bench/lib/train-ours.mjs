@@ -43,7 +43,7 @@ async function build(name) {
   const weights = initialiseWeights(config, 0);
   const engine = new GradientEngine(config, parameterFeeds({ weights }), {
     tokens: { kind: 'crossEntropy' },
-    contrastive: { tau: 1, margin: 0 },
+    contrastive: { temperature: 1, margin: 0 },
     maxTokens: batch * length,
   });
   const optimizer = new Optimizer(

@@ -24,7 +24,7 @@ interface Layer {
 
 /** A setting given on the command line. */
 interface Setting {
-  /** How the user gave it, for example `--steps` or `--set sft.tau`. */
+  /** How the user gave it, for example `--steps` or `--set sft.temperature`. */
   source: string;
   key: string;
   value: unknown;

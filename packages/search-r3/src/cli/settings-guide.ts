@@ -76,7 +76,7 @@ const sft = {
     'Weight of the triplet margin between the positive and the hard negative.',
     'Lower where hard negatives are often answers that nobody has judged.',
   ),
-  tau: advice(
+  temperature: advice(
     'Temperature of InfoNCE over cosines; small ones look at the hardest negatives.',
     'Raise to 0.07 or 0.1 where judgements are noisy.',
   ),
@@ -160,7 +160,7 @@ const rl = {
     "Weight of the contrastive term on the rollouts' embeddings that beat their group; it trains the embedding.",
     'Lower where `direct` falls in stage 2. At 0 stage 2 learns much slower.',
   ),
-  'contrastive.tau': advice('Temperature of that term.', 'Together with `sft.tau`.'),
+  'contrastive.temperature': advice('Temperature of that term.', 'Together with `sft.temperature`.'),
   maskTruncated: advice(
     "Leave cut completions out of the loss; they stay in their group's baseline.",
     'Where `truncated` is high and `maxNewTokens` can not be raised.',
@@ -283,7 +283,7 @@ const pretrain = {
     'To the length of your documents.',
   ),
   'contrastive.weight': advice('Weight of that term beside the next-token loss.', 'Rarely.'),
-  'contrastive.tau': advice('Temperature of that term.', 'Together with `sft.tau`.'),
+  'contrastive.temperature': advice('Temperature of that term.', 'Together with `sft.temperature`.'),
   vocabSize: advice(
     'Ids of the tokenizer, special tokens included. Default 8,192.',
     'Lower for small collections: rare ids are never learned.',

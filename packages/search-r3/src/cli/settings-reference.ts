@@ -118,7 +118,7 @@ export function renderOptions(): string {
   return `${[
     '# Options',
     '<!-- Rendered from the schemas by packages/search-r3/src/cli/settings-reference.ts; do not edit. -->',
-    'One YAML file serves all commands: `search-r3 train --config FILE`. A key with dots is one inside of sections: `sft.tau` is `sft: { tau: 0.05 }` in the file, `--set sft.tau=0.05` on the command line, and `{ sft: { tau: 0.05 } }` in `train()`.',
+    'One YAML file serves all commands: `search-r3 train --config FILE`. A key with dots is one inside of sections: `sft.temperature` is `sft: { temperature: 0.05 }` in the file, `--set sft.temperature=0.05` on the command line, and `{ sft: { temperature: 0.05 } }` in `train()`.',
     'Change one thing at a time, with `validation.every` set, and compare over two seeds: differences below the interval that `evaluate` prints are chance. What the figures of a run mean is in [reading the metrics](metrics.md).',
     ...parts,
   ].join('\n\n')}\n`;

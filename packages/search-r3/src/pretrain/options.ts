@@ -29,8 +29,8 @@ export const pretrainOptionsSchema = z.strictObject({
       /** Longest text of a pair in tokens of its whole prompt; longer text is cut. */
       maxLength: z.int().positive().default(96),
       weight: z.number().positive().default(1),
-      /** Temperature of InfoNCE over cosines. */
-      tau: z.number().positive().default(0.05),
+      /** Temperature of InfoNCE over cosines; the paper's tau. */
+      temperature: z.number().positive().default(0.05),
     })
     .prefault({}),
   optimization: withDefaults(optimizationSchema, optimization).prefault({}),

@@ -53,7 +53,7 @@ export class PretrainTrainer implements Trainer {
     this.#options = options;
     this.#engine = new GradientEngine(model.config, parameterFeeds(model), {
       tokens: { kind: 'crossEntropy' },
-      contrastive: { tau: contrastive.tau, margin: 0 },
+      contrastive: { temperature: contrastive.temperature, margin: 0 },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });

@@ -49,7 +49,8 @@ export const rlOptionsSchema = z
     contrastive: z
       .strictObject({
         weight: weight.default(0.3),
-        tau: z.number().positive().default(0.05),
+        /** Temperature of InfoNCE over cosines; the paper's tau. */
+        temperature: z.number().positive().default(0.05),
       })
       .prefault({}),
     /** Leave completions cut at the length limit out of the loss (they stay in their group's baseline). */

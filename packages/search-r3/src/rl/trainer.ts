@@ -72,7 +72,7 @@ export class RlTrainer implements Trainer {
     const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
     this.#engine = new GradientEngine(policy.config, parameterFeeds(policy), {
       tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
-      contrastive: { tau: options.contrastive.tau, margin: 0 },
+      contrastive: { temperature: options.contrastive.temperature, margin: 0 },
       trainedToken,
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,

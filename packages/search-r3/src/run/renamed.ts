@@ -6,4 +6,5 @@
 /** Old name -> new name, of the last part of a dotted key. */
 export const RENAMED_KEYS: Readonly<Record<string, string>> = {
   development: 'validation',
+  tau: 'temperature',
 };

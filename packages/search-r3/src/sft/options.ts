@@ -78,8 +78,8 @@ export const sftOptionsSchema = z
         message: 'expected a term with a weight above 0',
       })
       .prefault({}),
-    /** Temperature of InfoNCE over cosines. */
-    tau: positive.default(0.05),
+    /** Temperature of InfoNCE over cosines; the paper's tau. */
+    temperature: positive.default(0.05),
     /** Margin of the triplet term, on cosines. */
     margin: z.number().min(0).max(2).default(0.15),
     /** Self-distilled reasoning: targets sampled once from the base model. */

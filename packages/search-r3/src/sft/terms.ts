@@ -64,20 +64,20 @@ export function klTerm(policy: Value, base: Value, vocabulary: number): Value {
 }
 
 export interface ContrastiveTermOptions {
-  /** Temperature of InfoNCE. */
-  tau: number;
+  /** Temperature of InfoNCE; the paper's tau. */
+  temperature: number;
   /** Margin of the triplet term, on cosines. */
   margin: number;
 }
 
 /**
- * InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) from anchors to documents over cosine / tau, and the triplet
+ * InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) from anchors to documents over cosine / temperature, and the triplet
  * margin (Schroff et al. 2015, arXiv 1503.03832) on cosines. Inputs by position among the embeddings [embeds, width]
  * (unit rows): `anchors` [anchors], `documents` [documents]; by column among the documents: `positives` and
  * `negatives` [anchors]; `contrastive_mask` [anchors, documents] (0, or very negative for false negatives);
  * `info_nce_weights` and `triplet_weights` [anchors]. Outputs `info_nce_losses`, `triplet_losses` [anchors].
  */
-export function contrastiveTerm(embeddings: Value, { tau, margin }: ContrastiveTermOptions): Value {
+export function contrastiveTerm(embeddings: Value, { temperature, margin }: ContrastiveTermOptions): Value {
   const { graph } = embeddings;
   const index = (name: string, dim: string) => graph.input(name, 'int64', [dim]);
   const float = (name: string, ...dims: string[]) => graph.input(name, 'float32', dims);
@@ -87,7 +87,7 @@ export function contrastiveTerm(embeddings: Value, { tau, margin }: ContrastiveT
   const negatives = index('negatives', 'anchor_count');
   const cosines = matmul(anchors, documents, { transB: true });
   const masked = add(
-    mul(cosines, graph.scalar(1 / tau)),
+    mul(cosines, graph.scalar(1 / temperature)),
     float('contrastive_mask', 'anchor_count', 'document_count'),
   );
   const infoNce = crossEntropy(masked, positives);

@@ -59,7 +59,7 @@ export class SftTrainer implements Trainer {
       {
         tokens: { kind: 'crossEntropy' },
         ...(withKl && { baseKl: { base: base.config, vocabulary } }),
-        contrastive: { tau: options.tau, margin: options.margin },
+        contrastive: { temperature: options.temperature, margin: options.margin },
         trainedToken,
         maxTokens: optimization.maxTokens,
         checkpoint: optimization.checkpointActivations,

@@ -118,8 +118,8 @@ test.each<[string, string[], RegExp]>([
   ],
   [
     'unknown key on the command line',
-    [...SFT, 'model', ...set('sft.tua=0.1')],
-    /^--set sft\.tua: sft\.tua: .* Did you mean "tau"\?/,
+    [...SFT, 'model', ...set('sft.temprature=0.1')],
+    /^--set sft\.temprature: sft\.temprature: .* Did you mean "temperature"\?/,
   ],
   [
     'stage 1: a batch larger than its queries',

@@ -14,7 +14,7 @@ const schema = z.strictObject({
   shuffle: z.boolean().default(true),
   sft: z
     .strictObject({
-      tau: z.number().positive().default(0.05),
+      temperature: z.number().positive().default(0.05),
       layers: z.array(z.string()).default([]),
       sources: z.array(z.strictObject({ path: z.string(), weight: z.number().default(1) })).default([]),
     })
@@ -35,7 +35,7 @@ async function load(argv: string[], yaml?: string) {
   configFlag(command, '--steps <n>', 'training steps', 'steps');
   configFlag(command, '--name <text>', 'name', 'name');
   configFlag(command, '--no-shuffle', 'keep the order', 'shuffle');
-  configFlag(command, '--tau <x>', 'temperature', 'sft.tau');
+  configFlag(command, '--temperature <x>', 'temperature', 'sft.temperature');
   configFlag(command, '--layers <name...>', 'layers', 'sft.layers');
   if (yaml !== undefined) await writeFile(file, yaml);
   command.parse(yaml === undefined ? argv : ['--config', file, ...argv], { from: 'user' });
@@ -54,7 +54,7 @@ const defaults = {
   steps: 10,
   limit: 'all',
   shuffle: true,
-  sft: { tau: 0.05, layers: [], sources: [] },
+  sft: { temperature: 0.05, layers: [], sources: [] },
 };
 
 describe('what wins', () => {
@@ -64,18 +64,18 @@ describe('what wins', () => {
   });
 
   test('file, then flags, then --set', async () => {
-    const yaml = 'steps: 1\nlimit: 7\nsft:\n  tau: 1e-1\n';
+    const yaml = 'steps: 1\nlimit: 7\nsft:\n  temperature: 1e-1\n';
     expect(await load([], yaml)).toEqual({
       ...defaults,
       steps: 1,
       limit: 7,
-      sft: { ...defaults.sft, tau: 0.1 },
+      sft: { ...defaults.sft, temperature: 0.1 },
     });
     expect(await load(['--steps', '2'], yaml)).toMatchObject({ steps: 2, limit: 7 });
     expect(await load(['--set', 'steps=3', '--steps', '2'], yaml)).toMatchObject({ steps: 3, limit: 7 });
     expect(await load(['--set', 'steps=3', '--set', 'steps=4'])).toMatchObject({ steps: 4 });
     expect(await load(['--set', 'sft.layers=[a, b]'], yaml)).toMatchObject({
-      sft: { tau: 0.1, layers: ['a', 'b'] },
+      sft: { temperature: 0.1, layers: ['a', 'b'] },
     });
   });
 
@@ -87,7 +87,7 @@ describe('what wins', () => {
 
 describe('values from the command line are read as the schema wants them', () => {
   test.each([
-    [['--tau', '5e-2'], { sft: { tau: 0.05 } }],
+    [['--temperature', '5e-2'], { sft: { temperature: 0.05 } }],
     [['--name', '007'], { name: '007' }],
     [['--name', 'null'], { name: 'null' }],
     [['--name', 'a: b: c'], { name: 'a: b: c' }],
@@ -111,10 +111,14 @@ describe('values from the command line are read as the schema wants them', () =>
 describe('errors name the place', () => {
   test.each([
     [[], 'steps: 2\nstesp: 3\n', /^train\.yaml:2: stesp: .*unknown key "stesp"\. Did you mean "steps"\?$/],
-    [[], '\n# a\nsft:\n  tau: warm\n', 'train.yaml:4: sft.tau: expected number, found "warm".'],
     [
       [],
-      'sft: {tau: 1, sources: [{path: x}, {path: 3}]}\n',
+      '\n# a\nsft:\n  temperature: warm\n',
+      'train.yaml:4: sft.temperature: expected number, found "warm".',
+    ],
+    [
+      [],
+      'sft: {temperature: 1, sources: [{path: x}, {path: 3}]}\n',
       'train.yaml:1: sft.sources.1.path: expected string, found 3.',
     ],
     [
@@ -124,12 +128,16 @@ describe('errors name the place', () => {
     ],
     [['--steps', 'two'], 'steps: 1\n', '--steps: steps: expected number, found "two".'],
     [
-      ['--set', 'sft.tau=0'],
-      'sft:\n  tau: 1\n',
-      '--set sft.tau: sft.tau: expected a number above 0, found 0.',
+      ['--set', 'sft.temperature=0'],
+      'sft:\n  temperature: 1\n',
+      '--set sft.temperature: sft.temperature: expected a number above 0, found 0.',
     ],
-    [['--set', 'stft.tau=1'], '', /^--set stft\.tau: stft: .* Did you mean "sft"\?$/],
-    [['--set', 'tau=1'], undefined, /^--set tau: tau: .* Did you mean "sft\.tau"\?$/],
+    [['--set', 'stft.temperature=1'], '', /^--set stft\.temperature: stft: .* Did you mean "sft"\?$/],
+    [
+      ['--set', 'temperature=1'],
+      undefined,
+      /^--set temperature: temperature: .* Did you mean "sft\.temperature"\?$/,
+    ],
     [['--set', 'steps.more=1'], undefined, '--set steps.more: steps: expected number, found {"more":1}.'],
     [['--set', 'steps'], undefined, '--set: expected key=value, found "steps".'],
     [['--set', '=3'], undefined, '--set: expected key=value, found "=3".'],

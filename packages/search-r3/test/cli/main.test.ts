@@ -78,7 +78,7 @@ describe('help', () => {
 describe('inspect', () => {
   test('a run: steps, latest metrics, evaluations, warnings, checkpoints', async () => {
     const path = join(folder, 'first');
-    const run = await RunFolder.create(path, { steps: 9, sft: { tau: 0.05 } });
+    const run = await RunFolder.create(path, { steps: 9, sft: { temperature: 0.05 } });
     const timings = { step: 1 };
     for (let step = 1; step <= 3; step++) {
       const reward = step === 3 ? Number.NaN : step / 8;
@@ -100,7 +100,7 @@ describe('inspect', () => {
       evaluations: [{ stage: 'rl', step: 2, name: 'reasoned', metrics: { ndcg: 0.2 } }],
       warnings: [{ code: 'zero-std', count: 2, last: 'at 3' }],
       checkpoints: [{ step: 2, bytes: 1234 }],
-      config: { steps: 9, sft: { tau: 0.05 } },
+      config: { steps: 9, sft: { temperature: 0.05 } },
       model: null,
     });
     expect(cli('inspect', 'first').stdout).toMatchInlineSnapshot(`

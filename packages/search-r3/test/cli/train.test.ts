@@ -262,9 +262,9 @@ describe('a single stage', () => {
     await cliJson(sft('--out', 'longer'), cwd);
     const { steps } = await cliJson<Stage>(sft('--out', 'longer', '--resume', '--set', 'sft.steps=5'), cwd);
     expect(steps).toBe(5);
-    const other = await cli(sft('--out', 'longer', '--resume', '--set', 'sft.tau=0.1'), { cwd });
+    const other = await cli(sft('--out', 'longer', '--resume', '--set', 'sft.temperature=0.1'), { cwd });
     expect(other).toMatchObject({ status: 2, stdout: '' });
-    expect(other.stderr).toMatch(/longer\/config\.yaml: sft\.tau: expected 0\.05, .*, found 0\.1\./);
+    expect(other.stderr).toMatch(/longer\/config\.yaml: sft\.temperature: expected 0\.05, .*, found 0\.1\./);
     const changed = join(cwd, 'changed');
     await writeCollection(changed);
     await writeFile(
@@ -278,13 +278,13 @@ describe('a single stage', () => {
   test('a run that is there is neither continued nor replaced unless told so', async () => {
     await cliJson(sft('--out', 'there'), cwd);
     const before = await weightsOf(join(cwd, 'there/model'));
-    const again = await cli(sft('--out', 'there', '--set', 'sft.tau=0.5'), { cwd });
+    const again = await cli(sft('--out', 'there', '--set', 'sft.temperature=0.5'), { cwd });
     expect(again).toMatchObject({ status: 2, stdout: '' });
     expect(again.stderr).toMatch(/^error: there: expected a new or empty folder, found .*overwrite it/m);
     expect(await weightsOf(join(cwd, 'there/model'))).toEqual(before);
     const both = await cli(sft('--out', 'there', '--resume', '--overwrite'), { cwd });
     expect(both.status).toBe(2);
-    await cliJson(sft('--out', 'there', '--set', 'sft.tau=0.5', '--overwrite'), cwd);
+    await cliJson(sft('--out', 'there', '--set', 'sft.temperature=0.5', '--overwrite'), cwd);
     expect(await weightsOf(join(cwd, 'there/model'))).not.toEqual(before);
   });
 

@@ -82,7 +82,7 @@ function expectSame(found: Outcome, options: Resolved): void {
       const rows = sequences.map((ids) => slice(model.forward(ids).logits, 0, 0, ids.length - 1));
       const targets = sequences.flatMap((ids) => ids.slice(1));
       const reading = crossEntropy(concat(rows, 0), targets);
-      const { batchSize, tau, weight } = options.contrastive;
+      const { batchSize, temperature, weight } = options.contrastive;
       if (batchSize === 0) return reading;
       const drawn = pairs(step);
       const term = infoNce(
@@ -95,7 +95,7 @@ function expectSame(found: Outcome, options: Resolved): void {
           drawn.map(({ document }) => document),
         ),
         [0, 1, 2],
-        tau,
+        temperature,
         drawn.map(({ id }, q) => drawn.map((other, d) => d !== q && other.id === id)),
       );
       contrastive.push(term.item());
@@ -145,7 +145,7 @@ const OTHERS = [
   'contrastive.maxLength',
   // Below, against the pairs alone.
   'contrastive.weight',
-  'contrastive.tau',
+  'contrastive.temperature',
   // How, not what: below.
   'optimization.maxTokens',
   'optimization.checkpointActivations',
@@ -165,7 +165,7 @@ test.each(TABLE)('%s changes what is computed as it says', async (_, changes) =>
 
 test.each([
   ['weight', { weight: 0.3 }],
-  ['tau', { tau: 0.5 }],
+  ['temperature', { temperature: 0.5 }],
 ])('contrastive.%s changes what pairs do', async (_, changes) => {
   const options = merge({ contrastive: { batchSize: 3, ...changes } });
   const found = await train(options);

@@ -71,7 +71,7 @@ describe.each(MODELS)('%s', (_, config) => {
   test('the training graph has the same, so the first ratio is 1', async () => {
     const engine = new GradientEngine(model.config, model.feeds, {
       tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta: 0 },
-      contrastive: { tau: 1, margin: 0 },
+      contrastive: { temperature: 1, margin: 0 },
     });
     const result = await engine.compute({ sequences: sequences(), temperature: TEMPERATURE });
     await engine.dispose();
@@ -137,7 +137,7 @@ describe('probabilities near 1 and near 0', () => {
   const engine = (beta: number) =>
     new GradientEngine(model.config, model.feeds, {
       tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta },
-      contrastive: { tau: 1, margin: 0 },
+      contrastive: { temperature: 1, margin: 0 },
     });
 
   test('a certain token has log-probability 0, ratio 1 and gradient 0, not NaN', async () => {

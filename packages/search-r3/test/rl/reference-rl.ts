@@ -182,7 +182,7 @@ function updateLoss(
       ),
       embeddings(model, texts),
       own,
-      contrastive.tau,
+      contrastive.temperature,
       better.map(({ query }) => documents.map((id) => query.relevant.has(id))),
     );
     infoNceValue = term.item();

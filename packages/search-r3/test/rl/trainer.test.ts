@@ -23,7 +23,7 @@ const OPTIONS = {
   seed: 1,
   temperature: 0.7,
   maxNewTokens: 9,
-  contrastive: { tau: 0.2 },
+  contrastive: { temperature: 0.2 },
   optimization: { learningRate: 5e-3 },
 } satisfies RlOptions;
 
@@ -91,7 +91,7 @@ const TABLE: [string, RlOptions][] = [
   ['policyWeight 0', { policyWeight: 0 }],
   ['contrastive.weight', { contrastive: { weight: 2 } }],
   ['contrastive.weight 0', { contrastive: { weight: 0 } }],
-  ['contrastive.tau', { contrastive: { tau: 0.05 } }],
+  ['contrastive.temperature', { contrastive: { temperature: 0.05 } }],
   ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
   ['maskTruncated', { maskTruncated: true }],
   ['maskTruncated, dr_grpo and beta', { maskTruncated: true, lossNormalization: 'dr_grpo', beta: 0.2 }],

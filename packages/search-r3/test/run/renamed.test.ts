@@ -50,6 +50,9 @@ describe('settings', () => {
     ['development.share', 'validation.share'],
     ['development.queries', 'validation.queries'],
     ['development.every', 'validation.every'],
+    ['sft.tau', 'sft.temperature'],
+    ['rl.contrastive.tau', 'rl.contrastive.temperature'],
+    ['pretrain.contrastive.tau', 'pretrain.contrastive.temperature'],
   ] as const;
   const nested = (key: string): Record<string, unknown> =>
     key.split('.').reduceRight<unknown>((value, part) => ({ [part]: value }), 0) as Record<string, unknown>;

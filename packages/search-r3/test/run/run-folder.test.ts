@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(parent, { recursive: true }));
 
-const config = { steps: 9, sft: { tau: 0.05, rate: 5e-7 }, seeds: [1, 2] };
+const config = { steps: 9, sft: { temperature: 0.05, rate: 5e-7 }, seeds: [1, 2] };
 const step = (n: number): RunEvent => ({
   type: 'step',
   stage: 'rl',
@@ -299,10 +299,10 @@ describe('resuming', () => {
     await expect(RunFolder.create(path, longer, { resume: true })).rejects.toThrow(
       /config\.yaml: steps: expected 9, as the run to resume has it, found 20/,
     );
-    const colder = { ...config, sft: { tau: 0.02, rate: 5e-7 } };
+    const colder = { ...config, sft: { temperature: 0.02, rate: 5e-7 } };
     await expect(
       RunFolder.create(path, colder, { resume: true, mayChange: ['steps', 'sft.rate'] }),
-    ).rejects.toThrow(/sft\.tau: expected 0\.05/);
+    ).rejects.toThrow(/sft\.temperature: expected 0\.05/);
     await expect(RunFolder.create(path, { ...config, seeds: [2, 1] }, { resume: true })).rejects.toThrow(
       /seeds/,
     );

@@ -6,7 +6,10 @@ const schema = z.strictObject({
   steps: z.int().positive(),
   seed: z.int().default(0),
   sft: z
-    .strictObject({ tau: z.number().positive().default(0.05), learningRate: z.number().default(5e-4) })
+    .strictObject({
+      temperature: z.number().positive().default(0.05),
+      learningRate: z.number().default(5e-4),
+    })
     .prefault({}),
   mode: z.enum(['dapo', 'grpo']).default('dapo'),
   datasets: z.array(z.strictObject({ path: z.string() })).optional(),
@@ -27,7 +30,7 @@ test('fills in defaults', () => {
   expect(validate(schema, { steps: 3 }, 'run.yaml')).toEqual({
     steps: 3,
     seed: 0,
-    sft: { tau: 0.05, learningRate: 5e-4 },
+    sft: { temperature: 0.05, learningRate: 5e-4 },
     mode: 'dapo',
   });
 });
@@ -51,7 +54,7 @@ describe('what is wrong is told in one line', () => {
     ],
     [
       { steps: 1, sft: { 'learning-rate': 1 } },
-      'run.yaml: sft.learning-rate: expected one of the keys tau, learningRate, found the unknown key "learning-rate". Did you mean "learningRate"?',
+      'run.yaml: sft.learning-rate: expected one of the keys temperature, learningRate, found the unknown key "learning-rate". Did you mean "learningRate"?',
     ],
     [
       { steps: 1, datasets: [{ path: 'a', pth: 1 }] },
@@ -67,24 +70,24 @@ describe('what is wrong is told in one line', () => {
   });
 
   test('a key of another section is found there', () => {
-    expect(failure({ steps: 1, tau: 0.1 })).toContain('Did you mean "sft.tau"?');
+    expect(failure({ steps: 1, temperature: 0.1 })).toContain('Did you mean "sft.temperature"?');
   });
 
   test('the source can depend on the key', () => {
-    expect(failure({ steps: 1, sft: { tau: -1 } }, (path) => `from ${path.join('/')}`)).toBe(
-      'from sft/tau: sft.tau: expected a number above 0, found -1.',
+    expect(failure({ steps: 1, sft: { temperature: -1 } }, (path) => `from ${path.join('/')}`)).toBe(
+      'from sft/temperature: sft.temperature: expected a number above 0, found -1.',
     );
   });
 });
 
 describe('closest', () => {
-  const words = ['steps', 'seed', 'learningRate', 'tau'];
+  const words = ['steps', 'seed', 'learningRate', 'temperature'];
   test.each([
     ['step', 'steps'],
     ['setps', 'steps'], // Two neighbours swapped count as one slip.
     ['LEARNING_RATE', 'learningRate'],
-    ['tua', 'tau'],
-    ['temperature', undefined],
+    ['temprature', 'temperature'],
+    ['momentum', undefined],
     ['', undefined],
   ])('%j -> %j', (word, expected) => expect(closest(word, words)).toBe(expected));
 });

@@ -159,7 +159,7 @@ const operators = (bytes: Uint8Array): string[] =>
 test('the frozen base gets a forward pass and nothing else', () => {
   const objective = {
     tokens: { kind: 'crossEntropy' as const },
-    contrastive: { tau: 1, margin: 0 },
+    contrastive: { temperature: 1, margin: 0 },
     groups: 1,
     embeddings: 'inGraph' as const,
     checkpoint: false,

@@ -85,7 +85,7 @@ export function referenceSft(
   options: ResolvedSftOptions,
 ): ExpectedSftStep[] {
   const { tokenizer, prompts, embedId, config } = policy;
-  const { weights, reasoning, tau, margin, optimization } = options;
+  const { weights, reasoning, temperature, margin, optimization } = options;
   const limit = { maxTokens: options.maxLength };
   const fixed = referenceModel(
     base.config,
@@ -129,7 +129,7 @@ export function referenceSft(
     const contrastive = (sequences: readonly (readonly number[])[]) => {
       const vectors = embeddings(model, sequences);
       return {
-        infoNce: infoNce(vectors, documentVectors, own, tau, excluded),
+        infoNce: infoNce(vectors, documentVectors, own, temperature, excluded),
         triplet: tripletMargin(
           gatherRows(vectors, withHard),
           gatherRows(documentVectors, withHard),

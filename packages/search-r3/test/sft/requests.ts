@@ -118,7 +118,7 @@ export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}):
     {
       tokens: { kind: 'crossEntropy' },
       baseKl: { base: base.config, vocabulary: OLD_VOCABULARY },
-      contrastive: { tau: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
+      contrastive: { temperature: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
       ...extra,
     },
     base.feeds,
@@ -133,6 +133,6 @@ export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine 
       clipHigh: TINY_GRPO_OPTIONS.epsilonHigh,
       beta: TINY_GRPO_OPTIONS.beta,
     },
-    contrastive: { tau: TINY_GRPO_OPTIONS.contrastiveTemperature, margin: 0 },
+    contrastive: { temperature: TINY_GRPO_OPTIONS.contrastiveTemperature, margin: 0 },
     ...extra,
   });

@@ -11,7 +11,10 @@ import { relativeError } from '../reference/finite-differences.js';
 
 const EMBEDDINGS = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
-const OBJECTIVE = { tokens: { kind: 'crossEntropy' }, contrastive: { tau: 0.2, margin: 0.3 } } as const;
+const OBJECTIVE = {
+  tokens: { kind: 'crossEntropy' },
+  contrastive: { temperature: 0.2, margin: 0.3 },
+} as const;
 
 /** Sequences of uneven length; the embed token is read, and predicted at more than one place. */
 const request = (embedId: number): StepRequest => ({

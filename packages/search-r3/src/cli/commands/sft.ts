@@ -25,7 +25,8 @@ export function sftCommand(): Command {
       does: 'Stage 1 on half of the training queries and the titles of the corpus.',
     },
     {
-      command: 'sft --config examples/scifact.yaml --base runs/base/model --out runs/cold --set sft.tau=0.07',
+      command:
+        'sft --config examples/scifact.yaml --base runs/base/model --out runs/cold --set sft.temperature=0.07',
       does: 'With the settings of a file, and one of them otherwise.',
     },
     {
