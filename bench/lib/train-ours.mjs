@@ -1,6 +1,6 @@
 /**
  * Our side of the `training` benchmark, in a process of its own so that its memory can be told: whole training steps of
- * the library (layout of the batch, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers
+ * the library (collating the batch, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers
  * `step SHAPE COUNT` with one line of JSON.
  */
 import { createInterface } from 'node:readline';

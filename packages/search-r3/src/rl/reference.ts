@@ -4,7 +4,7 @@ import type { ModelConfig } from '../checkpoint/index.js';
 import { ropeTables } from '../model/index.js';
 import {
   chunkByLength,
-  layOut,
+  collate,
   logProbabilityProgram,
   longest,
   type TrainingSequence,
@@ -38,18 +38,18 @@ export class LogProbabilities {
     for (const chunk of chunkByLength(sequences, maxTokens)) {
       const members = chunk.filter((member) => (sequences[member] as TrainingSequence).labels.length > 0);
       if (members.length === 0) continue;
-      const layout = layOut(sequences, [members], () => 'ids');
+      const collated = collate(sequences, [members], () => 'ids');
       const rows: number[] = [];
       const targets: number[] = [];
       for (const member of members) {
         const { ids, labels } = sequences[member] as TrainingSequence;
         for (const { position } of labels) {
-          rows.push((layout.start.get(member) as number) + position);
+          rows.push((collated.start.get(member) as number) + position);
           targets.push(ids[position + 1] as number);
         }
       }
       const run = await this.#session.run({
-        ...layout.feeds,
+        ...collated.feeds,
         ...ropeTables(this.#config, longest(sequences, members)),
         label_rows: i64(rows, [rows.length]),
         label_targets: i64(targets, [targets.length]),

@@ -1,4 +1,4 @@
-/** What a training step is made of, before it is laid out for a program: sequences, labels, anchors and documents. */
+/** What a training step is made of, before it is collated for a program: sequences, labels, anchors and documents. */
 import { f32, type HostTensor, i64 } from 'onnx-grad';
 import { padRight } from '../model/index.js';
 
@@ -71,8 +71,8 @@ export function contrastiveFeeds(
   };
 }
 
-/** Where each sequence of a layout went: its group, and the flat position of its first token among all rows. */
-export interface Layout {
+/** Groups of sequences as padded tensors, and the flat position of each sequence's first token among all rows. */
+export interface CollatedBatch {
   feeds: Record<string, HostTensor>;
   start: Map<number, number>;
   /** The flat position where each group begins. */
@@ -82,11 +82,11 @@ export interface Layout {
 }
 
 /** Pads each group of sequences by itself; feeds `ids_0`, `ids_1`, ... */
-export function layOut(
+export function collate(
   sequences: readonly TrainingSequence[],
   groups: readonly (readonly number[])[],
   name: (group: number) => string,
-): Layout {
+): CollatedBatch {
   const feeds: Record<string, HostTensor> = {};
   const start = new Map<number, number>();
   const groupStart: number[] = [];
@@ -108,13 +108,13 @@ export function layOut(
 export interface Wanted {
   /** Per group, positions among its batch * length: `wanted_0`, `wanted_1`, ... */
   feeds: Record<string, HostTensor>;
-  /** From flat positions of the layout to rows of the wanted hidden states. */
+  /** From flat positions of the collated batch to rows of the wanted hidden states. */
   row: ReadonlyMap<number, number>;
 }
 
-/** The flat `positions` of a layout, each once; a group without any gets its first, since no program runs on none. */
+/** The flat `positions`, each once; a group without any gets its first, since no program runs on none. */
 export function wantedRows(
-  { groupStart, tokens }: Layout,
+  { groupStart, tokens }: CollatedBatch,
   positions: Iterable<number>,
   name: (group: number) => string,
 ): Wanted {

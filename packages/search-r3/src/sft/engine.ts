@@ -10,9 +10,9 @@ import { embeddingProgram, ropeTables, trainedFeeds } from '../model/index.js';
 import {
   type ContrastiveBatch,
   chunkByLength,
+  collate,
   contrastiveFeeds,
   type Label,
-  layOut,
   longest,
   splitByLength,
   type TrainingSequence,
@@ -89,7 +89,7 @@ export class GradientEngine {
   async compute(request: StepRequest): Promise<StepGradients> {
     const maxTokens = this.#options.maxTokens ?? 8192;
     const groups = splitByLength(request.sequences);
-    const tokens = layOut(request.sequences, groups, idsName).tokens;
+    const tokens = collate(request.sequences, groups, idsName).tokens;
     return tokens <= maxTokens ? this.#whole(request, groups) : this.#inPieces(request, maxTokens);
   }
 
@@ -187,12 +187,12 @@ export class GradientEngine {
     for (const chunk of chunks) {
       const members = chunk.filter((member) => sequences[member]?.embed !== undefined);
       if (members.length === 0) continue;
-      const layout = layOut(sequences, [members], () => 'ids');
+      const collated = collate(sequences, [members], () => 'ids');
       const rows = members.map(
-        (member) => (layout.start.get(member) as number) + (sequences[member]?.embed as number),
+        (member) => (collated.start.get(member) as number) + (sequences[member]?.embed as number),
       );
       session.bind(ropeTables(this.#config, longest(sequences, members)));
-      const results = await session.run({ ...layout.feeds, embed_rows: i64(rows, [rows.length]) });
+      const results = await session.run({ ...collated.feeds, embed_rows: i64(rows, [rows.length]) });
       const embeddings = floats(results.embeddings);
       for (const [i, member] of members.entries()) {
         result.set(member, embeddings.slice(i * width, (i + 1) * width));
@@ -263,9 +263,9 @@ class Piece {
   ) {
     const { sequences } = request;
     this.#sequences = sequences;
-    const layout = layOut(sequences, groups, idsName);
+    const collated = collate(sequences, groups, idsName);
     const members = groups.flat();
-    const at = (member: number, position: number) => (layout.start.get(member) as number) + position;
+    const at = (member: number, position: number) => (collated.start.get(member) as number) + position;
     const embedded: number[] = [];
     const targets: number[] = [];
     const labelled: number[] = [];
@@ -282,7 +282,7 @@ class Piece {
       }
     }
     this.#policy = options.tokens.kind === 'policyGradient';
-    const wanted = wantedRows(layout, [...labelled, ...embedded], wantedName);
+    const wanted = wantedRows(collated, [...labelled, ...embedded], wantedName);
     const rowsOf = (positions: readonly number[]) =>
       positions.length === 0 ? [0] : positions.map((position) => wanted.row.get(position) as number);
     const rows = rowsOf(labelled);
@@ -295,7 +295,7 @@ class Piece {
       return f32(data, [rows.length]);
     };
     this.feeds = {
-      ...layout.feeds,
+      ...collated.feeds,
       ...wanted.feeds,
       ...ropeTables(config, longest(sequences, members)),
       embed_rows: i64(embedRows, [embedRows.length]),
@@ -345,7 +345,7 @@ class Piece {
     const chosen = members.filter((member) =>
       (sequences[member] as TrainingSequence).labels.some((label) => (label.klWeight ?? 0) !== 0),
     );
-    const base = layOut(sequences, [chosen.length > 0 ? chosen : members.slice(0, 1)], () => 'base_ids');
+    const base = collate(sequences, [chosen.length > 0 ? chosen : members.slice(0, 1)], () => 'base_ids');
     const rows: number[] = [];
     const labels: number[] = [];
     for (const [i, { sequence, row }] of this.#labels.entries()) {

@@ -128,7 +128,7 @@ export class SftTrainer implements Trainer {
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
     const positives = chosen.map((query) => random.choice(positivesOf(query)));
     const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
-    return layOutBatch(this.#policy, this.#prompts, this.#data, this.#options, chosen, positives, hard);
+    return collateBatch(this.#policy, this.#prompts, this.#data, this.#options, chosen, positives, hard);
   }
 }
 
@@ -141,7 +141,7 @@ interface SftBatch {
 }
 
 /** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
-function layOutBatch(
+function collateBatch(
   policy: Policy,
   cache: PromptCache,
   data: SftData,

@@ -5,9 +5,9 @@
 import onnxProto from 'onnx-proto';
 import {
   chunkByLength,
+  collate,
   type GradientEngine,
   gradientName,
-  layOut,
   type StepGradients,
   type StepRequest,
   splitByLength,
@@ -128,7 +128,7 @@ test('sequences of very different lengths run as two groups, with the same numbe
 const ofLengths = (...lengths: number[]): TrainingSequence[] =>
   lengths.map((length) => ({ ids: new Array<number>(length).fill(1), labels: [] }));
 
-describe('layout', () => {
+describe('collate', () => {
   test('the cut in two groups is the one with the fewest padded tokens', () => {
     for (const lengths of [[9, 3, 40, 4, 38, 5], [7, 7, 7, 7], [2, 50], [6], [31, 2, 9, 2, 30, 33, 8]]) {
       const sequences = ofLengths(...lengths);
@@ -140,7 +140,7 @@ describe('layout', () => {
       const best = Math.min(
         ...lengths.map((_, cut) => cost(ascending.slice(0, cut)) + cost(ascending.slice(cut))),
       );
-      const found = layOut(sequences, groups, String).tokens;
+      const found = collate(sequences, groups, String).tokens;
       expect(found).toBe(best <= 0.9 * whole ? best : whole);
     }
   });
