@@ -51,7 +51,7 @@ export function trainingCharts(steps: readonly StageSteps[]): ReportChart[] {
       series: [
         series('rl', 'embedded', 'embedded'),
         series('rl', 'truncated', 'truncated'),
-        series('rl', 'zero_variance', 'groups without variance'),
+        series('rl', 'zero_variance', 'zero-variance groups'),
       ],
       yDomain: [0, 1],
     },

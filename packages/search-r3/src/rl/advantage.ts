@@ -27,7 +27,7 @@ export const hasVariance = (rewards: readonly number[]): boolean =>
 
 /**
  * Rewards by group to advantages by group: the deviation from the group's mean, divided by the standard deviation
- * (+ 1e-4) of the group, of the whole batch, or by nothing. Groups without variance get zeros.
+ * (+ 1e-4) of the group, of the whole batch, or by nothing. Zero-variance groups get zeros.
  */
 export function advantages(groups: readonly (readonly number[])[], scaling: AdvantageScaling): number[][] {
   const batch = scaling === 'batch' ? standardDeviation(groups.flat()) : 0;

@@ -55,7 +55,7 @@ export const rlOptionsSchema = z
       .prefault({}),
     /** Leave completions cut at the length limit out of the loss (they stay in their group's baseline). */
     maskTruncated: z.boolean().default(false),
-    /** Draw further queries, this many times at most, where groups without variance leave fewer than wanted. */
+    /** Draw further queries, this many times at most, where zero-variance groups leave fewer than wanted. */
     resampleRounds: z.int().nonnegative().default(0),
     reward: z
       .strictObject({

@@ -191,11 +191,11 @@ export class RlTrainer implements Trainer {
     await this.#reference?.dispose();
   }
 
-  /** Rewarded groups: of the step's queries, then of further ones in place of groups without variance. */
+  /** Rewarded groups: of the step's queries, then of further ones in place of zero-variance groups. */
   async #rollouts(index: number, clock: Stopwatch, log: EnvironmentLog): Promise<Group[]> {
     const { queriesPerStep, resampleRounds, reward, seed } = this.#options;
     const kept: Group[] = [];
-    let dull: Group[] = [];
+    const zeroVariance: Group[] = [];
     const used = new Set<string>();
     for (let round = 0; round <= resampleRounds; round++) {
       const wanted = queriesPerStep - kept.length;
@@ -237,9 +237,9 @@ export class RlTrainer implements Trainer {
       }
       const varied = groups.filter((group) => hasVariance(group.map((rollout) => rollout.reward)));
       kept.push(...varied);
-      dull = [...dull, ...groups.filter((group) => !varied.includes(group))];
+      zeroVariance.push(...groups.filter((group) => !varied.includes(group)));
     }
-    return [...kept, ...dull.slice(0, queriesPerStep - kept.length)];
+    return [...kept, ...zeroVariance.slice(0, queriesPerStep - kept.length)];
   }
 
   /** The data without negatives that were removed from the corpus. */

@@ -51,7 +51,7 @@ describe('advantages', () => {
     }
   });
 
-  test('groups without variance get none, not their rounding noise blown up', () => {
+  test('zero-variance groups get none, not their rounding noise blown up', () => {
     // 0.1 + 0.2 is not 0.3: the mean of three differs from each in the last bit.
     const noise = [0.1 + 0.2, 0.3, 0.3];
     expect(noise[0]).not.toBe(noise[1]);

@@ -31,7 +31,7 @@ export interface SampledGroup {
 
 export interface ExpectedRlStep {
   metrics: Record<string, number>;
-  /** By rollout; groups without variance come last, otherwise in the order they were sampled. */
+  /** By rollout; zero-variance groups come last, otherwise in the order they were sampled. */
   rewards: number[];
   ranks: (number | null)[];
   /** Of all iterations together. */

@@ -75,7 +75,7 @@ async function step(
 
 const codes = ({ warnings = [] }: { warnings?: { code: string }[] }) => warnings.map(({ code }) => code);
 
-describe('groups without variance', () => {
+describe('zero-variance groups', () => {
   test('are a metric, and a warning where there is no other', async () => {
     const { record, moved } = await step({}, () => EQUAL);
     expect(record.metrics).toMatchObject({ zero_variance: 1, loss: 0, gradient_norm: 0, anchors: 0 });
@@ -204,7 +204,7 @@ describe('resampling', () => {
     expect(record.metrics.zero_variance).toBe(0.5);
   });
 
-  test('replaces a dull group by a varied one', async () => {
+  test('replaces a zero-variance group by one with variance', async () => {
     const say = (query: string, call: number) => (query === first || call > 0 ? VARIED : EQUAL);
     const { calls, record } = await step({ resampleRounds: 4 }, say);
     expect(record.metrics.zero_variance).toBe(0);

@@ -125,7 +125,7 @@ describe('masked truncations', () => {
   });
 });
 
-describe('groups without variance', () => {
+describe('zero-variance groups', () => {
   test('are left out of the run, not out of the denominators', () => {
     const { request, trained } = update([EQUAL, MIXED]);
     expect(trained.map(({ rollout }) => rollout)).toEqual(MIXED);
@@ -175,7 +175,7 @@ describe('the contrastive term', () => {
     );
   });
 
-  test('a group without variance, in the run for its KL term, has none that did better', () => {
+  test('a zero-variance group, in the run for its KL term, has none that did better', () => {
     const kept = update(groups, { beta: 0.1 });
     expect(kept.trained.map(({ rollout }) => rollout)).toEqual(groups.flat());
     const own = kept.request!.contrastive!.anchors;
