@@ -1,11 +1,11 @@
 /**
- * The direction of imports (docs: "the rooms are read from top to bottom"). A folder in packages/search-r3/src is a
- * room; a file imports from its own room and from the rooms above it in ROOMS, never from one below.
+ * The direction of imports. Each folder in packages/search-r3/src is a module; a file imports from its own module and
+ * from those above it in MODULES, never from one below.
  *
  * TypeScript 7 has no compiler API that dependency-cruiser could use, so the sources are parsed with swc, which sees
  * type-only imports too (the compiled JavaScript would not).
  */
-const ROOMS = [
+const MODULES = [
   'run',
   'tokenizer',
   'checkpoint',
@@ -28,23 +28,23 @@ const ROOMS = [
 ];
 const SOURCE = '^packages/search-r3/src/';
 
-const roomRules = ROOMS.slice(0, -1).map((room, index) => ({
-  name: `room-order-${room}`,
-  comment: `${room} may import from: ${ROOMS.slice(0, index + 1).join(', ')}.`,
+const moduleRules = MODULES.slice(0, -1).map((module, index) => ({
+  name: `module-order-${module}`,
+  comment: `${module} may import from: ${MODULES.slice(0, index + 1).join(', ')}.`,
   severity: 'error',
-  from: { path: `${SOURCE}${room}/` },
-  to: { path: `${SOURCE}(${ROOMS.slice(index + 1).join('|')})/` },
+  from: { path: `${SOURCE}${module}/` },
+  to: { path: `${SOURCE}(${MODULES.slice(index + 1).join('|')})/` },
 }));
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
   forbidden: [
-    ...roomRules,
+    ...moduleRules,
     {
-      name: 'unlisted-room',
-      comment: 'A new folder in packages/search-r3/src needs a place in the order: add it to ROOMS.',
+      name: 'unlisted-module',
+      comment: 'A new folder in packages/search-r3/src needs a place in the order: add it to MODULES.',
       severity: 'error',
-      from: { path: `${SOURCE}(?!(${ROOMS.join('|')})/)[^/]+/` },
+      from: { path: `${SOURCE}(?!(${MODULES.join('|')})/)[^/]+/` },
       to: {},
     },
     {

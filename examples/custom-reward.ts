@@ -4,7 +4,7 @@
  *
  *     npm run build && node examples/dist/custom-reward.js runs/own/run/sft/model runs/own/collection
  *
- * The rooms used are public: docs/reference/api describes them.
+ * The modules used are public: docs/reference/api describes them.
  */
 import { directPrompt } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';

@@ -73,7 +73,7 @@ const environmentOf = ({ period, options }) =>
 
 /** All arms replayed on an open trajectory, by name. */
 export async function replayArms(folder, trajectory, auditEvery, log) {
-  const code = await codeDigest({ rooms: ['environment', 'vectors', 'evaluate', 'run'] });
+  const code = await codeDigest({ modules: ['environment', 'vectors', 'evaluate', 'run'] });
   const results = {};
   const all = Object.entries(arms(auditEvery));
   for (const [i, [name, arm]] of all.entries()) {

@@ -26,26 +26,26 @@ export async function kept(folder, key, work) {
 }
 
 const PRODUCT = 'packages/search-r3/dist';
-/** Rooms of the product that do not decide what training and evaluation give. */
+/** Modules of the product that do not decide what training and evaluation give. */
 const OUTSIDE = ['api', 'cli'];
 
-async function roomsThatDecide() {
+async function modulesThatDecide() {
   const entries = await readdir(join(ROOT, PRODUCT), { withFileTypes: true });
-  const rooms = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  return rooms.filter((name) => !OUTSIDE.includes(name)).sort();
+  const modules = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  return modules.filter((name) => !OUTSIDE.includes(name)).sort();
 }
 
 const MINIFIED = { module: true, compress: false, mangle: false };
 
 /**
- * A digest of what code does: compiled modules, without their comments, of the engine and of `rooms` of the product
+ * A digest of what code does: compiled files, without their comments, of the engine and of `modules` of the product
  * (default: all that decide what training and evaluation give), and of `files` relative to the root, which may also be no
  * code.
  */
-export async function codeDigest({ rooms, files = [] } = {}) {
+export async function codeDigest({ modules, files = [] } = {}) {
   const hash = createHash('sha256');
   const paths = [...files];
-  const folders = (rooms ?? (await roomsThatDecide())).map((room) => `${PRODUCT}/${room}`);
+  const folders = (modules ?? (await modulesThatDecide())).map((module) => `${PRODUCT}/${module}`);
   folders.push('packages/onnx-grad/dist');
   for (const folder of folders) {
     const names = await readdir(join(ROOT, folder), { recursive: true });

@@ -11,8 +11,8 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const PAGES = join(ROOT, 'docs/reference/api');
 export const FINGERPRINT = join(PAGES, 'fingerprint.json');
 
-/** The rooms that are documented; the command line has a reference of its own. */
-const ROOMS =
+/** The documented modules; the command line has a reference of its own. */
+const MODULES =
   'run tokenizer checkpoint model generate embed vectors dataset evaluate environment sft pretrain rl pipeline'.split(
     ' ',
   );
@@ -20,9 +20,9 @@ const ROOMS =
 const PACKAGES = ['packages/search-r3', 'packages/onnx-grad'].map((folder) => join(ROOT, folder));
 const [search, engine] = PACKAGES.map((folder) => join(folder, 'dist'));
 
-/** The last one is the top level: a function in it must not take the page of the room of the same name. */
+/** The last one is the top level: a function in it must not take the page of the module of the same name. */
 export const ENTRY_POINTS = [
-  ...ROOMS.map((room) => join(search, room, 'index.d.ts')),
+  ...MODULES.map((module) => join(search, module, 'index.d.ts')),
   join(engine, 'index.d.ts'),
   join(engine, 'optim/index.d.ts'),
   join(search, 'index.d.ts'),

@@ -1,6 +1,6 @@
 /**
  * Retrieval by language models that think before they embed. This is what most programs need: load a model, embed, index
- * and search with it, train one, evaluate it. The rooms below (`search-r3/rl`, `search-r3/environment`, ...) are public
+ * and search with it, train one, evaluate it. The modules below (`search-r3/rl`, `search-r3/environment`, ...) are public
  * too, for research that takes the parts and puts them together otherwise.
  *
  * @packageDocumentation

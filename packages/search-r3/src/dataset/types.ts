@@ -1,4 +1,4 @@
-/** The types every room shares about collections: documents, queries and relevance judgements. */
+/** The types every module shares about collections: documents, queries and relevance judgements. */
 
 export interface Document {
   id: string;

@@ -32,7 +32,7 @@ async function broken(files: Record<string, string>): Promise<string[]> {
     .sort();
 }
 
-const rooms = {
+const modules = {
   'search-r3/src/run/index.ts': `export const run = 1;`,
   'search-r3/src/model/index.ts': `import { run } from '../run/index.js'; export type Model = typeof run;`,
   'search-r3/src/rl/index.ts': `import type { Model } from '../model/index.js'; export const rl: Model = 1;`,
@@ -40,7 +40,7 @@ const rooms = {
 };
 
 test('imports upwards are fine', async () => {
-  expect(await broken(rooms)).toEqual([]);
+  expect(await broken(modules)).toEqual([]);
 });
 
 test('every kind of planted violation is caught', async () => {
@@ -57,16 +57,16 @@ test('every kind of planted violation is caught', async () => {
     'onnx-grad/src/one.ts': `import { b } from './two.js'; export const a = () => b;`,
     'onnx-grad/src/two.ts': `import { a } from './one.js'; export const b = () => a;`,
   };
-  expect(await broken({ ...rooms, ...planted })).toEqual([
+  expect(await broken({ ...modules, ...planted })).toEqual([
     'onnx-grad/src/name.ts: engine-stands-alone',
     'onnx-grad/src/one.ts: no-cycles',
     'onnx-grad/src/path.ts: engine-stands-alone',
-    'search-r3/src/cellar/unlisted.ts: unlisted-room',
-    'search-r3/src/model/value.ts: room-order-model',
+    'search-r3/src/cellar/unlisted.ts: unlisted-module',
+    'search-r3/src/model/value.ts: module-order-model',
     'search-r3/src/rl/itself.ts: no-cycles',
     'search-r3/src/rl/nothing-there.ts: no-unresolvable',
     'search-r3/src/rl/own-package.ts: no-package-root-inside',
-    'search-r3/src/run/lazy.ts: room-order-run',
-    'search-r3/src/run/type.ts: room-order-run',
+    'search-r3/src/run/lazy.ts: module-order-run',
+    'search-r3/src/run/type.ts: module-order-run',
   ]);
 });
