@@ -1,4 +1,4 @@
-/** The reward of a ranking: discounted cumulative gain, scaled to [0, 1] by the ideal one (design section 5). */
+/** The reward of a ranking (Search-R3, arXiv 2510.07048): DCG divided by the ideal DCG, in [0, 1]. */
 import { idealDcg } from '../evaluate/index.js';
 
 /** What a relevant document is worth at a rank, before grades and scaling. */

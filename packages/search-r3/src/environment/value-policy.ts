@@ -1,5 +1,5 @@
 /**
- * Drift map and value of information (design section 6). Positives and a few random documents tell how this update moved
+ * Drift map and value of information. Positives and a few random documents tell how this update moved
  * vectors; the stale ones are predicted; what may still change the rewards most is encoded, the drift learnt anew with
  * it, and so on in rounds. In the end every stale vector in the store is the predicted one.
  */

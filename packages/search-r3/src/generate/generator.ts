@@ -1,7 +1,7 @@
 /**
  * Batched generation with continuous slots: prompts are read together, each sample gets a slot of the cache, finished
  * rows give their slot to waiting ones. A row that emits the embed token is fed that token once more, and the hidden
- * state there is its embedding (design: the token itself, as input).
+ * state there is its embedding (the token itself, as input).
  */
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
 import type { z } from 'zod';

@@ -1,7 +1,8 @@
 /**
  * Stage 2: reinforcement learning that optimises reasoning and embedding together. Per step: sample groups of
  * reasonings, embed at their end, rank the corpus as the environment has it, and update by the clipped policy gradient
- * on the reasoning and the contrastive term on the embeddings that did better than their group (design section 5).
+ * on the reasoning and the contrastive term on the embeddings that did better than their group (Search-R3, arXiv
+ * 2510.07048).
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';

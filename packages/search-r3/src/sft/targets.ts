@@ -1,6 +1,6 @@
 /**
  * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model before training and
- * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned (design section 4).
+ * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned.
  */
 import { reasoningPrompt } from '../checkpoint/index.js';
 import { Generator } from '../generate/index.js';

@@ -1,6 +1,6 @@
 /**
  * Stage 1: the model learns to produce good embeddings, directly and after its own reasoning, without losing the
- * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (design section 4).
+ * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (Search-R3, arXiv 2510.07048).
  */
 import { type Checkpoint, PromptCache } from '../checkpoint/index.js';
 import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';

@@ -100,7 +100,7 @@ export function tinySftBatch(step = 0): SftBatch {
   };
 }
 
-/** The design's weights; a temperature and a margin at which every term has a gradient on the tiny models. */
+/** The default weights; a temperature and a margin at which every term has a gradient on the tiny models. */
 export const TINY_SFT_OPTIONS: SftObjectiveOptions = {
   weights: { crossEntropy: 1, kl: 0.1, infoNce: 1, triplet: 1 },
   temperature: 0.2,

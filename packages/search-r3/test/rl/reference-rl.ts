@@ -1,7 +1,6 @@
 /**
  * Stage 2 as the trainer should run it, in float64. Given from outside are only the sampled tokens; embeddings, ranks,
- * rewards, advantages, every log-probability, the loss and the update are computed anew from the definitions (design
- * section 5).
+ * rewards, advantages, every log-probability, the loss and the update are recomputed from their definitions.
  */
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import type { Completion } from 'search-r3/generate';

@@ -1,6 +1,6 @@
 /**
  * Stage 1 as the trainer should run it, in float64: which sequences a step has, what is labelled, every mean and weight
- * written out from the definitions (design section 4), the update by the reference AdamW.
+ * written out from the definitions, the update by the reference AdamW.
  */
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import type { Policy } from 'search-r3/model';

@@ -1,6 +1,6 @@
 /**
  * The drift of one step, learnt from the documents just encoded: a linear map towards the identity, and kernel ridge
- * regression on what it leaves (design section 6). A part that predicts pairs it has not seen worse than its absence
+ * regression on what it leaves. A part that predicts pairs it has not seen worse than its absence
  * would is left out, and so is one that the pairs do not determine, its ridge being too little for that.
  */
 import { copyRows, evenly } from '../../run/index.js';
