@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { type StorageDtype, writeSafetensors } from 'search-r3/checkpoint';
 import { describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { fileOf, freshFolder, readAll, tensor } from './files.js';
 
 /** The values after storing them as `dtype`, and the bits stored. */
@@ -107,7 +108,7 @@ describe('half precision', () => {
         });
       }
     });
-    await fc.assert(property, { numRuns: 40 });
+    await fc.assert(property, { numRuns: scaled(40, 1000) });
   });
 
   test('a finite number that f16 cannot hold is refused, and no file appears', async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { openSafetensors, writeSafetensors } from 'search-r3/checkpoint';
 import { describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { fileOf, freshFolder, readAll, tensor } from './files.js';
 
 describe('the format, byte by byte', () => {
@@ -80,7 +81,7 @@ test('any tensors come back, bit by bit, NaN and infinities included', async () 
     expect(back.size).toBe(entries.length);
     for (const [key, expected] of entries) expect(back.get(key)).toEqual(expected);
   });
-  await fc.assert(property, { numRuns: 50 });
+  await fc.assert(property, { numRuns: scaled(50, 1000) });
 });
 
 describe('files that lie', () => {

@@ -14,6 +14,7 @@ import {
 } from 'search-r3/dataset';
 import { InputError } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { AtlasReader, readFact, sentences } from './atlas-reader.js';
 
 const world = generateAtlas();
@@ -213,7 +214,7 @@ test('worlds of any size hold together', () => {
         for (const query of queries) expect(reader.answer(query.text)).toEqual([query.document]);
       }
     }),
-    { numRuns: 60 },
+    { numRuns: scaled(60, 1000) },
   );
   expect(generated).toBeGreaterThan(5);
   expect(refused).toBeGreaterThan(5);

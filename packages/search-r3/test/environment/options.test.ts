@@ -26,16 +26,16 @@ import { referenceCandidates, referenceValues, referenceVariance } from './refer
 
 /** What covers each option: a test, by a part of its name. */
 const COVERED: Record<string, [file: string, name: string]> = {
-  policy: ['fidelity', 'at equal cost value beats region'],
+  policy: ['fidelity.slow', 'at equal cost value beats region'],
   'budget.documents': ['drift', 'stale documents are where map and kernel'],
-  'budget.fraction': ['fidelity', 'at equal cost value beats region'],
-  'budget.targetError': ['fidelity', 'of %s is met without wasting encodings'],
+  'budget.fraction': ['fidelity.slow', 'at equal cost value beats region'],
+  'budget.targetError': ['fidelity.slow', 'of %s is met without wasting encodings'],
   'budget.most': ['options', 'budget.most'],
   index: ['options', 'index and graphFrom'],
   graphFrom: ['options', 'index and graphFrom'],
   seed: ['options', 'seed: other draws'],
   cut: ['choice', 'cut: what lies beyond it is worth nothing'],
-  'drift.map': ['fidelity', 'map and kernel help'],
+  'drift.map': ['fidelity.slow', 'map and kernel help'],
   'drift.lambda': ['drift', "['lambda'"],
   'drift.kernel': ['drift', "['without the kernel'"],
   'drift.ridge': ['drift', "['ridge'"],
@@ -52,7 +52,7 @@ const COVERED: Record<string, [file: string, name: string]> = {
   'region.rounds': ['choice', 'region.rounds'],
   'region.sweep': ['drift', 'by region: what rollouts find'],
   'audit.documents': ['options', 'audit.documents'],
-  'audit.bound': ['fidelity', 'warns when the bound is passed'],
+  'audit.bound': ['fidelity.slow', 'warns when the bound is passed'],
 };
 
 test('no option is forgotten', () => {

@@ -11,6 +11,7 @@ import {
   scoreRankings,
 } from 'search-r3/evaluate';
 import { describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 
 /** A ranking whose scores fall from left to right. */
 const ranked = (...ids: string[]) => new Map(ids.map((id, i) => [id, ids.length - i]));
@@ -349,7 +350,7 @@ describe('properties', () => {
           expect(value).toBeCloseTo(expected[i] ?? Number.NaN, 12);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: scaled(300, 20_000) },
     );
   });
 
@@ -361,7 +362,7 @@ describe('properties', () => {
       fc.property(anyId, anyId, (a, b) => {
         expect(Math.sign(compareIds(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
       }),
-      { numRuns: 500 },
+      { numRuns: scaled(500, 20_000) },
     );
   });
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { loadTrecQrels, loadTrecRun, saveTrecQrels, saveTrecRun } from 'search-r3/evaluate';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 
 let folder: string;
 let path: string;
@@ -80,7 +81,7 @@ describe('run files', () => {
         const zeros = (runs: typeof rankings) => JSON.stringify(plain(runs));
         expect(zeros(loaded.rankings)).toBe(zeros(rankings));
       }),
-      { numRuns: 50 },
+      { numRuns: scaled(50, 1000) },
     );
   });
 

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { InputError, randomStream } from 'search-r3/run';
 import { ExactIndex, type ExactIndexOptions } from 'search-r3/vectors';
 import { afterEach, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { dot, integerMatrix, ordered, rowOf, unitMatrix } from './brute-force.js';
 
 const open: ExactIndex[] = [];
@@ -223,7 +224,7 @@ describe('changes', () => {
         );
         expect([...found.rows]).toEqual(wanted);
       }),
-      { seed: 6, numRuns: 150 },
+      { seed: 6, numRuns: scaled(150, 3000) },
     );
   });
 });

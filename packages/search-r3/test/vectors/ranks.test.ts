@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { randomStream } from 'search-r3/run';
 import { ExactIndex } from 'search-r3/vectors';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { dot, integerMatrix, rankOf, rowOf } from './brute-force.js';
 
 const dimension = 3;
@@ -71,7 +72,7 @@ test('ranks are those of the sorted list, ties, gaps and several positives inclu
       });
       expect(await index.ranks(asked, positives)).toEqual(wanted);
     }),
-    { seed: 1, numRuns: 200 },
+    { seed: 1, numRuns: scaled(200, 5000) },
   );
 });
 

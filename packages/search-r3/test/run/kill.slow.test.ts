@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 
 const trainer = join(import.meta.dirname, 'fixtures/trainer.mjs');
 let parent: string;
@@ -82,7 +83,7 @@ test('an uninterrupted run leaves what it should', () => {
   ]);
 });
 
-test.each([1, 2, 3, 4])(
+test.each(Array.from({ length: scaled(2, 12) }, (_, i) => i + 1))(
   'killed three times at random moments and resumed, a run ends the same (%i)',
   async (seed) => {
     const path = join(parent, `killed-${seed}`);

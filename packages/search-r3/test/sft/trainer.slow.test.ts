@@ -128,7 +128,7 @@ const TABLE: [string, SftOptions][] = [
 
 /** Tested elsewhere. */
 const OTHERS = [
-  // What is sampled before training: `targets.test.ts`.
+  // What is sampled before training: `targets.slow.test.ts`.
   'reasoning.maxNewTokens',
   'reasoning.temperature',
   'maxQueries',

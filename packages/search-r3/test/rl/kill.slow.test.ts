@@ -1,4 +1,4 @@
-/** Both stages, killed at any instant and resumed, end where an uninterrupted run does: to the bit. */
+/** Both stages, killed at any moment and resumed, end bit for bit where an uninterrupted run does. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 
 const script = join(import.meta.dirname, 'fixtures/train.mjs');
 let parent: string;
@@ -61,28 +62,35 @@ async function outcome(path: string): Promise<Record<string, string>> {
   return found;
 }
 
+const KILLS = scaled(2, 3);
+const ROUNDS = Array.from({ length: scaled(1, 8) }, (_, round) => round);
+
 describe.each(['sft', 'rl', 'selective'])('%s', (stage) => {
-  test('killed three times at random moments', async () => {
+  let expected: Record<string, string>;
+  beforeAll(async () => {
     const straight = join(parent, `${stage}-straight`);
-    const path = join(parent, `${stage}-killed`);
-    const whole = train(stage, straight, false);
-    const random = randomStream(1, 'kill', stage);
+    const whole = await train(stage, straight, false);
+    expect(whole).toEqual({ code: 0, signal: null, steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] });
+    expected = await outcome(straight);
+    expect(Object.keys(expected)).toContain('checkpoints/step-12/model/model.safetensors');
+    expect(Object.keys(expected)).toContain('checkpoints/step-12/optimizer.state');
+  });
+
+  test.each(ROUNDS)('killed at random moments and resumed, round %i', async (round) => {
+    const path = join(parent, `${stage}-killed-${round}`);
+    const random = randomStream(1 + round, 'kill', stage);
     const endings: Ending[] = [];
-    for (let i = 0; i < 3; i++) {
-      // 12 steps in all: each run gets past a checkpoint, and is hit in the middle of a step or of one.
+    for (let i = 0; i < KILLS; i++) {
+      // Of 12 steps, saved every third: each run gets past a checkpoint and is hit within a step or between two.
       const kill = { steps: 2 + random.integer(2), after: random.integer(60) };
       endings.push(await train(stage, path, i > 0, kill));
     }
     endings.push(await train(stage, path, true));
-    expect(await whole).toEqual({ code: 0, signal: null, steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] });
-    expect(endings.map(({ signal }) => signal)).toEqual(['SIGKILL', 'SIGKILL', 'SIGKILL', null]);
+    expect(endings.map(({ signal }) => signal)).toEqual([...Array(KILLS).fill('SIGKILL'), null]);
     expect(endings.at(-1)).toMatchObject({ code: 0 });
     // Steps after the last checkpoint are done again, none is left out.
     const done = new Set(endings.flatMap(({ steps }) => steps));
     expect(done.size).toBe(12);
-    const expected = await outcome(straight);
-    expect(Object.keys(expected)).toContain('checkpoints/step-12/model/model.safetensors');
-    expect(Object.keys(expected)).toContain('checkpoints/step-12/optimizer.state');
     expect(await outcome(path)).toEqual(expected);
   });
 });

@@ -9,6 +9,7 @@ import {
 import { randomStream } from 'search-r3/run';
 import { AnnIndex } from 'search-r3/vectors';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { drifting, unit } from './drifting.js';
 
 const rowOf = (id: string) => Number(id.slice(1));
@@ -101,7 +102,7 @@ describe('a raw vector is what the encoder gave of its text at its version', () 
           }
         },
       ),
-      { numRuns: 4, seed: 5 },
+      { numRuns: scaled(2, 40), seed: 5 },
     );
     expect(raw).toBeGreaterThan(200);
   });

@@ -10,6 +10,7 @@ import {
 } from 'search-r3/environment';
 import { InputError } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { type DriftingCorpus, type DriftingOptions, drifting, sources } from './drifting.js';
 
 const SIZES = { documents: 37, dimension: 6, topics: 4, steps: 5, queries: 3, samples: 2 };
@@ -80,7 +81,7 @@ describe('a raw vector is what the encoder gave at its version, a moved one is m
         }
         await dispose();
       }),
-      { numRuns: 12, seed: 1 },
+      { numRuns: scaled(8, 100), seed: 1 },
     );
     expect(predictions).toBeGreaterThan(50);
   });
@@ -109,7 +110,7 @@ describe('with an unlimited budget the rewards are those of full refresh', () =>
         }
         await dispose();
       }),
-      { numRuns: 5, seed: 2 },
+      { numRuns: scaled(4, 40), seed: 2 },
     );
   });
 });
@@ -190,7 +191,7 @@ describe('documents that come and go', () => {
           await dispose();
         },
       ),
-      { numRuns: 15, seed: 3 },
+      { numRuns: scaled(10, 100), seed: 3 },
     );
     expect(returned).toBeGreaterThan(1000);
   });
@@ -338,7 +339,7 @@ describe('stopped between two steps and resumed', () => {
         expect(found).toEqual(expected);
         for (const environment of [straight, killed, resumed]) await environment.dispose();
       }),
-      { numRuns: 12, seed: 4 },
+      { numRuns: scaled(8, 100), seed: 4 },
     );
   });
 

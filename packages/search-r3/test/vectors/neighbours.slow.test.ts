@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { InputError, randomStream, type State } from 'search-r3/run';
 import { AnnIndex, ExactIndex, NeighbourGraph } from 'search-r3/vectors';
 import { afterEach, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { dot, integerMatrix, ordered, rowOf, unitMatrix } from './brute-force.js';
 
 const dimension = 4;
@@ -93,7 +94,7 @@ test('after any changes lists are those of a graph built anew, and so they are a
         if (round % 2 === 0) graph = NeighbourGraph.restore(graph.state());
       }
     }),
-    { seed: 3, numRuns: 60 },
+    { seed: 3, numRuns: scaled(40, 1000) },
   );
 });
 

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { InputError, type RandomStream, randomStream } from 'search-r3/run';
 import { AnnIndex, type AnnIndexOptions } from 'search-r3/vectors';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { scaled } from '../support/scale.js';
 import { dot, ordered, rankOf, rowOf, unitMatrix } from './brute-force.js';
 
 const dimension = 12;
@@ -138,7 +139,7 @@ describe('search', () => {
         await index.dispose();
         open.pop();
       }),
-      { seed: 2, numRuns: 8 },
+      { seed: 2, numRuns: scaled(5, 80) },
     );
   });
 
@@ -278,7 +279,7 @@ describe('ranks', () => {
         await index.dispose();
         open.pop();
       }),
-      { seed: 8, numRuns: 20 },
+      { seed: 8, numRuns: scaled(10, 200) },
     );
   });
 

@@ -12,6 +12,7 @@ import { ATLAS_BASE } from 'search-r3/pipeline';
 import { factRecall } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { cli, cliJson, weightsOf } from '../cli/tiny.js';
+import { scaled } from '../support/scale.js';
 
 const run = promisify(execFile);
 const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -86,7 +87,8 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
 
 test('the demonstration, cut short, runs to its table and its report', { timeout: 600_000 }, async () => {
   const out = join(folder, 'run');
-  const steps = ['--sft-steps', '100', '--rl-steps', '2', '--queries', '12', '--seed', '3'];
+  // Enough for some completions to end with the embed token, which alone earns a reward.
+  const steps = ['--sft-steps', `${scaled(40, 100)}`, '--rl-steps', '2', '--queries', '12', '--seed', '3'];
   const { stdout } = await run(process.execPath, [CLI, 'demo', '--out', out, ...steps, '--json', '--quiet']);
   const result = JSON.parse(stdout) as {
     systems: { system: string; ndcg10: number }[];

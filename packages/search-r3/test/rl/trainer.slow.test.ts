@@ -108,10 +108,10 @@ const TABLE: [string, RlOptions][] = [
 
 /** Tested elsewhere. */
 const OTHERS = [
-  // With rollouts made by hand: `reports.test.ts`.
+  // With rollouts made by hand: `reports.slow.test.ts`.
   'resampleRounds',
   'auditEvery',
-  // Which it is: `pipeline/environment.test.ts`; what it does: `environment/`.
+  // Which it is: `pipeline/environment.slow.test.ts`; what it does: `environment/`.
   'environment',
   // How, not what: below.
   'optimization.maxTokens',
