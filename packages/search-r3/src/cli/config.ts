@@ -1,7 +1,6 @@
 /**
- * The config of a command: a YAML file (of a run that is resumed: its own), then the command's flags, then `--set`, later
- * ones winning; checked against the command's schema as a whole. An error names where the value came from: file and
- * line, or the flag.
+ * Loads the config of a command: the YAML file (a resumed run uses its own), then flags, then `--set`; later ones win. The
+ * merged config is checked against the command's schema. Errors name the file and line, or the flag, that set the value.
  */
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -42,7 +41,7 @@ export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Pro
   return mergeConfig(schema, file, settingsGiven(command));
 }
 
-/** What flags and `--set` say, the latter last: it wins. */
+/** Settings from flags, then from `--set`, which wins. */
 function settingsGiven(command: Command): Setting[] {
   const { set = [] } = command.opts<Flags>();
   const flags = configFlagsOf(command)
@@ -52,11 +51,11 @@ function settingsGiven(command: Command): Setting[] {
 }
 
 /**
- * An error about settings that was found after they were loaded, naming the flag or `--set` that gave them; any other
- * error as it is.
+ * Makes an error that was found after loading name the flag, `--set` or file that gave the setting. Returns any other
+ * error unchanged.
  *
- * @param source what such an error is about: the config file, `settings`, or options of the library.
- * @param keyOf the setting that a field of it comes from. Default: the field is the setting.
+ * @param source the source that such errors name: the config file, `settings`, or options of the library.
+ * @param keyOf maps a field of the error to its setting. Default: the same name.
  */
 export function asGiven(
   command: Command,
@@ -91,7 +90,7 @@ interface ParsedFile extends Layer {
   value: unknown;
 }
 
-/** The settings of a YAML text. @throws InputError naming the line where it is not YAML, or no mapping. */
+/** Parses settings from YAML. @throws InputError naming the line if the text is not valid YAML or not a mapping. */
 export function parseConfig(source: string, text: string): ParsedFile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -109,7 +108,7 @@ export function parseConfig(source: string, text: string): ParsedFile {
       found: JSON.stringify(value),
     });
   }
-  // What a run notes of data and models is no setting.
+  // Fingerprints of data and models are the run's own notes, not settings.
   if (isRunConfig(text)) delete (value as { fingerprints?: unknown }).fingerprints;
   return {
     value,
@@ -121,7 +120,7 @@ export function parseConfig(source: string, text: string): ParsedFile {
   };
 }
 
-/** Where the key at `path` begins in the text; for list entries, where the entry does. */
+/** Offset in the text of the key at `path`, or of the list entry. */
 function keyOffset(root: unknown, path: Path): number | undefined {
   let node = root as YamlNode | null;
   let offset: number | undefined;
@@ -137,7 +136,7 @@ function keyOffset(root: unknown, path: Path): number | undefined {
   return offset;
 }
 
-/** The parts of yaml's nodes and pairs that are used here. */
+/** The parts of yaml's nodes and pairs used here. */
 interface YamlNode {
   items?: YamlNode[];
   key?: { value?: unknown; range?: [number, number, number] };
@@ -154,7 +153,7 @@ function parseSet(text: string): Setting {
   return { source: `--set ${key}`, key, value: text.slice(equals + 1) };
 }
 
-/** Applies `settings` in order over the file's and checks the whole. */
+/** Applies `settings` in order over those of the file and validates the result. */
 export function mergeConfig<T>(
   schema: z.ZodType<T>,
   file: ParsedFile | undefined,
@@ -189,7 +188,7 @@ function setIn(root: Record<string, unknown>, path: readonly string[], value: un
   node[path.at(-1) ?? ''] = value;
 }
 
-/** Text from the command line as the schema wants it: a YAML value, but text as it stands where text is wanted. */
+/** Parses a value from the command line as YAML, but keeps it as text if the schema expects text. */
 function fromCommandLine(value: unknown, nodes: readonly SchemaNode[], source: string): unknown {
   if (Array.isArray(value)) {
     const items = nodes.flatMap((node) => node.items ?? []);

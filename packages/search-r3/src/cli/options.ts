@@ -1,4 +1,4 @@
-/** Options that commands share, and what a command says about itself beyond them. Loads nothing heavy. */
+/** Options and help examples that commands share. Loads nothing heavy. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Output } from './output.js';
 
@@ -6,10 +6,10 @@ import { Output } from './output.js';
 export function withOutput(command: Command): Command {
   return command
     .addOption(new Option('--json', 'write the result as one JSON document to stdout'))
-    .addOption(new Option('-q, --quiet', 'no notes and no progress on stderr'));
+    .addOption(new Option('-q, --quiet', 'write no notes and no progress to stderr'));
 }
 
-/** The output of a command made with `withOutput`, as its options say. */
+/** The output of a command made with `withOutput`, according to its options. */
 export function outputOf(command: Command): Output {
   const { json = false, quiet = false } = command.opts<{ json?: boolean; quiet?: boolean }>();
   return new Output({ json, quiet });
@@ -22,7 +22,7 @@ export function withConfig(command: Command): Command {
     .addOption(
       new Option(
         '--set <key=value>',
-        'one setting, dotted key and YAML value; repeatable, wins over all others',
+        'one setting: dotted key and YAML value; repeatable; overrides file and flags',
       ).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]),
     );
 }
@@ -45,9 +45,9 @@ export function parseWhole(text: string): number {
   return value;
 }
 
-/** A flag that stands for a key of the config. */
+/** A flag that sets a key of the config. */
 export interface ConfigFlag {
-  /** As on the command line, for example `--steps`. */
+  /** For example `--steps`. */
   flag: string;
   /** Name of commander's option value. */
   name: string;
@@ -58,8 +58,8 @@ export interface ConfigFlag {
 const configFlags = new WeakMap<Command, ConfigFlag[]>();
 
 /**
- * Adds a flag that sets `key` of the config; the config's schema checks its value. A flag that takes several values
- * takes them separated by spaces or commas.
+ * Adds a flag that sets `key` of the config; the config's schema checks its value. Several values may be separated by
+ * spaces or commas.
  */
 export function configFlag(command: Command, flags: string, description: string, key: string): Command {
   const option = new Option(flags, description);
@@ -85,7 +85,7 @@ export function withData(command: Command): Command {
   return configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
 }
 
-/** What to type, and what it does. */
+/** A command line and what it does. */
 export interface Example {
   /** Without the program's name, for example `inspect runs/first`. */
   command: string;

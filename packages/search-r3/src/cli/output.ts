@@ -1,6 +1,6 @@
 /**
- * What a command writes where: its result on stdout (for people, or one JSON document with `--json`), everything else
- * (notes, warnings, progress) on stderr.
+ * The output of a command. The result goes to stdout, as text or as one JSON document with `--json`. Notes, warnings and
+ * progress go to stderr.
  */
 import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
 import type { ProgressDisplay } from './progress-display.js';
@@ -28,28 +28,28 @@ export class Output {
     this.#stderr = options.stderr ?? process.stderr;
   }
 
-  /** The result of the command: `value` as JSON with `--json`, else the text. */
+  /** Writes the result of the command: `value` as JSON with `--json`, else the text. */
   result(value: unknown, text: () => string): void {
     this.#stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text().trimEnd()}\n`);
   }
 
-  /** For a result of more rows than one text should hold: the rows, one a line, or one JSON array with `--json`. */
+  /** A writer for results with many rows: one row per line, or one JSON array with `--json`. */
   async rows(): Promise<RowWriter> {
     const { RowWriter } = await import('./row-writer.js');
     return new RowWriter(this.#stdout, this.json ? 'array' : 'lines');
   }
 
-  /** Something good to know, unless `--quiet`. */
+  /** Writes a note, unless `--quiet`. */
   note(text: string): void {
     if (!this.quiet) this.#write(text);
   }
 
-  /** Something that must be known. */
+  /** Writes a warning, even with `--quiet`. */
   warn(text: string): void {
     this.#write(`warning: ${text}`);
   }
 
-  /** Shows the progress events given to it, unless `--quiet`; close it when the work is done. */
+  /** Shows progress events, unless `--quiet`. Close it when the work is done. */
   async progress(): Promise<ProgressReporter & { close(): void }> {
     if (this.quiet) return { report: () => {}, close: () => {} };
     const { ProgressDisplay } = await import('./progress-display.js');

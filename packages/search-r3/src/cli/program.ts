@@ -1,7 +1,4 @@
-/**
- * The program: its commands, and how it ends. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input,
- * 130 interrupted.
- */
+/** The program: its commands, its error messages and its exit codes. */
 import { Command, CommanderError } from 'commander';
 import { DivergenceError, InputError, InterruptedError } from '../run/errors.js';
 import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
@@ -17,11 +14,11 @@ export function buildProgram(factories: readonly (() => Command)[] = commands): 
   const program = new Command('search-r3')
     .description('Language models that think before they embed: training, evaluation, indexing and search.')
     .version(VERSION)
-    .helpCommand('help [command]', 'The same as --help, of a command as well.');
+    .helpCommand('help [command]', 'The same as --help; help COMMAND shows the help of a command.');
   for (const factory of factories) program.addCommand(factory());
   examples(program, [
-    { command: 'COMMAND --help', does: 'Options and examples of a command.' },
-    { command: 'inspect runs/first', does: 'What a run, a model or a collection holds.' },
+    { command: 'COMMAND --help', does: 'Show the options and examples of a command.' },
+    { command: 'inspect runs/first', does: 'Show what a run, a model or a collection holds.' },
   ]);
   program.addHelpText(
     'after',
@@ -46,7 +43,7 @@ export async function runProgram(
   }
 }
 
-/** `help NAME` of no command is told as NAME itself would be, with the likely one. */
+/** Treats `help NAME` with an unknown command like NAME itself, so that the error suggests the likely command. */
 function withKnownTopic(argv: readonly string[], program: Command): string[] {
   const [first, topic] = argv;
   const names = program.commands.map((command) => command.name());
@@ -54,16 +51,16 @@ function withKnownTopic(argv: readonly string[], program: Command): string[] {
   return isUnknown ? [topic] : [...argv];
 }
 
-/** Commander ends the process by itself unless every command is told not to. */
+/** Keeps commander from ending the process; it has to be set on every command. */
 function prepare(command: Command, stderr: TextStream): void {
   command.exitOverride().configureOutput({ writeErr: (text) => stderr.write(text) });
   command.showHelpAfterError('Run with --help for usage and examples.');
   for (const inner of command.commands) prepare(inner, stderr);
 }
 
-/** Tells an error to the user in the least words that help; the exit code it stands for. */
+/** Writes an error for the user, as briefly as helps, and returns its exit code. */
 function report(error: unknown, stderr: TextStream): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.input; // It has been told.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.input; // Commander has printed it.
   if (error instanceof InputError) {
     stderr.write(`error: ${oneLine(error.message)}\n`);
     return EXIT.input;
@@ -72,11 +69,11 @@ function report(error: unknown, stderr: TextStream): number {
     stderr.write(`${oneLine(error.message)}\n`);
     return EXIT.interrupted;
   }
-  // These and the operating system's errors (a full disk) say enough; anything else is a defect whose place matters.
-  const isTold =
+  // These errors, and those of the operating system (a full disk), need no stack. Anything else is a defect and does.
+  const needsNoStack =
     error instanceof DivergenceError || (error instanceof Error && 'code' in error && 'syscall' in error);
   const text =
-    error instanceof Error ? (isTold ? error.message : (error.stack ?? error.message)) : String(error);
+    error instanceof Error ? (needsNoStack ? error.message : (error.stack ?? error.message)) : String(error);
   stderr.write(`error: ${text}\n`);
   return EXIT.failure;
 }

@@ -1,18 +1,18 @@
-/** Progress for people: a bar (cli-progress) on a terminal, a line every few seconds in a log. */
+/** Shows progress: a bar (cli-progress) on a terminal, a line every few seconds in a log. */
 import { MultiBar, type SingleBar } from 'cli-progress';
 import type { ProgressEvent, ProgressReporter, ProgressUnit } from '../run/progress.js';
 import type { TextStream } from './streams.js';
 
 export interface ProgressDisplayOptions {
   stream: TextStream;
-  /** Seconds between two lines where the stream is no terminal. Default 5. */
+  /** Seconds between two lines if the stream is not a terminal. Default 5. */
   every?: number;
   /** Milliseconds from any fixed moment. Default `performance.now`. */
   clock?: () => number;
 }
 
 const BAR_WIDTH = 24;
-/** More do not fit beside the bar. */
+/** More would not fit beside the bar. */
 const METRICS_SHOWN = 3;
 
 export class ProgressDisplay implements ProgressReporter {
@@ -44,10 +44,10 @@ export class ProgressDisplay implements ProgressReporter {
       return;
     }
     this.#bars.log(`${text}\n`);
-    this.#bars.update(); // At once: it would be lost if the process ended before the next redraw.
+    this.#bars.update(); // Redraw now; the line would be lost if the process ended first.
   }
 
-  /** Ends the display; the last bar stays in view. */
+  /** Ends the display; the last bar stays visible. */
   close(): void {
     this.#bars?.stop();
     this.#bars = undefined;
@@ -60,7 +60,7 @@ export class ProgressDisplay implements ProgressReporter {
       stream: this.#stream as NodeJS.WritableStream,
       format: (_options, params, payload) =>
         `${bar(params.progress)} ${describeProgress((payload as { event: ProgressEvent }).event)}`,
-      // Ctrl-C is handled elsewhere, and its second one ends the process without a chance to restore the terminal.
+      // Ctrl-C is handled elsewhere. The second Ctrl-C ends the process before it could restore the terminal.
       gracefulExit: false,
       hideCursor: false,
       linewrap: true,
@@ -112,7 +112,7 @@ const PLURALS: Record<ProgressUnit, string> = {
   token: 'tokens',
 };
 
-/** Units per second, or seconds per unit where that is the number above 1. */
+/** Units per second, or seconds per unit below 1 unit per second. */
 function formatRate(rate: number, unit: ProgressUnit): string {
   return rate >= 1 ? `${rate.toFixed(1)} ${PLURALS[unit]}/s` : `${(1 / rate).toFixed(1)} s/${unit}`;
 }

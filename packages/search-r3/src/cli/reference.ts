@@ -1,6 +1,6 @@
 /**
- * `docs/reference/cli.md`, rendered from the command objects, and `docs/guides/options.md`, rendered from the schemas:
- * `node packages/search-r3/dist/cli/reference.js` writes both.
+ * Renders `docs/reference/cli.md` from the commands. Run directly (`node packages/search-r3/dist/cli/reference.js`), it
+ * writes that page and `docs/guides/options.md`.
  */
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -9,7 +9,7 @@ import { configFlagsOf, examplesOf } from './options.js';
 import { buildProgram } from './program.js';
 import { OPTIONS_PATH, renderOptions } from './settings-reference.js';
 
-/** Where the committed reference lies, seen from the compiled file. */
+/** Path of the committed reference, relative to the compiled file. */
 export const REFERENCE_PATH = fileURLToPath(new URL('../../../../docs/reference/cli.md', import.meta.url));
 
 /** The reference of `program` as Markdown. */
@@ -18,9 +18,9 @@ export function renderReference(program: Command): string {
     '# Command line',
     '<!-- Rendered from the commands by packages/search-r3/src/cli/reference.ts; do not edit. -->',
     program.description(),
-    'Results go to stdout, notes, warnings and progress to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input, 130 interrupted (the run can be resumed).',
-    '`search-r3 help COMMAND` is `search-r3 COMMAND --help`.',
-    '`--config FILE` is read first, then flags, then `--set KEY=VALUE`; later ones win.',
+    'Results go to stdout; notes, warnings and progress go to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage or bad input, 130 interrupted (the run can be resumed).',
+    '`search-r3 help COMMAND` is the same as `search-r3 COMMAND --help`.',
+    'Settings come from `--config FILE`, then from flags, then from `--set KEY=VALUE`; later ones win.',
     `Commands: ${program.commands.map((command) => `[${command.name()}](#${command.name()})`).join(', ')}.`,
   ];
   return `${[...intro, ...program.commands.map(renderCommand)].join('\n\n')}\n`;

@@ -1,4 +1,4 @@
-/** A result of many rows, written as they are made: one JSON object a line, or all in one JSON array. */
+/** Writes rows as they come: one JSON object per line, or all in one JSON array. */
 import type { TextStream } from './streams.js';
 
 export class RowWriter {
@@ -11,7 +11,7 @@ export class RowWriter {
     this.#array = form === 'array';
   }
 
-  /** Resolves when there is room for more: rows must not pile up before a reader that is slower than their making. */
+  /** Resolves once the stream has room for more, so that rows do not pile up in front of a slow reader. */
   async write(row: object): Promise<void> {
     const text = JSON.stringify(row);
     const isFirst = this.#written++ === 0;
@@ -21,7 +21,7 @@ export class RowWriter {
     await new Promise<void>((resolve) => once.call(this.#stream, 'drain', resolve));
   }
 
-  /** Ends the array, if one was begun: what was written before an interruption is a document too. */
+  /** Closes the array if one was begun, so that the output is valid JSON even after an interruption. */
   end(): void {
     if (this.#array && this.#written > 0) this.#stream.write(']\n');
   }

@@ -1,6 +1,6 @@
-/** A stream to write text to; a terminal has `isTTY`. */
+/** A stream for text; `isTTY` is set for a terminal. */
 export interface TextStream {
-  /** False where no more should be written until it drains. */
+  /** Returns false if the caller should wait for `drain` before writing more. */
   write(text: string): unknown;
   once?(event: 'drain', listener: () => void): unknown;
   isTTY?: boolean;

@@ -1,4 +1,4 @@
-/** Texts from the command line, from a JSONL file or from stdin. */
+/** Reads texts from the command line, from a JSONL file or from stdin. */
 import { documentText } from '../dataset/index.js';
 import { parseJsonLine, readLines, stringField } from '../dataset/lines.js';
 import { InputError } from '../run/errors.js';
@@ -11,12 +11,12 @@ export interface SourcedText {
   source: string;
 }
 
-/** As `--file`: rows of JSONL, from stdin. */
+/** The value of `--file` that reads JSONL from stdin. */
 const STDIN = '-';
 
 /**
- * The arguments, else the rows of `file`, else the lines of stdin; what may be meant otherwise is noted.
- * @throws InputError where there are none.
+ * Returns the arguments, or else the rows of `file`, or else the lines of stdin. Notes input that may be a mistake.
+ * @throws InputError if there is no text.
  */
 export async function readTexts(
   args: readonly string[],
@@ -36,11 +36,11 @@ export async function readTexts(
   throw new InputError({ source, expected: 'at least one text', found: 'none' });
 }
 
-/** Words without quotes around them are texts of one word each: taken so, as each may be meant, but not silently. */
+/** Notes that every argument is a single word: the user may have forgotten the quotes. */
 function noteOfWords(args: readonly string[], output: Pick<Output, 'note'>): void {
   if (args.length < 2 || args.some((text) => /\s/.test(text.trim()))) return;
   output.note(
-    `These are ${args.length} texts of one word each; a text of several words goes in quotes: ${JSON.stringify(args.join(' '))}`,
+    `Reading ${args.length} texts of one word each. If you meant one text, quote it: ${JSON.stringify(args.join(' '))}`,
   );
 }
 
@@ -63,18 +63,18 @@ async function readRows(path: string): Promise<SourcedText[]> {
 }
 
 async function readStdin(output: Pick<Output, 'note'>): Promise<SourcedText[]> {
-  if (process.stdin.isTTY) output.note('Reading from the terminal, one text a line, to Ctrl-D');
+  if (process.stdin.isTTY) output.note('Reading texts from the terminal, one per line; Ctrl-D ends');
   const texts: SourcedText[] = [];
   for await (const line of readLines('stdin', process.stdin)) texts.push(line);
   if (texts.length > 0 && texts.every(({ text }) => isRow(text))) {
     output.note(
-      `Every line of stdin is a JSON object with a text, and is taken as a text as it stands; --file ${STDIN} reads them as those of a file`,
+      `Every line of stdin is a JSON object with a text. Each line is used as plain text; --file ${STDIN} reads them as JSONL`,
     );
   }
   return texts;
 }
 
-/** Whether a line is one of JSONL, as `--file` takes it. */
+/** Whether a line is a row of JSONL as `--file` expects it. */
 function isRow(line: string): boolean {
   try {
     const row = JSON.parse(line) as { text?: unknown } | null;

@@ -1,4 +1,4 @@
-/** What the training commands share: their options, how they run, and how they end. Loads nothing heavy. */
+/** Options, execution and result text that the training commands share. Loads nothing heavy. */
 import { type Command, Option } from 'commander';
 import type { z } from 'zod';
 import type { RunOptions, StageResult } from '../pipeline/index.js';
@@ -12,13 +12,13 @@ export function withTraining(command: Command): Command {
   withConfig(command);
   withData(command);
   configFlag(command, '-o, --out <folder>', 'run folder', 'out');
-  configFlag(command, '--seed <n>', 'seed of everything that is drawn', 'seed');
+  configFlag(command, '--seed <n>', 'seed of all random choices', 'seed');
   configFlag(command, '--save-every <n>', 'steps between checkpoints', 'saveEvery');
   command
     .addOption(
       new Option(
         '--resume',
-        'go on with the run in the folder, with its settings unless others are given',
+        'continue the run in the folder, with its settings unless you give others',
       ).conflicts('overwrite'),
     )
     .addOption(new Option('--overwrite', 'replace the run in the folder'));
@@ -27,11 +27,11 @@ export function withTraining(command: Command): Command {
 
 /** Adds `--allow-missing`. */
 export function withMissing(command: Command, meaning: string): Command {
-  const description = `accept judgements that name missing documents or queries: ${meaning}`;
+  const description = `accept judgements of missing documents or queries (${meaning})`;
   return configFlag(command, '--allow-missing', description, 'allowMissing');
 }
 
-/** Runs the work of a training command with its settings, until it ends or is interrupted, and shows the result. */
+/** Loads the settings of a training command, runs its work until it ends or is interrupted, and shows the result. */
 export async function runTraining<
   S extends { out: string; base?: string | undefined; model?: string | undefined },
   T,
@@ -63,7 +63,7 @@ export async function runTraining<
           signal,
           onNote: (note) => output.note(note),
         }),
-      'finishing and saving what is at hand',
+      'finishing and saving the current work',
     );
     progress.close();
     output.result(result, () => text(result));
@@ -74,23 +74,23 @@ export async function runTraining<
   }
 }
 
-/** An interruption with what to do next, as the run at `out` was left; any other error as it is. */
+/** Adds to an interruption how to continue the run at `out`. Returns any other error unchanged. */
 export async function withWayOn(error: unknown, out: string): Promise<unknown> {
   if (!(error instanceof InterruptedError)) return error;
   const { isRunFolder } = await import('../run/run-folder.js');
   const next = (await isRunFolder(out))
-    ? `the same command with --resume goes on from there${throughNpm()}`
-    : 'nothing was done yet that could be resumed';
+    ? `run the same command with --resume to continue${throughNpm()}`
+    : 'nothing to resume yet';
   return new InterruptedError(`${error.message}; ${next}`);
 }
 
-/** Where a script of npm runs this program: npm keeps flags for itself unless they come after two dashes. */
+/** The npm form of `--resume`, if an npm script runs this program: npm passes on only flags after two dashes. */
 function throughNpm(): string {
   const { npm_lifecycle_event: name, npm_lifecycle_script: script } = process.env;
   return script?.includes('cli/main.js') ? ` (npm run ${name} -- --resume)` : '';
 }
 
-/** A stage's result for people. */
+/** Describes the result of a stage to the user. */
 export function describeStage({ stage, steps, metrics, validation, model, run }: StageResult): string {
   const shown = Object.entries(metrics).map(
     ([name, value]) => `${name} ${value === null ? 'not finite' : Number(value.toPrecision(4))}`,
@@ -98,9 +98,9 @@ export function describeStage({ stage, steps, metrics, validation, model, run }:
   const scores = Object.entries(validation ?? {}).map(([system, score]) => `${system} ${score.toFixed(3)}`);
   return [
     `${stage}: ${steps} steps`,
-    `  last step    ${shown.join(', ')}`,
+    `  last step   ${shown.join(', ')}`,
     ...(scores.length === 0 ? [] : [`  validation  nDCG@10 ${scores.join(', ')}`]),
-    `  model        ${model}`,
-    `  report       ${run}/report.html`,
+    `  model       ${model}`,
+    `  report      ${run}/report.html`,
   ].join('\n');
 }

@@ -1,4 +1,4 @@
-/** What the commands share that use a model: which one, and how it embeds. Loads nothing heavy. */
+/** Options and settings of the commands that use a model: which model, and how it embeds. Loads nothing heavy. */
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import type { z } from 'zod';
@@ -6,18 +6,18 @@ import type { Settings } from '../pipeline/index.js';
 import { InputError } from '../run/errors.js';
 import { configFlag } from './options.js';
 
-/** Adds `--model`, the model to use. */
+/** Adds `--model`. */
 export function withModel(command: Command): Command {
-  const description = 'model of sft, rl or train; default: that of the run in the config';
+  const description = 'model folder from sft, rl or train; default: the model of the run in the config';
   return configFlag(command, '-m, --model <folder>', description, 'model');
 }
 
-const REMEMBERED = 'as the model was trained';
+const REMEMBERED = 'as in training';
 
-/** Adds `--strict` and `--max-length` for these texts, and `--max-new-tokens` where they may be reasoned about. */
+/** Adds `--strict` and `--max-length`, and for texts with reasoning `--max-new-tokens`. */
 export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
   const reasoned = texts !== 'documents';
-  const longest = `longest prompt${reasoned ? ', reasoning aside' : ''}; at most what the model can take`;
+  const longest = `longest prompt${reasoned ? ', without reasoning' : ''}; at most what the model can take`;
   configFlag(command, '--strict', `refuse ${texts} that do not fit instead of cutting them`, 'embed.strict');
   configFlag(command, '--max-length <tokens>', `${longest} (default: ${REMEMBERED})`, 'embed.maxLength');
   if (!reasoned) return command;
@@ -26,8 +26,11 @@ export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'do
 }
 
 /**
- * The settings of a command that uses a model. A config names it by its run: by `out`, or by being the one in a run's own
- * folder; there, `model` is what stage 2 started from. A flag names another one, which no index of the run is of.
+ * Loads the settings of a command that uses a model.
+ *
+ * `--model` wins. Otherwise the config names a run, through `out` or by lying in the run's own folder, and the model is that
+ * of the run. The setting `model` of such a config is not used: it is the model that stage 2 started from. With `--model`,
+ * `out` is dropped, because the index of the run belongs to another model.
  *
  * @throws InputError
  */
@@ -43,20 +46,20 @@ export async function loadUse<T extends Settings>(command: Command, schema: z.Zo
   return { ...settings, out: undefined };
 }
 
-/** @throws InputError where a model that is no folder here may be the name of one elsewhere. */
+/** @throws InputError if a model is not a folder here but looks like a name on Hugging Face. */
 export async function refuseHubName(model: string | undefined): Promise<void> {
   if (model === undefined || !/^\w[\w.-]*\/[\w.-]+$/.test(model)) return;
   const { exists } = await import('../run/files.js');
   if ((await exists(model)) || (await exists(dirname(model)))) return;
   throw new InputError({
     source: model,
-    expected: 'the folder of a model',
+    expected: 'a model folder',
     found: 'nothing there',
-    remedy: `Nothing is downloaded: of a model on Hugging Face, git clone https://huggingface.co/${model} (with Git LFS) makes a folder.`,
+    remedy: `search-r3 downloads nothing. If this is a model on Hugging Face: git clone https://huggingface.co/${model} (with Git LFS).`,
   });
 }
 
-/** The run folder whose own config this is. */
+/** The run folder that this config belongs to, if any. */
 async function runOfConfig(path: string): Promise<string | undefined> {
   const { isRunConfig } = await import('../run/run-folder.js');
   const { readText } = await import('../run/files.js');
@@ -64,8 +67,8 @@ async function runOfConfig(path: string): Promise<string | undefined> {
 }
 
 /**
- * Runs what embeds; an error about how names the setting, and the flag that gave it.
- * @param sectionOf where the setting of this name stands. Default `embed`.
+ * Runs `work`. If it fails because of an embedding option, the error names the setting and the flag that gave it.
+ * @param sectionOf the section of the setting with this name. Default `embed`.
  */
 export async function withSettingsNamed<T>(
   command: Command,
@@ -80,7 +83,7 @@ export async function withSettingsNamed<T>(
   }
 }
 
-/** Settings of `embed` as the library takes them: what is not set is left to the model. */
+/** Settings of `embed` as options of the library. The model decides what is not set. */
 export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['embed']) => ({
   strict,
   ...(maxLength !== undefined && { maxLength }),

@@ -257,7 +257,7 @@ test.each<[string, string[], RegExp]>([
   [
     'reasoning about documents',
     ['embed', '--model', 'model', '--role', 'document', '--reasoning', 'bread'],
-    /^--reasoning: expected queries to reason about \(--role query\), found --role document\.$/,
+    /^--reasoning: expected --role query, found --role document\. The model reasons only about queries\.$/,
   ],
   [
     'reasoning longer than the model, to embed',
@@ -282,12 +282,12 @@ test.each<[string, string[], RegExp]>([
   [
     'the name of a model on a hub',
     [...INDEX, 'Qwen/Qwen2.5-0.5B-Instruct'],
-    /^Qwen\/Qwen2\.5-0\.5B-Instruct: expected the folder of a model, found nothing there\. Nothing is downloaded: .*git clone https:\/\/huggingface\.co\/Qwen\/Qwen2\.5-0\.5B-Instruct/,
+    /^Qwen\/Qwen2\.5-0\.5B-Instruct: expected a model folder, found nothing there\. search-r3 downloads nothing\. .*git clone https:\/\/huggingface\.co\/Qwen\/Qwen2\.5-0\.5B-Instruct/,
   ],
   [
     'the same as a base',
     [...SFT, 'Qwen/Qwen3-0.6B'],
-    /^Qwen\/Qwen3-0\.6B: expected the folder of a model, .* Nothing is downloaded/,
+    /^Qwen\/Qwen3-0\.6B: expected a model folder, .* search-r3 downloads nothing/,
   ],
   [
     'a run to resume that is not there',

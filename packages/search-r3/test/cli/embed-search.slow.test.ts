@@ -105,7 +105,7 @@ describe('the config of a run', () => {
     expect(Float32Array.from(row?.vector ?? [])).toEqual(expected?.vector);
     await refused(
       ['search', '--config', 'my.yaml', QUERY],
-      /^run\/index: expected the folder of an index, found nothing there\. The command index makes one\.$/,
+      /^run\/index: expected an index folder, found nothing there\. Create one with search-r3 index\.$/,
     );
     const made = await cliJson(['index', '--config', 'my.yaml'], cwd);
     expect(made).toMatchObject({ index: 'run/index', documents: 24, maxLength: short.maxLength });
@@ -173,7 +173,7 @@ describe('words without quotes', () => {
 
   test('are texts of their own, and said to be so, with the command that was perhaps meant', async () => {
     await cliJson(['index', '-m', 'model', '-d', 'data', '-o', 'words'], cwd);
-    const note = 'These are 2 texts of one word each; a text of several words goes in quotes: "music bread"';
+    const note = 'Reading 2 texts of one word each. If you meant one text, quote it: "music bread"';
     const search = ['search', '-m', 'model', '-i', 'words', '--no-reasoning'];
     expect(await noted(...search, 'music', 'bread')).toEqual({ status: 0, count: 2, note });
     expect(await noted('embed', '-m', 'model', 'music', 'bread')).toEqual({ status: 0, count: 2, note });
@@ -328,7 +328,7 @@ describe('index and search', () => {
       status: 2,
       stdout: '',
       stderr:
-        'error: data: expected the folder of an index, found no index there. The command index makes one.\n',
+        'error: data: expected an index folder, found a folder without an index. Create one with search-r3 index.\n',
     });
     expect((await readdir(join(cwd, 'data'))).sort()).toEqual(['corpus.jsonl', 'qrels', 'queries.jsonl']);
     const before = await readFile(join(cwd, 'index/documents.jsonl'), 'utf8');
@@ -336,7 +336,7 @@ describe('index and search', () => {
     const [, cut] = /^index: 24 documents, dimension 32, (\d+) cut to fit\n$/.exec(replaced.stdout) ?? [];
     expect(Number(cut)).toBeGreaterThan(3);
     expect(replaced.stderr).toContain(
-      `\nwarning: ${cut} of 24 documents were cut to 24 tokens; --max-length takes up to the 64 of the model\n`,
+      `\nwarning: ${cut} of 24 documents were cut to 24 tokens; raise --max-length (at most 64 for this model)\n`,
     );
     expect(await readFile(join(cwd, 'index/documents.jsonl'), 'utf8')).toBe(before);
   });

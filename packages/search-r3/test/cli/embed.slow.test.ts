@@ -108,7 +108,7 @@ describe('texts from everywhere', () => {
 
   test('lines of JSON on stdin are texts as they stand, but not silently', async () => {
     const note =
-      /^Every line of stdin is a JSON object with a text, .*; --file - reads them as those of a file\n/;
+      /^Every line of stdin is a JSON object with a text\. Each line is used as plain text; --file - reads them as JSONL\n/;
     const noted = (stdin: string) => cli(['embed', '-m', 'model'], { cwd, stdin });
     const { status, stdout, stderr } = await noted('{"id": "a", "text": "soup"}\n{"text": "bread"}\n');
     expect({ status, rows: rowsOf(stdout).map(({ id }) => id) }).toEqual({
@@ -127,11 +127,11 @@ describe('texts from everywhere', () => {
       [[], '1 of 2 texts were cut to 64 tokens; the model takes no more'],
       [
         ['--max-length', '30'],
-        '1 of 2 texts were cut to 30 tokens; --max-length takes up to the 64 of the model',
+        '1 of 2 texts were cut to 30 tokens; raise --max-length (at most 64 for this model)',
       ],
       [
         ['--reasoning', '--max-new-tokens', '9', '--max-length', '30'],
-        '1 of 2 texts were cut to 30 tokens; --max-length takes up to the 54 of the model',
+        '1 of 2 texts were cut to 30 tokens; raise --max-length (at most 54 for this model)',
       ],
     ] as const) {
       const { stderr } = await cli(['embed', '-m', 'model', 'soup', LONG, ...argv], { cwd });

@@ -53,7 +53,7 @@ const interruptAt = (argv: readonly string[], wanted: string) =>
 test('the demonstration, stopped before its first step, leaves nothing', { timeout: 60_000 }, async () => {
   const { status, stderr } = await interruptAt(['--out', 'early'], 'Stage 1');
   expect(status).toBe(130);
-  expect(stderr).toMatch(/; nothing was done yet that could be resumed\n$/);
+  expect(stderr).toMatch(/; nothing to resume yet\n$/);
   expect(await readdir(folder)).not.toContain('early');
 });
 
@@ -66,7 +66,7 @@ test('the demonstration, stopped and resumed, ends in the same model', { timeout
   const stopped = await interruptAt([...argv, '--out', 'stopped'], '\nsft 1/8');
   expect(stopped.status).toBe(130);
   expect(stopped.stderr).toMatch(
-    /sft: stopped after step [1-7]; the same command with --resume goes on from there\n$/,
+    /sft: stopped after step [1-7]; run the same command with --resume to continue\n$/,
   );
   const refused = await cli(['demo', ...argv, '--out', 'base'], { cwd: folder });
   expect(refused.status).toBe(2);

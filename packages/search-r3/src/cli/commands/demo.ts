@@ -1,4 +1,4 @@
-/** `search-r3 demo`: the built-in world through both stages, in minutes, with a table and a report. */
+/** `search-r3 demo`: trains and evaluates on the built-in world in a few minutes. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, parseCount, parseWhole, withOutput } from '../options.js';
@@ -18,22 +18,22 @@ export function demoCommand(): Command {
   const command = new Command('demo')
     .description(
       'Teach a small language model to think before it embeds, on the built-in world: both training stages, ' +
-        'an evaluation on held-out queries, and a report.',
+        'evaluation on held-out queries, and a report.',
     )
     .addOption(
-      new Option('-o, --out <folder>', 'run folder; an earlier demo in it is replaced').default('runs/demo'),
+      new Option('-o, --out <folder>', 'run folder; replaces an earlier demo in it').default('runs/demo'),
     )
-    .addOption(new Option('--resume', 'go on with the demo that was stopped in the folder'))
+    .addOption(new Option('--resume', 'continue the interrupted demo in the folder'))
     .addOption(new Option('--seed <n>', 'seed of splits and training').argParser(parseWhole).default(0))
     .addOption(new Option('--sft-steps <n>', 'steps of stage 1').argParser(parseCount))
     .addOption(new Option('--rl-steps <n>', 'steps of stage 2').argParser(parseCount))
     .addOption(new Option('--queries <n>', 'held-out queries').argParser(parseCount))
-    .addOption(new Option('--base <folder>', 'base model instead of the one of the package'));
+    .addOption(new Option('--base <folder>', 'base model; default: the one in the package'));
   withOutput(command);
   examples(command, [
-    { command: 'demo', does: 'The whole demonstration; the report is runs/demo/report.html.' },
-    { command: 'demo --seed 1 --rl-steps 160', does: 'Other splits, a longer stage 2.' },
-    { command: 'demo --resume', does: 'Go on after Ctrl-C or a crash.' },
+    { command: 'demo', does: 'Run the whole demo; the report is runs/demo/report.html.' },
+    { command: 'demo --seed 1 --rl-steps 160', does: 'Use other splits and a longer stage 2.' },
+    { command: 'demo --resume', does: 'Continue after Ctrl-C or a crash.' },
   ]);
   return command.action(async () => {
     const output = outputOf(command);
@@ -67,7 +67,7 @@ export function demoCommand(): Command {
       return [
         `nDCG@10 on ${result.queries} held-out queries, 95 % intervals (${Math.round(result.seconds)} s)`,
         ...rows,
-        `gain by stage 2: ${result.gain >= 0 ? '+' : ''}${result.gain.toFixed(3)} (p = ${result.p.toPrecision(2)})`,
+        `gain from stage 2: ${result.gain >= 0 ? '+' : ''}${result.gain.toFixed(3)} (p = ${result.p.toPrecision(2)})`,
         `model:  ${result.model}`,
         `report: ${result.report}`,
       ].join('\n');

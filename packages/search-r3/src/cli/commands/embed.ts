@@ -1,4 +1,4 @@
-/** `search-r3 embed`: texts to vectors. */
+/** `search-r3 embed`: turns texts into vectors. */
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
 import { InputError } from '../../run/errors.js';
@@ -14,15 +14,15 @@ interface Flags {
 
 export function embedCommand(): Command {
   const command = new Command('embed')
-    .description('Embed texts: one JSON object a line, in the order of the texts.')
-    .argument('[text...]', 'texts; without any and without --file, the lines of stdin that are not blank')
+    .description('Embed texts. Writes one JSON object per line, in the order of the texts.')
+    .argument('[text...]', 'texts; without texts and --file, the non-blank lines of stdin')
     .addOption(
-      new Option('-f, --file <path>', 'JSONL with text, and perhaps id (or _id) and title; - for stdin'),
+      new Option('-f, --file <path>', 'JSONL with text and optional id (or _id) and title; - for stdin'),
     )
     .addOption(
-      new Option('--role <role>', 'what the texts are').choices(['query', 'document']).default('query'),
+      new Option('--role <role>', 'kind of the texts').choices(['query', 'document']).default('query'),
     )
-    .addOption(new Option('--reasoning', 'let the model reason before it embeds; for queries'));
+    .addOption(new Option('--reasoning', 'let the model reason before it embeds (queries only)'));
   withConfig(command);
   withModel(command);
   withEmbedding(command, 'texts');
@@ -30,16 +30,16 @@ export function embedCommand(): Command {
   examples(command, [
     {
       command: 'embed --model runs/scifact/model --reasoning "does vitamin D prevent colds"',
-      does: 'The vector of a query, with the reasoning it was made after.',
+      does: 'Embed a query after reasoning, and show the reasoning.',
     },
     {
       command: 'embed --model runs/scifact/model --role document --file data/scifact/corpus.jsonl --strict',
-      does: 'Vectors of documents, with their ids; one that is too long is refused.',
+      does: 'Embed documents with their ids; fail if one is too long.',
     },
-    { command: 'embed --model runs/scifact/model < queries.txt', does: 'One vector a line of a text file.' },
+    { command: 'embed --model runs/scifact/model < queries.txt', does: 'Embed each line of a text file.' },
     {
       command: 'embed --model runs/scifact/model --file - < data/scifact/queries.jsonl',
-      does: 'Rows of JSONL from stdin, with their ids.',
+      does: 'Embed rows of JSONL from stdin, with their ids.',
     },
   ]);
   return command.action(async (args: string[]) => {
@@ -47,8 +47,13 @@ export function embedCommand(): Command {
     const output = outputOf(command);
     const { embedSettings, loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
     if (reasoning && role === 'document') {
-      const expected = 'queries to reason about (--role query)';
-      throw new InputError({ source: '--reasoning', expected, found: '--role document' });
+      const remedy = 'The model reasons only about queries.';
+      throw new InputError({
+        source: '--reasoning',
+        expected: '--role query',
+        found: '--role document',
+        remedy,
+      });
     }
     const settings = await loadUse(command, embedSettings);
     const model = modelFolder(settings);
@@ -97,6 +102,6 @@ export function embedCommand(): Command {
 const rowOf = (id: string | undefined, { vector, ...rest }: Embedding) => ({
   ...(id !== undefined && { id }),
   ...rest,
-  // Nine digits give every float32 back.
+  // Nine digits identify every float32.
   vector: Array.from(vector, (value) => Number(value.toPrecision(9))),
 });

@@ -1,4 +1,4 @@
-/** `search-r3 evaluate`: what a model is worth on a split of a collection. */
+/** `search-r3 evaluate`: scores a model on a split of a collection. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
@@ -7,7 +7,7 @@ import { loadUse, withModel, withSettingsNamed } from '../using.js';
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description(
-    'Rank the documents of a collection by BM25, by direct and reasoned embeddings and by hybrids of both, and compare.',
+    'Rank the documents of a collection with BM25, direct and reasoned embeddings and their hybrids, and compare.',
   );
   withConfig(command);
   withModel(command);
@@ -19,35 +19,35 @@ export function evaluateCommand(): Command {
     'any of bm25, direct, reasoned, hybrid, hybrid_reasoned, separated by spaces or commas (default: all)',
     'evaluate.systems',
   );
-  configFlag(command, '--queries <n>', 'only the first so many judged queries', 'evaluate.queries');
+  configFlag(command, '--queries <n>', 'evaluate only the first n judged queries', 'evaluate.queries');
   configFlag(
     command,
     '--max-length <tokens>',
-    'longest text; longer ones are cut (default: as the model was trained)',
+    'longest text; longer ones are cut (default: as in training)',
     'evaluate.maxLength',
   );
   configFlag(
     command,
     '--max-new-tokens <n>',
-    'length limit of the reasoning (default: as the model was trained)',
+    'length limit of the reasoning (default: as in training)',
     'evaluate.maxNewTokens',
   );
-  configFlag(command, '--seed <n>', 'of splits and significance tests', 'seed');
-  withMissing(command, 'scored as trec_eval does');
-  command.addOption(new Option('--run-dir <folder>', 'write the rankings there as TREC run files'));
+  configFlag(command, '--seed <n>', 'seed of splits and significance tests', 'seed');
+  withMissing(command, 'scores them as trec_eval does');
+  command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
   withOutput(command);
   examples(command, [
     {
       command: 'evaluate --model runs/scifact/model --data data/scifact',
-      does: 'All systems on the split test, with bootstrap intervals and p-values.',
+      does: 'Compare all systems on the split test, with bootstrap intervals and p-values.',
     },
     {
       command: 'evaluate --config examples/scifact.yaml --data data/scifact --split test --run-dir runs/trec',
-      does: 'With the settings the model was trained with; rankings for trec_eval in runs/trec.',
+      does: 'Use the settings the model was trained with; write rankings for trec_eval to runs/trec.',
     },
     {
       command: 'evaluate --model runs/demo/model --data atlas --systems direct,reasoned --json',
-      does: 'Two systems in the built-in world, by kind of query too, as JSON.',
+      does: 'Compare two systems on the built-in world, also by kind of query, as JSON.',
     },
   ]);
   return command.action(async () => {
@@ -66,7 +66,7 @@ export function evaluateCommand(): Command {
     try {
       if (runDir !== undefined) files = await saveRuns(runDir, evaluation);
     } finally {
-      // An id that no run file can hold must not cost the evaluation.
+      // If an id does not fit into a run file, the evaluation must still be shown.
       output.result({ ...evaluation.summary, files }, () => `${evaluation.text}\n${files.join('\n')}`);
     }
   });

@@ -1,4 +1,4 @@
-/** `search-r3 index`: the documents of a collection as vectors, ready to be searched. */
+/** `search-r3 index`: embeds the documents of a collection into a searchable index. */
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
@@ -8,22 +8,17 @@ import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js
 
 export function indexCommand(): Command {
   const command = new Command('index').description(
-    'Embed the documents of a collection and write them as an index, whole or not at all.',
+    'Embed the documents of a collection and write an index, completely or not at all.',
   );
   withConfig(command);
   withModel(command);
   withData(command);
-  configFlag(
-    command,
-    '-o, --out <folder>',
-    'folder of the index; default: index in the folder of the run',
-    'index.folder',
-  );
+  configFlag(command, '-o, --out <folder>', 'index folder; default: index in the run folder', 'index.folder');
   command.addOption(new Option('--overwrite', 'replace the index in the folder'));
   configFlag(
     command,
     '--ann',
-    'a proximity graph too: faster, approximate searches of large corpora',
+    'build a proximity graph as well: faster, approximate search of large corpora',
     'index.ann',
   );
   withEmbedding(command, 'documents');
@@ -31,11 +26,11 @@ export function indexCommand(): Command {
   examples(command, [
     {
       command: 'index --model runs/scifact/model --data data/scifact --out runs/scifact/index',
-      does: 'The index of a corpus.',
+      does: 'Index a corpus.',
     },
     {
       command: 'index --config examples/scifact.yaml --data data/scifact',
-      does: 'The same: the config names the run folder, and so the model and where its index goes.',
+      does: 'The same; the config names the run folder, and so the model and the index folder.',
     },
   ]);
   return command.action(async () => {
@@ -43,7 +38,7 @@ export function indexCommand(): Command {
     const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
-    // Before a model is loaded for it.
+    // Check before the model is loaded.
     const { assertReplaceable } = await import('../../run/files.js');
     const { INDEX_FOLDER } = await import('../../vectors/manifest.js');
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
@@ -75,14 +70,14 @@ export function indexCommand(): Command {
   });
 }
 
-/** Share of the documents from which on cutting them is no exception. */
-const MANY = 0.1;
+/** Share of cut documents from which a warning is due. */
+const MANY_CUT = 0.1;
 
 async function warnOfCuts(
   { truncated, documents, maxLength, maxPositions }: IndexSummary,
   output: Output,
 ): Promise<void> {
-  if (truncated === 0 || truncated < MANY * documents) return;
+  if (truncated === 0 || truncated < MANY_CUT * documents) return;
   const { describeCuts } = await import('../cuts.js');
   output.warn(
     describeCuts({ truncated, count: documents, what: 'documents', maxLength, room: maxPositions }),

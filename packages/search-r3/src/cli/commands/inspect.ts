@@ -1,11 +1,11 @@
-/** `search-r3 inspect`: what a run, a model or a collection holds. */
+/** `search-r3 inspect`: shows what a run, a model or a collection holds. */
 import { Command } from 'commander';
 import { examples, outputOf, withOutput } from '../options.js';
 
 export function inspectCommand(): Command {
   const command = new Command('inspect')
     .description(
-      'Show what a run folder, a model folder, an index, a BEIR collection or one file of them holds.',
+      'Show what a run folder, a model folder, an index, a BEIR collection or one of their files holds.',
     )
     .argument(
       '<path>',
@@ -13,14 +13,14 @@ export function inspectCommand(): Command {
     );
   withOutput(command);
   examples(command, [
-    { command: 'inspect runs/first', does: 'Steps, latest metrics and checkpoints of a run.' },
+    { command: 'inspect runs/first', does: 'Show the steps, latest metrics and checkpoints of a run.' },
     {
       command: 'inspect runs/first/checkpoints/step-120/model',
-      does: 'Architecture and parameters of a checkpoint.',
+      does: 'Show the architecture and parameters of a checkpoint.',
     },
     {
       command: 'inspect data/scifact --json',
-      does: 'Documents, queries and judgements of a collection, as JSON.',
+      does: 'Show the documents, queries and judgements of a collection, as JSON.',
     },
   ]);
   return command.action(async (path: string) => {

@@ -1,25 +1,28 @@
-/** `search-r3 pretrain`: a tokenizer and a small model from scratch. */
+/** `search-r3 pretrain`: trains a tokenizer and a small model from scratch. */
 import { Command } from 'commander';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withTraining } from '../training.js';
 
 export function pretrainCommand(): Command {
   const command = new Command('pretrain').description(
-    'Train a tokenizer and a small model from scratch on the text of a collection: a base for sft.',
+    'Train a tokenizer and a small model from scratch on the text of a collection, as a base for sft.',
   );
   withTraining(command);
   configFlag(command, '--steps <n>', 'training steps', 'pretrain.steps');
   configFlag(command, '--batch-size <n>', 'sequences per step', 'pretrain.batchSize');
-  configFlag(command, '--vocab-size <n>', 'ids of the tokenizer', 'pretrain.vocabSize');
+  configFlag(command, '--vocab-size <n>', 'number of token ids', 'pretrain.vocabSize');
   examples(command, [
     {
       command: 'pretrain --data data/scifact --out runs/base --steps 500',
-      does: 'A base model on the documents of a collection; the model is runs/base/model.',
+      does: 'Train a base model on the documents of a collection; it is saved to runs/base/model.',
     },
-    { command: 'pretrain --data atlas --out runs/atlas-base', does: 'The base model of the built-in world.' },
+    {
+      command: 'pretrain --data atlas --out runs/atlas-base',
+      does: 'Train the base model of the built-in world.',
+    },
     {
       command: 'pretrain --out runs/base --resume',
-      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
+      does: 'Continue after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {

@@ -1,15 +1,15 @@
-/** `search-r3 rl`: stage 2, the model learns which reasoning makes its embedding find documents. */
+/** `search-r3 rl`: stage 2, which trains the model to reason so that its embedding finds the documents. */
 import { Command } from 'commander';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
 
 export function rlCommand(): Command {
   const command = new Command('rl').description(
-    'Stage 2: teach a model of stage 1 to reason so that its embedding finds the documents (GRPO).',
+    'Stage 2: teach a model from stage 1 to reason so that its embedding finds the documents (GRPO).',
   );
-  configFlag(command, '-m, --model <folder>', 'model of stage 1', 'model');
+  configFlag(command, '-m, --model <folder>', 'model from stage 1', 'model');
   withTraining(command);
-  withMissing(command, 'they are left out');
+  withMissing(command, 'leaves them out');
   configFlag(command, '--steps <n>', 'training steps', 'rl.steps');
   configFlag(command, '--queries-per-step <n>', 'queries per step', 'rl.queriesPerStep');
   configFlag(command, '--group-size <n>', 'completions per query', 'rl.groupSize');
@@ -17,7 +17,7 @@ export function rlCommand(): Command {
   examples(command, [
     {
       command: 'rl --model runs/sft/model --data data/scifact --out runs/rl',
-      does: 'Stage 2 on the training queries that stage 1 left.',
+      does: 'Run stage 2 on the training queries that stage 1 did not use.',
     },
     {
       command:
@@ -26,7 +26,7 @@ export function rlCommand(): Command {
     },
     {
       command: 'rl --out runs/rl --resume',
-      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
+      does: 'Continue after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {

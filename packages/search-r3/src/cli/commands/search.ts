@@ -1,29 +1,29 @@
-/** `search-r3 search`: the documents nearest to a query, with the reasoning that was embedded. */
+/** `search-r3 search`: finds the documents nearest to a query, and shows the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
 
-/** Characters of a document that are shown. */
+/** Characters shown of a document. */
 const SNIPPET = 160;
 
 export function searchCommand(): Command {
   const command = new Command('search')
-    .description('Search an index; shows the reasoning that was embedded and the documents found.')
+    .description('Search an index. Shows the reasoning that was embedded and the documents found.')
     .argument(
       '[query...]',
-      'queries, each in quotes: every argument is a query of its own; without any and without --file, the lines of stdin that are not blank',
+      'queries; each argument is one query, so quote them; without queries and --file, the non-blank lines of stdin',
     )
     .addOption(
-      new Option('-f, --file <path>', 'queries as JSONL with text, and perhaps id (or _id); - for stdin'),
+      new Option('-f, --file <path>', 'queries as JSONL with text and optional id (or _id); - for stdin'),
     );
   withConfig(command);
   withModel(command);
   configFlag(
     command,
     '-i, --index <folder>',
-    'folder of the index, made by the same model; default: index in the folder of the run',
+    'index folder, made with the same model; default: index in the run folder',
     'index.folder',
   );
   configFlag(
@@ -32,27 +32,27 @@ export function searchCommand(): Command {
     'let the model reason before it embeds (the default)',
     'search.reasoning',
   );
-  configFlag(command, '--no-reasoning', 'embed the query at once', 'search.reasoning');
+  configFlag(command, '--no-reasoning', 'embed the query directly', 'search.reasoning');
   configFlag(command, '-k <n>', 'documents per query (default: 10)', 'search.k');
   withEmbedding(command, 'queries');
   withOutput(command);
   examples(command, [
     {
       command: 'search --model runs/scifact/model --index runs/scifact/index "does vitamin D prevent colds"',
-      does: 'The ten best documents, after reasoning.',
+      does: 'Find the ten best documents, after reasoning.',
     },
     {
       command: 'search --config examples/scifact.yaml "does vitamin D prevent colds"',
-      does: 'The same, by the model and the index in the run folder of the config.',
+      does: 'The same, with the model and the index in the run folder of the config.',
     },
     {
       command:
         'search -m runs/scifact/model -i runs/scifact/index --no-reasoning -k 3 --json "aspirin" "statins"',
-      does: 'Two queries, embedded at once, as JSON.',
+      does: 'Search for two queries without reasoning, as JSON.',
     },
     {
       command: 'search -m runs/scifact/model -i runs/scifact/index --file data/scifact/queries.jsonl --json',
-      does: 'The queries of a file, with their ids.',
+      does: 'Search for the queries of a file, with their ids.',
     },
   ]);
   return command.action(async (args: string[]) => {
@@ -71,7 +71,7 @@ export function searchCommand(): Command {
     const retriever = await loadRetriever(model, { thread: 'current' });
     try {
       const index = await retriever.open(folder);
-      // One query is answered before a figure of its progress could be read.
+      // A single query is answered too fast for progress to be read.
       const progress = queries.length > 1 ? await output.progress() : undefined;
       const report = progress && partProgress(progress);
       const work = (signal: AbortSignal) =>
@@ -102,7 +102,7 @@ export function searchCommand(): Command {
   });
 }
 
-/** What was found for a query, with its id where it came with one. */
+/** The documents found for a query, with the query's id if it has one. */
 type Found = FoundDocuments & { id?: string };
 
 const withId = (id: string | undefined, found: FoundDocuments): Found =>
@@ -110,7 +110,7 @@ const withId = (id: string | undefined, found: FoundDocuments): Found =>
 
 function describe({ id, query, truncated, reasoning, completed, results }: Found): string {
   const cut = truncated ? ' (cut to fit)' : '';
-  const unfinished = completed === false ? ' (cut off; the embed token was put behind it)' : '';
+  const unfinished = completed === false ? ' (cut off; embed token appended)' : '';
   const width = String(results.length).length;
   return [
     `query${id === undefined ? '' : ` ${id}`}: ${query}${cut}`,
@@ -124,7 +124,7 @@ function describe({ id, query, truncated, reasoning, completed, results }: Found
 
 const oneLine = (text: string) => text.replaceAll(/\s+/g, ' ').trim();
 
-/** The beginning of a text, up to the end of a word. */
+/** The beginning of a text, ending at a word. */
 function snippet(text: string): string {
   const line = oneLine(text);
   return line.length <= SNIPPET ? line : `${line.slice(0, SNIPPET).replace(/\s\S*$/, '')} ...`;

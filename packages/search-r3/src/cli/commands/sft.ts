@@ -1,4 +1,4 @@
-/** `search-r3 sft`: stage 1, a base model learns to embed, directly and after its own reasoning. */
+/** `search-r3 sft`: stage 1, which trains a base model to embed, directly and after its own reasoning. */
 import { Command } from 'commander';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
@@ -7,31 +7,31 @@ export function sftCommand(): Command {
   const command = new Command('sft').description(
     'Stage 1: teach a base model to embed, directly and after its own reasoning.',
   );
-  configFlag(command, '-b, --base <folder>', 'base model, a Hugging Face folder', 'base');
+  configFlag(command, '-b, --base <folder>', 'base model (Hugging Face folder)', 'base');
   withTraining(command);
-  withMissing(command, 'they are left out');
+  withMissing(command, 'leaves them out');
   configFlag(command, '--steps <n>', 'training steps', 'sft.steps');
   configFlag(command, '--batch-size <n>', 'queries per step', 'sft.batchSize');
   configFlag(command, '--learning-rate <x>', 'peak learning rate', 'sft.optimization.learningRate');
   configFlag(
     command,
     '--title-pairs',
-    'learn from titles as queries for their texts too',
+    'also learn from titles as queries for their texts',
     'queries.titlePairs',
   );
   examples(command, [
     {
       command: 'sft --base runs/base/model --data data/scifact --out runs/sft --title-pairs',
-      does: 'Stage 1 on half of the training queries and the titles of the corpus.',
+      does: 'Run stage 1 on half of the training queries and the titles of the corpus.',
     },
     {
       command:
         'sft --config examples/scifact.yaml --base runs/base/model --out runs/cold --set sft.temperature=0.07',
-      does: 'With the settings of a file, and one of them otherwise.',
+      does: 'Use the settings of a file, but change one of them.',
     },
     {
       command: 'sft --out runs/sft --resume',
-      does: 'Go on after Ctrl-C or a crash, with the settings of the run.',
+      does: 'Continue after Ctrl-C or a crash, with the settings of the run.',
     },
   ]);
   return command.action(async () => {

@@ -5,32 +5,32 @@ import { describeStage, runTraining, withMissing, withTraining } from '../traini
 
 export function trainCommand(): Command {
   const command = new Command('train').description(
-    'The whole pipeline on a collection: pre-training unless a base model is given, stage 1, stage 2.',
+    'Run the whole pipeline on a collection: pre-training (unless you give a base model), stage 1, stage 2.',
   );
   withTraining(command);
-  configFlag(command, '-b, --base <folder>', 'base model; without it one is trained from scratch', 'base');
-  withMissing(command, 'they are left out');
+  configFlag(command, '-b, --base <folder>', 'base model; default: train one from scratch', 'base');
+  withMissing(command, 'leaves them out');
   configFlag(command, '--pretrain-steps <n>', 'steps of pre-training', 'pretrain.steps');
   configFlag(command, '--sft-steps <n>', 'steps of stage 1', 'sft.steps');
   configFlag(command, '--rl-steps <n>', 'steps of stage 2', 'rl.steps');
   configFlag(
     command,
     '--title-pairs',
-    'learn from titles as queries for their texts too',
+    'also learn from titles as queries for their texts',
     'queries.titlePairs',
   );
   examples(command, [
     {
       command: 'train --config examples/scifact.yaml --data data/scifact',
-      does: 'Everything, as the file says; the model is runs/scifact/model.',
+      does: 'Train with the settings of the file; the model is saved to runs/scifact/model.',
     },
     {
       command: 'train --base models/qwen --data data/mine --out runs/mine --title-pairs',
-      does: 'Both stages on a model that is there.',
+      does: 'Run both stages on an existing model.',
     },
     {
       command: 'train --config examples/scifact.yaml --data data/scifact --resume',
-      does: 'Go on after Ctrl-C or a crash; finished stages are skipped.',
+      does: 'Continue after Ctrl-C or a crash; finished stages are skipped.',
     },
   ]);
   return command.action(async () => {
