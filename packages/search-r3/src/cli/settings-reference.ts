@@ -1,17 +1,17 @@
-/** `docs/guides/options.md`: every setting with its default, what it takes, what it does and when to change it. */
+/** Renders `docs/guides/options.md`: every setting with its type, its default, what it does and when to change it. */
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { trainSettings } from '../pipeline/index.js';
 import { SETTINGS_GUIDE } from './settings-guide.js';
 
-/** Where the committed guide lies, seen from the compiled file. */
+/** Path of the committed guide, relative to the compiled file. */
 export const OPTIONS_PATH = fileURLToPath(new URL('../../../../docs/guides/options.md', import.meta.url));
 
-/** A JSON Schema, as far as it is used here. */
+/** The parts of JSON Schema used here. */
 interface Node {
   type?: string | readonly string[];
   properties?: Record<string, Node>;
-  /** Forms told apart by a property that is constant in each. */
+  /** Variants, each with a different constant property. */
   oneOf?: readonly Node[];
   const?: string | number;
   enum?: readonly (string | number)[];
@@ -25,17 +25,17 @@ interface Node {
   exclusiveMaximum?: number;
 }
 
-/** A setting as its schema has it. */
+/** A setting, read from its schema. */
 export interface Setting {
   /** Dotted, as in `--set`. */
   key: string;
-  /** What it takes, in words. */
+  /** The values it takes, in words. */
   takes: string;
-  /** Undefined where there is none. */
+  /** Undefined if there is none. */
   default: unknown;
 }
 
-/** All settings, in the order of their schema. */
+/** All settings, in the order of the schema. */
 export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
   const visit = (node: Node, path: readonly string[]): Setting[] =>
     node.properties === undefined && node.oneOf === undefined
@@ -44,7 +44,7 @@ export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
   return visit(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Node, []);
 }
 
-/** Properties of all forms of an object, with the defaults that the object gives them over their own. */
+/** The properties of all variants of an object. The defaults of the object win over those of its properties. */
 function propertiesOf({ properties = {}, oneOf = [], default: given }: Node): Record<string, Node> {
   const found: Record<string, Node> = {};
   for (const form of [{ properties }, ...oneOf]) {
@@ -95,13 +95,13 @@ const SECTIONS = [
   [
     'Stage 1',
     'sft.',
-    'Cross-entropy, KL, InfoNCE and a triplet margin, on the direct and on the reasoned embedding.',
+    'Cross-entropy, KL, InfoNCE and a triplet margin, on the direct and the reasoned embedding.',
   ],
   ['Stage 2', 'rl.', 'GRPO on the reasoning, with a contrastive term on the embedding.'],
-  ['Queries and validation', /^(queries|validation)\./, 'Who learns from what.'],
+  ['Queries and validation', /^(queries|validation)\./, 'Which queries each stage learns from.'],
   ['The run', /^[^.]+$/, ''],
-  ['Prompts', 'prompts.', 'They belong to the model: an index remembers them.'],
-  ['Pre-training', 'pretrain.', 'Only without `base`.'],
+  ['Prompts', 'prompts.', 'Prompts belong to the model; an index remembers them.'],
+  ['Pre-training', 'pretrain.', 'Runs only without `base`.'],
   ['Evaluation', 'evaluate.', ''],
   ['Embedding, indexing and searching', /^(embed|index|search)\./, ''],
 ] as const;
@@ -118,8 +118,8 @@ export function renderOptions(): string {
   return `${[
     '# Options',
     '<!-- Rendered from the schemas by packages/search-r3/src/cli/settings-reference.ts; do not edit. -->',
-    'One YAML file serves all commands: `search-r3 train --config FILE`. A key with dots is one inside of sections: `sft.temperature` is `sft: { temperature: 0.05 }` in the file, `--set sft.temperature=0.05` on the command line, and `{ sft: { temperature: 0.05 } }` in `train()`.',
-    'Change one thing at a time, with `validation.every` set, and compare over two seeds: differences below the interval that `evaluate` prints are chance. What the figures of a run mean is in [reading the metrics](metrics.md).',
+    'One YAML file serves all commands: `search-r3 train --config FILE`. A dotted key stands for nested sections: `sft.temperature` is `sft: { temperature: 0.05 }` in the file, `--set sft.temperature=0.05` on the command line, and `{ sft: { temperature: 0.05 } }` in `train()`.',
+    'Change one thing at a time, with `validation.every` set, and compare over two seeds. Differences below the interval that `evaluate` prints are chance. [Reading the metrics](metrics.md) explains the figures of a run.',
     ...parts,
   ].join('\n\n')}\n`;
 }
@@ -132,7 +132,7 @@ function table(settings: readonly Setting[]): string {
       .replaceAll('|>', '\\|>');
   });
   return [
-    '| Option | takes | default | what it does | when to change it |',
+    '| Option | values | default | what it does | when to change it |',
     '| --- | --- | --- | --- | --- |',
     ...rows,
   ].join('\n');
