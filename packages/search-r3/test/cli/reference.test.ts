@@ -48,9 +48,9 @@ test('shows arguments, options with the key they set, and examples', () => {
     | Option | |
     | --- | --- |
     | \`-c, --config <file>\` | YAML file with settings |
-    | \`--set <key=value>\` | one setting, dotted key and YAML value; repeatable, wins over all others |
+    | \`--set <key=value>\` | one setting: dotted key and YAML value; repeatable; overrides file and flags |
     | \`--json\` | write the result as one JSON document to stdout |
-    | \`-q, --quiet\` | no notes and no progress on stderr |
+    | \`-q, --quiet\` | write no notes and no progress to stderr |
     | \`--steps <n>\` | how many steps; sets \`rl.steps\` |
     | \`-h, --help\` | display help for command |
 
