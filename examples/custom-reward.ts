@@ -1,10 +1,10 @@
 /**
- * Research: stage 2 put together from its parts, with a reward of one's own. Here a rollout earns the reciprocal of its
- * rank instead of the scaled DCG.
+ * Research: assembles stage 2 from its parts, with another reward. A rollout earns the reciprocal rank instead of the
+ * scaled DCG.
  *
  *     npm run build && node examples/dist/custom-reward.js runs/own/run/sft/model runs/own/collection
  *
- * The modules used are public: docs/reference/api describes them.
+ * All modules used here are public: see docs/reference/api.
  */
 import { directPrompt } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
@@ -27,7 +27,7 @@ const options = rlOptionsSchema.parse({
   maxNewTokens: 12,
 });
 
-// What the environment encodes with follows the policy: its parameters are shared, and trained in place.
+// The encoder shares the parameters of the policy, which are trained in place, so it follows the policy.
 const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
 const ids = collection.corpus.map(({ id }) => id);
 const prompt = (id: string) =>
@@ -56,7 +56,7 @@ try {
   await encoder.dispose();
 }
 
-/** The environment with another reward, computed from the rank of the best relevant document. */
+/** Replaces the reward of an environment with the reciprocal rank of the best relevant document. */
 function withReward<E extends Environment>(inner: E, reward: (rank: number) => number): E {
   const ranked = inner.reward.bind(inner);
   inner.reward = async (rollouts) =>

@@ -1,5 +1,5 @@
 /**
- * Vectors of a query, embedded at once and after reasoning, and of documents, with their cosines.
+ * Embeds documents and a query, directly and after reasoning, and prints their cosines.
  *
  *     npm run build && node examples/dist/embed.js runs/own/run/model "who makes hats in Elmo"
  */
@@ -11,7 +11,7 @@ const texts = [
   'The boats of Arlen In Arlen they make boats.',
 ];
 
-// The model works in a thread of its own; leaving the block releases it.
+// The model runs in its own thread. Leaving the scope releases it.
 await using retriever = await loadRetriever(model);
 
 const documents = await retriever.embed(texts, { role: 'document' });

@@ -1,6 +1,6 @@
 /**
- * An index of documents in memory, with fields of their own, and a search in it as a server would do it: loaded once,
- * many queries at the same time, each with a time limit.
+ * Indexes documents from memory, with extra fields, and searches them as a server would: load once, run many queries at the
+ * same time, each with a time limit.
  *
  *     npm run build && node examples/dist/search.js runs/own/run/model runs/own/index
  */
@@ -19,7 +19,7 @@ const documents = ['Arlen', 'Brook', 'Cavel', 'Dorne', 'Elmo', 'Farro'].map((tow
 const { documents: count, truncated } = await retriever.index(documents, { out: folder });
 console.log(`${count} documents, ${truncated} cut to fit`);
 
-// Another model than the one that made the index is refused.
+// Opening fails if another model made the index.
 await using index = await retriever.open(folder);
 
 const answer = async (query: string) => {

@@ -1,13 +1,13 @@
 /**
- * Both training stages on documents of your own, then an evaluation: from a collection in memory to a model folder.
- * Sized to end within a minute; without a base model the tiny one here is trained from scratch.
+ * From a collection in memory to a model folder: saves your documents, runs both training stages and evaluates. It takes at
+ * most a minute, because it trains a tiny model from scratch instead of starting from a base model.
  *
  *     npm run build && node examples/dist/train-on-your-documents.js runs/own
  *
- * BM25 finds every one of these documents, since queries and documents share their words: what to look for in the table is
- * that the embeddings of so small a model have learned at all, `direct` and `reasoned` above chance (MRR 0.09).
+ * BM25 finds every document here, because queries and documents share their words. Look for embeddings that have learned
+ * something: `direct` and `reasoned` should be above chance (MRR 0.09).
  *
- * Leaves runs/own/collection (BEIR) and runs/own/run/model, which the other examples take.
+ * Writes runs/own/collection (BEIR) and runs/own/run/model; the other examples use both.
  */
 import { join } from 'node:path';
 import { type Collection, evaluate, InterruptedError, type Qrels, saveBeir, train } from 'search-r3';
@@ -16,7 +16,7 @@ const folder = process.argv[2] ?? 'runs/own';
 const data = join(folder, 'collection');
 const out = join(folder, 'run');
 
-// Your documents, and queries with the documents that answer them. Stage 2 gets other queries than stage 1: half each.
+// Your documents, and queries with the documents that answer them. Each stage gets half of the queries.
 await saveBeir(data, workshops(), { overwrite: true });
 
 const stop = new AbortController();
@@ -41,14 +41,14 @@ try {
         steps: 80,
         batchSize: 8,
         reasoning: { maxNewTokens: 6 },
-        // It still has its words to learn.
+        // It still has to learn its words.
         tokenEmbeddings: 'trained',
         optimization: { warmupSteps: 5, learningRate: 4e-3 },
       },
       rl: { steps: 6, queriesPerStep: 4, groupSize: 4, maxNewTokens: 12, tokenEmbeddings: 'trained' },
     },
     {
-      // The first Ctrl-C finishes and saves the step at hand; `resume: true` goes on from there.
+      // The first Ctrl-C finishes and saves the current step; `resume: true` continues from there.
       overwrite: true,
       signal: stop.signal,
       onNote: (note) => console.log(note),
@@ -68,11 +68,11 @@ try {
   console.log(`model: ${model}\nreport: ${report}`);
 } catch (error) {
   if (!(error instanceof InterruptedError)) throw error;
-  console.error(`${error.message}; with resume: true it goes on from there`);
+  console.error(`${error.message}; continue with resume: true`);
   process.exitCode = 130;
 }
 
-/** 48 workshops, and two queries for each: one to learn from, of every other one also one to be evaluated on. */
+/** 48 workshops, each with a training query; every other one also has a test query. */
 function workshops(): Collection {
   const crafts = ['violins', 'clocks', 'kites', 'boats', 'maps', 'knives', 'lamps', 'hats'];
   const towns = ['Arlen', 'Brook', 'Cavel', 'Dorne', 'Elmo', 'Farro'];
