@@ -5,6 +5,7 @@
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
 import { describeReadFailure, parseJson } from '../run/files.js';
+import { refusePointer } from '../run/stand-in.js';
 
 export interface Line {
   /** Without its line end. */
@@ -16,7 +17,7 @@ export interface Line {
 /**
  * The lines of `path` that are not blank, in order; a byte order mark is dropped.
  * @param stream what to read instead of the file; `path` is then its name in errors.
- * @throws InputError where the file cannot be read or is not UTF-8.
+ * @throws InputError where the file cannot be read, is not UTF-8 or is a Git LFS pointer.
  */
 export async function* readLines(
   path: string,
@@ -43,7 +44,13 @@ export async function* readLines(
     }
   }
   try {
-    for await (const bytes of stream) yield* split(rest + decode(bytes as Buffer), false);
+    let started = false;
+    for await (const bytes of stream) {
+      const text = rest + decode(bytes as Buffer);
+      if (!started) refusePointer(path, text);
+      started = true;
+      yield* split(text, false);
+    }
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });

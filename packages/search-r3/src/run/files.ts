@@ -5,6 +5,7 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from './errors.js';
+import { refusePointer, standIn } from './stand-in.js';
 import { isAlive, parseTemporaryName, temporaryPath } from './temporary.js';
 
 /** Flushes a folder's list of names, so that a rename in it survives a power failure. */
@@ -228,38 +229,53 @@ export async function readIfThere<T>(
   return (await exists(path)) ? read(path) : undefined;
 }
 
-/** Reads a text file from outside. @throws InputError naming it where it is missing or cannot be read. */
+/** Reads a text file from outside. @throws InputError where it is missing, cannot be read or is a Git LFS pointer. */
 export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
-  }
+  });
+  refusePointer(path, text);
+  return text;
 }
 
 /** Reads a JSON file from outside. @throws InputError naming the file, and the place where it is not JSON. */
 export async function readJson(path: string): Promise<unknown> {
-  return parseJson(await readText(path), { source: path });
+  const text = await readText(path);
+  if (text.trim() !== '') return parseJson(text, { source: path, whole: true });
+  const remedy = 'Fetch it again.';
+  throw new InputError({ source: path, expected: 'valid JSON', found: 'an empty file', remedy });
 }
 
 /** Characters of broken JSON that are shown. */
 const SHOWN = 60;
 
-/**
- * Parses JSON from outside. @throws InputError naming where it comes from, with the text that is none, and where that is
- * too long to see why, the parser's words.
- */
-export function parseJson(text: string, from: { source: string; field?: string }): unknown {
+export interface JsonOrigin {
+  source: string;
+  field?: string;
+  /** The text is a whole file, so JSON that stops early means a truncated file. Default false. */
+  whole?: boolean;
+}
+
+/** Parses JSON from outside. @throws InputError with the text, cut where it is long, and then the parser's message. */
+export function parseJson(text: string, { whole = false, ...from }: JsonOrigin): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
+    const { message } = error as SyntaxError;
     const trimmed = text.trim();
     let found = JSON.stringify(trimmed);
     if (trimmed === '') found = 'an empty text';
     else if (trimmed.length > SHOWN) {
-      found = `${JSON.stringify(`${trimmed.slice(0, SHOWN)}...`)} (${(error as SyntaxError).message})`;
+      found = `${JSON.stringify(`${trimmed.slice(0, SHOWN)}...`)} (${message})`;
     }
-    throw new InputError({ ...from, expected: 'valid JSON', found });
+    const truncated = whole && /end of JSON input|Unterminated string/.test(message);
+    throw new InputError({
+      ...from,
+      expected: 'valid JSON',
+      found,
+      ...(truncated && { remedy: 'The file ends too early: fetch it again.' }),
+      ...standIn(text),
+    });
   }
 }
 

@@ -11,6 +11,7 @@ export * from './record-log.js';
 export * from './renamed.js';
 export * from './rows.js';
 export * from './run-folder.js';
+export * from './stand-in.js';
 export * from './state-file.js';
 export * from './stop.js';
 export * from './turns.js';

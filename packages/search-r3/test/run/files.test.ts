@@ -228,7 +228,8 @@ describe('readJson', () => {
       `["${'x'.repeat(90)}", 1,]`,
       /bad\.json: expected valid JSON, found "\[\\"x{58}\.\.\." \(Unexpected token '\]'.*\)\.$/,
     ],
-    ['', /bad\.json: expected valid JSON, found an empty text/],
+    ['', /bad\.json: expected valid JSON, found an empty file\. Fetch it again\.$/],
+    ['{"a": ["b", "c', /found "\{\\"a\\": \[\\"b\\", \\"c"\. The file ends too early: fetch it again\.$/],
   ])('%j is refused with the place', async (text, message) => {
     const path = join(folder, 'bad.json');
     await writeFile(path, text);

@@ -269,7 +269,7 @@ describe('files that are wrong', () => {
   const withAdded = (...added_tokens: object[]) => ({ 'tokenizer.json': { ...TINY, added_tokens } });
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['no tokenizer.json', {}, /tokenizer.json: expected a readable file, found nothing there/],
-    ['an empty file', { 'tokenizer.json': '' }, /tokenizer.json: expected valid JSON, found an empty text/],
+    ['an empty file', { 'tokenizer.json': '' }, /tokenizer.json: expected valid JSON, found an empty file/],
     ['an HTML page', { 'tokenizer.json': '<html>' }, /tokenizer.json: expected valid JSON/],
     [
       'no model',
