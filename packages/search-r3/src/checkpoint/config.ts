@@ -1,7 +1,7 @@
 /**
- * `config.json` of a Hugging Face folder, for the decoders this package builds: Llama, Qwen2 and Qwen3. Field names and
- * defaults are those of the `transformers` configuration classes, both the older layout (`rope_theta`, `rope_scaling`)
- * and the newer one (`rope_parameters`). What the decoder does not implement is refused, never ignored.
+ * `config.json` of a Hugging Face folder, for the decoders this package builds: Llama, Qwen2 and Qwen3. Fields and
+ * defaults are those of the configuration classes of transformers 5.24. A field that asks for a computation this
+ * decoder does not have is refused (docs/decisions/010-model-folders.md).
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,19 +9,22 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { configSchema, type RawConfig, ropeParameters } from './config-schema.js';
+import {
+  type Architecture,
+  DEFAULT_INITIALIZER_RANGE,
+  DEFAULT_ROPE_THETA,
+  DEFAULT_WINDOW,
+  DEFAULT_WINDOW_LAYERS,
+  LLAMA_IDS,
+  QWEN_KV_HEADS,
+  QWEN3_HEAD_DIM,
+  withDefaults,
+} from './config-defaults.js';
+import { ARCHITECTURES, configSchema, type RawConfig } from './config-schema.js';
+import { type Refuse, type RopeScaling, readRotary } from './rope-parameters.js';
 
-export type Architecture = 'llama' | 'qwen2' | 'qwen3';
-
-/** Llama 3.1's correction of rotary frequencies for contexts longer than those of pre-training. */
-export interface RopeScaling {
-  type: 'llama3';
-  factor: number;
-  lowFreqFactor: number;
-  highFreqFactor: number;
-  /** Context length of pre-training, in tokens. */
-  originalMaxPosition: number;
-}
+export type { Architecture } from './config-defaults.js';
+export type { RopeScaling } from './rope-parameters.js';
 
 /** A decoder's shape, the same fields for every architecture. */
 export interface ModelConfig {
@@ -52,201 +55,243 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   /** Standard deviation of new weights. */
   readonly initializerRange: number;
+  /** Special ids, as the file gives them: without a row of the embedding they never occur. */
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
   readonly padId: number | null;
-  /** The JSON this was read from, saved again with everything in it that is not used here. */
+  /** The JSON this was read from. It is saved again with every field that is not used here. */
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
-const CAUSAL_CLASS: Record<Architecture, string> = {
-  llama: 'LlamaForCausalLM',
-  qwen2: 'Qwen2ForCausalLM',
-  qwen3: 'Qwen3ForCausalLM',
-};
+/** A configuration, and what its reader should know about how the file was read. */
+export interface ReadConfig {
+  config: ModelConfig;
+  notes: string[];
+  /** Sizes that the file leaves out, as `name value`: what to suspect where weights do not fit. */
+  leftOut: string[];
+}
+
+const CLASS_NAMES: Record<Architecture, string> = { llama: 'Llama', qwen2: 'Qwen2', qwen3: 'Qwen3' };
+const causalClass = (architecture: Architecture) => `${CLASS_NAMES[architecture]}ForCausalLM`;
 
 /** Reads `config.json` of a folder. @throws InputError on anything missing, wrong or unsupported. */
 export async function loadConfig(folder: string): Promise<ModelConfig> {
-  const path = join(folder, 'config.json');
-  await refuseRunFolder(folder);
-  return parseConfig(await readJson(path), path);
+  return (await readConfigFile(folder)).config;
 }
 
-/** What to say where a folder with these names in it is no model: a run is often given for its model. */
+/** `loadConfig` with its notes. */
+export async function readConfigFile(folder: string): Promise<ReadConfig> {
+  const path = join(folder, 'config.json');
+  await refuseOtherFolder(folder);
+  return readConfig(await readJson(path), path);
+}
+
+/** What to say where a folder with these names in it is not a model: a run is often given in place of its model. */
 export function modelInside(folder: string, names: readonly string[]): { remedy?: string } {
   return names.includes('model') ? { remedy: `Is it ${join(folder, 'model')}?` } : {};
 }
 
-async function refuseRunFolder(folder: string): Promise<void> {
+/** @throws InputError for a folder without `config.json` that is recognised as something else. */
+async function refuseOtherFolder(folder: string): Promise<void> {
   const names = await readdir(folder).catch((): string[] => []);
+  if (names.includes('config.json')) return;
+  const expected = 'a model folder, with config.json';
   const inside = modelInside(folder, names);
-  if (names.includes('config.json') || inside.remedy === undefined) return;
-  throw new InputError({
-    source: folder,
-    expected: 'a model folder, with config.json',
-    found: 'a folder with the folder model',
-    ...inside,
-  });
+  if (inside.remedy !== undefined) {
+    throw new InputError({ source: folder, expected, found: 'a folder with the folder model', ...inside });
+  }
+  if (names.includes('adapter_config.json')) {
+    const remedy = 'Merge it into its base model first (merge_and_unload in peft).';
+    throw new InputError({ source: folder, expected, found: 'a LoRA adapter', remedy });
+  }
 }
 
 /** A `ModelConfig` from the JSON of a `config.json`. @throws InputError naming `source` and the field. */
 export function parseConfig(json: unknown, source = 'config.json'): ModelConfig {
+  return readConfig(json, source).config;
+}
+
+/** `parseConfig` with its notes. */
+export function readConfig(json: unknown, source: string): ReadConfig {
   const raw = validate(configSchema, json, source);
-  const architecture = raw.model_type;
-  const refuse = (field: string, expected: string, found: unknown): InputError =>
+  const refuse: Refuse = (field, expected, found) =>
     new InputError({ source, field, expected, found: JSON.stringify(found) ?? 'nothing' });
+  const notes: string[] = [];
+  const architecture = raw.model_type ?? architectureOf(raw.architectures ?? [], source);
+  refuseOtherModels(raw, refuse, source);
+  const { leftOut, ...sizes } = withDefaults(raw, architecture);
+  notes.push(...otherClasses(raw.architectures ?? [], architecture));
 
-  const causal = CAUSAL_CLASS[architecture];
-  if (raw.architectures != null && !raw.architectures.includes(causal)) {
-    throw refuse('architectures', causal, raw.architectures);
-  }
-  if (raw.quantization_config != null) {
-    throw refuse('quantization_config', 'weights that are not quantised', raw.quantization_config);
-  }
-  if (raw.num_experts != null) throw refuse('num_experts', 'a dense model', raw.num_experts);
-  refuseSlidingWindow(raw, refuse);
-
-  const heads = raw.num_attention_heads;
-  const kvHeads = raw.num_key_value_heads ?? heads;
+  const heads = sizes.num_attention_heads;
+  const kvHeads = keyHeads(raw, architecture, heads);
   if (heads % kvHeads !== 0) {
     throw refuse('num_key_value_heads', `a divisor of the ${heads} attention heads`, kvHeads);
   }
-  if (raw.head_dim == null && architecture !== 'qwen3' && raw.hidden_size % heads !== 0) {
-    throw refuse('hidden_size', `a multiple of the ${heads} attention heads`, raw.hidden_size);
+  if (raw.head_dim == null && architecture !== 'qwen3' && sizes.hidden_size % heads !== 0) {
+    throw refuse('hidden_size', `a multiple of the ${heads} attention heads`, sizes.hidden_size);
   }
-  // Qwen3Config's own default is 128, whatever the hidden size.
-  const headDim = raw.head_dim ?? (architecture === 'qwen3' ? 128 : raw.hidden_size / heads);
+  const headDim = raw.head_dim ?? (architecture === 'qwen3' ? QWEN3_HEAD_DIM : sizes.hidden_size / heads);
   if (headDim % 2 !== 0) throw refuse('head_dim', 'an even number, for rotary embedding', headDim);
 
+  const positions = sizes.max_position_embeddings;
+  const rotary = readRotary(raw, { maxPositions: positions, headDim }, refuse);
+  const window = slidingWindow(raw, architecture, sizes.num_hidden_layers, refuse);
+  notes.push(...rotary.notes, ...window.notes);
+  const maxPositions = Math.min(positions, rotary.maxPositions ?? positions, window.width ?? positions);
+  if (maxPositions < positions) {
+    const why = (window.width ?? positions) === maxPositions ? 'its sliding window' : 'its rotary embedding';
+    notes.push(
+      `Sequences are limited to ${maxPositions} tokens, not the ${positions} of max_position_embeddings: ` +
+        `beyond that, ${why} computes what is not implemented here.`,
+    );
+  }
+  if (raw.rope_theta == null && rotary.ropeTheta === DEFAULT_ROPE_THETA && !namesTheta(raw)) {
+    leftOut.push(`rope_theta ${DEFAULT_ROPE_THETA}`);
+  }
+  if (leftOut.length > 0) {
+    notes.push(
+      `config.json leaves fields out; the defaults of transformers are used: ${leftOut.join(', ')}.`,
+    );
+  }
+
   const declaredBias = raw.attention_bias ?? false;
-  return {
+  const config: ModelConfig = {
     architecture,
-    vocabSize: raw.vocab_size,
-    hiddenSize: raw.hidden_size,
-    intermediateSize: raw.intermediate_size,
-    layers: raw.num_hidden_layers,
+    vocabSize: sizes.vocab_size,
+    hiddenSize: sizes.hidden_size,
+    intermediateSize: sizes.intermediate_size,
+    layers: sizes.num_hidden_layers,
     heads,
     kvHeads,
     headDim,
-    rmsNormEps: raw.rms_norm_eps,
-    ...rotary(raw, architecture, refuse),
-    maxPositions: raw.max_position_embeddings,
-    tieWordEmbeddings: raw.tie_word_embeddings,
-    // Qwen2 has them without saying so, and none on the output.
+    rmsNormEps: sizes.rms_norm_eps,
+    ropeTheta: rotary.ropeTheta,
+    ropeScaling: rotary.ropeScaling,
+    maxPositions,
+    tieWordEmbeddings: raw.tie_word_embeddings ?? false,
+    // Qwen2 always has them on q, k and v, and never on the output.
     attentionBias: architecture === 'qwen2' || declaredBias,
     outputBias: architecture !== 'qwen2' && declaredBias,
     mlpBias: architecture === 'llama' && (raw.mlp_bias ?? false),
     qkNorm: architecture === 'qwen3',
-    initializerRange: raw.initializer_range,
-    ...specialIds(raw, refuse),
-    raw: json as Record<string, unknown>,
+    initializerRange: raw.initializer_range ?? DEFAULT_INITIALIZER_RANGE,
+    ...specialIds(raw, architecture),
+    raw:
+      raw.model_type == null
+        ? { ...(json as object), model_type: architecture }
+        : (json as Record<string, unknown>),
   };
+  return { config, notes, leftOut };
 }
 
-type Refuse = (field: string, expected: string, found: unknown) => InputError;
+/** Files without `model_type` are read by the class they name. */
+function architectureOf(classes: readonly string[], source: string): Architecture {
+  const found = ARCHITECTURES.find((name) => classes.some((text) => isClassOf(text, name)));
+  if (found !== undefined) return found;
+  throw new InputError({
+    source,
+    field: 'model_type',
+    expected: 'one of the architectures llama, qwen2, qwen3',
+    found: 'nothing',
+  });
+}
 
-/** `use_sliding_window: false` with a window written beside it is common, and harmless. */
-function refuseSlidingWindow(raw: RawConfig, refuse: Refuse): void {
-  const sliding = raw.layer_types?.find((type) => type !== 'full_attention');
-  if (sliding !== undefined) throw refuse('layer_types', 'full_attention in every layer', sliding);
-  const { num_hidden_layers: layers, layer_types: types } = raw;
-  if (types != null && types.length !== layers) {
-    throw refuse('layer_types', `one for each of the ${layers} layers`, types.length);
+const isClassOf = (name: string, architecture: Architecture) =>
+  new RegExp(`^${CLASS_NAMES[architecture]}(?:For[A-Z]\\w*|Model)$`).test(name);
+
+/** transformers loads whatever class a file names as the causal model of its `model_type`. */
+function otherClasses(classes: readonly string[], architecture: Architecture): string[] {
+  const known = [causalClass(architecture), `${CLASS_NAMES[architecture]}Model`];
+  if (classes.length === 0 || classes.some((name) => known.includes(name))) return [];
+  return [`config.json names the class ${classes.join(', ')}; it is loaded as ${causalClass(architecture)}.`];
+}
+
+function refuseOtherModels(raw: RawConfig, refuse: Refuse, source: string): void {
+  if (raw.quantization_config != null) {
+    const { quant_method: method, bits } = Object(raw.quantization_config) as Record<string, unknown>;
+    const remedy = 'Use the model before quantisation, or write it out dequantised with transformers.';
+    throw new InputError({
+      source,
+      field: 'quantization_config',
+      expected: 'weights that are not quantised',
+      found:
+        method === undefined
+          ? JSON.stringify(raw.quantization_config)
+          : `${method}${bits === undefined ? '' : `, ${bits} bits`}`,
+      remedy,
+    });
   }
-  if (raw.use_sliding_window !== true || raw.sliding_window == null || raw.layer_types != null) return;
-  const fullLayers = raw.max_window_layers ?? 0;
-  if (fullLayers < raw.num_hidden_layers) {
-    throw refuse('use_sliding_window', 'false: attention here is over the whole sequence', true);
+  if (raw.num_experts != null && raw.num_experts !== 0) {
+    throw refuse('num_experts', 'a dense model', raw.num_experts);
+  }
+  if (raw.per_layer_config != null && Object.keys(Object(raw.per_layer_config)).length > 0) {
+    throw refuse('per_layer_config', 'the same configuration for every layer', raw.per_layer_config);
   }
 }
 
-function rotary(
+function keyHeads(raw: RawConfig, architecture: Architecture, heads: number): number {
+  if (raw.num_key_value_heads != null) return raw.num_key_value_heads;
+  return raw.num_key_value_heads === undefined && architecture !== 'llama' ? QWEN_KV_HEADS : heads;
+}
+
+/** Whether any field gives the rotary base, so that a value equal to the default is the file's own. */
+const namesTheta = ({ rope_parameters, rope_scaling }: RawConfig) =>
+  (rope_scaling?.rope_theta ?? rope_parameters?.rope_theta) != null;
+
+/**
+ * The window that some layers look through, as their number of tokens. Sequences that fit into it are computed here as
+ * everywhere. `use_sliding_window: false` with a window beside it is common, and means none.
+ */
+function slidingWindow(
   raw: RawConfig,
   architecture: Architecture,
+  layers: number,
   refuse: Refuse,
-): Pick<ModelConfig, 'ropeTheta' | 'ropeScaling'> {
-  const field = raw.rope_parameters == null ? 'rope_scaling' : 'rope_parameters';
-  const parameters = raw.rope_parameters ?? raw.rope_scaling ?? {};
-  const ropeTheta = parameters.rope_theta ?? raw.rope_theta;
-  // The first Llamas were written without the field; a later layout without it is not one we know.
-  if (ropeTheta == null && (architecture !== 'llama' || raw.rope_parameters != null)) {
-    throw refuse(
-      raw.rope_parameters == null ? 'rope_theta' : 'rope_parameters.rope_theta',
-      'a number',
-      undefined,
-    );
+): { width?: number; notes: string[] } {
+  // A former name.
+  const given = raw.layer_types?.map((type) => (type === 'attention' ? 'full_attention' : type));
+  if (given !== undefined && given.length !== layers) {
+    throw refuse('layer_types', `one for each of the ${layers} layers`, given.length);
   }
-  const fraction = parameters.partial_rotary_factor ?? raw.partial_rotary_factor ?? 1;
-  if (fraction !== 1) throw refuse('partial_rotary_factor', '1', fraction);
-  if (raw.rope_interleaved === true) throw refuse('rope_interleaved', 'false', true);
-  if (raw.rope_parameters != null && raw.rope_scaling != null) {
-    refuseContradiction(raw.rope_parameters, raw.rope_scaling, refuse);
+  const other = given?.find((type) => type !== 'full_attention' && type !== 'sliding_attention');
+  if (other !== undefined) throw refuse('layer_types', 'full_attention or sliding_attention', other);
+  const isSliding = given?.includes('sliding_attention');
+  if (architecture === 'llama') {
+    const ignored = isSliding || raw.use_sliding_window === true;
+    return { notes: ignored ? ['The sliding window of config.json is ignored: a Llama has none.'] : [] };
   }
-  return { ropeTheta: ropeTheta ?? 10_000, ropeScaling: scaling(parameters, field, refuse) };
+  const width = raw.use_sliding_window === true ? windowWidth(raw) : null;
+  const from = raw.max_window_layers ?? DEFAULT_WINDOW_LAYERS;
+  if (!(isSliding ?? (width !== null && from < layers))) return { notes: [] };
+  if (width === null) throw refuse('sliding_window', 'a number of tokens, for sliding_attention', null);
+  if (width < 1) throw refuse('sliding_window', 'a number of tokens from 1', width);
+  return { width, notes: [] };
 }
 
-type RopeParameters = NonNullable<RawConfig['rope_parameters']>;
+const windowWidth = ({ sliding_window: width }: RawConfig) => (width === undefined ? DEFAULT_WINDOW : width);
 
-/** Both layouts in one file are fine while they say the same: which of them would a reader believe? */
-function refuseContradiction(later: RopeParameters, older: RopeParameters, refuse: Refuse): void {
-  const [expected, found] = [
-    ropeType(later, 'rope_parameters', refuse),
-    ropeType(older, 'rope_scaling', refuse),
-  ];
-  if (found !== expected) {
-    throw refuse('rope_scaling.rope_type', `"${expected}", as in rope_parameters`, found);
-  }
-  for (const key of Object.keys(ropeParameters.shape)) {
-    const [value, other] = [later[key], older[key]];
-    if (value == null || other == null || value === other) continue;
-    throw refuse(`rope_scaling.${key}`, `${JSON.stringify(value)}, as in rope_parameters`, other);
-  }
-}
-
-function ropeType({ rope_type, type }: RopeParameters, field: string, refuse: Refuse): string {
-  if (rope_type != null && type != null && type !== rope_type) {
-    throw refuse(`${field}.type`, `"${rope_type}", as in rope_type`, type);
-  }
-  return rope_type ?? type ?? 'default';
-}
-
-function scaling(parameters: RopeParameters, field: string, refuse: Refuse): RopeScaling | null {
-  const type = ropeType(parameters, field, refuse);
-  if (type === 'default') return null;
-  if (type !== 'llama3') throw refuse(`${field}.rope_type`, '"default" or "llama3"', type);
-  const number = (key: keyof RopeParameters): number => {
-    const value = parameters[key];
-    if (typeof value !== 'number') throw refuse(`${field}.${String(key)}`, 'a number', value);
-    return value;
-  };
-  const lowFreqFactor = number('low_freq_factor');
-  const highFreqFactor = number('high_freq_factor');
-  if (highFreqFactor <= lowFreqFactor) {
-    throw refuse(`${field}.high_freq_factor`, `more than low_freq_factor (${lowFreqFactor})`, highFreqFactor);
-  }
-  return {
-    type: 'llama3',
-    factor: number('factor'),
-    lowFreqFactor,
-    highFreqFactor,
-    originalMaxPosition: number('original_max_position_embeddings'),
-  };
-}
-
-function specialIds(raw: RawConfig, refuse: Refuse): Pick<ModelConfig, 'bosId' | 'eosIds' | 'padId'> {
-  const checked = (field: 'bos_token_id' | 'eos_token_id' | 'pad_token_id'): number[] => {
+function specialIds(
+  raw: RawConfig,
+  architecture: Architecture,
+): Pick<ModelConfig, 'bosId' | 'eosIds' | 'padId'> {
+  const read = (field: 'bos_token_id' | 'eos_token_id' | 'pad_token_id'): number[] => {
     const value = raw[field];
-    // -1 is how some early Llamas say "none".
-    const ids = (Array.isArray(value) ? value : [value]).filter((id) => id != null && id !== -1) as number[];
-    const outside = ids.find((id) => id >= raw.vocab_size);
-    if (outside !== undefined) throw refuse(field, `an id below vocab_size (${raw.vocab_size})`, outside);
-    return ids;
+    const ids =
+      value === undefined && architecture === 'llama' && field !== 'pad_token_id' ? LLAMA_IDS[field] : value;
+    // Early Llamas write -1 for "none".
+    return (Array.isArray(ids) ? ids : [ids]).filter((id): id is number => id != null && id !== -1);
   };
   return {
-    bosId: checked('bos_token_id')[0] ?? null,
-    eosIds: checked('eos_token_id'),
-    padId: checked('pad_token_id')[0] ?? null,
+    bosId: read('bos_token_id')[0] ?? null,
+    eosIds: read('eos_token_id'),
+    padId: read('pad_token_id')[0] ?? null,
   };
+}
+
+/** Special ids that have no row in an embedding of `config.vocabSize` rows, as `field id`. */
+export function idsWithoutRow({ bosId, eosIds, padId, vocabSize }: ModelConfig): string[] {
+  const ids = [['bos_token_id', bosId], ...eosIds.map((id) => ['eos_token_id', id]), ['pad_token_id', padId]];
+  return ids.filter(([, id]) => Number(id ?? -1) >= vocabSize).map(([field, id]) => `${field} ${id}`);
 }
 
 const newConfigSchema = z.strictObject({
@@ -274,9 +319,9 @@ export type NewConfigOptions = z.input<typeof newConfigSchema>;
 export function newConfig(options: NewConfigOptions): ModelConfig {
   const source = 'newConfig options';
   const o = validate(newConfigSchema, options, source);
-  return parseConfig(
+  const config = parseConfig(
     {
-      architectures: [CAUSAL_CLASS[o.architecture]],
+      architectures: [causalClass(o.architecture)],
       model_type: o.architecture,
       vocab_size: o.vocabSize,
       hidden_size: o.hiddenSize,
@@ -290,7 +335,7 @@ export function newConfig(options: NewConfigOptions): ModelConfig {
       rms_norm_eps: o.rmsNormEps,
       rope_theta: o.ropeTheta,
       tie_word_embeddings: o.tieWordEmbeddings,
-      initializer_range: 0.02,
+      initializer_range: DEFAULT_INITIALIZER_RANGE,
       bos_token_id: o.bosId,
       eos_token_id: o.eosIds.length === 1 ? o.eosIds[0] : o.eosIds,
       pad_token_id: o.padId,
@@ -298,6 +343,9 @@ export function newConfig(options: NewConfigOptions): ModelConfig {
     },
     source,
   );
+  const [outside] = idsWithoutRow(config);
+  if (outside === undefined) return config;
+  throw new InputError({ source, expected: `special ids below vocabSize (${o.vocabSize})`, found: outside });
 }
 
 /** The same model with another number of embedding rows. */

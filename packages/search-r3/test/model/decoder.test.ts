@@ -14,7 +14,7 @@ import {
 } from 'search-r3/model';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { asParameters, randomWeights } from '../reference/decoder.js';
+import { asParameters, type DecoderConfig, randomWeights } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { TINY_CONFIGS, tinyWeights } from '../reference/fixtures.js';
 import { referenceModel } from '../reference/objectives.js';
@@ -61,6 +61,33 @@ describe.each(TINY_CONFIGS)('$architecture', (config) => {
       expect(relativeError(found.hidden, hidden.data)).toBeLessThan(1e-5);
       expect(relativeError(found.logits, scores.data)).toBeLessThan(1e-5);
     }
+  });
+});
+
+describe('rotary embeddings for long contexts', () => {
+  const base = TINY_CONFIGS[1]!;
+  const yarn = { type: 'yarn', factor: 4, betaFast: 4, betaSlow: 0.5, originalMaxPosition: 40 } as const;
+  const factors = Array.from({ length: base.headDim / 2 }, (_, i) => 1 + 0.7 * i);
+  test.each<NonNullable<DecoderConfig['ropeScaling']>>([
+    { type: 'linear', factor: 2.5 },
+    { ...yarn, truncate: true, attentionFactor: 1.14 },
+    { ...yarn, truncate: false, attentionFactor: 1 },
+    { type: 'longrope', factors, attentionFactor: 1.2 },
+  ])('$type: hidden states and logits are those of the reference', async (ropeScaling) => {
+    const config = { ...base, ropeScaling };
+    expect(tinyModel(config).config).toMatchObject(config);
+    const weights = tinyWeights(config);
+    const ids = Array.from({ length: 70 }, () => random.integer(23));
+    const expected = referenceModel(
+      config,
+      asParameters(weights, () => false),
+    ).forward(ids);
+    const found = await forward(tinyModel(config), ids);
+    expect(relativeError(found.hidden, expected.hidden.data)).toBeLessThan(1e-5);
+    expect(relativeError(found.logits, expected.logits.data)).toBeLessThan(1e-5);
+    // The scaling is felt.
+    const plain = await forward(tinyModel(base), ids);
+    expect(relativeError(found.hidden, plain.hidden)).toBeGreaterThan(1e-3);
   });
 });
 

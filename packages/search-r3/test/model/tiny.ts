@@ -23,16 +23,42 @@ export function huggingFaceConfig(config: DecoderConfig): Record<string, unknown
     tie_word_embeddings: config.tieWordEmbeddings,
     attention_bias: config.attentionBias,
     mlp_bias: config.mlpBias,
-    ...(ropeScaling !== null && {
-      rope_scaling: {
-        rope_type: ropeScaling.type,
-        factor: ropeScaling.factor,
-        low_freq_factor: ropeScaling.lowFreqFactor,
-        high_freq_factor: ropeScaling.highFreqFactor,
-        original_max_position_embeddings: ropeScaling.originalMaxPosition,
-      },
-    }),
+    ...(ropeScaling !== null && { rope_scaling: huggingFaceRope(ropeScaling) }),
   };
+}
+
+function huggingFaceRope(scaling: NonNullable<DecoderConfig['ropeScaling']>): Record<string, unknown> {
+  const rope_type = scaling.type;
+  switch (scaling.type) {
+    case 'linear':
+      return { rope_type, factor: scaling.factor };
+    case 'llama3':
+      return {
+        rope_type,
+        factor: scaling.factor,
+        low_freq_factor: scaling.lowFreqFactor,
+        high_freq_factor: scaling.highFreqFactor,
+        original_max_position_embeddings: scaling.originalMaxPosition,
+      };
+    case 'yarn':
+      return {
+        rope_type,
+        factor: scaling.factor,
+        beta_fast: scaling.betaFast,
+        beta_slow: scaling.betaSlow,
+        original_max_position_embeddings: scaling.originalMaxPosition,
+        truncate: scaling.truncate,
+        attention_factor: scaling.attentionFactor,
+      };
+    case 'longrope':
+      return {
+        rope_type,
+        short_factor: scaling.factors,
+        attention_factor: scaling.attentionFactor,
+      };
+    default:
+      return scaling satisfies never;
+  }
 }
 
 export interface TinyModel {

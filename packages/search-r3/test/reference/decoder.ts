@@ -27,14 +27,26 @@ import {
   where,
 } from './tape.js';
 
-export interface RopeScaling {
-  readonly type: 'llama3';
-  readonly factor: number;
-  readonly lowFreqFactor: number;
-  readonly highFreqFactor: number;
-  /** Context length of pre-training, in tokens. */
-  readonly originalMaxPosition: number;
-}
+export type RopeScaling =
+  | { readonly type: 'linear'; readonly factor: number }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      /** Context length of pre-training, in tokens. */
+      readonly originalMaxPosition: number;
+    }
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly originalMaxPosition: number;
+      readonly truncate: boolean;
+      readonly attentionFactor: number;
+    }
+  | { readonly type: 'longrope'; readonly factors: readonly number[]; readonly attentionFactor: number };
 
 /** What the decoder needs of a model's configuration; the package's own `ModelConfig` fits. */
 export interface DecoderConfig {
@@ -115,9 +127,10 @@ export function weightShapes(config: DecoderConfig): Map<string, Shape> {
 }
 
 /**
- * Angles per position of the rotary embedding, one per pair of dimensions: theta^(-2i/headDim), with the llama3
- * scaling where configured (the published formula: wavelengths below originalMax / highFreqFactor stay, those above
- * originalMax / lowFreqFactor are stretched by `factor`, between them the frequency is interpolated).
+ * Angles per position of the rotary embedding, one per pair of dimensions: theta^(-2i/headDim), scaled where configured.
+ * llama3 by the published formula: wavelengths below originalMax / highFreqFactor stay, those above originalMax /
+ * lowFreqFactor are stretched by `factor`, between them the frequency is interpolated. YaRN by equation 23 of Peng et
+ * al. 2023, its bounds in pairs of dimensions as their code has them.
  */
 export function ropeFrequencies(
   config: Pick<DecoderConfig, 'headDim' | 'ropeTheta' | 'ropeScaling'>,
@@ -128,6 +141,21 @@ export function ropeFrequencies(
   );
   const scaling = config.ropeScaling;
   if (scaling === null) return plain;
+  if (scaling.type === 'linear') return plain.map((frequency) => frequency / scaling.factor);
+  if (scaling.type === 'longrope') return plain.map((frequency, i) => frequency / scaling.factors[i]!);
+  if (scaling.type === 'yarn') {
+    const bound = (turns: number, round: (x: number) => number) => {
+      const pair =
+        (Math.log(scaling.originalMaxPosition / (2 * Math.PI * turns)) / Math.log(config.ropeTheta)) *
+        (config.headDim / 2);
+      return Math.min(Math.max(scaling.truncate ? round(pair) : pair, 0), config.headDim - 1);
+    };
+    const [from, to] = [bound(scaling.betaFast, Math.floor), bound(scaling.betaSlow, Math.ceil)];
+    return plain.map((frequency, i) => {
+      const stretched = Math.min(Math.max((i - from) / (to - from || 0.001), 0), 1);
+      return frequency * (1 - stretched + stretched / scaling.factor);
+    });
+  }
   return plain.map((frequency) => {
     /** Full turns within the original context. */
     const turns = (scaling.originalMaxPosition * frequency) / (2 * Math.PI);
@@ -151,8 +179,16 @@ function rotate(x: Tensor, config: DecoderConfig): Tensor {
     const position = Math.floor(i / width);
     return position * frequencies[(i % width) % (width / 2)]!;
   });
-  const cos = constant(angles.map(Math.cos), [length, width]);
-  const sin = constant(angles.map(Math.sin), [length, width]);
+  const { ropeScaling: scaling } = config;
+  const magnitude = scaling !== null && 'attentionFactor' in scaling ? scaling.attentionFactor : 1;
+  const cos = constant(
+    angles.map((angle) => magnitude * Math.cos(angle)),
+    [length, width],
+  );
+  const sin = constant(
+    angles.map((angle) => magnitude * Math.sin(angle)),
+    [length, width],
+  );
   const halves = concat([neg(slice(x, -1, width / 2, width)), slice(x, -1, 0, width / 2)], -1);
   return add(mul(x, cos), mul(halves, sin));
 }
