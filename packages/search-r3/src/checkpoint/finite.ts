@@ -1,11 +1,11 @@
-/** Weights that are no numbers: a training that diverged leaves them, and every embedding would be one too. */
+/** Refuses weights that are not finite, as a training that diverged leaves them: every embedding would be NaN. */
 import { InputError } from '../run/index.js';
-import type { Checkpoint } from './checkpoint.js';
+import type { Weights } from './parameters.js';
 
 /** @throws InputError naming the first tensor that holds NaN or an infinity; `source` is what the weights are called. */
-export function assertFinite({ weights }: Pick<Checkpoint, 'weights'>, source: string): void {
+export function assertFinite({ weights }: { weights: Weights }, source: string): void {
   for (const [field, { data }] of weights) {
-    // Zero times a number is zero, times anything else NaN: one sum tells of all.
+    // Zero times a finite number is zero, and times any other NaN: one sum covers them all.
     let sum = 0;
     for (let i = 0; i < data.length; i++) sum += 0 * (data[i] as number);
     if (sum === 0) continue;

@@ -1,8 +1,6 @@
 export {
   type Checkpoint,
-  type GenerationConfig,
   loadCheckpoint,
-  loadWeights,
   MODEL_FOLDER,
   type SaveCheckpointOptions,
   saveCheckpoint,
@@ -20,6 +18,7 @@ export {
 export { addEmbedToken } from './embed-token.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export { assertFinite } from './finite.js';
+export { type GenerationConfig, loadWeights, type ModelFolder, openModel } from './model-folder.js';
 export {
   EMBEDDING_NAME,
   elementCount,
@@ -53,7 +52,7 @@ export {
   savePrompts,
   type TrainedWith,
 } from './prompts.js';
-export { openSafetensors, openWeights, type TensorSource } from './safetensors.js';
+export { openSafetensors, type TensorSource } from './safetensors.js';
 export type { TensorEntry } from './safetensors-header.js';
 export {
   type StorageDtype,
@@ -61,3 +60,4 @@ export {
   writeSafetensors,
   writeWeights,
 } from './safetensors-writer.js';
+export { openWeights } from './weight-files.js';

@@ -78,7 +78,7 @@ const entrySchema = z.looseObject({
   shape: z.array(z.int().nonnegative()),
   data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
 });
-const metadataSchema = z.record(z.string(), z.string());
+const metadataSchema = z.record(z.string(), z.string()).nullable();
 
 /**
  * Reads the header's JSON.
@@ -97,7 +97,7 @@ export function parseHeader(header: Uint8Array, fileSize: number, source: string
   let metadata: Record<string, string> = {};
   const entries: TensorEntry[] = [];
   for (const [name, value] of Object.entries(json)) {
-    if (name === '__metadata__') metadata = validate(metadataSchema, value, `${source}: __metadata__`);
+    if (name === '__metadata__') metadata = validate(metadataSchema, value, `${source}: __metadata__`) ?? {};
     else entries.push(checkedEntry(name, value, dataStart, source));
   }
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);

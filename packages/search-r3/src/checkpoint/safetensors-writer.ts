@@ -5,7 +5,7 @@ import { InputError } from '../run/errors.js';
 import { writeFileAtomic, writeJsonAtomic } from '../run/files.js';
 import { toBFloat16, toFloat16 } from './float16.js';
 import { elementCount, type WeightTensor } from './parameters.js';
-import { WEIGHTS_FILE, WEIGHTS_INDEX } from './safetensors.js';
+import { WEIGHTS_FILE, WEIGHTS_INDEX } from './weight-files.js';
 
 /** How numbers are stored: float32 exactly, or rounded to nearest even. */
 export type StorageDtype = 'f32' | 'bf16' | 'f16';

@@ -1,26 +1,27 @@
-/** Reading safetensors, tensor by tensor: one file, or the shards of a folder with their index. */
+/** Reading a safetensors file, tensor by tensor. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { z } from 'zod';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, exists, readJson } from '../run/files.js';
-import { validate } from '../run/validate.js';
+import { describeReadFailure } from '../run/files.js';
+import { type StandIn, standIn } from '../run/stand-in.js';
 import { fromBFloat16, fromFloat16 } from './float16.js';
 import { elementCount, type WeightTensor } from './parameters.js';
 import { headerLength, parseHeader, type TensorEntry } from './safetensors-header.js';
 
-export const WEIGHTS_FILE = 'model.safetensors';
-export const WEIGHTS_INDEX = 'model.safetensors.index.json';
-
-/** Half-precision bytes held at once while they are widened. */
+/** Stored numbers that are held at once while they become float32. */
 const CHUNK_BYTES = 1 << 24;
 
 /** Tensors that can be read by name, from one file or several. Close it after use. */
 export interface TensorSource {
   /** Name, stored dtype and shape of each tensor. */
   readonly entries: ReadonlyMap<string, TensorEntry>;
-  /** @throws InputError on an unknown name, and on a dtype other than F32, F16 and BF16. */
+  /** What its reader should know about how the tensors are stored. */
+  readonly notes: readonly string[];
+  /** @throws InputError on an unknown name, and on a dtype that `read` cannot read. */
+  check(name: string): void;
+  /** As float32; float64 is rounded. @throws InputError as `check` does, and where the file cannot be read. */
   read(name: string): Promise<WeightTensor>;
+  /** Elements of a tensor, row-major, from `start` on, into the whole of `out`. Errors are those of `read`. */
+  readInto(name: string, start: number, out: Float32Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -32,21 +33,54 @@ export async function openSafetensors(path: string): Promise<TensorSource> {
   try {
     const info = await file.stat();
     if (!info.isFile()) throw new InputError({ source: path, expected: 'a file', found: 'a folder' });
+    await refuseOtherFile(file, info.size, path);
     const prefix = new Uint8Array(8);
     const { bytesRead } = await file.read(prefix, 0, 8, 0);
     const length = headerLength(prefix.subarray(0, bytesRead), info.size, path);
     const header = new Uint8Array(length);
     await readFully(file, header, 8, path);
     const { tensors } = parseHeader(header, info.size, path);
+    const check = (name: string) => {
+      storedType(lookUp(tensors, name, path), path);
+    };
+    const readInto = (name: string, start: number, out: Float32Array) =>
+      readValues(file, lookUp(tensors, name, path), start, out, path);
     return {
       entries: tensors,
-      read: async (name) => readTensor(file, lookUp(tensors, name, path), path),
+      notes: [],
+      check,
+      read: async (name) => {
+        const { shape } = lookUp(tensors, name, path);
+        check(name);
+        const data = new Float32Array(elementCount(shape));
+        await readInto(name, 0, data);
+        return { data, shape };
+      },
+      readInto,
       close: () => file.close(),
     };
   } catch (error) {
     await file.close();
     throw error;
   }
+}
+
+/** Bytes by which files of other kinds are known. */
+const HEAD_BYTES = 512;
+
+/** @throws InputError for what commonly stands under the name of a safetensors file. */
+async function refuseOtherFile(file: FileHandle, size: number, source: string): Promise<void> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+  const head = buffer.toString('latin1', 0, bytesRead);
+  const other = size === 0 ? { found: 'an empty file', remedy: 'Fetch it again.' } : otherFormat(head);
+  if (other !== undefined) throw new InputError({ source, expected: 'a safetensors file', ...other });
+}
+
+function otherFormat(head: string): StandIn | undefined {
+  const remedy = 'Its name is wrong: convert the model to safetensors with transformers.';
+  if (head.startsWith('PK\u0003\u0004')) return { found: 'a zip archive, as torch.save writes', remedy };
+  if (head.startsWith('GGUF')) return { found: 'a GGUF file', remedy };
+  return standIn(head);
 }
 
 function lookUp(entries: ReadonlyMap<string, TensorEntry>, name: string, source: string): TensorEntry {
@@ -78,121 +112,47 @@ async function readFully(
   }
 }
 
-async function readTensor(file: FileHandle, entry: TensorEntry, source: string): Promise<WeightTensor> {
-  const data = new Float32Array(elementCount(entry.shape));
-  const tensor = { data, shape: entry.shape };
-  if (entry.dtype === 'F32') {
-    // The format is little-endian, and so is every machine the runtime exists for.
-    await readFully(file, new Uint8Array(data.buffer), entry.begin, source);
-    return tensor;
-  }
-  const widen = entry.dtype === 'BF16' ? fromBFloat16 : entry.dtype === 'F16' ? fromFloat16 : undefined;
-  if (widen === undefined) {
-    throw new InputError({
-      source,
-      field: `${entry.name}.dtype`,
-      expected: 'F32, F16 or BF16',
-      found: entry.dtype,
-    });
-  }
-  const chunk = new Uint16Array(Math.min(data.length, CHUNK_BYTES / 2));
-  for (let at = 0; at < data.length; at += chunk.length) {
-    const part = chunk.subarray(0, Math.min(chunk.length, data.length - at));
-    await readFully(file, new Uint8Array(part.buffer, 0, part.byteLength), entry.begin + 2 * at, source);
-    widen(part, data.subarray(at, at + part.length));
-  }
-  return tensor;
-}
+type StoredType = 'F64' | 'F32' | 'F16' | 'BF16';
 
-/**
- * Opens a folder's weights: `model.safetensors`, else the shards that `model.safetensors.index.json` names.
- * @throws InputError where neither is there, or index and shards disagree. The index's `metadata.total_size` is not
- *   compared: writers do not agree on how tied tensors count in it.
- */
-export async function openWeights(folder: string): Promise<TensorSource> {
-  if (await exists(join(folder, WEIGHTS_FILE))) return openSafetensors(join(folder, WEIGHTS_FILE));
-  const path = join(folder, WEIGHTS_INDEX);
-  if (await exists(path)) return openShards(folder, path);
-  const pickled = await exists(join(folder, 'pytorch_model.bin'));
+const BYTES: Record<StoredType, number> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
+
+const isReadable = (dtype: string): dtype is StoredType => Object.hasOwn(BYTES, dtype);
+
+/** The type a tensor is stored as. @throws InputError where it is not one of those that models are trained in. */
+function storedType({ name, dtype }: TensorEntry, source: string): StoredType {
+  if (isReadable(dtype)) return dtype;
   throw new InputError({
-    source: folder,
-    expected: `${WEIGHTS_FILE}, or ${WEIGHTS_INDEX} and its shards`,
-    found: pickled ? 'pytorch_model.bin, which only Python can read' : 'neither',
-    ...(pickled ? { remedy: 'Convert it to safetensors first.' } : {}),
+    source,
+    field: `${name}.dtype`,
+    expected: 'F64, F32, F16 or BF16',
+    found: dtype,
+    remedy: 'Quantised weights are not read: use the model before quantisation.',
   });
 }
 
-const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
-
-async function openShards(folder: string, path: string): Promise<TensorSource> {
-  const { weight_map } = validate(indexSchema, await readJson(path), path);
-  const shards = new Map<string, TensorSource>();
-  const close = async () => {
-    for (const shard of shards.values()) await shard.close();
-  };
-  try {
-    const entries = new Map<string, TensorEntry>();
-    const places = new Map<string, TensorSource>();
-    for (const [name, file] of Object.entries(weight_map)) {
-      if (basename(file) !== file || file.includes('\\') || !file.endsWith('.safetensors')) {
-        const expected = 'the name of a .safetensors file in the same folder';
-        throw new InputError({
-          source: path,
-          field: `weight_map.${name}`,
-          expected,
-          found: JSON.stringify(file),
-        });
-      }
-      let shard = shards.get(file);
-      if (shard === undefined) {
-        shard = await openSafetensors(join(folder, file));
-        shards.set(file, shard);
-      }
-      const entry = shard.entries.get(name);
-      if (entry === undefined) {
-        const expected = `the tensor in ${file}`;
-        throw new InputError({
-          source: path,
-          field: `weight_map.${name}`,
-          expected,
-          found: 'it is not there',
-        });
-      }
-      entries.set(name, entry);
-      places.set(name, shard);
-    }
-    refuseUnlisted(shards, places, path);
-    const read = async (name: string): Promise<WeightTensor> => {
-      const shard = places.get(name);
-      if (shard === undefined) {
-        throw new InputError({ source: path, expected: `a tensor ${name}`, found: 'none of this name' });
-      }
-      return shard.read(name);
-    };
-    return { entries, read, close };
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-function refuseUnlisted(
-  shards: ReadonlyMap<string, TensorSource>,
-  places: ReadonlyMap<string, TensorSource>,
+async function readValues(
+  file: FileHandle,
+  entry: TensorEntry,
+  start: number,
+  out: Float32Array,
   source: string,
-): void {
-  for (const [file, shard] of shards) {
-    for (const name of shard.entries.keys()) {
-      if (places.get(name) === shard) continue;
-      const found = places.has(name)
-        ? `${name} in ${file} too, though mapped to another`
-        : `no place for ${name} of ${file}`;
-      throw new InputError({
-        source,
-        field: 'weight_map',
-        expected: "each of the shards' tensors once",
-        found,
-      });
-    }
+): Promise<void> {
+  const type = storedType(entry, source);
+  const begin = entry.begin + BYTES[type] * start;
+  // The format is little-endian, and so is every machine the runtime exists for.
+  if (type === 'F32') {
+    await readFully(file, new Uint8Array(out.buffer, out.byteOffset, out.byteLength), begin, source);
+    return;
+  }
+  const most = Math.min(out.length, CHUNK_BYTES / BYTES[type]);
+  const chunk = type === 'F64' ? new Float64Array(most) : new Uint16Array(most);
+  for (let at = 0; at < out.length; at += most) {
+    const part = chunk.subarray(0, Math.min(most, out.length - at));
+    const bytes = new Uint8Array(part.buffer, 0, part.byteLength);
+    await readFully(file, bytes, begin + BYTES[type] * at, source);
+    const into = out.subarray(at, at + part.length);
+    if (part instanceof Float64Array) into.set(part);
+    else if (type === 'BF16') fromBFloat16(part, into);
+    else fromFloat16(part, into);
   }
 }

@@ -1,4 +1,5 @@
 export { loadConfig, mergeConfig, parseConfig } from './config.js';
+export { inspect } from './inspect/index.js';
 export { untilStopped } from './interrupt.js';
 export * from './options.js';
 export * from './output.js';

@@ -76,7 +76,7 @@ export async function evaluateModel(
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = modelFolder(settings);
-  const policy = await loadPolicy(model);
+  const policy = await loadPolicy(model, options.onNote);
   const shared = splitFor(policy, settings);
   const loaded = await loadCollection(data, shared.seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));

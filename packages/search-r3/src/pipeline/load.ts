@@ -10,14 +10,22 @@ export async function loadDocuments(source: string): Promise<Document[]> {
   return source === ATLAS ? [...generateAtlas().documents] : loadCorpus(join(source, 'corpus.jsonl'));
 }
 
-/** A model folder. @throws InputError where it is none, and naming the tensor where a weight is no number. */
-export async function loadModel(folder: string): Promise<Checkpoint> {
+/**
+ * A model folder.
+ * @param onNote called with each thing that is read differently from what the files say.
+ * @throws InputError where it does not hold a model, and naming the tensor where a weight is not finite.
+ */
+export async function loadModel(
+  folder: string,
+  onNote: (text: string) => void = () => {},
+): Promise<Checkpoint> {
   const checkpoint = await loadCheckpoint(folder);
   assertFinite(checkpoint, folder);
+  for (const note of checkpoint.notes ?? []) onNote(`${folder}: ${note}`);
   return checkpoint;
 }
 
 /** A model folder as a policy. @throws InputError as `loadModel` does, and where it is a base model. */
-export async function loadPolicy(folder: string): Promise<Policy> {
-  return asPolicy(await loadModel(folder), folder);
+export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Policy> {
+  return asPolicy(await loadModel(folder, onNote), folder);
 }

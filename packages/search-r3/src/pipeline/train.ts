@@ -33,14 +33,14 @@ export async function pretrain(settings: PretrainSettings, options: RunOptions =
 
 /** Stage 1 on the base model of the settings. */
 export async function sft(settings: SftSettings, options: RunOptions = {}): Promise<StageResult> {
-  const base = await loadModel(settings.base);
+  const base = await loadModel(settings.base, options.onNote);
   const context = await loadTraining(settings, splitFor(base, settings, options.onNote));
   return sftStage(settings.out, settings, base, context, options);
 }
 
 /** Stage 2 on the model of the settings. */
 export async function rl(settings: RlSettings, options: RunOptions = {}): Promise<StageResult> {
-  const policy = await loadPolicy(settings.model);
+  const policy = await loadPolicy(settings.model, options.onNote);
   const context = await loadTraining(settings, splitFor(policy, settings, options.onNote));
   return rlStage(settings.out, settings, policy, context, options);
 }
@@ -58,7 +58,7 @@ export interface TrainResult {
  */
 export async function train(asked: TrainSettings, options: RunOptions = {}): Promise<TrainResult> {
   const { out, onNote = () => {} } = { ...asked, ...options };
-  const given = asked.base === undefined ? undefined : await loadModel(asked.base);
+  const given = asked.base === undefined ? undefined : await loadModel(asked.base, onNote);
   const context = await loadTraining(asked, splitFor(given ?? {}, asked, onNote));
   const settings = sizedToCollection(asked, available(asked, context), options);
   const config = checkedConfig(settings, given, context, options);

@@ -212,9 +212,9 @@ describe('loading', () => {
       /config.json: model_type: .*found "gpt2"/,
     ],
     [
-      'fewer rows than ids',
+      'fewer rows than stored',
       edit('config.json', { vocab_size: 16 }),
-      /config.json: eos_token_id|tokenizer.json: expected ids below the 16 .*found ids up to 17 \(<\|im_end\|>\)/,
+      /model.embed_tokens.weight: expected \[16, 12\], from config.json, found \[18, 12\]/,
     ],
     [
       'more rows than stored',
@@ -225,16 +225,6 @@ describe('loading', () => {
       'more layers than stored',
       edit('config.json', { num_hidden_layers: 3 }),
       /tensors: expected the 38 of a qwen2 of 3 layers, found model.layers.2.input_layernorm.weight, .*\(12 in all\) missing/,
-    ],
-    [
-      'fewer layers than stored',
-      edit('config.json', { num_hidden_layers: 1 }),
-      /found model.layers.1.* unexpected/,
-    ],
-    [
-      'biases the architecture has not',
-      edit('config.json', { model_type: 'llama', architectures: null }),
-      /self_attn.q_proj.bias.* unexpected/,
     ],
     [
       'a missing and an unexpected tensor',
@@ -248,16 +238,6 @@ describe('loading', () => {
       'no head in an untied model',
       edit('config.json', { tie_word_embeddings: false }),
       /found lm_head.weight missing. If the head is the embedding/,
-    ],
-    [
-      'a tied head that differs',
-      reweigh((w) => w.set('lm_head.weight', { ...embedding(), data: embedding().data.map((x) => -x) })),
-      /lm_head.weight: expected the values of model.embed_tokens.weight.*found others/,
-    ],
-    [
-      'generation stopped by an id without a row',
-      edit('generation_config.json', { eos_token_id: [1, 18] }),
-      /generation_config.json: eos_token_id: expected ids below the vocab_size 18 of config.json, found 18/,
     ],
     [
       'prompts without their token',

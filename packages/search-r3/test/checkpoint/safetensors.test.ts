@@ -45,7 +45,7 @@ describe('the format, byte by byte', () => {
     expect(await file.read('half')).toEqual(tensor([1, 1], [0x3c * 2 ** -24]));
     expect(await file.read('nan')).toEqual(tensor([2], [1, Number.NaN]));
     expect(await file.read('none')).toEqual(tensor([0, 3], []));
-    await expect(file.read('flag')).rejects.toThrow('flag.dtype: expected F32, F16 or BF16, found BOOL');
+    await expect(file.read('flag')).rejects.toThrow('flag.dtype: expected F64, F32, F16 or BF16, found BOOL');
     await expect(file.read('other')).rejects.toThrow('expected a tensor other, found none of this name');
     await file.close();
   });
@@ -92,6 +92,11 @@ describe('files that lie', () => {
     ...over,
   });
   const bytes = (n: number) => new Uint8Array(n);
+  const plainFile = async (text: string) => {
+    const path = join(await freshFolder(), 'model.safetensors');
+    await writeFile(path, text);
+    return path;
+  };
   test.each<[string, () => Promise<string>, RegExp]>([
     [
       'no file',
@@ -106,7 +111,7 @@ describe('files that lie', () => {
         await writeFile(path, '');
         return path;
       },
-      /expected a safetensors file of 8 bytes or more, found 0 bytes/,
+      /expected a safetensors file, found an empty file\. Fetch it again\.$/,
     ],
     [
       'a header length beyond the file',
@@ -117,8 +122,27 @@ describe('files that lie', () => {
     [
       'an HTML page',
       () => fileOf('<!DOCTYPE html>', bytes(4)),
-      /header: expected valid JSON, found "<!DOCTYPE html>"\.$/,
+      /header: expected valid JSON, found an HTML page\. A download saved an error or login page/,
     ],
+    [
+      'an HTML page without a header',
+      () => plainFile('\n<!doctype html><html><title>401</title></html>'),
+      /expected a safetensors file, found an HTML page\. A download saved/,
+    ],
+    [
+      'a Git LFS pointer',
+      () =>
+        plainFile(
+          `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 988097824\n`,
+        ),
+      /expected a safetensors file, found a Git LFS pointer to a file of 988,097,824 bytes\. Fetch the file itself: run "git lfs install" and "git lfs pull" in its folder\.$/,
+    ],
+    [
+      'a pickle of PyTorch',
+      () => plainFile('PK\u0003\u0004 data.pkl'),
+      /expected a safetensors file, found a zip archive, as torch\.save writes\. Its name is wrong/,
+    ],
+    ['a GGUF file', () => plainFile('GGUF\u0003\u0000'), /found a GGUF file\. Its name is wrong/],
     ['a header that is a list', () => fileOf('[]', bytes(0)), /header: expected a JSON object, found \[\]/],
     ['bytes that are no text', () => fileOf('"\u0000', bytes(8), 3n), /header: expected valid JSON/],
     [

@@ -64,7 +64,7 @@ export function embedCommand(): Command {
     const { refuseBlank } = await import('../../api/local-retriever.js');
     if (role === 'query') refuseBlank(texts, nameOf);
     const { Embedder } = await import('../../embed/index.js');
-    const embedder = await Embedder.create(await loadPolicy(model));
+    const embedder = await Embedder.create(await loadPolicy(model, (text) => output.note(text)));
     const progress = await output.progress();
     const report = partProgress(progress);
     const rows = await output.rows();

@@ -1,11 +1,16 @@
-/** What stands at a path, recognised by the files it holds. One file per kind of thing. */
+/** Recognises what is at a path by the files in it, and describes it. Each kind of thing has its own file. */
 import { open, readdir, stat } from 'node:fs/promises';
 import { InputError } from '../../run/errors.js';
 import { describeReadFailure } from '../../run/files.js';
+import { standIn } from '../../run/stand-in.js';
 import type { Inspection } from './inspection.js';
 
 const KINDS =
   'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
+
+/** Files by which a model folder is known that lacks its config.json. */
+const MODEL_FILE =
+  /^tokenizer\.json$|^(?:model|pytorch_model|adapter|consolidated).*\.|\.(?:safetensors|gguf)$/;
 
 /** @throws InputError where nothing known is at `path`, and from the readers of what is. */
 export async function inspect(path: string): Promise<Inspection> {
@@ -26,6 +31,9 @@ async function inspectFolder(path: string): Promise<Inspection> {
     return (await import('./search-index.js')).inspectIndex(path);
   }
   if (names.includes('corpus.jsonl')) return (await import('./collection.js')).inspectCollection(path);
+  if (names.some((name) => MODEL_FILE.test(name)) && !names.includes('model')) {
+    return (await import('./model.js')).inspectModel(path);
+  }
   const shown =
     names.length === 0 ? 'an empty folder' : `a folder with ${names.sort().slice(0, 5).join(', ')}`;
   const { modelInside } = await import('../../checkpoint/config.js');
@@ -40,7 +48,8 @@ async function inspectFolder(path: string): Promise<Inspection> {
 async function inspectFile(path: string): Promise<Inspection> {
   if (path.endsWith('.safetensors')) return (await import('./model.js')).inspectSafetensors(path);
   if ((await firstBytes(path, 8)) === 'SR3STATE') return (await import('./state.js')).inspectState(path);
-  throw new InputError({ source: path, expected: KINDS, found: 'a file of another kind' });
+  const found = standIn(await firstBytes(path, 512)) ?? { found: 'a file of another kind' };
+  throw new InputError({ source: path, expected: KINDS, ...found });
 }
 
 async function firstBytes(path: string, count: number): Promise<string> {

@@ -1,10 +1,7 @@
-/** Architecture and parameter counts of a model, from its config and the headers of its weights alone. */
-import { join } from 'node:path';
-import { loadConfig, type ModelConfig } from '../../checkpoint/config.js';
-import { elementCount, parameterShapes } from '../../checkpoint/parameters.js';
-import { loadPrompts, PROMPTS_FILE } from '../../checkpoint/prompts.js';
-import { openSafetensors, openWeights, type TensorSource } from '../../checkpoint/safetensors.js';
-import { readIfThere } from '../../run/files.js';
+/** What a model folder holds, and whether it loads: `inspect` refuses what loading refuses. */
+import type { ModelFolder } from '../../checkpoint/model-folder.js';
+import { elementCount } from '../../checkpoint/parameters.js';
+import { openSafetensors, type TensorSource } from '../../checkpoint/safetensors.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs, table } from './text.js';
 
@@ -16,19 +13,24 @@ interface Tensors {
   dtypes: Record<string, number>;
 }
 
+/** Reads all of the folder, a tensor at a time. @throws InputError as loading the model does. */
 export async function inspectModel(path: string): Promise<Inspection> {
-  const config = await loadConfig(path);
-  const weights = await openWeights(path);
-  const stored = summarise(weights);
-  const problems = compare(config, weights);
-  await weights.close();
+  const { openModel } = await import('../../checkpoint/model-folder.js');
+  const model = await openModel(path);
+  try {
+    await model.checkWeights();
+    return describe(path, model);
+  } finally {
+    await model.close();
+  }
+}
+
+function describe(path: string, { config, retriever, stored: source, notes }: ModelFolder): Inspection {
+  const stored = summarise(source);
   const { raw: _, ...shape } = config;
-  // A base model has none.
-  const retriever = await readIfThere(join(path, PROMPTS_FILE), () => loadPrompts(path));
   const { limits = null, split = null } = retriever ?? {};
-  const value = { kind: 'model', path, config: shape, limits, split, ...stored, problems };
   return {
-    value,
+    value: { kind: 'model', path, config: shape, limits, split, ...stored, notes },
     text: () =>
       [
         `Model ${path}`,
@@ -45,7 +47,7 @@ export async function inspectModel(path: string): Promise<Inspection> {
           ['longest reasoning trained with', limits?.maxNewTokens ?? 'not recorded'],
           ...tensorPairs(stored),
         ]),
-        ...(problems.length === 0 ? [] : [`Does not fit its config:\n${problems.join('\n')}`]),
+        ...(notes.length === 0 ? [] : [`Notes\n${notes.join('\n')}`]),
       ].join('\n\n'),
   };
 }
@@ -86,17 +88,4 @@ function tensorPairs(stored: Tensors): [string, string | number][] {
     ['parameters', stored.parameters.toLocaleString('en-US')],
     ['stored as', `${Object.keys(stored.dtypes).join(', ')}, ${bytes(stored.bytes)}`],
   ];
-}
-
-/** Where the tensors are not those the config calls for. */
-function compare(config: ModelConfig, source: TensorSource): string[] {
-  const expected = parameterShapes(config);
-  const missing = [...expected.keys()].filter((name) => !source.entries.has(name));
-  const others = [...source.entries.values()].flatMap(({ name, shape }) => {
-    const wanted = expected.get(name);
-    if (wanted === undefined) return [`${name}: not a parameter of this architecture`];
-    const same = wanted.length === shape.length && wanted.every((size, i) => size === shape[i]);
-    return same ? [] : [`${name}: ${shape.join(' x ')} where the config calls for ${wanted.join(' x ')}`];
-  });
-  return [...missing.map((name) => `${name}: missing`), ...others];
 }

@@ -1,0 +1,140 @@
+/**
+ * A model folder up to its weights' values: everything that decides whether it can be loaded. Loading and inspecting
+ * both start here, so they refuse a folder in the same words.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readIfThere, readJson } from '../run/files.js';
+import { validate } from '../run/validate.js';
+import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
+import { idsWithoutRow, type ModelConfig, readConfigFile, withVocabSize } from './config.js';
+import { assertFinite } from './finite.js';
+import { parameterShapes, type Weights } from './parameters.js';
+import { embedTokenId } from './prompt-ids.js';
+import { loadPrompts, PROMPTS_FILE, type RetrieverFile } from './prompts.js';
+import type { TensorSource } from './safetensors.js';
+import { findParameters } from './stored-parameters.js';
+import { addMeanRows } from './token-tables.js';
+import { openWeights } from './weight-files.js';
+
+const generationSchema = z.looseObject({
+  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish(),
+});
+
+/** `generation_config.json`; fields not used here are kept. */
+export type GenerationConfig = z.output<typeof generationSchema>;
+
+/** The ids that end a generation, by `generation_config.json`. */
+export function generationEosIds(generation: GenerationConfig | undefined): number[] {
+  const ids = generation?.eos_token_id ?? [];
+  return Array.isArray(ids) ? ids : [ids];
+}
+
+/** A model whose weights can be read. Close it after use. */
+export interface ModelFolder {
+  /** With a row for each id of the tokenizer. */
+  config: ModelConfig;
+  tokenizer: Tokenizer;
+  generationConfig?: GenerationConfig | undefined;
+  /** Of a base model, undefined. */
+  retriever?: RetrieverFile | undefined;
+  /** What was read differently from what the files say, as sentences. */
+  notes: string[];
+  /** The tensors as they are stored. */
+  stored: TensorSource;
+  /** All parameters as float32, exactly those of `parameterShapes(config)`. */
+  readWeights(): Promise<Weights>;
+  /** Reads every parameter, one at a time. @throws InputError where one holds a value that is not finite. */
+  checkWeights(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a Hugging Face folder.
+ * @throws InputError where a file is missing or wrong, and where parameters are missing or of another shape than
+ *   `config.json` gives them.
+ */
+export async function openModel(folder: string, options: LoadTokenizerOptions = {}): Promise<ModelFolder> {
+  const { config: declared, notes, leftOut } = await readConfigFile(folder);
+  const tokenizer = await Tokenizer.load(folder, options);
+  const generationConfig = await readIfThere(join(folder, 'generation_config.json'), async (path) =>
+    validate(generationSchema, await readJson(path), path),
+  );
+  const retriever = await readIfThere(join(folder, PROMPTS_FILE), () => loadPrompts(folder));
+  if (retriever !== undefined) {
+    embedTokenId(tokenizer, retriever.prompts, join(folder, 'tokenizer.json'));
+  }
+  const stored = await openStored(folder, declared);
+  try {
+    const found = await findParameters(stored, declared, folder, leftOut);
+    notes.push(...found.notes);
+    const rows = declared.vocabSize;
+    const ids = tokenizer.vocabSize;
+    const config = ids > rows ? withVocabSize(found.config, ids) : found.config;
+    if (ids > rows) {
+      notes.push(
+        `The tokenizer has ${ids} ids and the embedding ${rows} rows: ${ids - rows} rows are added, each the mean of the others.`,
+      );
+    }
+    notes.push(...unusedIds(config, generationConfig));
+    const { places } = found;
+    return {
+      config,
+      tokenizer,
+      generationConfig,
+      retriever,
+      notes,
+      stored,
+      readWeights: async () => {
+        const weights = await readParameters(stored, found);
+        if (ids > rows) addMeanRows(weights, rows, rows, ids);
+        return weights;
+      },
+      checkWeights: async () => {
+        for (const [name, place] of places) {
+          assertFinite({ weights: new Map([[name, await stored.read(place)]]) }, folder);
+        }
+      },
+      close: () => stored.close(),
+    };
+  } catch (error) {
+    await stored.close();
+    throw error;
+  }
+}
+
+function openStored(folder: string, { raw }: ModelConfig): Promise<TensorSource> {
+  const named = raw.transformers_weights;
+  return openWeights(folder, typeof named === 'string' ? named : undefined);
+}
+
+function unusedIds(config: ModelConfig, generation: GenerationConfig | undefined): string[] {
+  const outside = generationEosIds(generation).filter((id) => id >= config.vocabSize);
+  return [
+    ...idsWithoutRow(config).map((id) => `config.json: ${id}`),
+    ...outside.map((id) => `generation_config.json: eos_token_id ${id}`),
+  ].map((id) => `${id} is not below the ${config.vocabSize} rows of the embedding, and never occurs.`);
+}
+
+type Found = Awaited<ReturnType<typeof findParameters>>;
+
+async function readParameters(
+  stored: TensorSource,
+  { places, config }: Pick<Found, 'places' | 'config'>,
+): Promise<Weights> {
+  const weights: Weights = new Map();
+  for (const name of parameterShapes(config).keys())
+    weights.set(name, await stored.read(places.get(name) as string));
+  return weights;
+}
+
+/** Reads a folder's weights as float32. @throws InputError unless they are those of `config`. */
+export async function loadWeights(folder: string, config: ModelConfig): Promise<Weights> {
+  const stored = await openStored(folder, config);
+  try {
+    const { places } = await findParameters(stored, config, folder);
+    return await readParameters(stored, { places, config });
+  } finally {
+    await stored.close();
+  }
+}

@@ -1,0 +1,27 @@
+/** New rows of the matrices that have one row for each token: the embedding, and an untied head. */
+import { EMBEDDING_NAME, HEAD_NAME, type Weights, type WeightTensor } from './parameters.js';
+
+/**
+ * Sets the rows `from` to `to` (exclusive) of each matrix to the mean of its first `used` rows; a matrix with fewer rows
+ * grows, and its array is replaced. The logit of a new token then starts as an average one, so that the model's answers
+ * hardly change until training gives the row a meaning. A random row can start with any logit (Hewitt 2021,
+ * "Initializing New Word Embeddings for Pretrained Language Models").
+ */
+export function addMeanRows(weights: Weights, used: number, from: number, to: number): void {
+  for (const name of [EMBEDDING_NAME, HEAD_NAME]) {
+    const matrix = weights.get(name);
+    if (matrix !== undefined) weights.set(name, withMeanRows(matrix, used, from, to));
+  }
+}
+
+function withMeanRows({ data, shape }: WeightTensor, used: number, from: number, to: number): WeightTensor {
+  const [rows = 0, width = 0] = shape;
+  const grown = new Float32Array(Math.max(rows, to) * width);
+  grown.set(data);
+  for (let column = 0; column < width; column++) {
+    let sum = 0;
+    for (let row = 0; row < used; row++) sum += data[row * width + column] as number;
+    for (let row = from; row < to; row++) grown[row * width + column] = sum / used;
+  }
+  return { data: grown, shape: [grown.length / width, width] };
+}

@@ -1,0 +1,156 @@
+/**
+ * Which files of a folder hold its weights: one safetensors file, or shards. As in transformers the index of the shards
+ * only names the files. What it says about single tensors is not read: the files themselves say it, and old indexes
+ * list tied heads that nobody stored, or leave out buffers that somebody did.
+ */
+import { readdir } from 'node:fs/promises';
+import { isAbsolute, join, normalize, sep } from 'node:path';
+import { z } from 'zod';
+import { InputError } from '../run/errors.js';
+import { describeReadFailure, exists, readJson } from '../run/files.js';
+import type { StandIn } from '../run/stand-in.js';
+import { validate } from '../run/validate.js';
+import { openSafetensors, type TensorSource } from './safetensors.js';
+import type { TensorEntry } from './safetensors-header.js';
+
+export const WEIGHTS_FILE = 'model.safetensors';
+export const WEIGHTS_INDEX = 'model.safetensors.index.json';
+
+/**
+ * Opens a folder's weights: `model.safetensors`, else the shards that `model.safetensors.index.json` names.
+ * @param named the file or index to open in their place, relative to the folder (`transformers_weights` of a
+ *   `config.json`).
+ * @throws InputError where neither is there, a shard is missing, or a file is not a sound safetensors file.
+ */
+export async function openWeights(folder: string, named?: string): Promise<TensorSource> {
+  if (named !== undefined) {
+    const source = join(folder, 'config.json');
+    const path = join(folder, insideFolder(named, { source, field: 'transformers_weights' }, FILE_OR_INDEX));
+    return path.endsWith('.json') ? openShards(folder, path) : openSafetensors(path);
+  }
+  const [file, index] = [join(folder, WEIGHTS_FILE), join(folder, WEIGHTS_INDEX)];
+  const isSharded = await exists(index);
+  if (await exists(file)) {
+    const source = await openSafetensors(file);
+    const note = `${WEIGHTS_FILE} is read; the shards of ${WEIGHTS_INDEX} are not.`;
+    return isSharded ? { ...source, notes: [...source.notes, note] } : source;
+  }
+  if (isSharded) return openShards(folder, index);
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw new InputError({ source: folder, expected: 'a folder', found: describeReadFailure(error) });
+  });
+  throw new InputError({
+    source: folder,
+    expected: `${WEIGHTS_FILE}, or ${WEIGHTS_INDEX} and its shards`,
+    ...(otherWeights(names) ?? { found: 'neither' }),
+  });
+}
+
+const WITH_TRANSFORMERS =
+  'Convert it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER_FOLDER).';
+
+/** Weights in formats that are not read, by the names of their files. */
+const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
+  [
+    /^model-\d+-of-\d+\.safetensors$/,
+    'a shard without its index',
+    `Fetch ${WEIGHTS_INDEX}, and every shard it names.`,
+  ],
+  [/^model\..+\.safetensors$/, 'a variant of the weights', `Rename it to ${WEIGHTS_FILE} to use it.`],
+  [/^adapter_model\./, 'a LoRA adapter', 'Merge it into its base model first (merge_and_unload in peft).'],
+  [/^consolidated\./, 'weights in the layout of their authors', WITH_TRANSFORMERS],
+  [/\.(?:bin|bin\.index\.json|pth?|ckpt)$/, 'a pickle, which only Python can read', WITH_TRANSFORMERS],
+  [/\.(?:h5|msgpack)$/, 'weights of another framework', WITH_TRANSFORMERS],
+  [/\.gguf$/, 'a GGUF file', 'Use the model that it was made from.'],
+];
+
+function otherWeights(names: readonly string[]): StandIn | undefined {
+  for (const [pattern, what, remedy] of OTHER_FORMATS) {
+    const name = [...names].sort().find((one) => pattern.test(one));
+    if (name !== undefined) return { found: `${name}, ${what}`, remedy };
+  }
+  return undefined;
+}
+
+const FILE = /\.safetensors$/;
+const FILE_OR_INDEX = /\.safetensors(?:\.index\.json)?$/;
+
+/** A file name from outside, as a path that stays inside the folder. @throws InputError where it does not. */
+function insideFolder(name: string, at: { source: string; field: string }, pattern: RegExp): string {
+  const path = normalize(name);
+  const leaves = isAbsolute(path) || path.split(sep).includes('..') || name.includes('\\');
+  if (!leaves && pattern.test(name)) return path;
+  const expected = 'the name of a .safetensors file inside the folder';
+  throw new InputError({ ...at, expected, found: JSON.stringify(name) });
+}
+
+// transformers wants `metadata` too, but uses nothing of it here.
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+async function openShards(folder: string, path: string): Promise<TensorSource> {
+  const { weight_map: places } = validate(indexSchema, await readJson(path), path);
+  for (const [name, file] of Object.entries(places)) {
+    insideFolder(file, { source: path, field: `weight_map.${name}` }, FILE);
+  }
+  const files = [...new Set(Object.values(places).map(normalize))].sort();
+  await refuseMissing(folder, files, path);
+  const shards: TensorSource[] = [];
+  const close = async () => {
+    for (const shard of shards) await shard.close();
+  };
+  try {
+    for (const file of files) shards.push(await openSafetensors(join(folder, file)));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return joined(shards, files, path, close);
+}
+
+async function refuseMissing(folder: string, files: readonly string[], source: string): Promise<void> {
+  const missing: string[] = [];
+  for (const file of files) if (!(await exists(join(folder, file)))) missing.push(file);
+  if (missing.length === 0) return;
+  const shown = missing.slice(0, 4).join(', ') + (missing.length > 4 ? ', ...' : '');
+  throw new InputError({
+    source,
+    field: 'weight_map',
+    expected: `its ${files.length} shards in the folder`,
+    found: `${missing.length} of them missing: ${shown}`,
+    remedy: 'Fetch the missing files.',
+  });
+}
+
+/** The tensors of several files; of equal names the last file's counts, as in transformers. */
+function joined(
+  shards: readonly TensorSource[],
+  files: readonly string[],
+  path: string,
+  close: () => Promise<void>,
+): TensorSource {
+  const entries = new Map<string, TensorEntry>();
+  const owners = new Map<string, number>();
+  const notes: string[] = [];
+  for (const [i, shard] of shards.entries()) {
+    for (const [name, entry] of shard.entries) {
+      const earlier = owners.get(name);
+      if (earlier !== undefined)
+        notes.push(`${name} is in ${files[earlier]} and in ${files[i]}: the latter is used.`);
+      entries.set(name, entry);
+      owners.set(name, i);
+    }
+  }
+  const shardOf = (name: string): TensorSource => {
+    const shard = shards[owners.get(name) ?? -1];
+    if (shard !== undefined) return shard;
+    throw new InputError({ source: path, expected: `a tensor ${name}`, found: 'none of this name' });
+  };
+  return {
+    entries,
+    notes,
+    check: (name) => shardOf(name).check(name),
+    read: async (name) => shardOf(name).read(name),
+    readInto: async (name, start, out) => shardOf(name).readInto(name, start, out),
+    close,
+  };
+}
