@@ -2,8 +2,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { saveCheckpoint } from 'search-r3/checkpoint';
 import { RunFolder, writeStateFile } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeCheckpoint, shrunk } from '../checkpoint/tiny.js';
 
 const packageRoot = resolve(import.meta.dirname, '../..');
 const main = join(packageRoot, 'dist/cli/main.js');
@@ -178,79 +180,43 @@ describe('inspect', () => {
     expect(splits.find(({ split }) => split === 'test')).toMatchObject({ queries: 300, judgements: 339 });
   });
 
-  /** A safetensors file of these shapes, all f32 zeros, written by hand. */
-  const safetensors = (shapes: Record<string, number[]>) => {
-    let end = 0;
-    const header = Object.entries(shapes).map(([name, shape]) => {
-      const begin = end;
-      end += 4 * shape.reduce((product, size) => product * size, 1);
-      return [name, { dtype: 'F32', shape, data_offsets: [begin, end] }];
-    });
-    const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(json.length));
-    return Buffer.concat([length, json, Buffer.alloc(end)]);
-  };
-
-  test('a model: architecture and parameters, from config and headers; what does not fit is told', async () => {
-    const path = join(folder, 'model');
-    await mkdir(path);
-    const config = {
-      architectures: ['LlamaForCausalLM'],
-      model_type: 'llama',
-      vocab_size: 10,
-      hidden_size: 4,
-      intermediate_size: 6,
-      num_hidden_layers: 1,
-      num_attention_heads: 2,
-      num_key_value_heads: 1,
-      rms_norm_eps: 1e-5,
-      max_position_embeddings: 32,
-      tie_word_embeddings: true,
-    };
-    await writeFile(join(path, 'config.json'), JSON.stringify(config));
-    const at = 'model.layers.0';
-    const shapes = {
-      'model.embed_tokens.weight': [10, 4],
-      [`${at}.input_layernorm.weight`]: [4],
-      [`${at}.self_attn.q_proj.weight`]: [4, 4],
-      [`${at}.self_attn.k_proj.weight`]: [2, 4],
-      [`${at}.self_attn.v_proj.weight`]: [2, 4],
-      [`${at}.self_attn.o_proj.weight`]: [4, 4],
-      [`${at}.post_attention_layernorm.weight`]: [4],
-      [`${at}.mlp.gate_proj.weight`]: [6, 4],
-      [`${at}.mlp.up_proj.weight`]: [6, 4],
-      [`${at}.mlp.down_proj.weight`]: [4, 6],
-      'model.norm.weight': [4],
-    };
-    await writeFile(join(path, 'model.safetensors'), safetensors(shapes));
+  test('a model: architecture and parameters; what does not load is refused', async () => {
+    await saveCheckpoint(join(folder, 'model'), makeCheckpoint(shrunk.qwen2));
     const value = JSON.parse(cli('inspect', 'model', '--json').stdout) as Record<string, unknown>;
-    // 10*4 + 4 + 16 + 8 + 8 + 16 + 4 + 3*24 + 4
+    // 18*12 + 2 * (12 + 2*12*12 + 12 + 2*(4*12 + 4) + 12 + 3*12*20) + 12: heads of 2, six and two of them
     expect(value).toMatchObject({
       kind: 'model',
-      tensors: 11,
-      parameters: 172,
-      bytes: 688,
-      dtypes: { F32: 172 },
+      tensors: 26,
+      parameters: 2524,
+      bytes: 10_096,
+      dtypes: { F32: 2524 },
+      notes: [],
+      config: { architecture: 'qwen2', layers: 2, kvHeads: 2 },
     });
-    expect(value).toMatchObject({ problems: [], config: { architecture: 'llama', layers: 1, kvHeads: 1 } });
     expect(cli('inspect', 'model').stdout).toMatch(
-      /architecture +llama\n[\s\S]*parameters +172\nstored as +F32, 688 B\n/,
+      /architecture +qwen2\n[\s\S]*parameters +2,524\nstored as +F32, 10\.1 kB\n/,
     );
-    expect(cli('inspect', join(path, 'model.safetensors')).stdout).toMatch(/gate_proj\.weight +F32 +6 x 4\n/);
+    const weights = join(folder, 'model/model.safetensors');
+    expect(cli('inspect', weights).stdout).toMatch(/gate_proj\.weight +F32 +20 x 12\n/);
 
-    const bad = join(folder, 'bad');
-    await cp(path, bad, { recursive: true });
-    const { 'model.norm.weight': _, ...rest } = shapes;
-    const others = { ...rest, extra: [1], [`${at}.mlp.down_proj.weight`]: [6, 4] };
-    await writeFile(join(bad, 'model.safetensors'), safetensors(others));
-    expect(JSON.parse(cli('inspect', 'bad', '--json').stdout)).toMatchObject({
-      problems: [
-        'model.norm.weight: missing',
-        `${at}.mlp.down_proj.weight: 6 x 4 where the config calls for 4 x 6`,
-        'extra: not a parameter of this architecture',
-      ],
-    });
+    await cp(join(folder, 'model'), join(folder, 'bad'), { recursive: true });
+    await writeFile(join(folder, 'bad/model.safetensors'), (await readFile(weights)).subarray(0, -1));
+    const { status, stdout, stderr } = cli('inspect', 'bad');
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(
+      /^error: bad\/model\.safetensors: size: expected \d+ bytes, as its header says, found \d+ bytes\. The file is truncated/,
+    );
+  });
+
+  test('a file that only stands in for another is called what it is', async () => {
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 1234\n`;
+    await writeFile(join(folder, 'x.safetensors'), pointer);
+    await writeFile(join(folder, 'state.bin'), pointer);
+    for (const name of ['x.safetensors', 'state.bin']) {
+      expect(cli('inspect', name).stderr).toMatch(
+        new RegExp(`^error: ${name}: expected .*, found a Git LFS pointer to a file of 1,234 bytes\\.`),
+      );
+    }
   });
 
   test('anything else is refused in one line, with exit code 2', async () => {
