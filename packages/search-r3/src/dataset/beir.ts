@@ -14,10 +14,11 @@ import {
   writeLinesAtomic,
 } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { describeValue, integerField, parseJsonLine, readLines, stringField } from './lines.js';
+import { describeValue, parseJsonLine, readLines, stringField } from './lines.js';
+import { loadBeirQrels, qrelsLines, refuseUnjudged } from './qrels.js';
 import type { Collection, Document, Qrels, Query } from './types.js';
 
-const HEADER = ['query-id', 'corpus-id', 'score'] as const;
+const LONE_SURROGATE = /\p{Cs}/u;
 
 export interface LoadBeirOptions {
   /** The splits to load; default: every `qrels/*.tsv`. */
@@ -36,7 +37,7 @@ const loadOptions = z.strictObject({
 
 /**
  * Reads a BEIR folder. A folder without `qrels` gives a collection without judgements.
- * @throws InputError naming file, line and field.
+ * @throws InputError naming file, line and field, and where there is no document with a text or no query.
  */
 export async function loadBeir(folder: string, options: LoadBeirOptions = {}): Promise<Collection> {
   const { splits, allowMissing } = validate(loadOptions, options, 'loadBeir options');
@@ -69,9 +70,10 @@ export interface LoadCorpusOptions {
 }
 
 /**
- * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. Fields of a row
- * beside `_id`, `title` and `text` are kept, but for `id`: that is where a document has its `_id`.
- * @throws InputError where a row is malformed, an id occurs twice, or there is no document at all.
+ * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. An id may be a whole
+ * number, which is read as its digits. Fields beside `_id`, `title` and `text` are kept, except `id`: that is where a
+ * document has its `_id`.
+ * @throws InputError where a row is malformed, an id occurs twice, or no document has a text.
  */
 export async function loadCorpus(path: string, options: LoadCorpusOptions = {}): Promise<Document[]> {
   const corpus: Document[] = [];
@@ -86,79 +88,43 @@ export async function loadCorpus(path: string, options: LoadCorpusOptions = {}):
     options.check?.(document, line.source);
     corpus.push(document);
   }
-  if (corpus.length === 0)
-    throw new InputError({ source: path, expected: 'at least one document', found: 'none' });
+  assertTexts(corpus, path);
   return corpus;
 }
 
-/** Reads a `queries.jsonl`. @throws InputError where a row is malformed, a text is empty or an id occurs twice. */
+/** @throws InputError where no document has a text. */
+export function assertTexts(corpus: readonly Document[], source: string): void {
+  if (corpus.some((document) => documentText(document) !== '')) return;
+  const found = corpus.length === 0 ? 'none' : `${corpus.length} whose title and text are empty`;
+  const expected = corpus.length === 0 ? 'at least one document' : 'at least one document with a text';
+  throw new InputError({ source, expected, found });
+}
+
+/** Reads a `queries.jsonl`. @throws InputError where a row is malformed, a text is empty, an id occurs twice, or no query. */
 export async function loadQueries(path: string): Promise<Map<string, Query>> {
   const queries = new Map<string, Query>();
   const seen = new Map<string, string>();
   for await (const line of readLines(path)) {
     const row = parseJsonLine(line);
     const id = newId(row, line.source, seen);
-    queries.set(id, { id, text: stringField(row, 'text', line.source, 'not-empty') });
+    const text = stringField(row, 'text', line.source, 'allow-empty');
+    refuseEmptyQuery(text, line.source);
+    queries.set(id, { id, text });
   }
+  if (queries.size === 0)
+    throw new InputError({ source: path, expected: 'at least one query', found: 'none' });
   return queries;
 }
 
-/**
- * Reads a `qrels/<split>.tsv`; the header line is optional.
- * @param known what the judgements may name; left out, they may name anything.
- * @throws InputError where a line is malformed, or there is no judgement at all.
- */
-export async function loadBeirQrels(
-  path: string,
-  known?: { queries: ReadonlyMap<string, unknown>; documents: ReadonlySet<string> },
-): Promise<Qrels> {
-  const qrels: Qrels = new Map();
-  let first = true;
-  for await (const { text, source } of readLines(path)) {
-    const fields = text.split('\t');
-    const header = first && HEADER.every((name, i) => fields[i] === name);
-    first = false;
-    if (header) continue;
-    const [query, document, score] = fields;
-    if (!query || !document || score === undefined || fields.length !== 3) {
-      const expected = `three fields parted by tabs: ${HEADER.join(', ')}`;
-      throw new InputError({ source, expected, found: describeValue(text) });
-    }
-    if (known !== undefined && !known.queries.has(query))
-      throw missing(source, 'query-id', 'queries.jsonl', query);
-    if (known !== undefined && !known.documents.has(document)) {
-      throw missing(source, 'corpus-id', 'corpus.jsonl', document);
-    }
-    addJudgement(qrels, query, document, integerField(score, 'score', source), source);
-  }
-  refuseUnjudged(qrels, path);
-  return qrels;
-}
-
-/** There is nothing to average over, and an evaluation could not say which file is to blame. */
-function refuseUnjudged(qrels: Qrels, source: string): void {
-  if ([...qrels.values()].some((judgements) => judgements.size > 0)) return;
-  throw new InputError({ source, expected: 'at least one judgement', found: 'none' });
-}
-
-/** Adds one judgement to `qrels`. @throws InputError where the pair has been judged before. */
-export function addJudgement(
-  qrels: Qrels,
-  query: string,
-  document: string,
-  grade: number,
-  source: string,
-): void {
-  let judgements = qrels.get(query);
-  if (judgements === undefined) {
-    judgements = new Map();
-    qrels.set(query, judgements);
-  }
-  if (judgements.has(document)) {
-    const found = `a second one for query "${query}" and document "${document}"`;
-    throw new InputError({ source, expected: 'one judgement per query and document', found });
-  }
-  judgements.set(document, grade);
+function refuseEmptyQuery(text: string, source: string): void {
+  if (text.trim() !== '') return;
+  throw new InputError({
+    source,
+    field: 'text',
+    expected: 'a string that is not empty',
+    found: describeValue(text),
+    remedy: 'Leave the query out, with its judgements.',
+  });
 }
 
 export interface SaveBeirOptions {
@@ -178,7 +144,7 @@ const COLLECTION_FOLDER: FolderKind = {
 /**
  * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
  * @throws InputError where something else, or without `overwrite` a collection, is there, and for what could not be loaded
- *   again: a query without text, a split without judgements, or ids and names of splits that the layout can not hold.
+ *   again: no document with a text, no query or one without text, a split without judgements, or ids and names of splits that the layout can not hold.
  */
 export async function saveBeir(
   folder: string,
@@ -188,7 +154,11 @@ export async function saveBeir(
   const { overwrite } = validate(saveOptions, options, 'saveBeir options');
   refuseUnusableIds('document', collection.corpus);
   refuseUnusableIds('query', collection.queries.values());
-  refuseEmptyQueries(collection.queries);
+  for (const { id, text } of collection.queries.values())
+    refuseEmptyQuery(text, `collection: query ${describeValue(id)}`);
+  assertTexts(collection.corpus, 'collection');
+  if (collection.queries.size === 0)
+    throw new InputError({ source: 'collection', expected: 'at least one query', found: 'none' });
   for (const [split, qrels] of collection.qrels) checkWritable(split, qrels);
   await publishFolder(
     folder,
@@ -222,7 +192,13 @@ async function findSplits(folder: string): Promise<string[]> {
 }
 
 function newId(row: Record<string, unknown>, source: string, seen: Map<string, string>): string {
-  const id = stringField(row, '_id', source, 'not-empty');
+  // Other programs write running numbers as numbers; judgements have their digits.
+  const value = Number.isSafeInteger(row._id) ? String(row._id) : row._id;
+  const id = stringField({ _id: value }, '_id', source, 'not-empty');
+  if (LONE_SURROGATE.test(id)) {
+    const expected = 'Unicode text, since no file can hold the half of a surrogate pair';
+    throw new InputError({ source, field: '_id', expected, found: describeValue(id) });
+  }
   const earlier = seen.get(id);
   if (earlier !== undefined) {
     const found = `"${id}" again, first at ${earlier}`;
@@ -232,36 +208,10 @@ function newId(row: Record<string, unknown>, source: string, seen: Map<string, s
   return id;
 }
 
-function missing(source: string, field: string, file: string, id: string): InputError {
-  return new InputError({
-    source,
-    field,
-    expected: `an id that is in ${file}`,
-    found: `"${id}"`,
-    remedy:
-      'With allowMissing (--allow-missing) training leaves such judgements out, and evaluation scores them as trec_eval does.',
-  });
-}
-
 /** Ids that `newId` would refuse when they are read again. */
 function refuseUnusableIds(kind: 'document' | 'query', rows: Iterable<{ id: string }>): void {
   const seen = new Map<string, string>();
   for (const { id } of rows) newId({ _id: id }, `collection: ${kind} ${seen.size}`, seen);
-}
-
-function refuseEmptyQueries(queries: ReadonlyMap<string, Query>): void {
-  for (const { id, text } of queries.values()) {
-    if (text !== '') continue;
-    const source = `collection: query ${describeValue(id)}`;
-    const remedy = 'Leave the query out, with its judgements.';
-    throw new InputError({
-      source,
-      field: 'text',
-      expected: 'a string that is not empty',
-      found: '""',
-      remedy,
-    });
-  }
 }
 
 function checkWritable(split: string, qrels: Qrels): void {
@@ -292,11 +242,4 @@ function* corpusLines(corpus: readonly Document[]): Generator<string> {
 
 function* queryLines(queries: ReadonlyMap<string, Query>): Generator<string> {
   for (const { id, text } of queries.values()) yield JSON.stringify({ _id: id, text });
-}
-
-function* qrelsLines(qrels: Qrels): Generator<string> {
-  yield HEADER.join('\t');
-  for (const [query, judgements] of qrels) {
-    for (const [document, grade] of judgements) yield `${query}\t${document}\t${grade}`;
-  }
 }

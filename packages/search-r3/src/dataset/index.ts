@@ -1,14 +1,17 @@
 export * from './atlas/index.js';
 export {
+  assertTexts,
   documentText,
   type LoadBeirOptions,
   type LoadCorpusOptions,
   loadBeir,
-  loadBeirQrels,
   loadCorpus,
   loadQueries,
   type SaveBeirOptions,
   saveBeir,
 } from './beir.js';
+export { ownDocuments, SELF_EXCLUSIONS, type SelfExclusion } from './own-documents.js';
+export { type KnownIds, loadBeirQrels } from './qrels.js';
+export { comparableText, sameTexts } from './same-text.js';
 export * from './training-pairs.js';
 export * from './types.js';

@@ -80,10 +80,10 @@ export function stringField(
   throw new InputError({ source, field, expected, found: describeValue(value) });
 }
 
-/** An integer in decimal digits, as judgements are written. @throws InputError naming file, line and field. */
+/** An integer in decimal digits (`2`, `+2`, `2.0`), as judgements are written. @throws InputError naming file, line and field. */
 export function integerField(text: string, field: string, source: string): number {
   const value = Number(text);
-  if (/^[+-]?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  if (/^[+-]?\d+(?:\.0*)?$/.test(text) && Number.isSafeInteger(value)) return value;
   throw new InputError({ source, field, expected: 'an integer', found: describeValue(text) });
 }
 

@@ -2,8 +2,9 @@
  * TREC run and qrels files, as trec_eval reads them (get_trec_results.c, get_qrels.c): fields parted by white space,
  * lines that start with `#` are comments. A run's rank column is ignored; its order is that of the scores.
  */
-import { addJudgement } from '../dataset/beir.js';
+
 import { describeValue, integerField, type Line, readLines } from '../dataset/lines.js';
+import { addJudgement, refuseUnjudged } from '../dataset/qrels.js';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
 import { writeLinesAtomic } from '../run/files.js';
@@ -82,8 +83,7 @@ export async function loadTrecQrels(path: string): Promise<Qrels> {
     const [query = '', , document = '', grade = ''] = fields(line, 'query iteration document grade', [4, 4]);
     addJudgement(qrels, query, document, integerField(grade, 'grade', line.source), line.source);
   }
-  if (qrels.size === 0)
-    throw new InputError({ source: path, expected: 'at least one judgement', found: 'none' });
+  refuseUnjudged(qrels, path);
   return qrels;
 }
 

@@ -141,7 +141,13 @@ describe('rows', () => {
     ['soup', 'corpus.jsonl:2: expected valid JSON, found "soup".'],
     ['["d2","x"]', 'corpus.jsonl:2: expected a JSON object, found ["d2","x"].'],
     ['{"id":"d2","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found nothing.'],
-    ['{"_id":7,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found 7.'],
+    ['{"_id":7.5,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found 7.5.'],
+    [
+      '{"_id":9007199254740993,"text":"x"}',
+      'corpus.jsonl:2: _id: expected a string that is not empty, found ',
+    ],
+    ['{"_id":null,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found null.'],
+    ['{"_id":"d\\ud800","text":"x"}', 'corpus.jsonl:2: _id: expected Unicode text, since no file can hold'],
     ['{"_id":"","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found "".'],
     ['{"_id":"d2"}', 'corpus.jsonl:2: text: expected a string, found nothing.'],
     ['{"_id":"d2","text":["x"]}', 'corpus.jsonl:2: text: expected a string, found ["x"].'],
@@ -177,7 +183,11 @@ describe('rows', () => {
   test('a query needs a text and an id of its own', async () => {
     const path = await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q2","text":""}');
     expect(await messageOf(loadQueries(path))).toBe(
-      'queries.jsonl:2: text: expected a string that is not empty, found "".',
+      'queries.jsonl:2: text: expected a string that is not empty, found "". Leave the query out, with its judgements.',
+    );
+    await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q2","text":" \\n\\u3000"}');
+    expect(await messageOf(loadQueries(path))).toMatch(
+      /^queries\.jsonl:2: text: expected a string that is not/,
     );
     await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q1","text":"b"}');
     expect(await messageOf(loadQueries(path))).toMatch(/^queries\.jsonl:2: _id: expected an id used once/);
@@ -199,6 +209,82 @@ describe('rows', () => {
     const path = await put('test.tsv', `q1\td1\t1\n${row}\n`);
     expect(await messageOf(loadBeirQrels(path))).toMatch(/^test\.tsv:2: /);
     expect(await messageOf(loadBeirQrels(path))).toContain(`expected ${message}`);
+  });
+
+  const read = async (lines: string) => {
+    const qrels = await loadBeirQrels(await put('test.tsv', lines));
+    return [...qrels].flatMap(([query, grades]) =>
+      [...grades].map(([id, grade]) => `${query} ${id} ${grade}`),
+    );
+  };
+
+  // BEIR skips the first line whatever it says (beir/datasets/data_loader.py, `next(reader)`).
+  test.each([
+    ['other names', 'query_id\tcorpus_id\tscore\nq1\td1\t1\n'],
+    ['other columns', 'qid\tdocid\nq1\td1\t1\n'],
+    ['one word', 'judgements\r\nq1\td1\t1\r\n'],
+    ['names in quotes', '"query-id"\t"corpus-id"\t"score"\n"q1"\t"d1"\t"1"\n'],
+    ['names and blank lines', '\n\nquery id\tdocument id\trelevance\n\nq1\td1\t1\n\n'],
+    ['names in spaces', 'query-id corpus-id score\nq1 d1 1\n'],
+    ['four names', 'query-id\titeration\tcorpus-id\tscore\nq1\t0\td1\t1\n'],
+    ['a byte order mark', '\ufeffqid\tpid\trel\nq1\td1\t1'],
+    ['none', 'q1\td1\t1\n'],
+    ['none, four columns', 'q1\t0\td1\t1\n'],
+    ['none, four columns parted by spaces', 'q1 Q0  d1 1 \n'],
+    ['none, a tab at the end', 'q1\td1\t1\t\n'],
+    ['none, a grade with a point', 'q1\td1\t1.0\n'],
+    ['none, a grade with a sign', 'q1\td1\t+1 \n'],
+  ])('a header of judgements: %s', async (_, lines) => {
+    expect(await read(lines)).toEqual(['q1 d1 1']);
+  });
+
+  test('grades below 0 and ids with spaces and quotes', async () => {
+    expect(await read('q 1\td"1"\t-2\n"q ""2"""\td\t0\n')).toEqual(['q 1 d"1" -2', 'q "2" d 0']);
+  });
+
+  test('a first line that is a judgement of others is not taken for a header', async () => {
+    await putCollection();
+    for (const [line, message] of [
+      ['q9\td1\t1', 'query-id: expected an id that is in queries.jsonl, found "q9"'],
+      ['q1 0 d9 1', 'corpus-id: expected an id that is in corpus.jsonl, found "d9"'],
+      ['q1\td1\tyes', 'score: expected an integer, found "yes"'],
+      ['q1\td1\t1.5', 'score: expected an integer, found "1.5"'],
+      ['q1\td1', 'expected three fields parted by tabs: query-id, corpus-id, score, found "q1\\td1"'],
+    ] as const) {
+      await put('qrels/test.tsv', `${line}\nq1\td2\t1\n`);
+      expect(await messageOf(loadBeir(folder))).toContain(`qrels/test.tsv:1: ${message}`);
+    }
+  });
+
+  test('columns stay what they were in the first judgement', async () => {
+    await put('test.tsv', 'qid 0 did rel\nq1 0 d1 1\nq1 d2 1\n');
+    expect(await messageOf(loadBeirQrels(join(folder, 'test.tsv')))).toBe(
+      'test.tsv:3: expected four fields: query id, iteration, document id, grade, found "q1 d2 1".',
+    );
+  });
+
+  test('ids that are whole numbers are their digits', async () => {
+    await put('corpus.jsonl', '\ufeff{"_id":7,"text":"x"}\r\n{"_id":"8","text":"y"}\r\n');
+    await put('queries.jsonl', '{"_id":7,"text":"x"}\n');
+    await put('qrels/test.tsv', '7\t7\t1\n7\t8\t0\n');
+    const { corpus, queries, qrels } = await loadBeir(folder);
+    expect(corpus.map(({ id }) => id)).toEqual(['7', '8']);
+    expect([...queries.keys()]).toEqual(['7']);
+    expect(qrels.get('test')).toEqual(new Map([['7', new Map([['7', 1]]).set('8', 0)]]));
+    const path = await put('corpus.jsonl', '{"_id":7,"text":"x"}\n{"_id":"7","text":"y"}\n');
+    expect(await messageOf(loadCorpus(path))).toMatch(
+      /^corpus\.jsonl:2: _id: expected an id used once, found "7"/,
+    );
+  });
+
+  test('a collection with nothing in it is refused', async () => {
+    await putCollection();
+    await put('queries.jsonl', '\n');
+    expect(await messageOf(loadBeir(folder))).toBe('queries.jsonl: expected at least one query, found none.');
+    await put('corpus.jsonl', '{"_id":"d1","text":""}\n{"_id":"d2","title":" \\t","text":"\\u00a0\\n"}\n');
+    expect(await messageOf(loadBeir(folder))).toBe(
+      'corpus.jsonl: expected at least one document with a text, found 2 whose title and text are empty.',
+    );
   });
 
   test('a split without judgements is refused by its file', async () => {
@@ -242,10 +328,12 @@ describe('saveBeir', () => {
   const text = fc.string({ unit: 'binary' });
   const collections = fc
     .record({
-      corpus: fc.uniqueArray(fc.record({ id, title: text, text }), {
-        selector: (row) => row.id,
-        minLength: 1,
-      }),
+      corpus: fc
+        .uniqueArray(fc.record({ id, title: text, text }), {
+          selector: (row) => row.id,
+          minLength: 1,
+        })
+        .filter((rows) => rows.some((row) => documentText(row) !== '')),
       queries: fc.uniqueArray(fc.record({ id, text: id }), { selector: (row) => row.id, minLength: 1 }),
       splits: fc.uniqueArray(fc.constantFrom('train', 'dev', 'test'), { minLength: 1 }),
       grades: fc.array(fc.tuple(fc.nat(), fc.nat(), fc.integer({ min: -2, max: 4 })), { minLength: 1 }),
@@ -325,7 +413,7 @@ describe('saveBeir', () => {
 
   test('a query without text, which could not be loaded again, is refused and nothing is written', async () => {
     const collection: Collection = {
-      corpus: [{ id: 'd1', text: '' }],
+      corpus: [{ id: 'd1', text: 'x' }],
       queries: new Map(['y', ''].map((text, i) => [`q${i}`, { id: `q${i}`, text }])),
       qrels: new Map(),
     };

@@ -1,0 +1,121 @@
+/**
+ * Judgements as files of lines: BEIR's three columns (query id, document id, grade) or trec_eval's four (query id,
+ * iteration, document id, grade), parted by tabs or, in a line without tabs, by spaces.
+ */
+import { InputError } from '../run/errors.js';
+import { describeValue, integerField, type Line, readLines } from './lines.js';
+import type { Qrels } from './types.js';
+
+const HEADER = ['query-id', 'corpus-id', 'score'] as const;
+const COLUMNS = {
+  3: `three fields parted by tabs: ${HEADER.join(', ')}`,
+  4: 'four fields: query id, iteration, document id, grade',
+};
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+/** What judgements may name. */
+export interface KnownIds {
+  queries: ReadonlyMap<string, unknown>;
+  documents: ReadonlySet<string>;
+}
+
+/**
+ * Reads a `qrels/<split>.tsv`. A first line that is no judgement is passed over as the header, whatever it says: a judgement
+ * has three or four fields and ends with a number. A line that names a query and a document of `known` is no header either.
+ * @param known what the judgements may name; left out, they may name anything.
+ * @throws InputError where another line is no judgement, or there is none at all.
+ */
+export async function loadBeirQrels(path: string, known?: KnownIds): Promise<Qrels> {
+  const qrels: Qrels = new Map();
+  let first = true;
+  let columns: 3 | 4 | undefined;
+  for await (const line of readLines(path)) {
+    const fields = fieldsOf(line.text);
+    const header = first && isHeader(fields, known);
+    first = false;
+    if (header) continue;
+    columns ??= fields.length === 4 && NUMBER.test(fields[3] as string) ? 4 : 3;
+    const { query, document, grade } = judgementOf(line, fields, columns);
+    if (known !== undefined && !known.queries.has(query))
+      throw missing(line.source, 'query-id', 'queries.jsonl', query);
+    if (known !== undefined && !known.documents.has(document))
+      throw missing(line.source, 'corpus-id', 'corpus.jsonl', document);
+    addJudgement(qrels, query, document, integerField(grade, 'score', line.source), line.source);
+  }
+  refuseUnjudged(qrels, path);
+  return qrels;
+}
+
+/** Fields as a CSV reader parts them: those in double quotes are without these. */
+function fieldsOf(text: string): string[] {
+  if (!text.includes('\t')) return text.trim().split(/\s+/);
+  const fields = text.split('\t').map((field) => {
+    const quoted = /^"(.*)"$/s.exec(field)?.[1];
+    return quoted === undefined ? field : quoted.replaceAll('""', '"');
+  });
+  // A tab at the end of a line.
+  if (fields.length > 3 && fields.at(-1)?.trim() === '') fields.pop();
+  return [...fields.slice(0, -1), (fields.at(-1) as string).trim()];
+}
+
+function isHeader(fields: readonly string[], known: KnownIds | undefined): boolean {
+  const [query, ...others] = fields as [string, ...string[]];
+  if (others.length >= 2 && others.length <= 3 && NUMBER.test(others.at(-1) as string)) return false;
+  return !(known?.queries.has(query) && others.some((field) => known.documents.has(field)));
+}
+
+function judgementOf({ text, source }: Line, fields: readonly string[], columns: 3 | 4) {
+  const [query, document, grade] = columns === 3 ? fields : [fields[0], fields[2], fields[3]];
+  if (!query || !document || grade === undefined || fields.length !== columns) {
+    throw new InputError({ source, expected: COLUMNS[columns], found: describeValue(text) });
+  }
+  return { query, document, grade };
+}
+
+function missing(source: string, field: string, file: string, id: string): InputError {
+  return new InputError({
+    source,
+    field,
+    expected: `an id that is in ${file}`,
+    found: describeValue(id),
+    remedy:
+      'With allowMissing (--allow-missing) training leaves such judgements out, and evaluation scores them as trec_eval does.',
+  });
+}
+
+/** There is nothing to average over, and an evaluation could not say which file is to blame. */
+export function refuseUnjudged(qrels: Qrels, source: string): void {
+  if ([...qrels.values()].some((judgements) => judgements.size > 0)) return;
+  throw new InputError({ source, expected: 'at least one judgement', found: 'none' });
+}
+
+/** Adds one judgement to `qrels`. @throws InputError where the pair has been judged before. */
+export function addJudgement(
+  qrels: Qrels,
+  query: string,
+  document: string,
+  grade: number,
+  source: string,
+): void {
+  let judgements = qrels.get(query);
+  if (judgements === undefined) {
+    judgements = new Map();
+    qrels.set(query, judgements);
+  }
+  if (judgements.has(document)) {
+    const found = `a second one for query "${query}" and document "${document}"`;
+    throw new InputError({ source, expected: 'one judgement per query and document', found });
+  }
+  judgements.set(document, grade);
+}
+
+/** The lines of a `qrels/<split>.tsv`. */
+export function* qrelsLines(qrels: Qrels): Generator<string> {
+  yield HEADER.join('\t');
+  for (const [query, judgements] of qrels) {
+    for (const [document, grade] of judgements) yield `${quoted(query)}\t${quoted(document)}\t${grade}`;
+  }
+}
+
+/** A CSV reader would take an id that starts with a double quote for a quoted one. */
+const quoted = (id: string): string => (id.startsWith('"') ? `"${id.replaceAll('"', '""')}"` : id);
