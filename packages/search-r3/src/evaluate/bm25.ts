@@ -14,21 +14,34 @@ import { documentText } from '../dataset/beir.js';
 import type { Document, Query, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
-import { englishTerms } from './english-terms.js';
+import { ANALYZERS, type AnalyzerChoice, type AnalyzerKind, analyzerFor } from './analyzer.js';
 import { compareHits } from './ranking.js';
 
 export interface Bm25Options {
-  /** How soon repetitions of a term stop counting (default 0.9, as in Anserini's BEIR baselines). */
+  /** How soon repetitions of a term stop counting. Default 0.9 for text, 1.2 for code; see `DEFAULTS`. */
   k1?: number;
-  /** How much long documents are discounted, 0 to 1 (default 0.4, as in Anserini's BEIR baselines). */
+  /** How much long documents are discounted, 0 to 1. Default 0.4 for text, 0.75 for code; see `DEFAULTS`. */
   b?: number;
-  /** Text -> terms, for documents and queries alike (default `englishTerms()`: stop words removed, stemmed). */
+  /** How documents and queries become terms. Default `auto`. */
+  analyzer?: AnalyzerChoice;
+  /** Text -> terms, in place of an analyzer. */
   terms?: (text: string) => string[];
 }
 
+/**
+ * Text: those of Anserini's BEIR baselines. Code: those of Lucene, since the lengths of functions differ more than those of
+ * abstracts. Measured on functions of Python's standard library, nDCG@10 of the dev queries: 0.434 with those of text,
+ * 0.474 with these.
+ */
+const DEFAULTS: Record<AnalyzerKind, { k1: number; b: number }> = {
+  text: { k1: 0.9, b: 0.4 },
+  code: { k1: 1.2, b: 0.75 },
+};
+
 const bm25Options = z.strictObject({
-  k1: z.number().min(0).max(100).default(0.9),
-  b: z.number().min(0).max(1).default(0.4),
+  k1: z.number().min(0).max(100).optional(),
+  b: z.number().min(0).max(1).optional(),
+  analyzer: z.enum(ANALYZERS).default('auto'),
   terms: z
     .custom<(text: string) => string[]>((value) => typeof value === 'function', 'a function')
     .optional(),
@@ -49,11 +62,19 @@ export class Bm25Index {
   readonly #ids: string[];
   readonly #postings: Map<string, Postings>;
   readonly #terms: (text: string) => string[];
+  /** Undefined where the caller gave `terms`. */
+  readonly analyzer: AnalyzerKind | undefined;
 
-  private constructor(ids: string[], postings: Map<string, Postings>, terms: (text: string) => string[]) {
+  private constructor(
+    ids: string[],
+    postings: Map<string, Postings>,
+    terms: (text: string) => string[],
+    analyzer: AnalyzerKind | undefined,
+  ) {
     this.#ids = ids;
     this.#postings = postings;
     this.#terms = terms;
+    this.analyzer = analyzer;
   }
 
   /**
@@ -61,7 +82,7 @@ export class Bm25Index {
    * @throws InputError where there is no document, or an id occurs twice.
    */
   static build(documents: readonly Document[], options: Bm25Options = {}): Bm25Index {
-    const { k1, b, terms = englishTerms() } = validate(bm25Options, options, 'BM25 options');
+    const parsed = validate(bm25Options, options, 'BM25 options');
     if (documents.length === 0) {
       throw new InputError({ source: 'BM25 corpus', expected: 'at least one document', found: 'none' });
     }
@@ -76,8 +97,20 @@ export class Bm25Index {
         found: `"${repeated}" twice`,
       });
     }
-    const vectorizer = bm25Vectorizer({ k: 1, k1, b, norm: 'none', precision: 12 });
-    for (const document of documents) vectorizer.learn(terms(documentText(document)));
+    const texts = documents.map(documentText);
+    const { kind, terms } =
+      parsed.terms === undefined
+        ? analyzerFor(texts, parsed.analyzer)
+        : { kind: undefined, terms: parsed.terms };
+    const { k1, b } = DEFAULTS[kind ?? 'text'];
+    const vectorizer = bm25Vectorizer({
+      k: 1,
+      k1: parsed.k1 ?? k1,
+      b: parsed.b ?? b,
+      norm: 'none',
+      precision: 12,
+    });
+    for (const text of texts) vectorizer.learn(terms(text));
     const postings = new Map<string, Postings>();
     for (const [document, weights] of vectorizer.out().entries()) {
       for (const [term, weight] of Object.entries(weights)) {
@@ -90,7 +123,7 @@ export class Bm25Index {
         list.weights.push(weight);
       }
     }
-    return new Bm25Index(ids, postings, terms);
+    return new Bm25Index(ids, postings, terms, kind);
   }
 
   /** How many documents are indexed. */

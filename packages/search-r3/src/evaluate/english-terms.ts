@@ -1,25 +1,34 @@
-/** Text -> terms for lexical search: words of letters and digits, lower case, English stop words and endings removed. */
+/** English words -> terms: stop words are dropped, endings removed. Words without a Latin letter stay as they are. */
 import { eng as stopWords } from 'stopword';
 import stem from 'wink-porter2-stemmer';
+import { normaliseText, wordsIn } from './words.js';
 
-/** A function that gives the terms of a text; it remembers the stems it has seen. */
-export function englishTerms(): (text: string) => string[] {
-  const stopped = new Set(stopWords);
+/** The stemmer has rules for Latin letters. It also uses the digit 3 as a mark, and would turn it into a y. */
+const STEMMED = /^[^3]*\p{sc=Latin}[^3]*$/u;
+const stopped = new Set(stopWords);
+
+/** A function that gives the term of a lower-case word, undefined for a stop word; it remembers the stems it has seen. */
+export function englishTerm(): (word: string) => string | undefined {
   const stems = new Map<string, string>();
-  const stemOnce = (word: string): string => {
+  return (word) => {
+    if (stopped.has(word)) return undefined;
     let found = stems.get(word);
     if (found === undefined) {
-      found = stem(word);
+      found = STEMMED.test(word) ? stem(word) : word;
       stems.set(word, found);
     }
     return found;
   };
-  return (text) => {
-    const words =
-      text
-        .normalize('NFKC')
-        .toLowerCase()
-        .match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
-    return words.filter((word) => !stopped.has(word)).map(stemOnce);
-  };
+}
+
+/**
+ * A function that gives the terms of a text in any language: the words of `wordsIn` in lower case, without English stop
+ * words and endings.
+ */
+export function englishTerms(): (text: string) => string[] {
+  const termOf = englishTerm();
+  return (text) =>
+    wordsIn(normaliseText(text).toLowerCase())
+      .map(termOf)
+      .filter((term) => term !== undefined);
 }

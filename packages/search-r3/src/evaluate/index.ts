@@ -1,5 +1,7 @@
+export * from './analyzer.js';
 export * from './bm25.js';
-export * from './english-terms.js';
+export { codeTerms } from './code-terms.js';
+export { englishTerms } from './english-terms.js';
 export * from './evaluator.js';
 export * from './fusion.js';
 export {
@@ -19,3 +21,4 @@ export * from './retriever.js';
 export * from './significance.js';
 export * from './table.js';
 export * from './trec.js';
+export { normaliseText, SEGMENTED_SCRIPTS, type SegmentedScript, wordsIn } from './words.js';

@@ -1,0 +1,63 @@
+/** How the texts of a collection become terms, for BM25 and for whatever else compares words. */
+import { codeTerms } from './code-terms.js';
+import { englishTerms } from './english-terms.js';
+import { areCode } from './looks-like-code.js';
+import { type SegmentedScript, unspacedScripts } from './words.js';
+
+/** `text`: words (`englishTerms`); `code`: identifiers are split too (`codeTerms`). */
+export const ANALYZER_KINDS = ['text', 'code'] as const;
+export type AnalyzerKind = (typeof ANALYZER_KINDS)[number];
+
+/** `auto`: `code` where most documents are code, else `text`. */
+export const ANALYZERS = ['auto', ...ANALYZER_KINDS] as const;
+export type AnalyzerChoice = (typeof ANALYZERS)[number];
+
+export interface Analyzer {
+  kind: AnalyzerKind;
+  /** Text -> terms, for documents and queries alike. */
+  terms: (text: string) => string[];
+}
+
+/** An analyzer for these documents; `auto` looks at some of them. */
+export function analyzerFor(documents: readonly string[], choice: AnalyzerChoice = 'auto'): Analyzer {
+  const kind = choice === 'auto' ? (areCode(documents) ? 'code' : 'text') : choice;
+  switch (kind) {
+    case 'text':
+      return { kind, terms: englishTerms() };
+    case 'code':
+      return { kind, terms: codeTerms() };
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** By what texts are cut into terms, for reports. */
+export interface TextAnalysis {
+  kind: AnalyzerKind;
+  /** There is Chinese, Japanese or Korean text, which is cut into bigrams. */
+  bigrams: boolean;
+  /** The scripts that are cut by dictionary. */
+  dictionary: SegmentedScript[];
+}
+
+/** What `kind` does to these texts. */
+export function textAnalysis(kind: AnalyzerKind, texts: Iterable<string>): TextAnalysis {
+  const dictionary = new Set<SegmentedScript>();
+  let bigrams = false;
+  for (const text of texts) {
+    const { cjk, segmented } = unspacedScripts(text);
+    bigrams ||= cjk;
+    for (const script of segmented) dictionary.add(script);
+  }
+  return { kind, bigrams, dictionary: [...dictionary] };
+}
+
+/** In a few words. */
+export function describeAnalysis({ kind, bigrams, dictionary }: TextAnalysis): string {
+  return [
+    'words without English stop words and endings',
+    ...(kind === 'code' ? ['identifiers whole and split'] : []),
+    ...(bigrams ? ['Chinese, Japanese and Korean in bigrams'] : []),
+    ...(dictionary.length > 0 ? [`${dictionary.join(', ')} by dictionary`] : []),
+  ].join('; ');
+}

@@ -1,0 +1,37 @@
+/**
+ * Code -> terms. An identifier of several words (`read_file`, `readFile`, `HTTPServer`, `utf8`) gives itself and its words,
+ * a path (`os.path`) gives itself and its identifiers. Spellings of one name (`read_file`, `readFile`) give the same
+ * terms. All else is read as text.
+ */
+import { englishTerm } from './english-terms.js';
+import { normaliseText, wordsIn } from './words.js';
+
+/** An identifier, or several joined by dots. */
+const PATH = /[\p{L}\p{N}_][\p{L}\p{M}\p{N}_]*(?:\.[\p{L}_][\p{L}\p{M}\p{N}_]*)*/gu;
+/** The words of an identifier: a capital starts one, and of several in a row the last one does; so do digits. */
+const PART =
+  /(?:\p{Lu}\p{M}*)+(?!\p{M}*\p{Ll})|(?:\p{Lu}\p{M}*)?(?:[\p{Ll}\p{Lt}\p{Lm}\p{Lo}]\p{M}*)+|\p{N}+/gu;
+
+/** A function that gives the terms of code. */
+export function codeTerms(): (text: string) => string[] {
+  const termOf = englishTerm();
+  return (text) => {
+    const terms: string[] = [];
+    const add = (word: string) => {
+      const term = termOf(word);
+      if (term !== undefined) terms.push(term);
+    };
+    for (const [path] of normaliseText(text).matchAll(PATH)) {
+      const names = path.split('.').map((name) => ({
+        whole: name.replaceAll('_', '').toLowerCase(),
+        parts: name.match(PART) ?? [],
+      }));
+      if (names.length > 1) terms.push(names.map(({ whole }) => whole).join('.'));
+      for (const { whole, parts } of names) {
+        if (parts.length > 1) add(whole);
+        for (const part of parts) for (const word of wordsIn(part.toLowerCase())) add(word);
+      }
+    }
+    return terms;
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * Whether a collection is code. Prose has brackets, numbers and names in capitals too, so that no single sign decides: a
+ * text is code where several kinds of sign are as dense as programs have them, a collection where most texts are.
+ */
+import { evenly } from '../run/evenly.js';
+
+/** What programs are full of, by kind. Prose has a space before a bracket, and no `=` without numbers about it. */
+const SIGNS: readonly RegExp[] = [
+  // A call or a definition.
+  /[\p{L}\p{N}_]\((?![a-z]?s?\))/gu,
+  /[\p{Ll}\p{N}]_+[\p{Ll}\p{N}]/gu,
+  // An assignment or a comparison of names, literals or calls.
+  /[\p{L}_)\]]\s?(?:[-+*/|&%:!=<>]?=|=>|->|&&|\|\|)\s?[\p{L}_"'([{&*$-]/gu,
+  // A member.
+  /[\p{L}_)\]]\.[\p{Ll}_]\w*[[(.,;)\s]/gu,
+  // The end of a statement or the start of a block.
+  /[;{}]\s*(?:\n|$)|\)\s*:\s*(?:\n|$)|::|\(\)/gu,
+  /^\s*(?:def|class|import|from|return|if|for|while|else|elif|try|public|private|static|function|const|let|var|fn|func|#include|package|using)\b.*[(){};:=.<>]/gmu,
+];
+const WORD = /[\p{L}\p{M}\p{N}_]+/gu;
+
+/** Texts that decide. */
+const SAMPLE = 500;
+/** The start of a text decides for all of it. */
+const CHARACTERS = 4000;
+/**
+ * Signs per word, at least. Measured: half of the functions of Python's standard library have 0.56 or more and 99 % have
+ * 0.18 or more; of the abstracts of SciFact 99 % have 0.04 or less.
+ */
+const DENSITY = 0.15;
+const KINDS = 2;
+const SHARE = 0.5;
+
+/** Whether a text is mostly code. */
+export function isCode(text: string): boolean {
+  const start = text.slice(0, CHARACTERS);
+  const words = start.match(WORD)?.length ?? 0;
+  if (words === 0) return false;
+  const counts = SIGNS.map((sign) => start.match(sign)?.length ?? 0);
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  return counts.filter((count) => count > 0).length >= KINDS && total / words >= DENSITY;
+}
+
+/** Whether most of the texts that are not empty are code, judged by some of them, evenly spread. */
+export function areCode(texts: readonly string[]): boolean {
+  const seen = evenly(texts, SAMPLE).filter((text) => text.trim() !== '');
+  return seen.length > 0 && seen.filter(isCode).length > SHARE * seen.length;
+}
