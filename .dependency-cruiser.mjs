@@ -21,9 +21,6 @@ const MODULES = [
   'rl',
   'pipeline',
   'api',
-  'store',
-  'cluster',
-  'serve',
   'cli',
 ];
 const SOURCE = '^packages/search-r3/src/';
