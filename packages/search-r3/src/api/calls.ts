@@ -28,8 +28,8 @@ import { Thread } from './worker/thread.js';
  * @throws InputError where the folder holds no model, what it holds is damaged, or it is a base model.
  */
 export async function loadRetriever(folder: string, options: RetrieverOptions = {}): Promise<Retriever> {
-  const { thread = 'worker', ...threads } = options;
-  return thread === 'current' ? LocalRetriever.load(folder, threads) : RemoteRetriever.load(folder, threads);
+  const { thread = 'worker', ...how } = options;
+  return thread === 'current' ? LocalRetriever.load(folder, how) : RemoteRetriever.load(folder, how);
 }
 
 /**

@@ -25,9 +25,13 @@ import type {
   IndexOptions,
   IndexSummary,
   Retriever,
+  RetrieverOptions,
   SearchIndex,
   SearchOptions,
 } from './types.js';
+
+/** `RetrieverOptions` within a thread. */
+export type LoadOptions = Omit<RetrieverOptions, 'thread'>;
 
 export class LocalRetriever implements Retriever {
   readonly #policy: Policy;
@@ -43,8 +47,9 @@ export class LocalRetriever implements Retriever {
   }
 
   /** @throws InputError where the folder holds no model, or one that was never made a retriever. */
-  static async load(folder: string, threads: { threads?: number } = {}): Promise<LocalRetriever> {
-    const policy = await loadPolicy(folder);
+  static async load(folder: string, options: LoadOptions = {}): Promise<LocalRetriever> {
+    const policy = await loadPolicy(folder, options.onNote);
+    const threads = options.threads === undefined ? {} : { threads: options.threads };
     return new LocalRetriever(policy, await Embedder.create(policy, threads), threads);
   }
 

@@ -1,6 +1,7 @@
 /** The retriever in a thread of its own: the caller's event loop stays free while the model works. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import type { DocumentInput } from '../vectors/index.js';
+import type { LoadOptions } from './local-retriever.js';
 import type {
   FoundDocuments,
   IndexOptions,
@@ -22,10 +23,10 @@ export class RemoteRetriever implements Retriever {
   }
 
   /** Errors are those of `LocalRetriever.load`. */
-  static async load(folder: string, threads: { threads?: number } = {}): Promise<RemoteRetriever> {
+  static async load(folder: string, options: LoadOptions = {}): Promise<RemoteRetriever> {
     const thread = new Thread();
     try {
-      const { dimension } = await thread.call('load', folder, threads);
+      const { dimension } = await thread.call('load', folder, options);
       return new RemoteRetriever(thread, dimension);
     } catch (error) {
       await thread.end(async () => {});

@@ -15,6 +15,8 @@ export interface ThreadOptions {
 export interface RetrieverOptions extends ThreadOptions {
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
   threads?: number;
+  /** Called with each thing that is read differently from what the model's files say. */
+  onNote?: (text: string) => void;
 }
 
 /** A model that embeds, indexes and searches. It holds memory outside of the JavaScript heap until it is disposed of. */

@@ -92,11 +92,13 @@ export async function saveCheckpoint(
   refuseWrongWeights(weights, config, folder);
   // It may name a file that is not written here.
   const { transformers_weights: _, ...raw } = config.raw;
-  const dtypeField = 'dtype' in raw ? 'dtype' : 'torch_dtype';
+  // The newer and the older name; transformers reads the former first.
+  const named = ['dtype', 'torch_dtype'].filter((name) => name in raw);
+  const dtypes = (named.length > 0 ? named : ['torch_dtype']).map((name) => [name, TORCH_NAMES[dtype]]);
   await publishFolder(
     folder,
     async (at) => {
-      await writeJsonAtomic(join(at, 'config.json'), { ...raw, [dtypeField]: TORCH_NAMES[dtype] });
+      await writeJsonAtomic(join(at, 'config.json'), { ...raw, ...Object.fromEntries(dtypes) });
       await tokenizer.save(at);
       if (generationConfig !== undefined) {
         await writeJsonAtomic(join(at, 'generation_config.json'), generationConfig);

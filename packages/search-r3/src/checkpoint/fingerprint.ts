@@ -1,14 +1,14 @@
-/** A checkpoint's identity, by which an index refuses vectors of another model. */
+/** The identity of a checkpoint: an index refuses vectors of another one. */
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from './checkpoint.js';
 
-/** Weights hashed at once: no call takes 2 GiB, which the embeddings of a large vocabulary fill. */
+/** Weights hashed at once. A call takes less than 2 GiB, and the embedding of a large vocabulary is larger. */
 const PIECE = 1 << 24;
 
 /**
- * SHA-256, in hex, of all that decides an embedding but the prompts (see `promptsFingerprint`): configuration,
- * tokenizer, and every weight as float32. One pass over the weights, about a second per gigabyte. A checkpoint stored
- * in half precision has, loaded again, another fingerprint than the float32 one it was saved from: its vectors differ.
+ * SHA-256, in hex, of everything that decides an embedding except the prompts (see `promptsFingerprint`):
+ * configuration, tokenizer, and every weight as float32. One pass over the weights takes about a second per gigabyte. A
+ * checkpoint stored in half precision and loaded again has another fingerprint: its vectors differ.
  */
 export function checkpointFingerprint({ config, weights, tokenizer }: Checkpoint): string {
   const { raw: _, ...normalised } = config;
@@ -24,7 +24,7 @@ export function checkpointFingerprint({ config, weights, tokenizer }: Checkpoint
   return hash.digest('hex');
 }
 
-/** The fields in order of their names. */
+/** The fields, sorted by name. */
 function sorted(record: object): [string, unknown][] {
   return Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
 }

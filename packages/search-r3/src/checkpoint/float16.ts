@@ -1,6 +1,6 @@
 /**
- * Half-precision storage formats: bfloat16 (the upper half of a float32) and IEEE 754 binary16. To half precision
- * values are rounded to nearest, ties to even; NaN stays NaN. Node 20 has no Float16Array.
+ * Half-precision storage formats: bfloat16 (the upper half of a float32) and IEEE 754 binary16. Narrowing rounds to
+ * nearest, ties to even, and keeps NaN. Node 20 has no Float16Array.
  */
 
 /** The float32 bit patterns behind an array, without a copy. */
@@ -11,7 +11,7 @@ export function toBFloat16(values: Float32Array, out: Uint16Array): void {
   const source = bits(values);
   for (let i = 0; i < source.length; i++) {
     const x = source[i] as number;
-    // A NaN whose payload lies in the lower half would become infinity: set its quiet bit instead of rounding.
+    // A NaN with its payload in the lower half would become infinity: set the quiet bit instead of rounding.
     out[i] = (x & 0x7fffffff) > 0x7f800000 ? (x >>> 16) | 0x40 : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16;
   }
 }

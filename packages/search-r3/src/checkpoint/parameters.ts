@@ -1,4 +1,4 @@
-/** The parameters of a decoder: their Hugging Face names and shapes, and their values before any training. */
+/** The parameters of a decoder: Hugging Face names, shapes and initial values. */
 import { randomStream } from '../run/random.js';
 import type { ModelConfig } from './config.js';
 
@@ -13,7 +13,7 @@ export type Weights = Map<string, WeightTensor>;
 export const EMBEDDING_NAME = 'model.embed_tokens.weight';
 export const HEAD_NAME = 'lm_head.weight';
 
-/** Every parameter of the model with its shape, in the order of the computation; projections are [out, in]. */
+/** Every parameter of the model with its shape, in the order in which they are used; projections are [out, in]. */
 export function parameterShapes(config: ModelConfig): Map<string, number[]> {
   const { hiddenSize, intermediateSize, headDim } = config;
   const queries = config.heads * headDim;
@@ -50,9 +50,8 @@ export function elementCount(shape: readonly number[]): number {
 }
 
 /**
- * Weights to train from scratch, as `transformers` draws them: matrices normal with standard deviation
- * `config.initializerRange` (0.02 by default), norms 1, biases 0. Each tensor has its own stream, so its values do not
- * depend on the others.
+ * Initial weights, distributed as in transformers: matrices normal with standard deviation `config.initializerRange`
+ * (default 0.02), norms 1, biases 0. Each tensor has its own random stream, so its values do not depend on the others.
  */
 export function initialiseWeights(config: ModelConfig, seed: number): Weights {
   const weights: Weights = new Map();

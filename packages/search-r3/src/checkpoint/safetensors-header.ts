@@ -1,7 +1,7 @@
 /**
  * The header of a safetensors file (https://github.com/huggingface/safetensors, "Format"): eight bytes with its length,
- * little-endian; a JSON object of tensor name -> dtype, shape and byte range; then the bytes. Everything the header
- * claims is checked against the file before any of it is used.
+ * little-endian; a JSON object of tensor name -> dtype, shape and byte range; then the bytes. Every claim of the header
+ * is checked against the file before it is used.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -9,7 +9,7 @@ import { parseJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { elementCount } from './parameters.js';
 
-/** Bits of one element of every dtype the format knows. */
+/** Bits of one element of each dtype of the format. */
 const DTYPE_BITS: Record<string, number> = {
   BOOL: 8,
   F4: 4,
@@ -33,10 +33,10 @@ const DTYPE_BITS: Record<string, number> = {
   U64: 64,
 };
 
-/** The reference implementation's bound on the header, against allocating whatever the first eight bytes say. */
+/** The reference implementation's limit: the first eight bytes must not decide how much memory is allocated. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** One tensor of a file; its bytes are `begin` to `end`, counted from the start of the file. */
+/** One tensor of a file: its bytes are `begin` to `end` (exclusive), from the start of the file. */
 export interface TensorEntry {
   name: string;
   dtype: string;
@@ -83,7 +83,7 @@ const metadataSchema = z.record(z.string(), z.string()).nullable();
 /**
  * Reads the header's JSON.
  * @param header its bytes, without the length.
- * @throws InputError on anything that is not exactly right: each byte after the header belongs to one tensor.
+ * @throws InputError unless every byte after the header belongs to exactly one tensor.
  */
 export function parseHeader(header: Uint8Array, fileSize: number, source: string): SafetensorsHeader {
   const text = decodeHeader(header, source);
@@ -162,7 +162,7 @@ function refuseGaps(entries: TensorEntry[], dataStart: number, fileSize: number,
   }
 }
 
-/** JSON.parse keeps the last of two equal keys and says nothing; the text is known to be valid JSON here. */
+/** JSON.parse keeps the last of two equal keys without a word. `text` is valid JSON. */
 function refuseDuplicateKeys(text: string, source: string): void {
   const open: Set<string>[] = [];
   for (const match of text.matchAll(/("[^"\\]*(?:\\.[^"\\]*)*")\s*(:?)|[{}]/g)) {

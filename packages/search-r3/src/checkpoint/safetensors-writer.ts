@@ -1,4 +1,4 @@
-/** Writing safetensors: one file, or shards with their index; streamed, so that no second copy of the model is held. */
+/** Writing safetensors, as one file or as shards with an index. Streams the weights: memory holds no second copy. */
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../run/errors.js';
@@ -14,7 +14,7 @@ const BYTES: Record<StorageDtype, number> = { f32: 4, bf16: 2, f16: 2 };
 const NAMES: Record<StorageDtype, string> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 const CHUNK_ELEMENTS = 1 << 22;
 
-/** Writes one file, whole or not at all, tensors in the order given; metadata `{"format": "pt"}` as others expect. */
+/** Writes one file, whole or not at all, with the tensors in order and the metadata `{"format": "pt"}` readers expect. */
 export function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, WeightTensor>,
@@ -41,7 +41,7 @@ function encodeHeader(tensors: ReadonlyMap<string, WeightTensor>, dtype: Storage
     at = end;
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
-  // Readers that map the file want the data aligned: the header is filled up to 8 bytes with spaces.
+  // Readers that map the file want aligned data: pad the header to a multiple of 8 bytes.
   const length = Math.ceil(json.length / 8) * 8;
   const header = new Uint8Array(8 + length).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
@@ -69,7 +69,7 @@ async function writeTensor(
   }
 }
 
-/** A weight that becomes infinite makes a model that answers NaN: better no file than that one. */
+/** A weight that becomes infinite makes every answer NaN. */
 function refuseOverflow(values: Float32Array, stored: Uint16Array, source: string): void {
   const at = stored.findIndex((pattern, i) => (pattern & 0x7fff) === 0x7c00 && Number.isFinite(values[i]));
   if (at === -1) return;
@@ -85,7 +85,7 @@ function refuseOverflow(values: Float32Array, stored: Uint16Array, source: strin
 export interface WriteWeightsOptions {
   /** Default f32. */
   dtype?: StorageDtype;
-  /** Tensors go to several files where they exceed this together; a larger tensor gets its own. Default 5e9. */
+  /** Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5e9. */
   maxShardBytes?: number;
 }
 
@@ -117,7 +117,7 @@ export async function writeWeights(
     for (const name of shard.tensors.keys()) weightMap.push([name, file]);
   }
   const totalSize = shards.reduce((sum, { bytes }) => sum + bytes, 0);
-  // Last, so that a folder with an index has all its shards.
+  // Written last, so that a folder with an index has all its shards.
   await writeJsonAtomic(join(folder, WEIGHTS_INDEX), {
     metadata: { total_size: totalSize },
     weight_map: Object.fromEntries(weightMap),

@@ -5,7 +5,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type EventLoopUtilization, performance } from 'node:perf_hooks';
@@ -369,6 +369,18 @@ describe.each(THREADS)('thread: %s', (thread) => {
       await Promise.all(both.map((disposable) => disposable.dispose()));
     }
   });
+});
+
+test.each(THREADS)('notes about the model reach the caller: thread %s', async (thread) => {
+  const folder = join(cwd, `noted-${thread}`);
+  await cp(model, folder, { recursive: true });
+  const { rms_norm_eps: _, ...config } = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8'));
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+  const notes: string[] = [];
+  await using _retriever = await loadRetriever(folder, { thread, onNote: (text) => notes.push(text) });
+  expect(notes).toEqual([
+    `${folder}: config.json leaves fields out; the defaults of transformers are used: rms_norm_eps 0.000001.`,
+  ]);
 });
 
 test('a call that is not finished when its thread is disposed of is rejected', async () => {

@@ -79,6 +79,12 @@ test('fields of config.json that are not used here are kept; the dtype is told i
   await saveCheckpoint(join(folder, 'm'), checkpoint, { dtype: 'f16' });
   const written = await json(join(folder, 'm'), 'config.json');
   expect(written).toEqual({ ...JSON.parse(JSON.stringify(raw)), dtype: 'float16' });
+  // With both names, and with the name of a file that is not written.
+  const both = makeCheckpoint({ ...raw, torch_dtype: 'bfloat16', transformers_weights: 'x.safetensors' });
+  await saveCheckpoint(join(folder, 'both'), both);
+  const again = await json(join(folder, 'both'), 'config.json');
+  expect(again).toMatchObject({ dtype: 'float32', torch_dtype: 'float32' });
+  expect(again).not.toHaveProperty('transformers_weights');
 });
 
 describe('saving', () => {

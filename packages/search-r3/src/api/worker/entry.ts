@@ -30,7 +30,7 @@ function opened(number: number): LocalIndex {
 async function handle(call: Call, options: object): Promise<unknown> {
   switch (call.name) {
     case 'load':
-      retriever = await LocalRetriever.load(call.argument, call.options.values);
+      retriever = await LocalRetriever.load(call.argument, options);
       return { dimension: retriever.dimension };
     case 'embed': {
       const { texts, names } = call.argument;

@@ -4,6 +4,7 @@ import type { Embedding, EmbedOptions } from '../../embed/index.js';
 import { DivergenceError, InputError, type InputProblem, InterruptedError } from '../../run/index.js';
 import type { DocumentInput } from '../../vectors/index.js';
 import type { JobName, Jobs, TrainOptions } from '../jobs.js';
+import type { LoadOptions } from '../local-retriever.js';
 import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from '../types.js';
 
 /** Options as they are given: with functions, which stay where they are, and a signal. */
@@ -11,7 +12,7 @@ type Options = object;
 
 /** Everything the thread does. */
 export interface Operations {
-  load: { argument: string; options: { threads?: number }; result: { dimension: number } };
+  load: { argument: string; options: LoadOptions; result: { dimension: number } };
   /** With the names of the texts in errors, where the caller has given some. */
   embed: {
     argument: { texts: readonly string[]; names?: readonly string[] };

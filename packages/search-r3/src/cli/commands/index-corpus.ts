@@ -44,7 +44,10 @@ export function indexCommand(): Command {
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(modelFolder(settings), { thread: 'current' });
+    const retriever = await loadRetriever(modelFolder(settings), {
+      thread: 'current',
+      onNote: (text) => output.note(text),
+    });
     const progress = await output.progress();
     const report = partProgress(progress);
     try {

@@ -68,7 +68,10 @@ export function searchCommand(): Command {
     const { readTexts } = await import('../texts.js');
     const queries = await readTexts(args, command.opts<{ file?: string }>().file, output);
     const { loadRetriever } = await import('../../api/index.js');
-    const retriever = await loadRetriever(model, { thread: 'current' });
+    const retriever = await loadRetriever(model, {
+      thread: 'current',
+      onNote: (text) => output.note(text),
+    });
     try {
       const index = await retriever.open(folder);
       // A single query is answered too fast for progress to be read.

@@ -4,7 +4,7 @@ import type { Inspection } from './inspection.js';
 import { pairs, table } from './text.js';
 
 export async function inspectCollection(path: string): Promise<Inspection> {
-  // Judgements of missing documents are counted, not refused: looking at a broken collection is what this is for.
+  // Counts judgements of missing documents instead of refusing them: this is for looking at broken collections too.
   const { corpus, queries, qrels } = await loadBeir(path, { allowMissing: true });
   const documents = new Set(corpus.map(({ id }) => id));
   const splits = [...qrels].map(([split, judged]) => {

@@ -1,4 +1,4 @@
-/** What was found at a path: for machines, and as text. */
+/** What is at a path, as data and as text. */
 export interface Inspection {
   value: { kind: string; path: string; [key: string]: unknown };
   text: () => string;

@@ -1,4 +1,4 @@
-/** What a run has done so far. */
+/** What a run has done so far: steps, evaluations, warnings, checkpoints. */
 import { basename, join } from 'node:path';
 import { MODEL, STAGES } from '../../pipeline/stage-result.js';
 import { type Metrics, runEventSchema } from '../../run/events.js';
@@ -23,9 +23,9 @@ type RunValue = {
   warnings: { code: string; count: number; last: string }[];
   checkpoints: { step: number; bytes: number }[];
   config: unknown;
-  /** Folder of the trained model; null until there is one. */
+  /** Folder of the trained model; null before it is written. */
   model: string | null;
-  /** The runs of the stages, in a run of the whole pipeline. */
+  /** The runs of the stages, for a run of the whole pipeline. */
   runs?: RunValue[];
 };
 
@@ -101,7 +101,7 @@ function describe(value: RunValue): string {
   return sections.join('\n\n');
 }
 
-/** Of a run of several stages, whose steps are told stage by stage. */
+/** The head of a run with several stages; each stage describes its own steps. */
 function overview({ path, config, model }: RunValue, runs: readonly RunValue[]): string {
   const settings = config as { data?: unknown; seed?: unknown } | null;
   const given = (['data', 'seed'] as const).flatMap((key) =>

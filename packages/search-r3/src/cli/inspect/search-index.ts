@@ -1,4 +1,4 @@
-/** What a saved index says of itself. */
+/** What the manifest of a saved index says. */
 import { readManifest } from '../../vectors/index.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs } from './text.js';

@@ -16,7 +16,7 @@ export async function inspectState(path: string): Promise<Inspection> {
     value,
     text: () =>
       [
-        `State file ${path}, checksum right`,
+        `State file ${path}, checksum correct`,
         table(
           ['array', 'type', 'length', 'size'],
           listed.map((array) => [array.name, array.type, array.length, bytes(array.bytes)]),

@@ -1,12 +1,12 @@
-/** Text for people: aligned pairs and tables, sizes. */
+/** Formats text for people: aligned pairs, tables, sizes. */
 
-/** `name  value` lines, values aligned. */
+/** Lines of `name  value` with aligned values. */
 export function pairs(entries: readonly (readonly [string, string | number])[]): string {
   const width = Math.max(0, ...entries.map(([name]) => name.length));
   return entries.map(([name, value]) => `${name.padEnd(width)}  ${shown(value)}`).join('\n');
 }
 
-/** A table with headings; the first column to the left, the others to the right. */
+/** A table with headings; the first column is aligned left, the others right. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows.map((row) => row.map(shown))];
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
@@ -26,7 +26,7 @@ function shown(value: string | number): string {
   return typeof value === 'number' ? value.toLocaleString('en-US', { maximumSignificantDigits: 6 }) : value;
 }
 
-/** `12.3 MB`, decimal units. */
+/** A size such as `12.3 MB`, in decimal units. */
 export function bytes(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   const power = count < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3));
