@@ -178,7 +178,9 @@ describe('the whole pipeline', () => {
       },
     });
     expect(interrupted.status).toBe(130);
-    expect(interrupted.stderr).toMatch(/sft: stopped after step \d+; the same command with --resume goes on/);
+    expect(interrupted.stderr).toMatch(
+      /sft: stopped after step \d+; run the same command with --resume to continue/,
+    );
     expect(await readdir(join(cwd, 'cut'))).not.toContain('model');
     await expectWhole('cut');
   });
