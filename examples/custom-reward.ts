@@ -6,7 +6,7 @@
  *
  * All modules used here are public: see docs/reference/api.
  */
-import { directPrompt } from 'search-r3/checkpoint';
+import { directPrompts } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
 import { SequenceEncoder } from 'search-r3/embed';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
@@ -30,10 +30,13 @@ const options = rlOptionsSchema.parse({
 // The encoder shares the parameters of the policy, which are trained in place, so it follows the policy.
 const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
 const ids = collection.corpus.map(({ id }) => id);
-const prompt = (id: string) =>
-  directPrompt(policy.tokenizer, policy.prompts, data.document(id), 'document').ids;
+const prompted = async (wanted: readonly string[]) => {
+  const texts = wanted.map(data.document);
+  const prompts = await directPrompts(policy.tokenizer, policy.prompts, texts, 'document');
+  return prompts.map((prompt) => prompt.ids);
+};
 const environment = withReward(
-  await ExactEnvironment.create(ids, (wanted) => encoder.encode(wanted.map(prompt)), {
+  await ExactEnvironment.create(ids, async (wanted) => encoder.encode(await prompted(wanted)), {
     dimension: policy.config.hiddenSize,
   }),
   (rank) => 1 / rank,

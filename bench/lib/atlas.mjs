@@ -1,6 +1,6 @@
 /** One seed of the built-in world through both stages, with controls: the parts of the `atlas` benchmark. */
 import { fileURLToPath } from 'node:url';
-import { loadCheckpoint, reasoningPrompt } from 'search-r3/checkpoint';
+import { loadCheckpoint, reasoningPrompts } from 'search-r3/checkpoint';
 import { atlasCollection, documentId, generateAtlas } from 'search-r3/dataset';
 import { Embedder, SequenceEncoder } from 'search-r3/embed';
 import { bootstrapInterval, RetrieverEvaluation, randomisationTest, scoreRankings } from 'search-r3/evaluate';
@@ -135,11 +135,10 @@ export async function controls(context, policy, reasoned) {
   const retrieval = new RetrieverEvaluation(embedder, collection);
   const result = {};
   for (const [name, { texts, qrels: judged = qrels }] of Object.entries(variants)) {
-    const sequences = ids.map((id, i) => [
-      ...reasoningPrompt(tokenizer, prompts, collection.queries.get(id).text).ids,
-      ...tokenizer.encode(texts[i]),
-      embedId,
-    ]);
+    const asked = ids.map((id) => collection.queries.get(id).text);
+    const prompted = await reasoningPrompts(tokenizer, prompts, asked);
+    const reasoned = await tokenizer.encodeBatch(texts);
+    const sequences = prompted.map((prompt, i) => [...prompt.ids, ...reasoned[i], embedId]);
     const rankings = await retrieval.search(ids, await encoder.encode(sequences));
     result[name] = scoreRankings(judged, rankings, ['ndcg@10'])['ndcg@10'].mean;
   }

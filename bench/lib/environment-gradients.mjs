@@ -2,7 +2,7 @@
  * The gradient that an environment's rewards give, against that of the true rewards: computed through the model as it was
  * at recorded steps, by the engine and the batches of stage 2.
  */
-import { reasoningPrompt } from 'search-r3/checkpoint';
+import { reasoningPrompts } from 'search-r3/checkpoint';
 import { frozenCopy, parameterFeeds } from 'search-r3/model';
 import { outcomeOf, updateBatch } from 'search-r3/rl';
 import { GradientEngine } from 'search-r3/sft';
@@ -60,10 +60,10 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
   for (const [i, step] of steps.entries()) {
     const snapshot = await trajectory.policy(step);
     for (const [name, { data: weights }] of own.weights) weights.set(snapshot.weights[name]);
-    const groups = groupsOf(own, data, options, snapshot.groups);
+    const groups = await groupsOf(own, data, options, snapshot.groups);
     const gradient = async (values, kind) => {
       reward(groups, values);
-      const { request } = updateBatch(own, groups, data, kinds[kind], step);
+      const { request } = await updateBatch(own, groups, data, kinds[kind], step);
       return request === undefined ? [] : joined((await engine.compute(request)).gradients);
     };
     const { rewards: truth } = await trajectory.step(step);
@@ -86,13 +86,13 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
 }
 
 /** Recorded completions as the rollouts of stage 2. */
-function groupsOf(policy, data, { maxLength }, recorded) {
+async function groupsOf(policy, data, { maxLength }, recorded) {
   const queries = new Map(data.rl.map((query) => [query.id, query]));
-  return recorded.map(({ query: id, completions }) => {
+  const texts = recorded.map(({ query }) => queries.get(query).text);
+  const prompts = await reasoningPrompts(policy.tokenizer, policy.prompts, texts, { maxTokens: maxLength });
+  return recorded.map(({ query: id, completions }, i) => {
     const query = queries.get(id);
-    const prompt = reasoningPrompt(policy.tokenizer, policy.prompts, query.text, {
-      maxTokens: maxLength,
-    }).ids;
+    const prompt = prompts[i].ids;
     return completions.map((completion) => ({
       query,
       prompt,

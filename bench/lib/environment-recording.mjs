@@ -98,7 +98,7 @@ async function atlasBase(options, steps, log) {
     const resolved = pretrainOptionsSchema.parse({ steps });
     const { batchSize, maxLength } = resolved;
     const whole = atlasSequences(world, tokenizer, batchSize);
-    const source = (step) => whole(step).map((ids) => ids.slice(0, maxLength));
+    const source = async (step) => (await whole(step)).map((ids) => ids.slice(0, maxLength));
     const checkpoint = { config, weights, tokenizer };
     const started = performance.now();
     const trainer = new PretrainTrainer(checkpoint, source, resolved);

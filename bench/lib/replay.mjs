@@ -6,7 +6,7 @@
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
+import { directPrompts, saveCheckpoint } from 'search-r3/checkpoint';
 import { SequenceEncoder } from 'search-r3/embed';
 import { ExactEnvironment } from 'search-r3/environment';
 import { Generator } from 'search-r3/generate';
@@ -43,9 +43,9 @@ export async function record(
   const limit = { maxTokens: rl.maxLength };
   const ids = collection.corpus.map(({ id }) => id);
   const rows = new Map(ids.map((id, row) => [id, row]));
-  const prompts = new Map(
-    ids.map((id) => [id, directPrompt(own.tokenizer, own.prompts, data.document(id), 'document', limit).ids]),
-  );
+  const texts = ids.map(data.document);
+  const made = await directPrompts(own.tokenizer, own.prompts, texts, 'document', limit);
+  const prompts = new Map(ids.map((id, i) => [id, made[i].ids]));
   const exact = await ExactEnvironment.create(
     ids,
     (asked) => encoder.encode(asked.map((id) => prompts.get(id))),

@@ -31,11 +31,14 @@ export {
 export { PromptCache } from './prompt-cache.js';
 export {
   directPrompt,
+  directPrompts,
   embedTokenId,
+  type NameOfText,
   type PromptIds,
   type PromptOptions,
   type Role,
   reasoningPrompt,
+  reasoningPrompts,
 } from './prompt-ids.js';
 export {
   DEFAULT_LIMITS,

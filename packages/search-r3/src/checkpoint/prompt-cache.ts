@@ -4,11 +4,12 @@
  */
 import type { Tokenizer } from '../tokenizer/index.js';
 import {
-  directPrompt,
+  directPrompts,
+  type NameOfText,
   type PromptIds,
   type PromptOptions,
   type Role,
-  reasoningPrompt,
+  reasoningPrompts,
 } from './prompt-ids.js';
 import type { Prompts } from './prompts.js';
 
@@ -16,7 +17,7 @@ import type { Prompts } from './prompts.js';
 const DEFAULT_CAPACITY = 8_000_000;
 
 /**
- * `directPrompt` and `reasoningPrompt` of one tokenizer and its prompts, remembered by text, role and limits. What was
+ * `directPrompts` and `reasoningPrompts` of one tokenizer and its prompts, remembered by text, role and limits. What was
  * asked for longest ago is forgotten first. The tokenizer must not change meanwhile.
  */
 export class PromptCache {
@@ -34,32 +35,62 @@ export class PromptCache {
     this.#capacity = capacity;
   }
 
-  /** `directPrompt`. The result is shared: it must not be changed. */
-  direct(text: string, role: Role, options: PromptOptions = {}): Readonly<PromptIds> {
-    return this.#remember(role, text, options, () =>
-      directPrompt(this.#tokenizer, this.#prompts, text, role, options),
+  /** `directPrompts`. The results are shared: they must not be changed. */
+  direct(
+    texts: readonly string[],
+    role: Role,
+    options: PromptOptions = {},
+    nameOf?: NameOfText,
+  ): Promise<Readonly<PromptIds>[]> {
+    return this.#remember(role, texts, options, nameOf, (missing, names) =>
+      directPrompts(this.#tokenizer, this.#prompts, missing, role, options, names),
     );
   }
 
-  /** `reasoningPrompt`. The result is shared: it must not be changed. */
-  reasoning(text: string, options: PromptOptions = {}): Readonly<PromptIds> {
-    return this.#remember('reasoning', text, options, () =>
-      reasoningPrompt(this.#tokenizer, this.#prompts, text, options),
+  /** `reasoningPrompts`. The results are shared: they must not be changed. */
+  reasoning(
+    texts: readonly string[],
+    options: PromptOptions = {},
+    nameOf?: NameOfText,
+  ): Promise<Readonly<PromptIds>[]> {
+    return this.#remember('reasoning', texts, options, nameOf, (missing, names) =>
+      reasoningPrompts(this.#tokenizer, this.#prompts, missing, options, names),
     );
   }
 
-  #remember(kind: string, text: string, options: PromptOptions, build: () => PromptIds): Readonly<PromptIds> {
-    const key = `${kind} ${JSON.stringify(options)} ${text}`;
+  async #remember(
+    kind: string,
+    texts: readonly string[],
+    options: PromptOptions,
+    nameOf: NameOfText | undefined,
+    build: (texts: string[], nameOf: NameOfText | undefined) => Promise<PromptIds[]>,
+  ): Promise<Readonly<PromptIds>[]> {
+    const prefix = `${kind} ${JSON.stringify(options)} `;
+    const found = new Map<string, Readonly<PromptIds>>();
+    /** Each text once, with its first place. */
+    const missing = new Map<string, number>();
+    for (const [index, text] of texts.entries()) {
+      const known = this.#known.get(prefix + text);
+      if (known !== undefined) found.set(text, known);
+      else if (!missing.has(text)) missing.set(text, index);
+    }
+    const places = [...missing.values()];
+    const built = await build([...missing.keys()], nameOf && ((i) => nameOf(places[i] as number)));
+    for (const [i, text] of [...missing.keys()].entries()) found.set(text, built[i] as PromptIds);
+    for (const [text, prompt] of found) this.#keep(prefix + text, prompt);
+    return texts.map((text) => found.get(text) as Readonly<PromptIds>);
+  }
+
+  #keep(key: string, prompt: Readonly<PromptIds>): void {
     const known = this.#known.get(key);
+    if (known !== undefined) this.#size -= known.ids.length;
     this.#known.delete(key);
-    const prompt = known ?? build();
     this.#known.set(key, prompt);
-    if (known === undefined) this.#size += prompt.ids.length;
+    this.#size += prompt.ids.length;
     for (const [oldest, { ids }] of this.#known) {
       if (this.#size <= this.#capacity) break;
       this.#known.delete(oldest);
       this.#size -= ids.length;
     }
-    return prompt;
   }
 }

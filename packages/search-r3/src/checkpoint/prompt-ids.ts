@@ -39,36 +39,65 @@ export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 't
   });
 }
 
+/** What errors call the text at this place; undefined leaves them unnamed. */
+export type NameOfText = (index: number) => string | undefined;
+
 /**
  * The prompt that is embedded at once: instruction, text, and the assistant's turn up to the embed token, which is the
  * last id. Its hidden state is the embedding.
+ * @throws InputError where the prompt does not fit into `maxTokens`.
  */
-export function directPrompt(
+export async function directPrompt(
   tokenizer: Tokenizer,
   prompts: Prompts,
   text: string,
   role: Role,
   options: PromptOptions = {},
-): PromptIds {
+): Promise<PromptIds> {
+  const [prompt] = await directPrompts(tokenizer, prompts, [text], role, options);
+  return prompt as PromptIds;
+}
+
+/** `directPrompt` of many texts, which are encoded together. */
+export async function directPrompts(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  texts: readonly string[],
+  role: Role,
+  options: PromptOptions = {},
+  nameOf?: NameOfText,
+): Promise<PromptIds[]> {
   const embedId = embedTokenId(tokenizer, prompts);
   const { system, assistant } = prompts[role];
-  return fit(tokenizer, text, options, (content) => [
-    ...tokenizer.encode(opening(tokenizer, prompts, system, content) + assistant),
-    embedId,
-  ]);
+  const form = {
+    render: (content: string) => opening(tokenizer, prompts, system, content) + assistant,
+    suffix: [embedId],
+  };
+  return fitAll(tokenizer, texts, options, form, nameOf);
 }
 
 /** The prompt after which the model reasons: instruction, query, and the opening of the assistant's turn. */
-export function reasoningPrompt(
+export async function reasoningPrompt(
   tokenizer: Tokenizer,
   prompts: Prompts,
   text: string,
   options: PromptOptions = {},
-): PromptIds {
+): Promise<PromptIds> {
+  const [prompt] = await reasoningPrompts(tokenizer, prompts, [text], options);
+  return prompt as PromptIds;
+}
+
+/** `reasoningPrompt` of many texts, which are encoded together. */
+export async function reasoningPrompts(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  texts: readonly string[],
+  options: PromptOptions = {},
+  nameOf?: NameOfText,
+): Promise<PromptIds[]> {
   const { system } = prompts.reasoning;
-  return fit(tokenizer, text, options, (content) =>
-    tokenizer.encode(opening(tokenizer, prompts, system, content)),
-  );
+  const render = (content: string) => opening(tokenizer, prompts, system, content);
+  return fitAll(tokenizer, texts, options, { render, suffix: [] }, nameOf);
 }
 
 function opening(
@@ -87,57 +116,122 @@ function opening(
 /** How far from its end, in characters, a word is looked for at a cut: half a word is worse than none. */
 const WORD_LIMIT = 64;
 
-/** The prompt with as long a beginning of the text as `maxTokens` allows. */
-function fit(
+/** A prompt around a text, and the ids behind it. */
+interface Form {
+  render: (content: string) => string;
+  suffix: readonly number[];
+}
+
+/** Each text in its prompt, or as long a beginning of it as `maxTokens` allows. */
+async function fitAll(
   tokenizer: Tokenizer,
-  text: string,
+  texts: readonly string[],
   options: PromptOptions,
-  build: (content: string) => number[],
-): PromptIds {
+  { render, suffix }: Form,
+  nameOf: NameOfText = () => undefined,
+): Promise<PromptIds[]> {
   const { maxTokens = Number.POSITIVE_INFINITY, strict } = validate(optionsSchema, options, 'prompt options');
-  const content = tokenizer.escapeSpecialTokens(text);
-  const whole = build(content);
-  if (whole.length <= maxTokens) return { ids: whole, truncated: false };
+  if (texts.length === 0) return [];
+  const build = async (contents: readonly string[], places: readonly number[]): Promise<number[][]> => {
+    const name = (i: number) => nameOf(places[i] as number);
+    const rendered = contents.map((content, i) => named(name(i), () => render(content)));
+    return (await encodeAll(tokenizer, rendered, name)).map((ids) => [...ids, ...suffix]);
+  };
+  const contents = texts.map((text) => tokenizer.escapeSpecialTokens(text));
+  const whole = await build(contents, [...texts.keys()]);
+  const prompts = whole.map((ids): PromptIds => ({ ids, truncated: false }));
+  const long = [...whole.keys()].filter((i) => (whole[i] as number[]).length > maxTokens);
+  const [first] = long;
+  if (first === undefined) return prompts;
+
   const refuse = (expected: string, found: number, remedy: string) =>
-    new InputError({ source: 'prompt', expected, found: `${found} tokens`, remedy });
+    named(nameOf(first), () => {
+      throw new InputError({ source: 'prompt', expected, found: `${found} tokens`, remedy });
+    });
   if (strict) {
-    throw refuse(`at most ${maxTokens} tokens`, whole.length, 'Shorten the text, or allow it to be cut.');
+    const found = (whole[first] as number[]).length;
+    refuse(`at most ${maxTokens} tokens`, found, 'Shorten the text, or allow it to be cut.');
   }
-  const bare = build('');
+  const bare = (await build([''], [first]))[0] as number[];
   if (bare.length > maxTokens) {
-    throw refuse(
+    refuse(
       `room for the prompt in ${maxTokens} tokens`,
       bare.length,
       'Allow longer texts (--max-length, maxLength) or shorten the prompt.',
     );
   }
-  return { ids: longest(content, bare, whole, maxTokens, build), truncated: true };
+  let searches = long.map((place) => {
+    const search = longest(contents[place] as string, bare, whole[place] as number[], maxTokens);
+    return { place, search, asked: search.next() };
+  });
+  while (searches.length > 0) {
+    const beginnings: string[] = [];
+    for (const { place, asked } of searches) {
+      if (asked.done) prompts[place] = { ids: asked.value, truncated: true };
+      else beginnings.push(asked.value);
+    }
+    searches = searches.filter(({ asked }) => !asked.done);
+    const places = searches.map(({ place }) => place);
+    const built = await build(beginnings, places);
+    for (const [i, one] of searches.entries()) one.asked = one.search.next(built[i] as number[]);
+  }
+  return prompts;
+}
+
+/** Encodes together; where that fails one after another, so that the error names the text. */
+async function encodeAll(
+  tokenizer: Tokenizer,
+  rendered: readonly string[],
+  nameOf: NameOfText,
+): Promise<number[][]> {
+  try {
+    return await tokenizer.encodeBatch(rendered);
+  } catch (error) {
+    for (const [i, text] of rendered.entries()) {
+      await tokenizer.encode(text).catch((problem: unknown) =>
+        named(nameOf(i), () => {
+          throw problem;
+        }),
+      );
+    }
+    throw error;
+  }
+}
+
+/** Does `work`; an InputError in it gets the name of the text as its source. */
+function named<T>(name: string | undefined, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (name === undefined || !(error instanceof InputError)) throw error;
+    const { problem } = error;
+    throw new InputError({ ...problem, source: name, field: problem.source });
+  }
 }
 
 /**
- * Searches a beginning that fills the bound, or the longest one. The number of ids is nearly linear in that of
- * characters, so most guesses are by proportion; each is checked by building the prompt, whatever its tokenizer does at
- * the cut.
+ * Searches a beginning that fills the bound, or the longest one: yields beginnings, is given the ids of their prompts,
+ * and returns the best of these. The number of ids is nearly linear in that of characters, so most guesses are by
+ * proportion; each is checked by building the prompt, whatever its tokenizer does at the cut.
  */
-function longest(
+function* longest(
   content: string,
-  bare: number[],
-  whole: number[],
+  bare: readonly number[],
+  whole: readonly number[],
   maxTokens: number,
-  build: (content: string) => number[],
-): number[] {
+): Generator<string, readonly number[], readonly number[]> {
   let [low, high] = [0, content.length];
   let [best, above] = [bare, whole.length];
   for (let step = 1; high - low > 1 && best.length < maxTokens; step++) {
     // Halving now and then, against texts of uneven density.
     const share = step % 3 === 0 ? 0.5 : (maxTokens - best.length + 0.5) / (above - best.length);
     const middle = Math.min(high - 1, Math.max(low + 1, Math.round(low + share * (high - low))));
-    const ids = build(content.slice(0, onCodePoint(content, middle)));
+    const ids = yield content.slice(0, onCodePoint(content, middle));
     if (ids.length <= maxTokens) [low, best] = [middle, ids];
     else [high, above] = [middle, ids.length];
   }
   for (const end of wordEnds(content, onCodePoint(content, low))) {
-    const ids = build(content.slice(0, end));
+    const ids = yield content.slice(0, end);
     if (ids.length <= maxTokens) return ids;
   }
   return best;

@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
-import { DEFAULT_LIMITS, PromptCache, type PromptIds } from '../checkpoint/index.js';
+import { DEFAULT_LIMITS, type NameOfText, PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, InterruptedError, validate } from '../run/index.js';
@@ -113,13 +113,13 @@ export class Embedder {
    * Tokens of the longest prompt that these options allow, and of the longest that the model takes beside its reasoning.
    * Errors: InputError where there is no room for any.
    */
-  longestPrompt({
+  async longestPrompt({
     role = 'query',
     reasoning = false,
     maxLength = this.limits.maxLength,
     maxNewTokens = this.limits.maxNewTokens,
-  }: Partial<Lengths> = {}): { maxTokens: number; room: number } {
-    const room = this.#room(role, reasoning ? maxNewTokens : undefined);
+  }: Partial<Lengths> = {}): Promise<{ maxTokens: number; room: number }> {
+    const room = await this.#room(role, reasoning ? maxNewTokens : undefined);
     return { maxTokens: Math.min(maxLength, room), room };
   }
 
@@ -138,7 +138,8 @@ export class Embedder {
     const { signal, onProgress, onToken, nameOf, ...plain } = options;
     const given = validate(optionsSchema, plain, 'embed options');
     const { role, reasoning, strict, maxNewTokens = this.limits.maxNewTokens } = given;
-    const limit = { maxTokens: this.longestPrompt(given).maxTokens, strict };
+    const { maxTokens } = await this.longestPrompt(given);
+    const limit = { maxTokens, strict };
     yield* reasoning
       ? this.#reasoned(texts, limit, { ...given, maxNewTokens }, options)
       : this.#direct(texts, limit, role, options);
@@ -155,10 +156,11 @@ export class Embedder {
    * Positions for a prompt, beside the reasoning and the embed token behind it.
    * @throws InputError where they do not take the prompt without its text.
    */
-  #room(role: 'query' | 'document', maxNewTokens: number | undefined): number {
+  async #room(role: 'query' | 'document', maxNewTokens: number | undefined): Promise<number> {
     const { maxPositions } = this.policy.config;
     const reasoned = maxNewTokens !== undefined;
-    const bare = (reasoned ? this.#prompts.reasoning('') : this.#prompts.direct('', role)).ids.length;
+    const [prompt] = await (reasoned ? this.#prompts.reasoning(['']) : this.#prompts.direct([''], role));
+    const bare = (prompt as PromptIds).ids.length;
     const room = maxPositions - (reasoned ? maxNewTokens + 1 : 0);
     if (room >= bare) return room;
     const most = maxPositions - bare - 1;
@@ -187,7 +189,7 @@ export class Embedder {
   ): AsyncGenerator<Embedding[]> {
     const { signal, onProgress } = options;
     const prompts = (start: number) =>
-      this.#piece(texts, start, options, (text) => this.#prompts.direct(text, role, limit));
+      this.#piece(texts, start, options, (piece, names) => this.#prompts.direct(piece, role, limit, names));
     // Nothing is encoded where a text is to be refused.
     if (limit.strict) for (const start of pieces(texts)) await prompts(start);
     for (const start of pieces(texts)) {
@@ -216,7 +218,10 @@ export class Embedder {
     const { tokenizer, embedId, stopIds, config } = this.policy;
     const all: Readonly<PromptIds>[] = [];
     for (const start of pieces(texts)) {
-      all.push(...(await this.#piece(texts, start, options, (text) => this.#prompts.reasoning(text, limit))));
+      const piece = await this.#piece(texts, start, options, (some, names) =>
+        this.#prompts.reasoning(some, limit, names),
+      );
+      all.push(...piece);
     }
     const { signal, onToken, onProgress } = options;
     this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
@@ -277,24 +282,16 @@ export class Embedder {
     return token === embedId || stopIds.includes(token);
   }
 
-  /** The prompts of one piece of the texts, made when others had their turn; an error says which text it is about. */
+  /** The prompts of one piece of the texts; an error says which text it is about. */
   async #piece(
     texts: readonly string[],
     start: number,
     { signal, nameOf = (index) => `text ${index}` }: EmbedOptions,
-    build: (text: string) => Readonly<PromptIds>,
+    build: (piece: string[], nameOf: NameOfText) => Promise<Readonly<PromptIds>[]>,
   ): Promise<Readonly<PromptIds>[]> {
     await setImmediate();
     if (signal?.aborted) throw new InterruptedError('embed: stopped by the caller');
-    return texts.slice(start, start + PIECE).map((text, index) => {
-      try {
-        return build(text);
-      } catch (error) {
-        if (!(error instanceof InputError)) throw error;
-        const { problem } = error;
-        throw new InputError({ ...problem, source: nameOf(start + index), field: problem.source });
-      }
-    });
+    return build(texts.slice(start, start + PIECE), (index) => nameOf(start + index));
   }
 
   #row(matrix: Float32Array, i: number): Float32Array {

@@ -60,7 +60,7 @@ export class RetrieverEvaluation {
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
     // Documents come first, and take long: where there is no room for reasoning, it is told before them.
-    if (wants('reasoned', 'hybrid_reasoned')) this.#embedder.longestPrompt(this.#how('query', true));
+    if (wants('reasoned', 'hybrid_reasoned')) await this.#embedder.longestPrompt(this.#how('query', true));
     const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
     const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
     if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;

@@ -102,7 +102,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const data = trainingData(collection, { seed });
   const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
   const base = await loadModel(options.base ?? ATLAS_BASE);
-  const { sft, rl } = stageOptions(makePolicy(base, ATLAS_PROMPTS), options);
+  const { sft, rl } = await stageOptions(makePolicy(base, ATLAS_PROMPTS), options);
   const config = { seed, queries, sft, rl, fingerprints: { base: checkpointFingerprint(base) } };
   const shared = { ...(progress && { progress }), ...(signal && { signal }) };
   const evaluate = (policy: Policy, systems: readonly ('bm25' | 'direct' | 'reasoned')[], qrels = test) =>
@@ -171,13 +171,13 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 }
 
 /** The recipe of both stages, with lengths within the model's. */
-function stageOptions(
+async function stageOptions(
   policy: Policy,
   { seed = 0, sftSteps = 140, rlSteps = 100 }: DemoOptions,
-): { sft: ResolvedSftOptions; rl: ResolvedRlOptions } {
+): Promise<{ sft: ResolvedSftOptions; rl: ResolvedRlOptions }> {
   const sft = validate(sftOptionsSchema, { seed, steps: sftSteps, maxQueries: 2048 }, 'stage 1');
   const rl = validate(rlOptionsSchema, { seed, steps: rlSteps }, 'stage 2');
-  return { sft: limitedSft(sft, policy, {}), rl: limitedRl(rl, policy, {}) };
+  return { sft: await limitedSft(sft, policy, {}), rl: await limitedRl(rl, policy, {}) };
 }
 
 /** The table of the demonstration, and the gain that stage 2 brought. */

@@ -1,5 +1,5 @@
 /** The environment of a run of stage 2: the corpus as its policy, which training changes in place, embeds it. */
-import { directPrompt, type PromptIds } from '../checkpoint/index.js';
+import { directPrompts, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
 import { SequenceEncoder } from '../embed/index.js';
 import {
@@ -36,24 +36,31 @@ export async function createEnvironment(
   const limit = { maxTokens: options.maxLength };
   const ids = corpus.map(({ id }) => id);
   const tokenized = new Map<string, { text: string } & PromptIds>();
-  const prompt = (id: string): readonly number[] => {
-    const now = text(id);
+  const prompted = async (asked: readonly string[]): Promise<(readonly number[])[]> => {
+    const missing = asked.filter((id) => tokenized.get(id)?.text !== text(id));
+    const texts = missing.map(text);
+    const made = await directPrompts(tokenizer, prompts, texts, 'document', limit);
+    for (const [i, id] of missing.entries()) {
+      tokenized.set(id, { text: texts[i] as string, ...(made[i] as PromptIds) });
+    }
+    return asked.map(tokensOf);
+  };
+  /** Lengths are only asked for of what was encoded. */
+  const tokensOf = (id: string): readonly number[] => {
     const known = tokenized.get(id);
-    if (known?.text === now) return known.ids;
-    const made = directPrompt(tokenizer, prompts, now, 'document', limit);
-    tokenized.set(id, { text: now, ...made });
-    return made.ids;
+    if (known === undefined) throw new Error(`internal: document ${id} has no prompt`);
+    return known.ids;
   };
   const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
-  const encode: EncodeDocuments = (asked) => {
-    const prompted = asked.map(prompt);
+  const encode: EncodeDocuments = async (asked) => {
+    const sequences = await prompted(asked);
     // Where more are kept than there are documents some were removed.
     if (tokenized.size > environment.documents.length) {
       for (const id of tokenized.keys()) if (!environment.has(id)) tokenized.delete(id);
     }
-    return encoder.encode(prompted, { maxTokens: options.optimization.maxTokens });
+    return encoder.encode(sequences, { maxTokens: options.optimization.maxTokens });
   };
-  const sources = { dimension: config.hiddenSize, encode, tokens: (id: string) => prompt(id).length, text };
+  const sources = { dimension: config.hiddenSize, encode, tokens: (id: string) => tokensOf(id).length, text };
   const environment = await chosen(ids, sources, options);
   return {
     environment,

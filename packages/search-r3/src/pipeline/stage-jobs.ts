@@ -117,7 +117,7 @@ async function textSource(
     const tokenizer = known ?? atlasTokenizer(world);
     // The stream's own default seed is 1.
     const whole = atlasSequences(world, tokenizer, batchSize, { seed: seed + 1 });
-    return { tokenizer, source: (step) => whole(step).map((ids) => ids.slice(0, maxLength)) };
+    return { tokenizer, source: async (step) => (await whole(step)).map((ids) => ids.slice(0, maxLength)) };
   }
   const tokenizer = known ?? (await collectionTokenizer(corpus, prompts, vocabSize, { lowercase }, work));
   const read = { batchSize, maxLength, chatShare, seed };
@@ -143,13 +143,13 @@ export async function sftStage(
   asked: Omit<SftSettings, 'base' | 'out'> & { base?: string | undefined },
   base: Checkpoint,
   context: TrainingContext,
-  options: RunOptions & { validationLimits?: (policy: Policy) => Limits },
+  options: RunOptions & { validationLimits?: (policy: Policy) => Promise<Limits> },
 ): Promise<StageResult> {
   const { collection, data } = context;
   const settings = sizedToCollection(asked, { sft: data.sft.length }, options);
   const { seed, saveEvery, queries, validation } = settings;
   const made = makePolicy(base, basePrompts(settings, base));
-  const sft = limitedSft(sftOptions(settings), made, options);
+  const sft = await limitedSft(sftOptions(settings), made, options);
   const start: Policy = { ...made, limits: sftLimits(sft), split: context.split };
   warnOfHighRate(start, sft.optimization.learningRate, 'sft', options);
   const config = {
@@ -166,7 +166,7 @@ export async function sftStage(
   };
   let policy = start;
   const own = { maxLength: sft.maxLength, maxNewTokens: sft.reasoning.maxNewTokens };
-  const limits = options.validationLimits?.(start) ?? own;
+  const limits = (await options.validationLimits?.(start)) ?? own;
   return runStage(
     {
       stage: 'sft',
@@ -200,7 +200,7 @@ export async function rlStage(
   const { collection, data } = context;
   const settings = sizedToCollection(asked, { rl: data.rl.length }, options);
   const { seed, saveEvery, queries, validation } = settings;
-  const rl = limitedRl(rlOptions(settings), start, options);
+  const rl = await limitedRl(rlOptions(settings), start, options);
   const policy = { ...start, limits: rlLimits(rl), split: context.split };
   warnOfHighRate(policy, rl.optimization.learningRate, 'rl', options);
   const limits = rlLimits(rl);
@@ -242,18 +242,26 @@ export async function rlStage(
 }
 
 /** The options of stage 1 with lengths within the model's. @throws InputError where its prompts do not fit. */
-export function limitedSft(sft: ResolvedSftOptions, policy: Policy, options: RunOptions): ResolvedSftOptions {
+export async function limitedSft(
+  sft: ResolvedSftOptions,
+  policy: Policy,
+  options: RunOptions,
+): Promise<ResolvedSftOptions> {
   const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
   const limits = { maxLength: sft.maxLength, reasoning };
   const fields = { maxLength: 'sft.maxLength', reasoning: 'sft.reasoning.maxNewTokens' };
-  return { ...sft, maxLength: promptLimit(policy, limits, nameOf(options), fields) };
+  return { ...sft, maxLength: await promptLimit(policy, limits, nameOf(options), fields) };
 }
 
 /** The options of stage 2 with lengths within the model's. @throws InputError where its prompts do not fit. */
-export function limitedRl(rl: ResolvedRlOptions, policy: Policy, options: RunOptions): ResolvedRlOptions {
+export async function limitedRl(
+  rl: ResolvedRlOptions,
+  policy: Policy,
+  options: RunOptions,
+): Promise<ResolvedRlOptions> {
   const limits = { maxLength: rl.maxLength, reasoning: rl.maxNewTokens };
   const fields = { maxLength: 'rl.maxLength', reasoning: 'rl.maxNewTokens' };
-  return { ...rl, maxLength: promptLimit(policy, limits, nameOf(options), fields) };
+  return { ...rl, maxLength: await promptLimit(policy, limits, nameOf(options), fields) };
 }
 
 /** Parameters from which on a model is one that was pre-trained on much text, and the rate that would undo that. */

@@ -61,7 +61,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
   const given = asked.base === undefined ? undefined : await loadModel(asked.base, onNote);
   const context = await loadTraining(asked, splitFor(given ?? {}, asked, onNote));
   const settings = sizedToCollection(asked, available(asked, context), options);
-  const config = checkedConfig(settings, given, context, options);
+  const config = await checkedConfig(settings, given, context, options);
   const free = ['data', 'base', 'saveEvery', 'validation.every', 'validation.queries', 'rl.steps'];
   const run = await RunFolder.create(out, config, { ...existing(options), mayChange: free });
   const { progress, signal, source } = options;
@@ -97,8 +97,8 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
         sftStage(folder, settings, given ?? (await loadModel(base)), context, {
           ...how,
           // Those of stage 2, whose scores stand beside it.
-          validationLimits: (policy) => ({
-            maxLength: limitedRl(rlOptions(settings), policy, options).maxLength,
+          validationLimits: async (policy) => ({
+            maxLength: (await limitedRl(rlOptions(settings), policy, options)).maxLength,
             maxNewTokens: settings.rl.maxNewTokens,
           }),
         }),
@@ -119,7 +119,7 @@ export async function train(asked: TrainSettings, options: RunOptions = {}): Pro
 }
 
 /** The settings that decide the run, after checking both stages against the base model. */
-function checkedConfig(
+async function checkedConfig(
   settings: Sized<TrainSettings>,
   given: Checkpoint | undefined,
   context: TrainingContext,
@@ -131,8 +131,8 @@ function checkedConfig(
   const common = { data, seed, ...missing, prompts, queries, validation, sft, rl, saveEvery };
   if (given === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   const policy = makePolicy(given, basePrompts(settings, given));
-  limitedSft(sftOptions(settings), policy, options);
-  limitedRl(rlOptions(settings), policy, options);
+  await limitedSft(sftOptions(settings), policy, options);
+  await limitedRl(rlOptions(settings), policy, options);
   const fingerprints = { data: context.fingerprint, base: checkpointFingerprint(policy) };
   return { ...common, base, fingerprints };
 }

@@ -104,18 +104,19 @@ const LEAST_REASONING = 2;
  * @param fields names of both settings in errors.
  * @throws InputError where the prompts alone do not fit.
  */
-export function promptLimit(
+export async function promptLimit(
   policy: Policy,
   { maxLength, reasoning }: { maxLength: number; reasoning: number },
   source: string,
   fields: { maxLength: string; reasoning: string },
-): number {
+): Promise<number> {
   const { tokenizer, prompts, config } = policy;
-  const bare = Math.max(
-    directPrompt(tokenizer, prompts, '', 'query').ids.length,
-    directPrompt(tokenizer, prompts, '', 'document').ids.length,
-    reasoningPrompt(tokenizer, prompts, '').ids.length,
-  );
+  const empty = await Promise.all([
+    directPrompt(tokenizer, prompts, '', 'query'),
+    directPrompt(tokenizer, prompts, '', 'document'),
+    reasoningPrompt(tokenizer, prompts, ''),
+  ]);
+  const bare = Math.max(...empty.map(({ ids }) => ids.length));
   const { maxPositions } = config;
   const limit = Math.min(maxLength, maxPositions - reasoning - 1);
   if (limit > bare) return limit;

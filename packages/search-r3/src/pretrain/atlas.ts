@@ -58,18 +58,16 @@ export function atlasSequences(
   options: PretrainingOptions = {},
 ): SequenceSource {
   const end = tokenizer.eosId as number;
-  const encode = (item: PretrainingItem): number[] => {
+  const textOf = (item: PretrainingItem): string => {
     switch (item.kind) {
       case 'text':
-        return [end, ...tokenizer.encode(item.text), end];
+        return item.text;
       case 'chat':
-        return tokenizer.encode(
-          tokenizer.renderChat([
-            { role: 'system', content: ATLAS_PROMPTS.reasoning?.system ?? '' },
-            { role: 'user', content: item.user },
-            { role: 'assistant', content: item.assistant },
-          ]),
-        );
+        return tokenizer.renderChat([
+          { role: 'system', content: ATLAS_PROMPTS.reasoning?.system ?? '' },
+          { role: 'user', content: item.user },
+          { role: 'assistant', content: item.assistant },
+        ]);
       default:
         item satisfies never;
         throw new Error('internal: unknown item');
@@ -77,7 +75,7 @@ export function atlasSequences(
   };
   let stream = pretrainingText(world, options);
   let next = 0;
-  return (step) => {
+  return async (step) => {
     // A resumed run reads the stream again up to where it was.
     if (step < next) {
       stream = pretrainingText(world, options);
@@ -85,7 +83,9 @@ export function atlasSequences(
     }
     for (; next < step; next++) for (let i = 0; i < batchSize; i++) stream.next();
     next++;
-    return Array.from({ length: batchSize }, () => encode(stream.next().value));
+    const items = Array.from({ length: batchSize }, () => stream.next().value);
+    const encoded = await tokenizer.encodeBatch(items.map(textOf));
+    return encoded.map((ids, i) => (items[i]?.kind === 'text' ? [end, ...ids, end] : ids));
   };
 }
 
@@ -97,8 +97,9 @@ export async function factRecall(
 ): Promise<Record<string, number>> {
   const probes = factRecallProbes(world);
   const end = tokenizer.eosId as number;
+  const encoded = await tokenizer.encodeBatch(probes.map(({ prompt }) => prompt));
   const completions = await generator.generate(
-    probes.map(({ prompt }) => [end, ...tokenizer.encode(prompt)]),
+    encoded.map((ids) => [end, ...ids]),
     { maxNewTokens: 1, temperature: 0, stop: [end] },
   );
   const groups = new Map<string, { right: number; total: number }>();

@@ -73,8 +73,8 @@ export async function collectionSequences(
   const terms = await keyTerms(corpus, work);
   const safe = (text: string) => tokenizer.escapeSpecialTokens(text);
   const boundary = (tokenizer.padId ?? tokenizer.eosId) as number;
-  const text = (document: Document, random: RandomStream): number[] => {
-    const ids = [boundary, ...tokenizer.encode(safe(documentText(document))), boundary];
+  const text = (encoded: readonly number[], random: RandomStream): number[] => {
+    const ids = [boundary, ...encoded, boundary];
     const pieces = Math.ceil(ids.length / maxLength);
     // Of equal length, give or take one: a last piece of what is left could be a single token, with nothing to predict.
     const piece = random.integer(pieces);
@@ -82,24 +82,28 @@ export async function collectionSequences(
     return ids.slice(cut(piece), cut(piece + 1));
   };
   const embedId = tokenizer.idOf(prompts.embedToken);
-  const chat = ({ user, assistant }: Conversation): number[] => {
-    const messages = [
+  const rendered = ({ user, assistant }: Conversation): string =>
+    tokenizer.renderChat([
       { role: 'system', content: prompts.reasoning.system },
       { role: 'user', content: safe(user) },
       { role: 'assistant', content: safe(assistant) },
-    ] as const;
-    const ids = tokenizer.encode(tokenizer.renderChat(messages));
+    ]);
+  const chat = (ids: number[]): number[] => {
     // Where the token that embeds is known already, it takes the place of the one that ends the turn.
     const end = embedId === undefined ? -1 : ids.lastIndexOf(tokenizer.eosId as number);
     return (end === -1 ? ids : [...ids.slice(0, end), embedId as number]).slice(0, maxLength);
   };
-  return (step) => {
+  return async (step) => {
     const random = randomStream(seed, 'pretrain', 'step', step);
-    return sampler.batch(step).map((i) => {
-      const document = corpus[i] as Document;
+    const documents = sampler.batch(step).map((i) => corpus[i] as Document);
+    // How many draws a piece takes depends on the number of its tokens, so all are encoded before the first draw.
+    const encoded = await tokenizer.encodeBatch(documents.map((document) => safe(documentText(document))));
+    const drawn = documents.map((document, i) => {
       const talk = random.uniform() < chatShare ? conversation(document, terms, random) : undefined;
-      return talk === undefined ? text(document, random) : chat(talk);
+      return talk === undefined ? text(encoded[i] as number[], random) : rendered(talk);
     });
+    const chats = await tokenizer.encodeBatch(drawn.filter((one) => typeof one === 'string'));
+    return drawn.map((one) => (typeof one === 'string' ? chat(chats.shift() as number[]) : one));
   };
 }
 

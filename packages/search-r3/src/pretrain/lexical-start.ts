@@ -11,9 +11,11 @@
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
 import { type Document, documentText } from '../dataset/index.js';
-import { inTurns, type LongWorkOptions } from '../run/index.js';
+import { InterruptedError, type LongWorkOptions } from '../run/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 
+/** Documents encoded together. */
+const PIECE = 512;
 /** The channel of the embedding that holds ln idf. */
 const CHANNEL = 0;
 /** ln idf of what is in every document, and of what is in none: as good as unattended. */
@@ -57,8 +59,8 @@ export async function collectionWords(
   work: LongWorkOptions = {},
 ): Promise<CollectionWords> {
   const { query, document, reasoning } = prompts;
-  const around = [query, document, { ...reasoning, assistant: '' }].flatMap(({ system, assistant }) =>
-    tokenizer.encode(
+  const around = await tokenizer.encodeBatch(
+    [query, document, { ...reasoning, assistant: '' }].map(({ system, assistant }) =>
       tokenizer.renderChat([
         { role: 'system', content: system },
         { role: 'user', content: '' },
@@ -67,11 +69,17 @@ export async function collectionWords(
     ),
   );
   const documents: number[][] = [];
-  const tokenize = (entry: Document): void => {
-    documents.push(tokenizer.encode(tokenizer.escapeSpecialTokens(documentText(entry))));
-  };
-  await inTurns(corpus, { name: 'tokens', total: corpus.length }, tokenize, work);
-  return { logIdf: logIdf(documents, around, tokenizer.vocabSize), documents };
+  const { signal, onProgress } = work;
+  const [part, total] = ['tokens', corpus.length];
+  for (let at = 0; at < corpus.length; at += PIECE) {
+    if (signal?.aborted) throw new InterruptedError(`${part}: stopped by the caller`);
+    const texts = corpus
+      .slice(at, at + PIECE)
+      .map((entry) => tokenizer.escapeSpecialTokens(documentText(entry)));
+    documents.push(...(await tokenizer.encodeBatch(texts)));
+    onProgress?.({ part, done: documents.length, total });
+  }
+  return { logIdf: logIdf(documents, around.flat(), tokenizer.vocabSize), documents };
 }
 
 /**

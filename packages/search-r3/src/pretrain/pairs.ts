@@ -3,7 +3,7 @@
  * sentence and the document it was taken out of (the inverse cloze task, Lee et al. 2019, arXiv 1906.00300). The sentence
  * is not left in its document: matching it would be all there is to learn.
  */
-import { directPrompt, type Prompts } from '../checkpoint/index.js';
+import { directPrompts, type PromptIds, type Prompts } from '../checkpoint/index.js';
 import type { Document } from '../dataset/index.js';
 import { type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
@@ -33,16 +33,24 @@ export function collectionPairs(
 ): PairSource {
   const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain pairs' });
   const limit = { maxTokens: maxLength };
-  return (step) => {
+  return async (step) => {
     const random = randomStream(seed, 'pretrain', 'pairs', step);
-    return sampler.batch(step).map((i) => {
-      const { query, document } = textPair(corpus[i] as Document, random, CHARACTERS * maxLength);
-      return {
-        id: (corpus[i] as Document).id,
-        query: directPrompt(tokenizer, prompts, query, 'query', limit).ids,
-        document: directPrompt(tokenizer, prompts, document, 'document', limit).ids,
-      };
-    });
+    const drawn = sampler.batch(step).map((i) => corpus[i] as Document);
+    const pairs = drawn.map((document) => textPair(document, random, CHARACTERS * maxLength));
+    const prompted = (role: 'query' | 'document') =>
+      directPrompts(
+        tokenizer,
+        prompts,
+        pairs.map((pair) => pair[role]),
+        role,
+        limit,
+      );
+    const [queries, documents] = await Promise.all([prompted('query'), prompted('document')]);
+    return drawn.map(({ id }, i) => ({
+      id,
+      query: (queries[i] as PromptIds).ids,
+      document: (documents[i] as PromptIds).ids,
+    }));
   };
 }
 

@@ -14,7 +14,7 @@ import {
 import type { ResolvedPretrainOptions } from './options.js';
 
 /** The sequences of a step (from 0), each of at least two tokens; the same step must give the same sequences. */
-export type SequenceSource = (step: number) => readonly (readonly number[])[];
+export type SequenceSource = (step: number) => Promise<readonly (readonly number[])[]>;
 
 /** A query and a document that belong together, each ending with the embed token; `id` says of what they are. */
 export interface TextPair {
@@ -24,9 +24,9 @@ export interface TextPair {
 }
 
 /** The pairs of a step (from 0); the same step must give the same pairs. */
-export type PairSource = (step: number) => readonly TextPair[];
+export type PairSource = (step: number) => Promise<readonly TextPair[]>;
 
-const NO_PAIRS: PairSource = () => [];
+const NO_PAIRS: PairSource = async () => [];
 
 export class PretrainTrainer implements Trainer {
   readonly stage = 'pretrain';
@@ -62,7 +62,7 @@ export class PretrainTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const start = performance.now();
-    const read = this.#source(index);
+    const read = await this.#source(index);
     const predicted = read.reduce((total, ids) => total + ids.length - 1, 0);
     const sequences = read.map((ids): TrainingSequence => {
       const labels = Array.from({ length: ids.length - 1 }, (_, position) => ({
@@ -71,7 +71,7 @@ export class PretrainTrainer implements Trainer {
       }));
       return { ids, labels };
     });
-    const pairs = this.#pairs(index);
+    const pairs = await this.#pairs(index);
     const result = await this.#engine.compute(
       pairs.length === 0 ? { sequences } : this.#withPairs(sequences, pairs),
     );

@@ -1,5 +1,5 @@
 /** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
-import { type PromptIds, reasoningPrompt } from '../checkpoint/index.js';
+import { type PromptIds, reasoningPrompts } from '../checkpoint/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
 import type { Completion, Generator } from '../generate/index.js';
 import type { Policy } from '../model/index.js';
@@ -45,8 +45,11 @@ export async function sampleGroups(
   seed: number,
   signal?: AbortSignal,
 ): Promise<Group[]> {
-  const prompts = queries.map(({ text }) =>
-    reasoningPrompt(policy.tokenizer, policy.prompts, text, { maxTokens: options.maxLength }),
+  const prompts = await reasoningPrompts(
+    policy.tokenizer,
+    policy.prompts,
+    queries.map(({ text }) => text),
+    { maxTokens: options.maxLength },
   );
   const completions = await generator.generate(
     prompts.map(({ ids }) => ids),

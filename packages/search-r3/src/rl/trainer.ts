@@ -117,7 +117,14 @@ export class RlTrainer implements Trainer {
     const log = new EnvironmentLog();
     const groups = await this.#rollouts(index, clock, log);
     const rollouts = groups.flat();
-    const batch = updateBatch(this.#policy, groups, this.#present(), this.#options, index, this.#prompts);
+    const batch = await updateBatch(
+      this.#policy,
+      groups,
+      this.#present(),
+      this.#options,
+      index,
+      this.#prompts,
+    );
     const update = await this.#update(index, batch, clock);
     const rewards = rollouts.map(({ reward }) => reward);
     const mean = (values: readonly number[]) =>

@@ -33,14 +33,14 @@ const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
  * the model and of the metrics of its tokens; in the advantages and in the denominators of the loss they stay.
  * @param cache prompts of the documents; a trainer keeps one over its steps.
  */
-export function updateBatch(
+export async function updateBatch(
   policy: Policy,
   groups: readonly Group[],
   data: Pick<SftData, 'document' | 'negatives'>,
   options: ResolvedRlOptions,
   step: number,
   cache = new PromptCache(policy.tokenizer, policy.prompts),
-): UpdateBatch {
+): Promise<UpdateBatch> {
   const rollouts = groups.flat();
   const own = advantages(
     groups.map((group) => group.map(({ reward }) => reward)),
@@ -86,9 +86,10 @@ export function updateBatch(
     };
   });
   const first = sequences.length;
-  for (const id of documents) {
-    const limit = { maxTokens: options.maxLength };
-    const { ids } = cache.direct(data.document(id), 'document', limit);
+  const prompts = await cache.direct(documents.map(data.document), 'document', {
+    maxTokens: options.maxLength,
+  });
+  for (const { ids } of prompts) {
     sequences.push({ ids, labels: [], embed: ids.length - 1 });
   }
   return {

@@ -2,7 +2,7 @@
  * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model before training and
  * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned.
  */
-import { reasoningPrompt } from '../checkpoint/index.js';
+import { reasoningPrompts } from '../checkpoint/index.js';
 import { Generator } from '../generate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import { randomStream } from '../run/index.js';
@@ -33,10 +33,10 @@ export async function sampleTargets(
   try {
     for (let at = 0; at < queries.length; at += piece) {
       const part = queries.slice(at, at + piece);
+      const texts = part.map(({ text }) => text);
+      const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: options.maxLength });
       const completions = await generator.generate(
-        part.map(
-          (query) => reasoningPrompt(tokenizer, prompts, query.text, { maxTokens: options.maxLength }).ids,
-        ),
+        prompted.map(({ ids }) => ids),
         {
           // The embed token follows.
           maxNewTokens: maxNewTokens - 1,

@@ -2,7 +2,7 @@
  * Stage 1: the model learns to produce good embeddings, directly and after its own reasoning, without losing the
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (Search-R3, arXiv 2510.07048).
  */
-import { type Checkpoint, PromptCache } from '../checkpoint/index.js';
+import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
@@ -81,7 +81,7 @@ export class SftTrainer implements Trainer {
 
   async step(index: number): Promise<StepRecord> {
     const start = performance.now();
-    const batch = this.#batch(index);
+    const batch = await this.#batch(index);
     const result = await this.#engine.compute(batch.request);
     const computed = performance.now();
     const update = this.#optimizer.update(index, result.gradients);
@@ -122,7 +122,7 @@ export class SftTrainer implements Trainer {
     await this.#engine.dispose();
   }
 
-  #batch(index: number): SftBatch {
+  #batch(index: number): Promise<SftBatch> {
     const { queries, negatives } = this.#data;
     const random = randomStream(this.#options.seed, 'sft', 'step', index);
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
@@ -141,7 +141,7 @@ interface SftBatch {
 }
 
 /** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
-function collateBatch(
+async function collateBatch(
   policy: Policy,
   cache: PromptCache,
   data: SftData,
@@ -149,22 +149,23 @@ function collateBatch(
   queries: readonly TrainingQuery[],
   positives: readonly string[],
   hard: readonly (string | undefined)[],
-): SftBatch {
+): Promise<SftBatch> {
   const { weights, reasoning } = options;
   const { tokenizer, prompts, embedId } = policy;
   const limit = { maxTokens: options.maxLength };
   let truncated = 0;
-  const direct = (text: string, role: 'query' | 'document'): TrainingSequence => {
-    const prompt = cache.direct(text, role, limit);
-    if (prompt.truncated) truncated++;
-    const last = prompt.ids.length - 1;
-    const labels: Label[] = [];
-    const answer = tokenizer.encode(prompts[role].assistant).length;
-    for (let position = last - answer - 1; position < last; position++) labels.push({ position, weight: 1 });
-    return { ids: prompt.ids, labels, embed: last };
+  const direct = async (texts: string[], role: 'query' | 'document'): Promise<TrainingSequence[]> => {
+    const answer = (await tokenizer.encode(prompts[role].assistant)).length;
+    return (await cache.direct(texts, role, limit)).map((prompt) => {
+      if (prompt.truncated) truncated++;
+      const last = prompt.ids.length - 1;
+      const labels: Label[] = [];
+      for (let position = last - answer - 1; position < last; position++)
+        labels.push({ position, weight: 1 });
+      return { ids: prompt.ids, labels, embed: last };
+    });
   };
-  const reasoned = (query: TrainingQuery): TrainingSequence => {
-    const prompt = cache.reasoning(query.text, limit);
+  const reasoned = (query: TrainingQuery, prompt: Readonly<PromptIds>): TrainingSequence => {
     const target = data.targets.get(query.id);
     if (target === undefined) throw new Error(`internal: no reasoning target for query ${query.id}`);
     const ids = [...prompt.ids, ...target, embedId];
@@ -177,12 +178,16 @@ function collateBatch(
   };
 
   const documents = [...positives, ...hard.filter((id) => id !== undefined)];
+  const texts = queries.map(({ text }) => text);
   const sequences = [
-    ...queries.map((query) => direct(query.text, 'query')),
-    ...documents.map((id) => direct(data.document(id), 'document')),
+    ...(await direct(texts, 'query')),
+    ...(await direct(documents.map(data.document), 'document')),
   ];
   const directCount = sequences.length;
-  if (reasoning.enabled) sequences.push(...queries.map(reasoned));
+  if (reasoning.enabled) {
+    const prompted = await cache.reasoning(texts, limit);
+    sequences.push(...queries.map((query, i) => reasoned(query, prompted[i] as PromptIds)));
+  }
   const scaled = scaleLabels(sequences, directCount, weights);
 
   const negativeColumn = new Map<number, number>();

@@ -110,7 +110,7 @@ export function chatTemplate(files: TokenizerFiles): { text: string; file: strin
 }
 
 /**
- * Checks what the tokenizer library takes on trust: ids in range and each for one token, merges made of tokens.
+ * Checks what the tokenizer library takes on trust: ids in range, each for one token.
  * @returns `json` with `added_tokens` present.
  */
 export function checkTokenizerJson(json: unknown, source: string): TokenizerFiles['tokenizer'] {
@@ -141,7 +141,6 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
     ids.set(token, id);
   };
   for (const [token, id] of tokens) claim(token, id, 'model.vocab');
-  if (model.type === 'BPE') checkMerges(model.merges, ids, source);
   for (const { content, id } of added_tokens ?? []) claim(content, id, 'added_tokens');
   // The model as it was: the library looks at which keys are there.
   return { ...(json as TokenizerFiles['tokenizer']), added_tokens: added_tokens ?? [] };
@@ -170,24 +169,11 @@ function vocabularyEntries(vocab: unknown, source: string): [string, unknown][] 
   throw new InputError({ source, field: 'model.vocab', expected: 'an object of token and id', found });
 }
 
-function checkMerges(merges: unknown, ids: ReadonlyMap<string, number>, source: string): void {
-  if (!Array.isArray(merges)) {
-    throw new InputError({
-      source,
-      field: 'model.merges',
-      expected: 'a list',
-      found: JSON.stringify(merges) ?? 'nothing',
-    });
-  }
-  for (const [i, merge] of merges.entries()) {
-    const pair: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
-    const isPair = Array.isArray(pair) && pair.length === 2;
-    if (isPair && ids.has(pair[0]) && ids.has(pair[1]) && ids.has(`${pair[0]}${pair[1]}`)) continue;
-    throw new InputError({
-      source,
-      field: `model.merges[${i}]`,
-      expected: 'two tokens that, like what they make together, are in the vocabulary',
-      found: JSON.stringify(merge),
-    });
-  }
+/** The highest id + 1, added tokens included. */
+export function vocabularySize({ model, added_tokens }: TokenizerFiles['tokenizer']): number {
+  let highest = -1;
+  for (const [, id] of vocabularyEntries(model.vocab, 'tokenizer.json'))
+    highest = Math.max(highest, id as number);
+  for (const { id } of added_tokens ?? []) highest = Math.max(highest, id);
+  return highest + 1;
 }

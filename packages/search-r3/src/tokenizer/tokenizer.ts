@@ -1,8 +1,4 @@
-/**
- * A tokenizer as Hugging Face folders hold it. Text is split by @huggingface/tokenizers, the pure JavaScript
- * implementation of the format. On 5,183 abstracts (1.77M tokens) it took 6-10 s, the native package in batches 5 s,
- * with equal ids; half the speed is cheap beside the model's, and saves 64 MB of binaries.
- */
+/** A tokenizer as Hugging Face folders hold it: text to ids, ids to text, conversations to text. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -21,9 +17,10 @@ import {
   type SpecialTokenRole,
   specialToken,
   type TokenizerFiles,
+  vocabularySize,
   writeTokenizerFiles,
 } from './files.js';
-import { type Implementation, implementTokenizer } from './implementation.js';
+import { LibraryTokenizer } from './library.js';
 
 const loadSchema = z.strictObject({
   /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
@@ -43,14 +40,17 @@ export interface DecodeOptions {
 }
 
 export class Tokenizer {
-  private implementation: Implementation;
+  private library: LibraryTokenizer;
+  private size: number;
   private template: ChatTemplate | undefined;
 
   private constructor(
     private files: TokenizerFiles,
     private readonly source: string,
+    library = buildLibrary(files, source),
   ) {
-    this.implementation = implement(files, source);
+    this.library = library;
+    this.size = vocabularySize(files.tokenizer);
     const template = chatTemplate(files);
     if (template !== undefined) {
       const variables = SPECIAL_TOKEN_ROLES.flatMap((role) => {
@@ -85,44 +85,52 @@ export class Tokenizer {
 
   /** A tokenizer equal to this one, to which tokens can be added without changing this one. */
   copy(): Tokenizer {
-    return new Tokenizer(this.files, this.source);
+    return new Tokenizer(this.files, this.source, this.library);
   }
 
-  /** The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`. */
-  encode(text: string, { addSpecialTokens = false }: EncodeOptions = {}): number[] {
-    const { ids, tokens } = this.implementation.encode(text, { add_special_tokens: addSpecialTokens });
-    // Without a token for the unknown, the library answers `undefined`.
-    const unknown = ids.indexOf(undefined);
-    if (unknown === -1) return ids as number[];
-    throw new InputError({
-      source: this.source,
-      expected: 'a token for every part of the text, or an unknown token',
-      found: `none for "${tokens[unknown]}"`,
-    });
+  /**
+   * The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`.
+   * @throws InputError where the vocabulary has no token for a part of the text, and none for the unknown.
+   */
+  async encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
+    const [ids] = await this.encodeBatch([text], options);
+    return ids as number[];
+  }
+
+  /** `encode` of many texts, in parallel. Rejects where one of them cannot be encoded. */
+  async encodeBatch(
+    texts: readonly string[],
+    { addSpecialTokens = false }: EncodeOptions = {},
+  ): Promise<number[][]> {
+    try {
+      return await this.library.encode(texts, addSpecialTokens);
+    } catch (error) {
+      throw new InputError({
+        source: this.source,
+        expected: 'a token for every part of the text, or an unknown token',
+        found: messageOf(error),
+      });
+    }
   }
 
   /** The text of some ids. Ids without a token (spare rows of an embedding) are left out. */
   decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
-    const known = ids.filter((id) => this.implementation.id_to_token(id) !== undefined);
-    if (known.length === 0) return '';
-    return this.implementation.decode(known, {
-      skip_special_tokens: skipSpecialTokens,
-      // The library's default would join " ." to "." and so change the ids of a text that is encoded again.
-      clean_up_tokenization_spaces: this.files.config.clean_up_tokenization_spaces ?? false,
-    });
+    const special = skipSpecialTokens ? this.specialIds : undefined;
+    const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.library.tokenOf(id) ?? [])));
+    return this.library.decode(tokens);
   }
 
   idOf(token: string): number | undefined {
-    return this.implementation.token_to_id(token);
+    return this.library.idOf(token);
   }
 
   tokenOf(id: number): string | undefined {
-    return this.implementation.id_to_token(id);
+    return this.library.tokenOf(id);
   }
 
   /** The highest id + 1, added tokens included: how many rows an embedding needs at least. */
   get vocabSize(): number {
-    return this.implementation.model.vocab.length;
+    return this.size;
   }
 
   get bosId(): number | undefined {
@@ -186,7 +194,8 @@ export class Tokenizer {
     if (config.added_tokens_decoder !== undefined) {
       files.config = { ...config, added_tokens_decoder: { ...config.added_tokens_decoder, [id]: flags } };
     }
-    this.implementation = implement(files, this.source);
+    this.library = buildLibrary(files, this.source);
+    this.size = vocabularySize(files.tokenizer);
     this.files = files;
     return id;
   }
@@ -213,12 +222,12 @@ export class Tokenizer {
    * A conversation as the text and ids the model was trained on.
    * @throws InputError without a chat template: there is no guessing what a model expects.
    */
-  applyChatTemplate(
+  async applyChatTemplate(
     messages: readonly ChatMessage[],
     options: ChatOptions = {},
-  ): { text: string; ids: number[] } {
+  ): Promise<{ text: string; ids: number[] }> {
     const text = this.renderChat(messages, options);
-    return { text, ids: this.encode(text) };
+    return { text, ids: await this.encode(text) };
   }
 
   /** The text alone of `applyChatTemplate`. */
@@ -251,20 +260,17 @@ export class Tokenizer {
   }
 }
 
-function implement(files: TokenizerFiles, source: string): Implementation {
-  const { tokenizer } = files;
-  // The library wants these keys to exist, and special tokens as plain strings.
-  const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...tokenizer };
-  const roles = SPECIAL_TOKEN_ROLES.map((role) => [role, specialToken(files, role)] as const);
-  const config: Record<string, unknown> = { ...files.config, ...Object.fromEntries(roles) };
-  config.unk_token ??= tokenizer.model.unk_token;
+function buildLibrary({ tokenizer }: TokenizerFiles, source: string): LibraryTokenizer {
   try {
-    return implementTokenizer(parts, config);
+    return new LibraryTokenizer(tokenizer);
   } catch (error) {
     throw new InputError({
       source: `${source}/tokenizer.json`,
-      expected: 'a tokenizer of a known kind',
-      found: error instanceof Error ? error.message : String(error),
+      expected: 'what the tokenizers library reads',
+      // Lines and columns are those of what the library was given.
+      found: messageOf(error).replace(/ at line \d+ column \d+$/, ''),
     });
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,13 +1,13 @@
 /**
- * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. No npm library
- * trains tokenizers without a native binary; the formats are those of Hugging Face, so that any library reads the
- * result.
+ * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. Training is ours
+ * because the Node binding of the library takes neither texts from memory nor an order of ties that is the same in
+ * every run.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { CHATML_TEMPLATE } from './chat-template.js';
 import { checkTokenizerJson, type TokenizerFiles } from './files.js';
-import { implementTokenizer } from './implementation.js';
+import { LibraryTokenizer } from './library.js';
 import { Tokenizer } from './tokenizer.js';
 
 export const trainingShape = {
@@ -63,24 +63,31 @@ export class WordCounter {
   }
 }
 
-/** Text -> words: with a model that knows no word, the library's encoder gives back the words themselves. */
+/** Text -> words as an encoder with this pipeline gets them; special tokens are words of their own. */
 export function wordSplitter(
   { normalizer, pre_tokenizer }: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>,
   specialTokens: readonly string[],
 ): (text: string) => string[] {
-  const splitter = implementTokenizer(
-    {
-      normalizer,
-      pre_tokenizer,
-      post_processor: null,
-      decoder: null,
-      model: { type: 'WordLevel', vocab: {} },
-      added_tokens: specialTokens.map((content, id) => ({ id, content, special: true })),
-    },
-    {},
-  );
-  return (text) => splitter.tokenize(text);
+  const library = new LibraryTokenizer({
+    version: '1.0',
+    added_tokens: [],
+    normalizer,
+    pre_tokenizer,
+    post_processor: null,
+    decoder: null,
+    model: { type: 'WordLevel', vocab: {}, unk_token: '' },
+  });
+  const words = library.words();
+  if (specialTokens.length === 0) return words;
+  const special = new Set(specialTokens);
+  // The longest of those that start at one place, as the library has it.
+  const alternatives = [...special].sort((a, b) => b.length - a.length).map(escapeRegExp);
+  const boundary = new RegExp(`(${alternatives.join('|')})`, 'u');
+  return (text) =>
+    text.split(boundary).flatMap((part) => (part === '' ? [] : special.has(part) ? [part] : words(part)));
 }
+
+const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 
 /** Puts vocabulary and options together to a tokenizer; special tokens get the ids after the model's vocabulary. */
 export function assemble(

@@ -68,7 +68,7 @@ describe('addEmbedToken', () => {
     expect(row(back.weights.get('model.embed_tokens.weight') as WeightTensor, 18)).toEqual(
       new Array(12).fill(0.25),
     );
-    expect(back.tokenizer.encode('city<|r3|>')).toEqual([back.tokenizer.idOf('city'), 18]);
+    expect(await back.tokenizer.encode('city<|r3|>')).toEqual([back.tokenizer.idOf('city'), 18]);
     expect(back.prompts).toEqual(checkpoint.prompts);
   });
 });

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
+import { directPrompts, saveCheckpoint } from 'search-r3/checkpoint';
 import { documentText, loadBeir, QUERY_KINDS } from 'search-r3/dataset';
 import { Embedder } from 'search-r3/embed';
 import { Bm25Index, loadTrecQrels, loadTrecRun, scoreRankings } from 'search-r3/evaluate';
@@ -110,10 +110,11 @@ describe('on a collection', () => {
 
   test('counts what is cut', async () => {
     const { tokenizer, prompts } = tinyPolicy();
-    const longer = tinyCollection().corpus.filter(({ _id, ...document }) => {
-      const { ids } = directPrompt(tokenizer, prompts, documentText({ id: _id, ...document }), 'document');
-      return ids.length > 24;
-    });
+    const texts = tinyCollection().corpus.map(({ _id, ...document }) =>
+      documentText({ id: _id, ...document }),
+    );
+    const whole = await directPrompts(tokenizer, prompts, texts, 'document');
+    const longer = whole.filter(({ ids }) => ids.length > 24);
     expect(longer.length).toBeGreaterThan(0);
     expect(longer.length).toBeLessThan(24);
     const { truncated } = await evaluate('--systems', 'direct', '--max-length', '24');

@@ -44,7 +44,7 @@ test.each(['query', 'document'] as const)('a %s is embedded at the end of its ow
   const found = await embedder.embed(TEXTS, { role });
   expect(found.length).toBe(TEXTS.length);
   for (const [i, text] of TEXTS.entries()) {
-    const { ids } = directPrompt(tokenizer, prompts, text, role);
+    const { ids } = await directPrompt(tokenizer, prompts, text, role);
     const { vector, ...rest } = found[i]!;
     expect(ids.at(-1)).toBe(embedId);
     expect(relativeError(vector, await encode(ids))).toBeLessThan(1e-5);
@@ -68,7 +68,9 @@ describe('after reasoning', () => {
 
   test('the vector is that of prompt, reasoning and embed token, completed or not', async () => {
     const found = await embedder.embed(TEXTS, options);
-    const built = TEXTS.map((text) => reasoningPrompt(tokenizer, prompts, text).ids);
+    const built = await Promise.all(
+      TEXTS.map(async (text) => (await reasoningPrompt(tokenizer, prompts, text)).ids),
+    );
     const completions = await generator.generate(built, {
       maxNewTokens: 12,
       temperature: 1,
@@ -232,7 +234,7 @@ describe('text that does not fit', () => {
     const [cut, whole] = await embedder.embed([LONG, 'who'], { maxLength: 20 });
     expect(cut).toMatchObject({ truncated: true, tokens: 20 });
     expect(whole!.truncated).toBe(false);
-    const { ids } = directPrompt(tokenizer, prompts, LONG, 'query', { maxTokens: 20 });
+    const { ids } = await directPrompt(tokenizer, prompts, LONG, 'query', { maxTokens: 20 });
     expect(relativeError(cut!.vector, await encode(ids))).toBeLessThan(1e-5);
     await expect(embedder.embed([LONG], { maxLength: 20, strict: true })).rejects.toThrow(InputError);
   });
@@ -251,13 +253,13 @@ describe('text that does not fit', () => {
     expect(direct).toMatchObject({ truncated: true, tokens: positions });
     const [reasoned] = await embedder.embed([LONG], { reasoning: true, maxNewTokens: 10 });
     expect(reasoned!.truncated).toBe(true);
-    const prompt = reasoningPrompt(tokenizer, prompts, LONG, { maxTokens: positions - 11 }).ids;
+    const prompt = (await reasoningPrompt(tokenizer, prompts, LONG, { maxTokens: positions - 11 })).ids;
     expect(reasoned!.tokens).toBeGreaterThan(prompt.length);
     expect(reasoned!.tokens).toBeLessThanOrEqual(prompt.length + 10);
     await expect(embedder.embed(['who'], { reasoning: true, maxNewTokens: 64 })).rejects.toThrow(
       /maxNewTokens: expected at most \d+, beside the \d+ tokens of the prompt in the 64 positions of the model, found 64/,
     );
-    const most = positions - reasoningPrompt(tokenizer, prompts, '').ids.length - 1;
+    const most = positions - (await reasoningPrompt(tokenizer, prompts, '')).ids.length - 1;
     await embedder.embed(['who'], { reasoning: true, maxNewTokens: most });
     const more = embedder.embed(['who'], { reasoning: true, maxNewTokens: most + 1 });
     await expect(more).rejects.toThrow(`expected at most ${most},`);
@@ -302,7 +304,7 @@ describe('lengths that the model was trained with', () => {
 test('a text is tokenized once, whatever is embedded in between', async () => {
   const own = await Embedder.create({ ...policy, tokenizer: tokenizer.copy() });
   const first = await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 });
-  const encode = vi.spyOn(own.policy.tokenizer, 'encode');
+  const encode = vi.spyOn(own.policy.tokenizer, 'encodeBatch');
   expect(await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 })).toEqual(first);
   expect(encode).not.toHaveBeenCalled();
   await own.embed([LONG], { role: 'document', maxLength: 21 });

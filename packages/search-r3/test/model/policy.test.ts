@@ -130,7 +130,9 @@ describe.each([
     const encoder = await SequenceEncoder.create(from.config, parameterFeeds(from));
     const texts = ['who', 'food in bern', 'old tower of the new river', 'trade'];
     const vectors = await encoder.encode(
-      texts.map((text) => directPrompt(from.tokenizer, from.prompts, text, 'query').ids),
+      await Promise.all(
+        texts.map(async (text) => (await directPrompt(from.tokenizer, from.prompts, text, 'query')).ids),
+      ),
     );
     await encoder.dispose();
     return vectors;

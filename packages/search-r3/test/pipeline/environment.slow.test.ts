@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Session } from 'onnx-grad';
-import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
+import { directPrompt, directPrompts, reasoningPrompts } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
 import { SequenceEncoder } from 'search-r3/embed';
 import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
@@ -108,9 +108,9 @@ describe('the environment of a run', () => {
   test('what is cut to fit is counted, and told once', async () => {
     const { tokenizer, prompts } = policy;
     const limit = { maxTokens: 9 };
-    const cut = [...DOCUMENTS.values()].filter(
-      (text) => directPrompt(tokenizer, prompts, text, 'document', limit).truncated,
-    ).length;
+    const all = [...DOCUMENTS.values()];
+    const prompted = await directPrompts(tokenizer, prompts, all, 'document', limit);
+    const cut = prompted.filter(({ truncated }) => truncated).length;
     expect(cut).toBeGreaterThan(0);
     expect(cut).toBeLessThan(DOCUMENTS.size);
     const warnings: unknown[] = [];
@@ -120,9 +120,8 @@ describe('the environment of a run', () => {
     const { records } = await trained({ maxLength: 9 }, { onWarning });
     for (const { metrics, completions } of records) {
       const queries = new Set(completions?.map(({ query }) => query));
-      const long = [...queries].filter(
-        (text) => reasoningPrompt(tokenizer, prompts, text, limit).truncated,
-      ).length;
+      const asked = await reasoningPrompts(tokenizer, prompts, [...queries], limit);
+      const long = asked.filter(({ truncated }) => truncated).length;
       expect(metrics).toMatchObject({ truncated_queries: long, truncated_documents: cut });
     }
     expect(new Set(records.map(({ metrics }) => metrics.truncated_queries)).size).toBeGreaterThan(1);
@@ -161,8 +160,10 @@ describe('the environment of a run', () => {
       texts.set('new', 'a stone');
       made.environment.change({ changed: [first!], added: ['new'] });
       const { tokens } = await made.environment.refresh(0, none);
-      const changed = [first!, 'new'].map(
-        (id) => directPrompt(tokenizer, prompts, texts.get(id)!, 'document').ids,
+      const changed = await Promise.all(
+        [first!, 'new'].map(
+          async (id) => (await directPrompt(tokenizer, prompts, texts.get(id)!, 'document')).ids,
+        ),
       );
       expect(Object.values(tokens)).toEqual([changed[0]!.length + changed[1]!.length]);
       const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
@@ -182,9 +183,10 @@ describe('the environment of a run', () => {
       const [first, second] = texts.keys() as MapIterator<string>;
       const options = rlOptionsSchema.parse({ environment: { kind } });
       const made = await createEnvironment(policy, collection, (id) => texts.get(id)!, options);
-      const encode = vi.spyOn(policy.tokenizer, 'encode');
+      const encode = vi.spyOn(policy.tokenizer, 'encodeBatch');
       const times = (id: string) =>
-        encode.mock.calls.filter(([asked]) => asked.includes(texts.get(id)!)).length;
+        encode.mock.calls.flatMap(([asked]) => asked).filter((asked) => asked.includes(texts.get(id)!))
+          .length;
       const refresh = (version: number) =>
         made.environment.refresh(version, { vectors: new Float32Array(), relevant: [] });
       await refresh(0);
@@ -204,14 +206,18 @@ describe('the environment of a run', () => {
     'documents are cut to the length of the stage: %s',
     async (kind) => {
       const { tokenizer, prompts, config } = policy;
-      const prompt = (limit: { maxTokens?: number }) =>
-        collection.corpus.map(({ text }) => directPrompt(tokenizer, prompts, text, 'document', limit).ids);
-      const lengths = prompt({}).map(({ length }) => length);
+      const prompt = async (limit: { maxTokens?: number }) =>
+        await Promise.all(
+          collection.corpus.map(
+            async ({ text }) => (await directPrompt(tokenizer, prompts, text, 'document', limit)).ids,
+          ),
+        );
+      const lengths = (await prompt({})).map(({ length }) => length);
       const maxLength = Math.ceil((Math.min(...lengths) + Math.max(...lengths)) / 2);
-      const expected = prompt({ maxTokens: maxLength });
+      const expected = await prompt({ maxTokens: maxLength });
       const tokens = (of: readonly { length: number }[]) =>
         of.reduce((total, { length }) => total + length, 0);
-      expect(tokens(expected)).toBeLessThan(tokens(prompt({})));
+      expect(tokens(expected)).toBeLessThan(tokens(await prompt({})));
       const options = rlOptionsSchema.parse({ maxLength, environment: { kind } });
       const made = await createEnvironment(policy, collection, DATA.document, options);
       const { tokens: counted } = await made.environment.refresh(0, {
@@ -238,9 +244,16 @@ describe('the environment of a run', () => {
     run.mockRestore();
     await made.dispose();
     // The longest first: as many as fit when padded to it, one where none does.
-    const lengths = collection.corpus
-      .map(({ text }) => directPrompt(policy.tokenizer, policy.prompts, text, 'document').ids.length)
-      .sort((a, b) => b - a);
+    const lengths = (
+      await Promise.all(
+        collection.corpus.map(
+          async ({ text }) =>
+            (
+              await directPrompt(policy.tokenizer, policy.prompts, text, 'document')
+            ).ids.length,
+        ),
+      )
+    ).sort((a, b) => b - a);
     expect(tokens.full).toBe(lengths.reduce((a, b) => a + b, 0));
     const expected: number[][] = [];
     while (lengths.length > 0) {

@@ -66,12 +66,21 @@ describe('long work on a collection', () => {
     expect(done).toBeLessThan(1000);
   });
 
-  test.each([
-    ['key terms', (how: LongWorkOptions) => keyTerms(CORPUS, how)],
-    ['tokens', (how: LongWorkOptions) => collectionWords(CORPUS, tokenizer, prompts, how)],
-  ])('%s: documents are counted', async (name, work) => {
-    const told = await tells(work)();
-    expect(told).toEqual([...documents, 5].map((done) => ({ part: name, done, total: 5 })));
+  test('key terms: documents are counted', async () => {
+    const told = await tells((how) => keyTerms(CORPUS, how))();
+    expect(told).toEqual([...documents, 5].map((done) => ({ part: 'key terms', done, total: 5 })));
+  });
+
+  test('tokens: 512 documents are encoded together, and counted; stopped, it leaves the rest', async () => {
+    const many = Array.from({ length: 1100 }, (_, i) => CORPUS[i % CORPUS.length] as Document);
+    const told: PartProgress[] = [];
+    const controller = new AbortController();
+    const onProgress = (event: PartProgress) => told.push(event);
+    const { documents: ids } = await collectionWords(many, tokenizer, prompts, { onProgress });
+    expect(ids).toHaveLength(1100);
+    expect(told).toEqual([512, 1024, 1100].map((done) => ({ part: 'tokens', done, total: 1100 })));
+    const work = { signal: controller.signal, onProgress: () => controller.abort() };
+    await expect(collectionWords(many, tokenizer, prompts, work)).rejects.toThrow(InterruptedError);
   });
 
   test('directions: documents are counted over all iterations', async () => {
@@ -86,7 +95,6 @@ describe('long work on a collection', () => {
     ['words', (how: LongWorkOptions) => collectionTokenizer(CORPUS, prompts, 300, {}, how)],
     ['vocabulary', (how: LongWorkOptions) => collectionTokenizer(CORPUS, prompts, 300, {}, how)],
     ['key terms', (how: LongWorkOptions) => keyTerms(CORPUS, how)],
-    ['tokens', (how: LongWorkOptions) => collectionWords(CORPUS, tokenizer, prompts, how)],
   ])('%s: stopped, it leaves the rest', async (name, work) => {
     const controller = new AbortController();
     let last: PartProgress | undefined;
@@ -145,10 +153,10 @@ describe('sequences', () => {
     const forwards = await collectionSequences(CORPUS, tokenizer, prompts, options);
     const backwards = await collectionSequences(CORPUS, tokenizer, prompts, options);
     const steps = [0, 1, 2, 3, 4];
-    const expected = steps.map((step) => forwards(step));
-    for (const step of steps.toReversed()) expect(backwards(step)).toEqual(expected[step]);
+    const expected = await Promise.all(steps.map(forwards));
+    for (const step of steps.toReversed()) expect(await backwards(step)).toEqual(expected[step]);
     const other = await collectionSequences(CORPUS, tokenizer, prompts, { ...options, seed: 4 });
-    expect(steps.map((step) => other(step))).not.toEqual(expected);
+    expect(await Promise.all(steps.map(other))).not.toEqual(expected);
     for (const sequences of expected) {
       expect(sequences).toHaveLength(4);
       for (const ids of sequences) {
@@ -165,10 +173,10 @@ describe('sequences', () => {
       chatShare: 0,
     });
     const boundary = tokenizer.padId as number;
-    const whole = [boundary, ...tokenizer.encode(`Rivers ${CORPUS[4]?.text}`), boundary];
+    const whole = [boundary, ...(await tokenizer.encode(`Rivers ${CORPUS[4]?.text}`)), boundary];
     const pieces = new Map<string, readonly number[]>();
     for (let step = 0; step < 60; step++) {
-      const [ids = []] = source(step);
+      const [ids = []] = await source(step);
       pieces.set(ids.join(), ids);
     }
     const starts = [...pieces.values()].map((ids) => whole.join().indexOf(ids.join()));
@@ -187,7 +195,7 @@ describe('sequences', () => {
     });
     const end = tokenizer.idOf('<|im_end|>');
     for (let step = 0; step < 30; step++) {
-      const [ids = []] = source(step);
+      const [ids = []] = await source(step);
       expect(ids.filter((id) => id === end)).toHaveLength(3);
       expect(tokenizer.decode(ids)).toMatch(
         /^<\|im_start\|>system\nExpand the query\.<\|im_end\|>\n<\|im_start\|>user\n.+<\|im_end\|>\n<\|im_start\|>assistant\n.+<\|im_end\|>\n$/,
@@ -203,9 +211,11 @@ describe('sequences', () => {
       [tokenizer, own].map((each) => collectionSequences([CORPUS[0] as Document], each, prompts, long)),
     );
     for (let step = 0; step < 10; step++) {
-      const [ids = []] = before!(step);
+      const [ids = []] = await before!(step);
       // Instead of the end of the turn and the line.
-      expect(after!(step)).toEqual([[...ids.slice(0, ids.lastIndexOf(tokenizer.eosId as number)), embedId]]);
+      expect(await after!(step)).toEqual([
+        [...ids.slice(0, ids.lastIndexOf(tokenizer.eosId as number)), embedId],
+      ]);
     }
   });
 
@@ -223,7 +233,7 @@ describe('sequences', () => {
   });
 });
 
-test('the words of the prompts become tokens, however rare in the corpus', () => {
+test('the words of the prompts become tokens, however rare in the corpus', async () => {
   for (const word of [
     'Represent',
     ' query',
@@ -234,7 +244,7 @@ test('the words of the prompts become tokens, however rare in the corpus', () =>
     ' is',
     'assistant',
   ]) {
-    expect(tokenizer.encode(word), word).toHaveLength(1);
+    expect(await tokenizer.encode(word), word).toHaveLength(1);
   }
 });
 

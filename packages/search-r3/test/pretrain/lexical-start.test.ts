@@ -72,7 +72,7 @@ const unit = (x: readonly number[]) => x.map((value) => value / Math.hypot(...x)
 describe.each(SHAPES)('%o', (shape) => {
   test('an embedding is the sum of the rows of its tokens by idf', async () => {
     const own = model(shape, true);
-    const { ids } = directPrompt(tokenizer, prompts, CORPUS[3]!.text, 'document');
+    const { ids } = await directPrompt(tokenizer, prompts, CORPUS[3]!.text, 'document');
     const [found] = await encode(own, [ids]);
     const { hiddenSize, kvHeads, heads, rmsNormEps } = own.config;
     const { data } = own.weights.get('model.embed_tokens.weight')!;
@@ -102,7 +102,10 @@ describe.each(SHAPES)('%o', (shape) => {
       const own = { ...model(shape, lexical), tokenizer };
       const trainer = new PretrainTrainer(
         own,
-        () => CORPUS.slice(0, 8).map((document) => tokenizer.encode(document.text)),
+        async () =>
+          await Promise.all(
+            CORPUS.slice(0, 8).map(async (document) => await tokenizer.encode(document.text)),
+          ),
         pretrainOptionsSchema.parse({ steps: 1, optimization: { warmupSteps: 0 } }),
       );
       const { metrics } = await trainer.step(0);
@@ -119,11 +122,17 @@ describe.each(SHAPES)('%o', (shape) => {
       const own = model(shape, lexical);
       const documents = await encode(
         own,
-        CORPUS.map((document) => directPrompt(tokenizer, prompts, document.text, 'document').ids),
+        await Promise.all(
+          CORPUS.map(
+            async (document) => (await directPrompt(tokenizer, prompts, document.text, 'document')).ids,
+          ),
+        ),
       );
       const vectors = await encode(
         own,
-        queries.map((query) => directPrompt(tokenizer, prompts, query, 'query').ids),
+        await Promise.all(
+          queries.map(async (query) => (await directPrompt(tokenizer, prompts, query, 'query')).ids),
+        ),
       );
       const first = vectors.map((vector) => {
         const scores = documents.map((x) => x.reduce((sum, value, c) => sum + value * vector[c]!, 0));

@@ -62,30 +62,30 @@ describe('the pairs of a collection', () => {
   const source = (changes: Partial<typeof options> = {}) =>
     collectionPairs(CORPUS, tokenizer, prompts, { ...options, ...changes });
 
-  test('every document once an epoch, in the prompts of query and document', () => {
+  test('every document once an epoch, in the prompts of query and document', async () => {
     for (const step of [0, 1, 2]) {
-      const pairs = source()(step);
+      const pairs = await source()(step);
       expect(pairs.map(({ id }) => id).sort()).toEqual(CORPUS.map(({ id }) => id).sort());
       const titled = pairs.find(({ id }) => id === 'titled')!;
-      expect(titled.query).toEqual(directPrompt(tokenizer, prompts, 'Zinc', 'query').ids);
-      expect(titled.document).toEqual(directPrompt(tokenizer, prompts, 'It heals.', 'document').ids);
+      expect(titled.query).toEqual((await directPrompt(tokenizer, prompts, 'Zinc', 'query')).ids);
+      expect(titled.document).toEqual((await directPrompt(tokenizer, prompts, 'It heals.', 'document')).ids);
     }
   });
 
-  test('follow from seed and step alone', () => {
-    const [a, b] = [source(), source()];
-    const forwards = [0, 1, 2].map((step) => a(step));
-    expect([2, 1, 0].map((step) => b(step)).toReversed()).toEqual(forwards);
-    const other = source({ seed: 4 });
-    expect([0, 1, 2].map((step) => other(step))).not.toEqual(forwards);
+  test('follow from seed and step alone', async () => {
+    const [a, b, other] = [source(), source(), source({ seed: 4 })];
+    const forwards = [await a(0), await a(1), await a(2)];
+    const backwards = [await b(2), await b(1), await b(0)];
+    expect(backwards.toReversed()).toEqual(forwards);
+    expect([await other(0), await other(1), await other(2)]).not.toEqual(forwards);
   });
 
-  test('batchSize and maxLength', () => {
-    expect(source({ batchSize: 2 })(0)).toHaveLength(2);
-    const lengths = (maxLength: number) =>
-      source({ maxLength })(0).flatMap(({ query, document }) => [query.length, document.length]);
-    expect(Math.max(...lengths(100))).toBeGreaterThan(24);
-    expect(Math.max(...lengths(24))).toBe(24);
-    expect(() => source({ batchSize: 6 })(0)).toThrow(/batchSize: expected at most the 5/);
+  test('batchSize and maxLength', async () => {
+    expect(await source({ batchSize: 2 })(0)).toHaveLength(2);
+    const lengths = async (maxLength: number) =>
+      (await source({ maxLength })(0)).flatMap(({ query, document }) => [query.length, document.length]);
+    expect(Math.max(...(await lengths(100)))).toBeGreaterThan(24);
+    expect(Math.max(...(await lengths(24)))).toBe(24);
+    expect(() => source({ batchSize: 6 })).toThrow(/batchSize: expected at most the 5/);
   });
 });

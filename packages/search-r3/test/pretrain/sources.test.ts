@@ -30,13 +30,21 @@ const sequences = (changes: Partial<typeof OPTIONS> = {}) =>
   collectionSequences(CORPUS, tokenizer, prompts, { ...OPTIONS, ...changes });
 const boundary = tokenizer.padId!;
 
-describe('collectionSequences', () => {
-  const whole = CORPUS.map((document) => [boundary, ...tokenizer.encode(documentText(document)), boundary]);
+describe('collectionSequences', async () => {
+  const whole = await Promise.all(
+    CORPUS.map(async (document) => [boundary, ...(await tokenizer.encode(documentText(document))), boundary]),
+  );
 
   test('batchSize, and no document twice in an epoch', async () => {
     const source = await sequences({ chatShare: 0 });
-    const first = [source(0), source(1), source(2), source(3), source(4)].flat();
-    expect(source(0).length).toBe(3);
+    const first = [
+      await source(0),
+      await source(1),
+      await source(2),
+      await source(3),
+      await source(4),
+    ].flat();
+    expect((await source(0)).length).toBe(3);
     // Five steps of three are three epochs of five.
     for (const epoch of [0, 5, 10]) {
       const read = first.slice(epoch, epoch + 5).map((ids) => ids.join());
@@ -48,7 +56,7 @@ describe('collectionSequences', () => {
     for (const maxLength of [4, 7, 11, 16]) {
       const source = await sequences({ chatShare: 0, batchSize: 5, maxLength });
       const read = new Set<string>();
-      for (let step = 0; step < 60; step++) for (const ids of source(step)) read.add(ids.join());
+      for (let step = 0; step < 60; step++) for (const ids of await source(step)) read.add(ids.join());
       const expected = whole.map((ids) => Math.ceil(ids.length / maxLength));
       // As many as there are pieces; equal pieces of two documents would be one.
       expect(read.size).toBe(expected.reduce((a, b) => a + b));
@@ -65,9 +73,8 @@ describe('collectionSequences', () => {
     const opening = tokenizer.renderChat([{ role: 'system', content: prompts.reasoning.system }]);
     const chats = async (chatShare: number) => {
       const source = await sequences({ chatShare, batchSize: 5 });
-      const texts = Array.from({ length: 40 }, (_, step) => source(step))
-        .flat()
-        .map((ids) => tokenizer.decode(ids));
+      const steps = Array.from({ length: 40 }, (_, step) => source(step));
+      const texts = (await Promise.all(steps)).flat().map((ids) => tokenizer.decode(ids));
       return texts.filter((text) => text.startsWith(opening)).length / texts.length;
     };
     expect(await chats(0)).toBe(0);
@@ -82,27 +89,28 @@ describe('the built-in world', () => {
   const world = generateAtlas({ countries: 3, cities: 6, people: 20, companies: 6 });
   const words = atlasTokenizer(world);
 
-  test('its stream can be read from any step, and starts over where it must', () => {
+  test('its stream can be read from any step, and starts over where it must', async () => {
     const source = atlasSequences(world, words, 4, { seed: 3 });
-    const steps = Array.from({ length: 5 }, (_, step) => source(step));
+    const steps = await Promise.all(Array.from({ length: 5 }, (_, step) => source(step)));
     expect(steps.map((batch) => batch.length)).toEqual([4, 4, 4, 4, 4]);
-    expect(source(2)).toEqual(steps[2]);
+    expect(await source(2)).toEqual(steps[2]);
     const resumed = atlasSequences(world, words, 4, { seed: 3 });
-    expect(resumed(3)).toEqual(steps[3]);
-    expect(resumed(4)).toEqual(steps[4]);
+    expect(await resumed(3)).toEqual(steps[3]);
+    expect(await resumed(4)).toEqual(steps[4]);
     // The same stream in larger batches, another stream by another seed.
-    expect(atlasSequences(world, words, 8, { seed: 3 })(1)).toEqual([...steps[2]!, ...steps[3]!]);
-    expect(atlasSequences(world, words, 4, { seed: 4 })(0)).not.toEqual(steps[0]);
+    expect(await atlasSequences(world, words, 8, { seed: 3 })(1)).toEqual([...steps[2]!, ...steps[3]!]);
+    expect(await atlasSequences(world, words, 4, { seed: 4 })(0)).not.toEqual(steps[0]);
   });
 
-  test('its tokenizer knows every word of it', () => {
+  test('its tokenizer knows every word of it', async () => {
     const source = atlasSequences(world, words, 50, { seed: 1 });
-    for (const step of [0, 1, 2]) for (const ids of source(step)) expect(ids).not.toContain(words.unkId);
+    for (const step of [0, 1, 2])
+      for (const ids of await source(step)) expect(ids).not.toContain(words.unkId);
   });
 
-  test('who is held out is read in texts alone, never in a conversation', () => {
+  test('who is held out is read in texts alone, never in a conversation', async () => {
     const source = atlasSequences(world, words, 50, { seed: 2 });
-    const read = Array.from({ length: 40 }, (_, step) => source(step)).flat();
+    const read = (await Promise.all(Array.from({ length: 40 }, (_, step) => source(step)))).flat();
     const names = (['dev', 'test'] as const).flatMap((group) => [
       ...world.people[group],
       ...world.companies[group],

@@ -7,11 +7,10 @@ import onnxProto from 'onnx-proto';
 import type { Checkpoint } from 'search-r3/checkpoint';
 import { frozenCopy } from 'search-r3/model';
 import {
-  type PairSource,
   type PretrainOptions,
   PretrainTrainer,
   pretrainOptionsSchema,
-  type SequenceSource,
+  type TextPair,
 } from 'search-r3/pretrain';
 import { randomStream } from 'search-r3/run';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -26,7 +25,7 @@ import { referenceOptimizer, referenceRate } from '../sft/reference-sft.js';
 
 const base = tinyBase('pretrain', { layers: 1, tieWordEmbeddings: true });
 /** Ragged; another batch every step. */
-const source: SequenceSource = (step) => {
+const source = (step: number): number[][] => {
   const random = randomStream(5, 'text', step);
   return Array.from({ length: 5 }, () =>
     Array.from({ length: 2 + random.integer(12) }, () => random.integer(base.config.vocabSize)),
@@ -34,7 +33,7 @@ const source: SequenceSource = (step) => {
 };
 
 /** Three pairs of ragged texts, the first and the last of the same document. */
-const pairs: PairSource = (step) => {
+const pairs = (step: number): TextPair[] => {
   const random = randomStream(5, 'pairs', step);
   const text = () =>
     Array.from({ length: 2 + random.integer(6) }, () => random.integer(base.config.vocabSize));
@@ -57,9 +56,9 @@ type Resolved = ReturnType<typeof merge>;
 async function train(options: Resolved, model: Checkpoint = frozenCopy(base)): Promise<Outcome> {
   const trainer = new PretrainTrainer(
     model,
-    source,
+    async (step) => source(step),
     options,
-    ...(options.contrastive.batchSize > 0 ? [pairs] : []),
+    ...(options.contrastive.batchSize > 0 ? [async (step: number) => pairs(step)] : []),
   );
   const metrics = [];
   for (let step = 0; step < options.steps; step++) {
@@ -201,12 +200,12 @@ describe('options that change how, not what', () => {
 test('saved after one step and restored, the second ends to the bit where a straight run does', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'pretrain-'));
   try {
-    const first = new PretrainTrainer(frozenCopy(base), source, merge({}));
+    const first = new PretrainTrainer(frozenCopy(base), async (step) => source(step), merge({}));
     await first.step(0);
     await first.save(folder);
     await first.dispose();
     const model = frozenCopy(base);
-    const second = new PretrainTrainer(model, source, merge({}));
+    const second = new PretrainTrainer(model, async (step) => source(step), merge({}));
     await second.restore(folder);
     const { metrics } = await second.step(1);
     await second.dispose();

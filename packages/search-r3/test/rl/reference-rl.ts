@@ -2,7 +2,6 @@
  * Stage 2 as the trainer should run it, in float64. Given from outside are only the sampled tokens; embeddings, ranks,
  * rewards, advantages, every log-probability, the loss and the update are recomputed from their definitions.
  */
-import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import type { Completion } from 'search-r3/generate';
 import type { Policy } from 'search-r3/model';
 import type { ResolvedRlOptions } from 'search-r3/rl';
@@ -21,6 +20,7 @@ import { add, mul, type Tensor } from '../reference/tape.js';
 import { type ReferenceStep, referenceTraining } from '../reference/train.js';
 import { frozenElements, referenceOptimizer, referenceRate, remembering } from '../sft/reference-sft.js';
 import { DATA, DOCUMENTS } from '../sft/tiny-data.js';
+import { type MadePrompts, makePrompts } from '../support/prompts.js';
 
 /** A group as it was sampled. */
 export interface SampledGroup {
@@ -75,22 +75,20 @@ const dot = (a: readonly number[], b: readonly number[]): number =>
 /** What the step's rollouts are worth to the model that wrote them. */
 function judgeRows(
   model: ReferenceModel,
-  policy: Policy,
+  prompts: MadePrompts,
   groups: readonly SampledGroup[],
   options: ResolvedRlOptions,
   reference: ReferenceModel | undefined,
 ): Row[] {
-  const { tokenizer, prompts } = policy;
-  const limit = { maxTokens: options.maxLength };
   const ids = [...DOCUMENTS.keys()];
   const documents = normalised(
     embeddings(
       model,
-      [...DOCUMENTS.values()].map((text) => directPrompt(tokenizer, prompts, text, 'document', limit).ids),
+      [...DOCUMENTS.values()].map((text) => prompts.direct(text, 'document').ids),
     ),
   );
   const rows = groups.flatMap(({ query, completions }) => {
-    const prompt = reasoningPrompt(tokenizer, prompts, query.text, limit).ids;
+    const prompt = prompts.reasoning(query.text).ids;
     return completions.map(({ tokens: completion, finish }): Row => {
       const tokens = [...prompt, ...completion];
       let rank: number | null = null;
@@ -134,7 +132,7 @@ function judgeRows(
 /** The loss of one update on the rows, and its metrics. */
 function updateLoss(
   model: ReferenceModel,
-  policy: Policy,
+  prompts: MadePrompts,
   groups: readonly SampledGroup[],
   rows: readonly Row[],
   options: ResolvedRlOptions,
@@ -169,10 +167,7 @@ function updateLoss(
     const positives = groups.map(({ query }) => query.positives?.[0] as string);
     const hard = groups.map(({ query }) => DATA.negatives(query, '', undefined as never));
     const documents = [...positives, ...hard.filter((id) => id !== undefined)];
-    const limit = { maxTokens: options.maxLength };
-    const texts = documents.map(
-      (id) => directPrompt(policy.tokenizer, policy.prompts, DATA.document(id), 'document', limit).ids,
-    );
+    const texts = documents.map((id) => prompts.direct(DATA.document(id), 'document').ids);
     const own = better.map(({ query }) => groups.findIndex((group) => group.query.id === query.id));
     const term = infoNce(
       embeddings(
@@ -208,12 +203,12 @@ function updateLoss(
 }
 
 /** Steps on sampled groups; `numIterations` updates on each. */
-export function referenceRl(
+export async function referenceRl(
   policy: Policy,
   reference: Policy | undefined,
   steps: readonly (readonly SampledGroup[])[],
   options: ResolvedRlOptions,
-): ExpectedRlStep[] {
+): Promise<ExpectedRlStep[]> {
   const { numIterations, optimization, groupSize } = options;
   const updates = steps.flatMap((groups, step) =>
     Array.from({ length: numIterations }, (_, iteration) => ({ groups, step, iteration })),
@@ -224,6 +219,9 @@ export function referenceRl(
       reference.config,
       asParameters(reference.weights, () => false),
     );
+  const texts = [...DOCUMENTS.values(), ...steps.flat().map(({ query }) => query.text)];
+  const whole = await makePrompts(policy, texts);
+  const prompts = await makePrompts(policy, texts, { maxTokens: options.maxLength });
   const sampled: Row[][] = [];
   const metrics: Record<string, number>[] = [];
   const rate = (update: number) => referenceRate(optimization, update, options.steps * numIterations);
@@ -233,8 +231,8 @@ export function referenceRl(
     frozen: frozenElements(policy, options.tokenEmbeddings),
     objective: (trainable, { groups, step, iteration }) => {
       const model = remembering(trainable);
-      if (iteration === 0) sampled[step] = judgeRows(model, policy, groups, options, fixed);
-      const update = updateLoss(model, policy, groups, sampled[step]!, options);
+      if (iteration === 0) sampled[step] = judgeRows(model, prompts, groups, options, fixed);
+      const update = updateLoss(model, prompts, groups, sampled[step]!, options);
       metrics.push(update.metrics);
       return update.loss;
     },
@@ -284,7 +282,7 @@ export function referenceRl(
         expected_error: 0,
         skipped_queries: 0,
         truncated_queries: [...new Set(rows.map(({ query }) => query.text))].filter(
-          (text) => reasoningPrompt(policy.tokenizer, policy.prompts, text).ids.length > options.maxLength,
+          (text) => whole.reasoning(text).ids.length > options.maxLength,
         ).length,
       },
     };

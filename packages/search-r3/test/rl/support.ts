@@ -34,9 +34,14 @@ export async function stage(
     parts.environment ??
     (await ExactEnvironment.create(
       [...DOCUMENTS.keys()],
-      (ids) =>
+      async (ids) =>
         encoder.encode(
-          ids.map((id) => directPrompt(own.tokenizer, own.prompts, DATA.document(id), 'document', limit).ids),
+          await Promise.all(
+            ids.map(
+              async (id) =>
+                (await directPrompt(own.tokenizer, own.prompts, DATA.document(id), 'document', limit)).ids,
+            ),
+          ),
         ),
       {
         dimension: own.config.hiddenSize,

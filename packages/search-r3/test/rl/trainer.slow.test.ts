@@ -60,8 +60,8 @@ beforeAll(async () => {
   standard = await run(merge({}));
 });
 
-test('two steps: rewards, ranks, metrics and changes', () => {
-  const steps = expected(merge({}), standard);
+test('two steps: rewards, ranks, metrics and changes', async () => {
+  const steps = await expected(merge({}), standard);
   expectSame(standard, steps);
   // Everything is there to be got wrong: all outcomes, several rewards, anchors, a group with no variance or some.
   const [first] = steps as [ExpectedRlStep];
@@ -127,7 +127,7 @@ describe('every option changes what is computed as it says', () => {
   test.each(TABLE)('%s', async (_, changes) => {
     const options = merge(changes);
     const found = await run(options);
-    expectSame(found, expected(options, found));
+    expectSame(found, await expected(options, found));
     expect(difference(found, standard)).toBeGreaterThan(1e-3);
   });
 });
@@ -174,7 +174,7 @@ describe('a schedule counts updates, not steps', () => {
     expect(last).toEqual(
       last.map((_rate, step) => expect.closeTo(5e-3 * factors[(step + 1) * each - 1]!, 12)),
     );
-    expectSame(found, expected(options, found));
+    expectSame(found, await expected(options, found));
   });
 });
 
@@ -191,7 +191,7 @@ describe('options that change how, not what', () => {
     const maxTokens = 40;
     const options = merge({ steps: 1, beta: 0.2, optimization: { maxTokens } });
     const found = await run(options);
-    expectSame(found, expected(options, found));
+    expectSame(found, await expected(options, found));
     expect(runs().length).toBeGreaterThan(6);
     for (const [feeds] of runs()) {
       expect((feeds.ids ?? feeds.ids_0)!.shape.reduce((a, b) => a * b)).toBeLessThanOrEqual(maxTokens);
@@ -204,7 +204,7 @@ describe('options that change how, not what', () => {
       create.mockClear();
       const options = merge({ steps: 1, optimization: { checkpointActivations } });
       const found = await run(options);
-      expectSame(found, expected(options, found));
+      expectSame(found, await expected(options, found));
       const programs = create.mock.calls.map(([program]) => program);
       const training = programs.find(({ outputs }) => outputs.has('gradient:model.norm.weight'));
       const { graph } = onnxProto.onnx.ModelProto.decode(training!.bytes);

@@ -26,8 +26,8 @@ const PROMPTS = [
   [1, 5, 7, 9, 2],
 ];
 const options = (changes: RlOptions = {}) => rlOptionsSchema.parse({ maxNewTokens: 6, ...changes });
-const update = (groups: readonly Group[], changes: RlOptions = {}, step = 0) =>
-  updateBatch(policy, groups, DATA, options(changes), step);
+const update = async (groups: readonly Group[], changes: RlOptions = {}, step = 0) =>
+  await updateBatch(policy, groups, DATA, options(changes), step);
 
 /** Rewards 1, 0.4, 0 (cut off), 0 (given up). */
 const MIXED = group(q1, PROMPTS[0]!, [
@@ -57,8 +57,8 @@ const [MIXED_ADVANTAGES, OTHER_ADVANTAGES] = advantages(
 ) as [number[], number[]];
 
 describe('labels of the policy gradient', () => {
-  test('are the tokens of the completion, each predicted by the one before it, and nothing else', () => {
-    const { request, trained } = update([MIXED]);
+  test('are the tokens of the completion, each predicted by the one before it, and nothing else', async () => {
+    const { request, trained } = await update([MIXED]);
     expect(trained.map(({ rollout }) => rollout)).toEqual(MIXED);
     for (const [i, { prompt, completion: own }] of MIXED.entries()) {
       const { ids, labels, embed } = request!.sequences[i]!;
@@ -70,11 +70,11 @@ describe('labels of the policy gradient', () => {
       expect(embed).toBe(own.finish === 'embed' ? ids.length - 1 : undefined);
     }
     expect(request!.temperature).toBe(1);
-    expect(update([MIXED], { temperature: 0.7 }).request!.temperature).toBe(0.7);
+    expect((await update([MIXED], { temperature: 0.7 })).request!.temperature).toBe(0.7);
   });
 
-  test('the policy weight is on the gradient, not on the KL term', () => {
-    const [first] = update([MIXED], { policyWeight: 0.25 }).request!.sequences;
+  test('the policy weight is on the gradient, not on the KL term', async () => {
+    const [first] = (await update([MIXED], { policyWeight: 0.25 })).request!.sequences;
     // 16 tokens in all.
     expect(first!.labels.map(({ weight, klWeight }) => [weight, klWeight])).toEqual(
       [1, 2, 3].map(() => [0.25 / 16, 1 / 16]),
@@ -83,14 +83,18 @@ describe('labels of the policy gradient', () => {
 });
 
 describe('masked truncations', () => {
-  const weights = (changes: RlOptions) =>
-    update([MIXED, OTHER], changes).trained.map(({ rollout }, i) => ({
-      length: rollout.completion.tokens.length,
-      labels: update([MIXED, OTHER], changes).request!.sequences[i]!.labels.map(({ weight }) => weight),
-    }));
+  const weights = async (changes: RlOptions) =>
+    await Promise.all(
+      (await update([MIXED, OTHER], changes)).trained.map(async ({ rollout }, i) => ({
+        length: rollout.completion.tokens.length,
+        labels: (await update([MIXED, OTHER], changes)).request!.sequences[i]!.labels.map(
+          ({ weight }) => weight,
+        ),
+      })),
+    );
 
-  test('stay in the baseline of their group', () => {
-    const found = update([MIXED, OTHER], { maskTruncated: true }).trained;
+  test('stay in the baseline of their group', async () => {
+    const found = (await update([MIXED, OTHER], { maskTruncated: true })).trained;
     expect(found.map(({ advantage }) => advantage)).toEqual(
       [...MIXED_ADVANTAGES.toSpliced(2, 1), ...OTHER_ADVANTAGES.toSpliced(2, 1)].map((value) =>
         expect.closeTo(value, 6),
@@ -98,7 +102,7 @@ describe('masked truncations', () => {
     );
     // Without their two zeros the means were higher, so the best rollouts' advantages lower.
     const without = advantages([[1, 0.4, 0]], 'none')[0]!;
-    const none = update([MIXED], { maskTruncated: true, advantageScaling: 'none' }).trained;
+    const none = (await update([MIXED], { maskTruncated: true, advantageScaling: 'none' })).trained;
     expect(none[0]!.advantage).toBeGreaterThan(without[0]! + 0.05);
   });
 
@@ -109,8 +113,8 @@ describe('masked truncations', () => {
     ['dr_grpo', () => 1 / (8 * 6)],
   ] as const)(
     'have no tokens in the loss, and none in the denominator of %s',
-    (lossNormalization, expected) => {
-      const found = weights({ maskTruncated: true, lossNormalization });
+    async (lossNormalization, expected) => {
+      const found = await weights({ maskTruncated: true, lossNormalization });
       expect(found.map(({ length }) => length)).toEqual([3, 5, 2, 1, 4, 3]);
       for (const { length, labels } of found) {
         expect(labels).toEqual(Array.from({ length }, () => expect.closeTo(expected(length), 12)));
@@ -118,23 +122,23 @@ describe('masked truncations', () => {
     },
   );
 
-  test('unmasked, their tokens count', () => {
-    const found = weights({});
+  test('unmasked, their tokens count', async () => {
+    const found = await weights({});
     expect(found.map(({ length }) => length)).toEqual([3, 5, 6, 2, 1, 4, 6, 3]);
     expect(found.flatMap(({ labels }) => labels)).toEqual(Array.from({ length: 30 }, () => 1 / 30));
   });
 });
 
 describe('zero-variance groups', () => {
-  test('are left out of the run, not out of the denominators', () => {
-    const { request, trained } = update([EQUAL, MIXED]);
+  test('are left out of the run, not out of the denominators', async () => {
+    const { request, trained } = await update([EQUAL, MIXED]);
     expect(trained.map(({ rollout }) => rollout)).toEqual(MIXED);
     // 16 tokens and 17.
     expect(request!.sequences[0]!.labels[0]!.weight).toBeCloseTo(1 / 33, 12);
   });
 
-  test('with a KL penalty they are in it', () => {
-    const { request, trained } = update([EQUAL, MIXED], { beta: 0.1 });
+  test('with a KL penalty they are in it', async () => {
+    const { request, trained } = await update([EQUAL, MIXED], { beta: 0.1 });
     expect(trained.map(({ rollout }) => rollout)).toEqual([...EQUAL, ...MIXED]);
     for (const [i, { completion: own }] of EQUAL.entries()) {
       const { labels } = request!.sequences[i]!;
@@ -144,16 +148,16 @@ describe('zero-variance groups', () => {
     }
   });
 
-  test('where there is no other, there is nothing to run', () => {
-    expect(update([EQUAL])).toEqual({ request: undefined, trained: [], anchors: 0 });
+  test('where there is no other, there is nothing to run', async () => {
+    expect(await update([EQUAL])).toEqual({ request: undefined, trained: [], anchors: 0 });
     const lost = group(q1, PROMPTS[0]!, [completion(6, 'length'), completion(6, 'length')]);
-    expect(update([lost, EQUAL]).request).toBeUndefined();
+    expect((await update([lost, EQUAL])).request).toBeUndefined();
   });
 });
 
-describe('the contrastive term', () => {
+describe('the contrastive term', async () => {
   const groups = [MIXED, EQUAL, OTHER];
-  const found = update(groups, { contrastive: { weight: 0.3 } });
+  const found = await update(groups, { contrastive: { weight: 0.3 } });
   const { anchors, documents } = found.request!.contrastive!;
   const sequences = found.request!.sequences;
 
@@ -175,8 +179,8 @@ describe('the contrastive term', () => {
     );
   });
 
-  test('a zero-variance group, in the run for its KL term, has none that did better', () => {
-    const kept = update(groups, { beta: 0.1 });
+  test('a zero-variance group, in the run for its KL term, has none that did better', async () => {
+    const kept = await update(groups, { beta: 0.1 });
     expect(kept.trained.map(({ rollout }) => rollout)).toEqual(groups.flat());
     const own = kept.request!.contrastive!.anchors;
     expect(own.map(({ sequence }) => kept.trained[sequence]!.rollout)).toEqual([
@@ -188,39 +192,41 @@ describe('the contrastive term', () => {
     expect(own.map(({ infoNceWeight }) => infoNceWeight)).toEqual(
       own.map(() => expect.closeTo(options().contrastive.weight / 4, 12)),
     );
-    const alone = update([EQUAL], { beta: 0.1 });
+    const alone = await update([EQUAL], { beta: 0.1 });
     expect(alone.request!.sequences.length).toBe(4);
     expect([alone.anchors, alone.request!.contrastive]).toEqual([0, undefined]);
   });
 
-  test('a truncated rollout that did better, where tokens cost, has no embedding to draw', () => {
+  test('a truncated rollout that did better, where tokens cost, has no embedding to draw', async () => {
     const costly = MIXED.map((rollout) =>
       rollout.outcome === 'truncated' ? { ...rollout, reward: 2 } : rollout,
     );
-    const { request, trained } = update([costly]);
+    const { request, trained } = await update([costly]);
     const best = trained.findIndex(({ rollout }) => rollout.reward === 2);
     expect(trained[best]!.advantage).toBeGreaterThan(0);
     expect(request!.contrastive!.anchors.map(({ sequence }) => sequence)).not.toContain(best);
   });
 
-  test("documents are every query's positive and its hard negative, each embedded as a document", () => {
+  test("documents are every query's positive and its hard negative, each embedded as a document", async () => {
     // The positives of q1, q2 and q4; the negatives of q1 and q2, q4 has none.
     const ids = ['d1', 'd2', 'd4', 'd8', 'd7'];
     expect(documents.map((sequence) => sequences[sequence])).toEqual(
-      ids.map((id) => {
-        const { ids: tokens } = directPrompt(
-          policy.tokenizer,
-          policy.prompts,
-          DOCUMENTS.get(id)!,
-          'document',
-        );
-        return { ids: tokens, labels: [], embed: tokens.length - 1 };
-      }),
+      await Promise.all(
+        ids.map(async (id) => {
+          const { ids: tokens } = await directPrompt(
+            policy.tokenizer,
+            policy.prompts,
+            DOCUMENTS.get(id)!,
+            'document',
+          );
+          return { ids: tokens, labels: [], embed: tokens.length - 1 };
+        }),
+      ),
     );
     expect(anchors.map(({ positive }) => ids[positive])).toEqual(['d1', 'd1', 'd4', 'd4']);
   });
 
-  test('a document that answers the query too is no negative of it', () => {
+  test('a document that answers the query too is no negative of it', async () => {
     // q1 is answered by d4 too, the positive of q4; nothing else crosses.
     expect(anchors.map(({ falseNegatives }) => falseNegatives)).toEqual([[2], [2], [], []]);
     // Another query with the same positive.
@@ -229,7 +235,7 @@ describe('the contrastive term', () => {
       PROMPTS[0]!,
       [completion(2, 0.1), completion(3, 0.8)],
     );
-    const twins = update([OTHER, twin]).request!.contrastive!.anchors;
+    const twins = (await update([OTHER, twin])).request!.contrastive!.anchors;
     expect(twins.map(({ positive, falseNegatives }) => [positive, falseNegatives])).toEqual([
       [0, [1]],
       [0, [1]],
@@ -237,8 +243,8 @@ describe('the contrastive term', () => {
     ]);
   });
 
-  test('without weight, or with nothing to draw, there is none', () => {
-    const none = update(groups, { contrastive: { weight: 0 } });
+  test('without weight, or with nothing to draw, there is none', async () => {
+    const none = await update(groups, { contrastive: { weight: 0 } });
     expect(none.request!.contrastive).toBeUndefined();
     expect(none.anchors).toBe(0);
     const failures = group(q1, PROMPTS[0]!, [
@@ -248,12 +254,12 @@ describe('the contrastive term', () => {
     ]);
     const paid = failures.map((rollout, i) => ({ ...rollout, reward: -i }));
     // The best of them embedded; without it, none did.
-    expect(update([paid]).anchors).toBe(1);
-    expect(update([paid.slice(1)]).anchors).toBe(0);
-    expect(update([paid.slice(1)]).request!.sequences.length).toBe(2);
+    expect((await update([paid])).anchors).toBe(1);
+    expect((await update([paid.slice(1)])).anchors).toBe(0);
+    expect((await update([paid.slice(1)])).request!.sequences.length).toBe(2);
   });
 
-  test('positives are drawn by seed and step alone', () => {
+  test('positives are drawn by seed and step alone', async () => {
     const several = group(
       {
         ...q1,
@@ -263,15 +269,16 @@ describe('the contrastive term', () => {
       PROMPTS[0]!,
       MIXED.map(({ completion: own }) => own),
     );
-    const drawn = (step: number, seed = 0) => {
-      const { request } = update([several], { seed }, step);
+    const drawn = async (step: number, seed = 0) => {
+      const { request } = await update([several], { seed }, step);
       const [first] = request!.contrastive!.documents;
       return request!.sequences[first!]!.ids.join();
     };
-    const steps = Array.from({ length: 20 }, (_, step) => drawn(step));
-    expect(steps).toEqual(Array.from({ length: 20 }, (_, step) => drawn(step)));
+    const all = (seed?: number) => Promise.all(Array.from({ length: 20 }, (_, step) => drawn(step, seed)));
+    const steps = await all();
+    expect(await all()).toEqual(steps);
     expect(new Set(steps).size).toBeGreaterThan(4);
-    expect(steps).not.toEqual(Array.from({ length: 20 }, (_, step) => drawn(step, 1)));
+    expect(await all(1)).not.toEqual(steps);
   });
 });
 

@@ -2,7 +2,6 @@
  * Stage 1 as the trainer should run it, in float64: which sequences a step has, what is labelled, every mean and weight
  * written out from the definitions, the update by the reference AdamW.
  */
-import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import type { Policy } from 'search-r3/model';
 import { positivesOf, type ResolvedSftOptions, type SftData, type TrainingQuery } from 'search-r3/sft';
 import type { AdamWOptions } from '../reference/adamw.js';
@@ -11,6 +10,7 @@ import { crossEntropy, infoNce, klToBase, tripletMargin } from '../reference/los
 import { embeddings, type ReferenceModel, referenceModel } from '../reference/objectives.js';
 import { add, concat, gatherRows, mul, slice, type Tensor } from '../reference/tape.js';
 import { type ReferenceStep, referenceTraining } from '../reference/train.js';
+import { makePrompts } from '../support/prompts.js';
 
 export interface ExpectedSftStep extends ReferenceStep {
   metrics: Record<string, number>;
@@ -76,17 +76,22 @@ const lastTokens = (sequences: readonly (readonly number[])[], counts: readonly 
   sequences.flatMap((ids, i) => ids.slice(ids.length - (counts[i] as number)));
 
 /** Steps on the given queries. `vocabulary`: columns of the KL term. */
-export function referenceSft(
+export async function referenceSft(
   policy: Policy,
   base: Policy,
   vocabulary: number,
   data: SftData,
   steps: readonly (readonly TrainingQuery[])[],
   options: ResolvedSftOptions,
-): ExpectedSftStep[] {
-  const { tokenizer, prompts, embedId, config } = policy;
+): Promise<ExpectedSftStep[]> {
+  const { embedId, config } = policy;
   const { weights, reasoning, temperature, margin, optimization } = options;
-  const limit = { maxTokens: options.maxLength };
+  const drawn = steps.flat();
+  const hardOf = (query: TrainingQuery) =>
+    data.negatives(query, positivesOf(query)[0] as string, undefined as never);
+  const used = drawn.flatMap((query) => [positivesOf(query)[0] as string, hardOf(query) ?? []].flat());
+  const texts = [...drawn.map(({ text }) => text), ...used.map(data.document)];
+  const prompts = await makePrompts(policy, texts, { maxTokens: options.maxLength });
   const fixed = referenceModel(
     base.config,
     asParameters(base.weights, () => false),
@@ -96,11 +101,11 @@ export function referenceSft(
   const objective = (trained: ReferenceModel, queries: readonly TrainingQuery[]): Tensor => {
     const model = remembering(trained);
     const positives = queries.map((query) => positivesOf(query)[0] as string);
-    const hard = queries.map((query, i) => data.negatives(query, positives[i] as string, undefined as never));
+    const hard = queries.map(hardOf);
     const documents = [...positives, ...hard.filter((id) => id !== undefined)];
     const direct = [
-      ...queries.map(({ text }) => directPrompt(tokenizer, prompts, text, 'query', limit)),
-      ...documents.map((id) => directPrompt(tokenizer, prompts, data.document(id), 'document', limit)),
+      ...queries.map(({ text }) => prompts.direct(text, 'query')),
+      ...documents.map((id) => prompts.direct(data.document(id), 'document')),
     ];
     const ids = direct.map((prompt) => prompt.ids);
     // "the embedding is" and the embed token.
@@ -109,7 +114,7 @@ export function referenceSft(
 
     const targets = queries.map(({ id }) => [...(data.targets.get(id) ?? []), embedId]);
     const reasoned = queries.map(({ text }, i) => [
-      ...reasoningPrompt(tokenizer, prompts, text, limit).ids,
+      ...prompts.reasoning(text).ids,
       ...(targets[i] as number[]),
     ]);
     const counts = targets.map(({ length }) => length);

@@ -46,7 +46,7 @@ test('a low temperature gives what is most probable, 1 does not', async () => {
     const targets = await sample({ temperature, maxNewTokens: 10 });
     let [best, total] = [0, 0];
     for (const { id, text } of QUERIES) {
-      const prompt = reasoningPrompt(base.tokenizer, base.prompts, text).ids;
+      const prompt = (await reasoningPrompt(base.tokenizer, base.prompts, text)).ids;
       const target = targets.get(id)!;
       const { vocabSize } = base.config;
       const { data } = model.forward([...prompt, ...target]).logits;
@@ -114,7 +114,7 @@ test('no two pieces under any two seeds draw the same', async () => {
 test('maxLength: the prompt is cut to it', async () => {
   const generate = vi.spyOn(Generator.prototype, 'generate');
   const long = QUERIES.map((query) => ({ ...query, text: `${query.text} `.repeat(12) }));
-  const bare = reasoningPrompt(base.tokenizer, base.prompts, '').ids.length;
+  const bare = (await reasoningPrompt(base.tokenizer, base.prompts, '')).ids.length;
   for (const maxLength of [bare + 2, bare + 7]) {
     generate.mockClear();
     await sampleTargets(base, long, sftOptionsSchema.parse({ maxLength, reasoning: { maxNewTokens: 3 } }));

@@ -89,7 +89,7 @@ export function embedCommand(): Command {
       await withSettingsNamed(command, () => untilStopped(output, work)).finally(() => progress.close());
       if (truncated > 0) {
         const { describeCuts } = await import('../cuts.js');
-        const { maxTokens: maxLength, room } = embedder.longestPrompt(how);
+        const { maxTokens: maxLength, room } = await embedder.longestPrompt(how);
         output.note(describeCuts({ truncated, count: texts.length, what: 'texts', maxLength, room }));
       }
     } finally {

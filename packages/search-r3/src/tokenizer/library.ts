@@ -1,0 +1,83 @@
+/** The Rust `tokenizers` library, which defines the format of tokenizer.json: ids are those of Python by construction. */
+import { type Decoder, type JsEncoding, Tokenizer } from 'tokenizers';
+
+/** Texts encoded in one call. Each encoding holds offsets beside its ids, so they are dropped slice by slice. */
+const SLICE_TEXTS = 2048;
+/** UTF-16 code units encoded in one call, unless a single text is longer. */
+const SLICE_LENGTH = 4_000_000;
+
+/** A tokenizer of the library. Encoding runs on its threads; what is synchronous here takes microseconds. */
+export class LibraryTokenizer {
+  readonly #tokenizer: Tokenizer;
+  readonly #decoder: Decoder | null;
+
+  /**
+   * @param json the contents of tokenizer.json. Its truncation and padding do not apply, as in transformers.
+   * @throws Error with the library's message.
+   */
+  constructor(json: object) {
+    this.#tokenizer = Tokenizer.fromString(JSON.stringify({ ...json, truncation: null, padding: null }));
+    this.#decoder = this.#tokenizer.getDecoder();
+  }
+
+  /** The ids of each text. Rejects with the library's message where one cannot be encoded. */
+  async encode(texts: readonly string[], addSpecialTokens: boolean): Promise<number[][]> {
+    const ids: number[][] = [];
+    for (const slice of slices(texts)) {
+      // Rust strings hold no lone surrogates; the binding would turn one into several characters.
+      const inputs = slice.map((text) => text.toWellFormed());
+      for (const encoding of await this.#encode(inputs, addSpecialTokens)) ids.push(encoding.getIds());
+    }
+    return ids;
+  }
+
+  async #encode(inputs: string[], addSpecialTokens: boolean): Promise<JsEncoding[]> {
+    const [only] = inputs;
+    return inputs.length === 1 && only !== undefined
+      ? [await this.#tokenizer.encode(only, null, { addSpecialTokens })]
+      : this.#tokenizer.encodeBatch(inputs, { addSpecialTokens });
+  }
+
+  /** The text of tokens, as the library's own decoding joins them; synchronous, which that is not. */
+  decode(tokens: string[]): string {
+    if (tokens.length === 0) return '';
+    return this.#decoder === null ? tokens.join(' ') : this.#decoder.decode(tokens);
+  }
+
+  tokenOf(id: number): string | undefined {
+    // The binding takes any number for a 32-bit one.
+    if (!Number.isInteger(id) || id < 0 || id > 0xffffffff) return undefined;
+    return this.#tokenizer.idToToken(id) ?? undefined;
+  }
+
+  idOf(token: string): number | undefined {
+    return this.#tokenizer.tokenToId(token.toWellFormed()) ?? undefined;
+  }
+
+  /** Text as the model's own splitting gets it: normalised, then split into words. */
+  words(): (text: string) => string[] {
+    const normalizer = this.#tokenizer.getNormalizer();
+    const preTokenizer = this.#tokenizer.getPreTokenizer();
+    return (text) => {
+      const wellFormed = text.toWellFormed();
+      const normalized = normalizer?.normalizeString(wellFormed) ?? wellFormed;
+      if (preTokenizer === null) return [normalized];
+      return preTokenizer.preTokenizeString(normalized).map(([word]) => word);
+    };
+  }
+}
+
+function* slices(texts: readonly string[]): Generator<string[]> {
+  let slice: string[] = [];
+  let length = 0;
+  for (const text of texts) {
+    if (slice.length === SLICE_TEXTS || (slice.length > 0 && length + text.length > SLICE_LENGTH)) {
+      yield slice;
+      slice = [];
+      length = 0;
+    }
+    slice.push(text);
+    length += text.length;
+  }
+  if (slice.length > 0) yield slice;
+}
