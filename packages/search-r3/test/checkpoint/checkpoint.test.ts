@@ -38,7 +38,7 @@ describe.each(Object.entries(shrunk))('%s', (_, raw) => {
     });
     expect(back.generationConfig).toEqual({ eos_token_id: [5, 7], top_p: 0.9 });
     expect(back.prompts).toBeUndefined();
-    expect(back.tokenizer.encode(WORDS)).toEqual(checkpoint.tokenizer.encode(WORDS));
+    expect(await back.tokenizer.encode(WORDS)).toEqual(await checkpoint.tokenizer.encode(WORDS));
     expect(checkpointFingerprint(back)).toBe(checkpointFingerprint(checkpoint));
     // im_end, eos of the tokenizer, is the last id.
     expect(stopIds(back)).toEqual([5, 7, 17]);

@@ -33,7 +33,7 @@ test('the base model of the package fits the default world and knows its facts b
   for (const group of ['train', 'dev', 'test', 'places']) expect(recall[group]).toBeGreaterThan(0.98);
   const unknown = base.tokenizer.unkId;
   for (const { text } of atlasQueries(world, 'test'))
-    expect(base.tokenizer.encode(text)).not.toContain(unknown);
+    expect(await base.tokenizer.encode(text)).not.toContain(unknown);
 });
 
 /** Runs the demonstration up to the first output of this kind, then interrupts it. */
