@@ -1,6 +1,6 @@
 /**
- * The checkpoints of a run: `checkpoints/step-N/`, each published whole, with a manifest of its files and sizes so that
- * a copy cut short is not taken for a checkpoint either.
+ * The checkpoints of a run: `checkpoints/step-N/`. Each appears whole or not at all, and its manifest lists files and
+ * sizes, so that an incomplete copy is not mistaken for a checkpoint.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,19 +15,19 @@ const manifestSchema = z.strictObject({
 });
 
 export interface Checkpoint {
-  /** Finished steps at the time. */
+  /** Steps finished when it was taken. */
   step: number;
   path: string;
-  /** Size of all files. */
+  /** Total size of its files. */
   bytes: number;
 }
 
-/** Name of the folder of checkpoints in that of a run. */
+/** Folder of the checkpoints inside a run folder. */
 export const CHECKPOINTS = 'checkpoints';
 
 const folderOf = (run: string) => join(run, CHECKPOINTS);
 
-/** The complete checkpoints of the run at `run`, oldest first; none where there is no such folder. */
+/** The complete checkpoints of the run folder `run`, oldest first; none if the folder does not exist. */
 export async function listCheckpoints(run: string): Promise<Checkpoint[]> {
   const names = await readdir(folderOf(run)).catch(() => [] as string[]);
   const found = await Promise.all(names.map((name) => readCheckpoint(join(folderOf(run), name), name)));
@@ -48,7 +48,7 @@ async function readCheckpoint(path: string, name: string): Promise<Checkpoint | 
   return { step: Number(step), path, bytes };
 }
 
-/** Publishes the checkpoint of `step`, then removes the oldest ones beyond the `keep` newest. */
+/** Publishes the checkpoint of `step`, then removes all but the `keep` newest. */
 export async function publishCheckpoint(
   run: string,
   step: number,
@@ -74,7 +74,7 @@ export async function publishCheckpoint(
   return { step, path, bytes };
 }
 
-/** Clears what a killed process left: unfinished checkpoints, under temporary names or without all their files. */
+/** Removes unfinished checkpoints that a killed process left under temporary names. */
 export async function cleanCheckpoints(run: string): Promise<void> {
   const folder = folderOf(run);
   if (await exists(folder)) await cleanTemporaries(folder);

@@ -1,4 +1,4 @@
-/** Which of the known words somebody may have meant. */
+/** Suggests the known word that a misspelled one probably stands for. */
 
 /** Optimal string alignment distance (Damerau-Levenshtein without overlapping edits): typing slips count 1. */
 function distance(a: string, b: string): number {
@@ -22,7 +22,7 @@ function distance(a: string, b: string): number {
 
 const plain = (word: string) => word.toLowerCase().replaceAll(/[-_ ]/g, '');
 
-/** The candidate closest to `word`, case and hyphens aside; undefined where none is within a third of its length. */
+/** The candidate closest to `word`, ignoring case and hyphens; undefined if none is within a third of its length. */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let bound = Math.max(1, Math.floor(plain(word).length / 3)) + 1;

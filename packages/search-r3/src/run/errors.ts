@@ -1,17 +1,17 @@
-/** Errors a caller can act on. Everything that comes from outside (files, options, requests) fails with one of these. */
+/** Errors a caller can act on. Bad files, options and requests fail with an `InputError`. */
 
 export interface InputProblem {
   /** What holds the bad value: a file path, or the name of an option object. */
   source: string;
-  /** The field, line or option inside the source, where there is one. */
+  /** The field, line or option inside the source, if any. */
   field?: string;
   expected: string;
   found: string;
-  /** What the user can do about it, where it is not obvious. */
+  /** What the user can do about it, if it is not obvious. */
   remedy?: string;
 }
 
-/** Bad input: names the thing, what was expected and what was found. Nothing has been written when it is thrown. */
+/** Bad input: says where, what was expected and what was found. Nothing has been written when it is thrown. */
 export class InputError extends Error {
   override readonly name = 'InputError';
   readonly problem: InputProblem;
@@ -23,12 +23,12 @@ export class InputError extends Error {
   }
 }
 
-/** A long operation was stopped by its `AbortSignal`; what was complete is on disk and can be resumed. */
+/** An `AbortSignal` stopped a long operation; everything completed is on disk and can be resumed. */
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError';
 }
 
-/** Training has left what numbers can express and can not go on; what was saved before that is on disk. */
+/** Training produced numbers that are not finite and cannot continue; earlier checkpoints are on disk. */
 export class DivergenceError extends Error {
   override readonly name = 'DivergenceError';
 }

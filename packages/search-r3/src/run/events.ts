@@ -1,11 +1,11 @@
-/** What a run writes down as it goes: `events.jsonl` (one object per step) and `completions.jsonl`. */
+/** The records a run appends to `events.jsonl` and `completions.jsonl`. */
 import { z } from 'zod';
 
-/** How many steps were finished when the record was written: a record of step 3 is gone when resuming at step 2. */
+/** Steps finished when the record was written. Resuming at step 2 removes the records of step 3. */
 const step = z.int().nonnegative();
-/** Which part of a run, for example `sft`. */
+/** The part of the run, for example `sft`. */
 const stage = z.string();
-/** Named numbers; null stands for what is not a finite number (JSON has none of these). */
+/** Named numbers; null stands for a number that is not finite, which JSON cannot express. */
 const metrics = z.record(z.string(), z.number().nullable());
 
 /** One training step. */
@@ -14,11 +14,11 @@ const stepEvent = z.strictObject({
   stage,
   step,
   metrics,
-  /** Seconds by part of the step: apart from the metrics, because two equal runs differ in nothing else. */
+  /** Seconds by part of the step. Kept apart from the metrics, which are equal for equal runs. */
   timings: z.record(z.string(), z.number()),
 });
 
-/** An evaluation on held-out queries; `name` says of what, for example `reasoned`. */
+/** An evaluation on held-out queries; `name` is what was evaluated, for example `reasoned`. */
 const evaluationEvent = z.strictObject({
   type: z.literal('evaluation'),
   stage,
@@ -27,7 +27,7 @@ const evaluationEvent = z.strictObject({
   metrics,
 });
 
-/** Something a person should know. `code` is the stable name of the condition, for machines. */
+/** Something a person should know. `code` is a stable name for programs. */
 const warningEvent = z.strictObject({
   type: z.literal('warning'),
   stage,
@@ -54,11 +54,11 @@ export const completionSchema = z.strictObject({
   /** The text before the embed token. */
   reasoning: z.string(),
   reward: z.number(),
-  /** Rank of the best positive, from 1; null where there was no embedding to rank with. */
+  /** Rank of the best positive, from 1; null without an embedding. */
   rank: z.int().positive().nullable(),
-  /** Sampled tokens, the embed token included. */
+  /** Sampled tokens, including the embed token. */
   tokens: z.int().nonnegative(),
-  /** `truncated`: cut at the length limit; `no_embed_token`: ended by itself without one. */
+  /** `truncated`: cut at the length limit; `no_embed_token`: the model stopped without an embed token. */
   outcome: z.enum(['embedded', 'truncated', 'no_embed_token']),
 });
 

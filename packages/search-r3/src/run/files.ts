@@ -1,6 +1,6 @@
 /**
- * Files and folders that appear whole or not at all: written under a temporary name in the same folder, flushed to
- * the disk, then renamed. What a killed process left behind is recognised by its name and removed by the next one.
+ * Files and folders that appear whole or not at all: they are written under a temporary name beside the target, flushed
+ * to disk, then renamed. The next process recognises the leftovers of a killed one by their names and removes them.
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { InputError } from './errors.js';
 import { refusePointer, standIn } from './stand-in.js';
 import { isAlive, parseTemporaryName, temporaryPath } from './temporary.js';
 
-/** Flushes a folder's list of names, so that a rename in it survives a power failure. */
+/** Flushes a folder's entries, so that a rename in it survives a power failure. */
 async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return; // Folders cannot be opened there.
   const handle = await open(path, 'r');
@@ -36,8 +36,8 @@ async function syncTree(folder: string): Promise<void> {
 }
 
 /**
- * Writes a file that appears whole or not at all, replacing one that is there; missing folders are made.
- * `data` may be a function that writes to the open file itself, for contents too large to hold at once.
+ * Writes a file whole or not at all, replacing an existing one and creating missing folders.
+ * `data` may be a function that writes to the open file, for contents too large to hold in memory.
  */
 export async function writeFileAtomic(
   path: string,
@@ -62,10 +62,10 @@ export async function writeFileAtomic(
   await syncFolder(dirname(path));
 }
 
-/** Characters of lines that are written at once. */
+/** Characters buffered before they are written. */
 const PIECE = 1 << 20;
 
-/** Writes lines, more than fit into one string if need be, as `writeFileAtomic` does. */
+/** Writes lines as `writeFileAtomic` does; their total may exceed the longest string. */
 export function writeLinesAtomic(path: string, lines: Iterable<string>): Promise<void> {
   return writeFileAtomic(path, async (file) => {
     let piece = '';
@@ -79,29 +79,29 @@ export function writeLinesAtomic(path: string, lines: Iterable<string>): Promise
   });
 }
 
-/** Writes `value` as indented JSON, whole or not at all. */
+/** Writes `value` as indented JSON, as `writeFileAtomic` does. */
 export function writeJsonAtomic(path: string, value: unknown): Promise<void> {
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** What a folder may hold that is written as a whole. */
+/** A kind of folder that is published as a whole. */
 export interface FolderKind {
-  /** With its article, such as 'an index'. */
+  /** Name with its article, such as 'an index'. */
   name: string;
   is: (folder: string) => Promise<boolean>;
 }
 
 export interface PublishOptions {
-  /** Replace a folder that is there. Default false: that is an InputError. An empty folder never stands in the way. */
+  /** Replace an existing folder. Default false: an InputError, unless the folder is empty. */
   replace?: boolean;
-  /** Replace folders of this kind only. Default: of any. */
+  /** Replace only folders of this kind. Default: any. */
   kind?: FolderKind;
 }
 
 /**
- * Makes the folder `path`, whole or not at all: `fill` writes into a temporary folder beside it, which is flushed and
+ * Creates the folder `path` whole or not at all. `fill` writes into a temporary folder beside it, which is flushed and
  * renamed when `fill` returns and removed when it throws. A replaced folder stays until the new one is complete.
- * @throws InputError where what stands at `path`, before or after `fill`, is not to be replaced.
+ * @throws InputError if `path` is occupied, before or after `fill`, and may not be replaced.
  */
 export async function publishFolder(
   path: string,
@@ -116,7 +116,7 @@ export async function publishFolder(
     await mkdir(temporary);
     await fill(temporary);
     await syncTree(temporary);
-    // Long work may have passed.
+    // `fill` may have taken long: check again.
     if (await isToBeReplaced(path, options)) {
       const old = temporaryPath(path, 'old');
       await rename(path, old);
@@ -139,17 +139,17 @@ export async function publishFolder(
 }
 
 /**
- * For long work that ends in a new folder, and on `publishFolder`'s own behalf: whether it may be written to `path`. What
- * a replacement that was cut short left there is put in order first.
- * @param how names `replace` as the caller knows it. Default `overwrite`.
- * @throws InputError where what stands at `path` is not to be replaced.
+ * Checks, before long work that ends in `publishFolder`, that `path` may be written. Completes an interrupted replacement
+ * of `path` first.
+ * @param how what the caller's users set to replace the folder. Default `overwrite`.
+ * @throws InputError if `path` is occupied and may not be replaced.
  */
 export async function assertReplaceable(path: string, options: PublishOptions, how?: string): Promise<void> {
   if (await exists(dirname(path))) await cleanTemporaries(dirname(path), basename(path));
   await isToBeReplaced(path, options, how);
 }
 
-/** Whether something stands at `path`. @throws InputError where it is not to be replaced. */
+/** Whether `path` is occupied. @throws InputError if it is and may not be replaced. */
 async function isToBeReplaced(
   path: string,
   { replace = false, kind }: PublishOptions,
@@ -158,26 +158,26 @@ async function isToBeReplaced(
   const occupied = await whatStandsAt(path);
   if (!occupied) return false;
   const refused = (found: string, remedy: string): InputError => {
-    const expected = 'no such folder yet, or an empty one';
+    const expected = 'a new or empty folder';
     return new InputError({ source: path, expected, found, remedy });
   };
   if (kind !== undefined && !(await kind.is(path))) {
     const remedy = `Only ${kind.name} is ever replaced: choose another folder.`;
     throw refused(`${occupied}, and not ${kind.name}`, remedy);
   }
-  if (!replace) throw refused(kind?.name ?? occupied, `To have it replaced, set ${how}.`);
+  if (!replace) throw refused(kind?.name ?? occupied, `Set ${how} to replace it.`);
   return true;
 }
 
-/** Removes a folder so that at no moment half of it is there under its name. */
+/** Removes a folder; under its name it is always complete or gone. */
 export async function removeFolder(path: string): Promise<void> {
-  // As `.tmp`: if the removal is cut short, the next clean-up finishes it.
+  // Renamed to `.tmp`: the next clean-up finishes an interrupted removal.
   const temporary = temporaryPath(path);
   await rename(path, temporary);
   await rm(temporary, { recursive: true, force: true });
 }
 
-/** What stands at `path` in words, or false where there is nothing or an empty folder. */
+/** What occupies `path`, in words; false if there is nothing or an empty folder. */
 async function whatStandsAt(path: string): Promise<string | false> {
   try {
     if (!(await stat(path)).isDirectory()) return 'a file';
@@ -188,8 +188,8 @@ async function whatStandsAt(path: string): Promise<string | false> {
 }
 
 /**
- * Removes what killed processes left half-written in `folder` (for the one target `name`, if given), and puts back a
- * folder whose replacement was cut short between the two renames. Returns the names it dealt with.
+ * Removes what killed processes left half-written in `folder` (only for the target `name`, if given), and restores a
+ * folder whose replacement stopped between the two renames. Returns the names it handled.
  */
 export async function cleanTemporaries(folder: string, name?: string): Promise<string[]> {
   const cleaned: string[] = [];
@@ -209,7 +209,7 @@ export async function cleanTemporaries(folder: string, name?: string): Promise<s
   return cleaned.sort();
 }
 
-/** In containers a restarted process often gets the same id, so its own id counts only for what is younger than it. */
+/** In containers a restarted process often gets the same id: under our own id, files older than us are abandoned. */
 async function isAbandoned(path: string, pid: number): Promise<boolean> {
   if (pid !== process.pid) return !isAlive(pid);
   const started = Date.now() - process.uptime() * 1000;
@@ -221,7 +221,7 @@ export async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** What `read` makes of the file at `path`; undefined where there is none. */
+/** The result of `read` on the file at `path`; undefined if there is none. */
 export async function readIfThere<T>(
   path: string,
   read: (path: string) => Promise<T>,
@@ -229,7 +229,7 @@ export async function readIfThere<T>(
   return (await exists(path)) ? read(path) : undefined;
 }
 
-/** Reads a text file from outside. @throws InputError where it is missing, cannot be read or is a Git LFS pointer. */
+/** Reads a text file. @throws InputError if it is missing, cannot be read or is a Git LFS pointer. */
 export async function readText(path: string): Promise<string> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
@@ -238,7 +238,7 @@ export async function readText(path: string): Promise<string> {
   return text;
 }
 
-/** Reads a JSON file from outside. @throws InputError naming the file, and the place where it is not JSON. */
+/** Reads a JSON file. @throws InputError naming the file, and what is wrong if it is not JSON. */
 export async function readJson(path: string): Promise<unknown> {
   const text = await readText(path);
   if (text.trim() !== '') return parseJson(text, { source: path, whole: true });
@@ -246,7 +246,7 @@ export async function readJson(path: string): Promise<unknown> {
   throw new InputError({ source: path, expected: 'valid JSON', found: 'an empty file', remedy });
 }
 
-/** Characters of broken JSON that are shown. */
+/** Characters of broken JSON that an error shows. */
 const SHOWN = 60;
 
 export interface JsonOrigin {
@@ -256,7 +256,10 @@ export interface JsonOrigin {
   whole?: boolean;
 }
 
-/** Parses JSON from outside. @throws InputError with the text, cut where it is long, and then the parser's message. */
+/**
+ * Parses JSON. @throws InputError naming its source and the broken text; a long text is cut and followed by the parser's
+ * message.
+ */
 export function parseJson(text: string, { whole = false, ...from }: JsonOrigin): unknown {
   try {
     return JSON.parse(text);
@@ -279,7 +282,7 @@ export function parseJson(text: string, { whole = false, ...from }: JsonOrigin):
   }
 }
 
-/** A failed read in words; rethrows what is not a system error. */
+/** A failed read in words; rethrows an error that is not the system's. */
 export function describeReadFailure(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined) throw error;

@@ -1,6 +1,6 @@
 /**
- * A lock file against two writers of one folder, be they processes or threads of one process. It names its holder, so
- * the lock of a killed process and of a thread that has ended is recognised and taken over.
+ * A lock file that keeps two processes, or two threads of one process, from writing to one folder. It names its holder,
+ * so that the lock of a killed process or an ended thread is recognised and taken over.
  */
 import { randomUUID } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
@@ -15,24 +15,24 @@ import { isAlive, temporaryPath } from './temporary.js';
 interface Holder {
   pid: number;
   host: string;
-  /** When the process started, in the kernel's count; null where the system does not say. */
+  /** Start time of the process in kernel ticks; null if the system does not tell. */
   started: string | null;
-  /** The thread, as Node counts those of a process; null in a lock of earlier versions. */
+  /** Node's id of the thread; null in locks of earlier versions. */
   thread: number | null;
-  /** The thread, as the kernel counts them; null where the system does not say. */
+  /** The kernel's id of the thread; null if the system does not tell. */
   task: string | null;
   token: string;
 }
 
-/** Of this thread: others have modules, and so a set, of their own. */
+/** Tokens held by this thread; each thread loads this module separately and has its own set. */
 const held = new Set<string>();
 
 export interface Lock {
-  /** Gives the lock back; safe to call twice. */
+  /** Releases the lock; safe to call twice. */
   release(): Promise<void>;
 }
 
-/** Takes the lock file `path`. @throws InputError while a living process holds it, in whatever thread. */
+/** Acquires the lock file `path`. @throws InputError while a running process holds it, in any thread. */
 export async function acquireLock(path: string): Promise<Lock> {
   const token = randomUUID();
   const mine: Holder = {
@@ -47,7 +47,7 @@ export async function acquireLock(path: string): Promise<Lock> {
   await writeFile(prepared, JSON.stringify(mine), { flag: 'wx' });
   held.add(token);
   try {
-    // A link appears with its contents, and fails where the name is taken.
+    // A hard link appears with its contents and fails if the name is taken.
     while (!(await tryLink(prepared, path))) {
       const holder = await readHolder(path);
       if (holder === 'gone') continue;
@@ -78,7 +78,7 @@ async function tryLink(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** What a lock file says. */
+/** The contents of a lock file. */
 type Found = Holder | 'gone' | 'unreadable';
 
 const tokenOf = (found: Found): string => (typeof found === 'string' ? found : found.token);
@@ -106,29 +106,29 @@ async function readHolder(path: string): Promise<Found> {
 }
 
 async function holdsStill(holder: Holder): Promise<boolean> {
-  if (holder.host !== hostname()) return true; // Cannot be seen from here.
+  if (holder.host !== hostname()) return true; // Another machine's processes cannot be checked.
   const ownProcess = holder.pid === process.pid;
-  // Threads are not numbered anew: what this one does not know it holds is of an earlier process with the same id.
+  // Node never reuses thread ids: a lock this thread does not know of belongs to an earlier process with the same id.
   if (ownProcess && (holder.thread ?? threadId) === threadId) return held.has(holder.token);
   if (!isAlive(holder.pid)) return false;
-  // Ids are given again, in containers soon: the same id with another start is another process.
+  // Process ids are reused, in containers soon: the same id with another start time is another process.
   const started = await processStart(holder.pid);
   if (started !== null && holder.started !== null && started !== holder.started) return false;
-  // A thread that was terminated has given nothing back. One that can not be looked up may live.
+  // A terminated thread released nothing. One that cannot be looked up may be running.
   return !ownProcess || holder.task === null || isTask(holder.task);
 }
 
 /** The kernel's id of this thread (proc(5)); null elsewhere. */
 function currentTask(): string | null {
   try {
-    // Synchronously: the asynchronous call is made by a thread of the pool, and would name that one.
+    // Synchronous on purpose: the asynchronous call runs in, and would name, a thread of the pool.
     return basename(readlinkSync('/proc/thread-self'));
   } catch {
     return null;
   }
 }
 
-/** Whether a thread of this process has that id. */
+/** Whether this process has a thread with that kernel id. */
 async function isTask(task: string): Promise<boolean> {
   return (await stat(`/proc/self/task/${task}`).catch(() => undefined)) !== undefined;
 }
@@ -137,7 +137,7 @@ async function isTask(task: string): Promise<boolean> {
 async function processStart(pid: number): Promise<string | null> {
   try {
     const text = await readFile(`/proc/${pid}/stat`, 'utf8');
-    // Field 2, the command in brackets, may hold spaces: count from its end, which is before field 3.
+    // Field 2, the command in parentheses, may contain spaces: count from its end.
     return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
   } catch {
     return null;
@@ -145,9 +145,8 @@ async function processStart(pid: number): Promise<string | null> {
 }
 
 /**
- * Removes a stale lock. Two processes that found the same one must not both: the second would remove the lock that the
- * first has taken by then. So the right to remove it is a lock itself, named after the stale holder, and a stale right
- * is removed in the same way. A lock that is gone is not removed: the next one may be there a moment later.
+ * Removes a stale lock. If two processes that found it both removed it, the second could remove the first one's new lock.
+ * So the right to remove is itself a lock, named after the stale holder, and a stale right is removed the same way.
  */
 async function removeStale(path: string, stale: Holder | 'unreadable', prepared: string): Promise<void> {
   const claim = `${path}.after-${tokenOf(stale)}`;
@@ -170,8 +169,8 @@ function busy(path: string, { pid, host, thread }: Holder): InputError {
   const own = elsewhere === '' && pid === process.pid;
   return new InputError({
     source: path,
-    expected: 'nothing else at work in this folder',
-    found: `process ${pid}${elsewhere}${own ? `, which is this one, in its thread ${thread}` : ''}`,
-    remedy: 'Wait for it or stop it; if it does not run any more, remove the lock file.',
+    expected: 'a folder that nobody else is using',
+    found: `process ${pid}${elsewhere}${own ? ` (this one), thread ${thread}` : ''}`,
+    remedy: 'Wait for it or stop it; if it is no longer running, remove the lock file.',
   });
 }

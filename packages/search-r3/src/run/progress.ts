@@ -1,6 +1,6 @@
-/** Progress of long work: what a trainer reports, and how speed and remaining time are computed from it. */
+/** Progress of long work: the events, and the tracker that adds rate and remaining time. */
 
-/** What is counted: steps of training, texts of some kind, tokens of a vocabulary. */
+/** What is counted: training steps, texts of some kind, tokens of a vocabulary. */
 export type ProgressUnit = 'step' | 'document' | 'query' | 'text' | 'token';
 
 export interface ProgressEvent {
@@ -8,14 +8,15 @@ export interface ProgressEvent {
   stage: string;
   /** What `step` counts. */
   unit: ProgressUnit;
-  /** Finished ones. */
+  /** Units finished. */
   step: number;
+  /** Units in all. */
   steps: number;
   /** The numbers worth watching, most important first. */
   metrics: Record<string, number>;
-  /** Units per second over the window; null until one was finished. */
+  /** Units per second over the window; null until one is finished. */
   rate: number | null;
-  /** Seconds to the end at this rate; null where it is not known. */
+  /** Seconds to the end at this rate; null if unknown. */
   etaSeconds: number | null;
 }
 
@@ -23,7 +24,7 @@ export interface ProgressReporter {
   report(event: ProgressEvent): void;
 }
 
-/** A reporter that says nothing: the default of every call that takes one. */
+/** A reporter that does nothing: the default wherever one can be passed. */
 export const silentProgress: ProgressReporter = { report: () => {} };
 
 export interface ProgressTrackerOptions {
@@ -31,10 +32,10 @@ export interface ProgressTrackerOptions {
   /** Default `step`. */
   unit?: ProgressUnit;
   steps: number;
-  /** Steps finished before, by the run that is resumed. Default 0. */
+  /** Steps that the resumed run had finished. Default 0. */
   from?: number;
   reporter?: ProgressReporter;
-  /** How many of the latest reports the rate is taken over. Default 20. */
+  /** Number of latest reports that the rate is computed from. Default 20. */
   window?: number;
   /** Milliseconds from any fixed moment. Default `performance.now`. */
   clock?: () => number;
@@ -52,7 +53,7 @@ export class ProgressTracker {
     this.#marks = [{ step: this.#options.from, time: clock() }];
   }
 
-  /** `step` steps are finished. */
+  /** Reports that `step` steps are finished. */
   update(step: number, metrics: Record<string, number> = {}): ProgressEvent {
     const { stage, unit, steps, window, clock, reporter } = this.#options;
     this.#marks.push({ step, time: clock() });

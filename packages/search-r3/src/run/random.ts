@@ -1,6 +1,6 @@
 /**
- * Seeded random streams. A stream is named by a seed and labels, for example `randomStream(7, 'rollout', step)`:
- * nothing has to be saved to resume a run, the same step draws the same numbers again.
+ * Seeded random streams. A seed and labels name a stream, for example `randomStream(7, 'rollout', step)`, so that a
+ * resumed run draws the same numbers at the same step without saved generator state.
  */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
@@ -16,7 +16,7 @@ export interface RandomStream {
   choice<T>(items: readonly T[]): T;
   /** A shuffled copy (Fisher-Yates). */
   shuffle<T>(items: readonly T[]): T[];
-  /** `n` different elements in random order; all of them, shuffled, where `n` exceeds the length. */
+  /** `n` distinct elements in random order; all of them, shuffled, if `n` exceeds the length. */
   sample<T>(items: readonly T[], n: number): T[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Append-only logs of a run, one JSON object per line, ordered by step. Opened again at a step, a log is cut back to
- * exactly what it held when that step was done, so a resumed run writes the same file as one that was not stopped.
+ * Append-only logs of a run, one JSON object per line, ordered by step. Opening a log at a step cuts it back to what it
+ * held when that step was finished, so that a resumed run writes the same file as an uninterrupted one.
  */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -12,15 +12,15 @@ interface StepRecord {
   step: number;
 }
 
-/** A log open for appending. Lines are whole once `flush` has returned. */
+/** A log open for appending. Lines are on disk once `flush` has resolved. */
 export class RecordLog<T extends StepRecord> {
   readonly path: string;
-  /** The last record of those that were kept when the log was opened. */
+  /** The last record kept when the log was opened. */
   readonly kept: T | undefined;
   readonly #file: FileHandle;
-  /** Appends queue up here, so that lines stay whole and in order without the caller waiting. */
+  /** Appends are queued here: lines stay whole and in order without the caller waiting. */
   #tail: Promise<void> = Promise.resolve();
-  /** Records up to this step are settled. */
+  /** No records of this step or earlier ones are accepted. */
   #sealed: number;
   #last: number;
 
@@ -33,7 +33,7 @@ export class RecordLog<T extends StepRecord> {
   }
 
   /**
-   * Opens the log, cut back to the records of steps up to `afterStep`; a last line cut short by a kill is dropped.
+   * Opens the log and cuts it back to the steps up to `afterStep`; an incomplete last line is dropped.
    * @throws InputError for a broken line before the last.
    */
   static async open<T extends StepRecord>(
@@ -60,8 +60,8 @@ export class RecordLog<T extends StepRecord> {
   }
 
   /**
-   * Appends one record; numbers that are not finite become null. Resolves when the line is with the operating system.
-   * Steps never go back, and nothing is added to a step after its checkpoint but by the run that goes on from it.
+   * Appends one record; numbers that are not finite become null. Resolves when the operating system has the line.
+   * Steps never go back, and a step takes no records after its checkpoint, except from a run resumed at it.
    */
   append(record: T): Promise<void> {
     if (record.step <= this.#sealed || record.step < this.#last) {
@@ -76,13 +76,13 @@ export class RecordLog<T extends StepRecord> {
     return this.#tail;
   }
 
-  /** Flushes, and refuses further records of `step` and earlier ones. */
+  /** Flushes, then refuses records of `step` and earlier ones. */
   async seal(step: number): Promise<void> {
     await this.flush();
     this.#sealed = step;
   }
 
-  /** Resolves when every appended line is on the disk. */
+  /** Resolves when every appended line is on disk. */
   async flush(): Promise<void> {
     await this.#tail;
     await this.#file.sync();
@@ -97,7 +97,7 @@ export class RecordLog<T extends StepRecord> {
   }
 }
 
-/** The records of a log, in order; a last line cut short by a kill is left out. @throws InputError for a broken line. */
+/** The records of a log in order, without an incomplete last line. @throws InputError for a broken line. */
 export async function* readRecords<T extends StepRecord>(
   path: string,
   schema: z.ZodType<T>,
@@ -127,7 +127,7 @@ async function* readLines<T>(path: string, schema: z.ZodType<T>): AsyncGenerator
         start = newline + 1;
         const record = parseRecord(text, schema);
         if (record !== undefined) yield { record, end: offset + start };
-        // After a power failure the last line may be garbage with a line end: an error only if another line follows.
+        // A power failure can leave garbage with a line end as the last line: an error only if another line follows.
         else broken = brokenLine(path, number, text);
       }
       offset += start;

@@ -1,6 +1,6 @@
-/** Some rows of a matrix that lies in one array. */
+/** Rows of a matrix stored in one array. */
 
-/** Copies `rows` of `matrix`, [any * dimension], into `target`, [rows * dimension], which is given back. */
+/** Copies `rows` of `matrix` [any * dimension] into `target` [rows * dimension] and returns `target`. */
 export function copyRows<T extends Float32Array | Float64Array>(
   target: T,
   matrix: T,

@@ -1,7 +1,6 @@
 /**
  * The folder of one run: `config.yaml` (resolved), `events.jsonl`, `completions.jsonl`, `checkpoints/step-N/` and
- * `report.html`. Killed at any instant and opened again with `resume`, it stands exactly where its newest checkpoint
- * was taken.
+ * `report.html`. A run killed at any moment and opened with `resume` is exactly where its newest checkpoint was taken.
  */
 import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -21,32 +20,32 @@ import { acquireLock, type Lock } from './lock.js';
 import { RecordLog } from './record-log.js';
 import { isTemporaryName } from './temporary.js';
 
-/** The settings of a run, in its folder. */
+/** Name of the file with a run's settings. */
 export const RUN_CONFIG = 'config.yaml';
 const EVENTS = 'events.jsonl';
 const COMPLETIONS = 'completions.jsonl';
 const LOCK = '.lock';
-/** First line of every `config.yaml` here; a folder is only resumed or overwritten if its config begins so. */
+/** First line of every `config.yaml` we write; only folders with such a config are resumed or overwritten. */
 const HEADER = '# Every setting this run was made with, defaults included.';
 
-/** Whether a text is the config of a run, which holds fingerprints beside settings. */
+/** Whether a text is the config of a run, which has fingerprints beside the settings. */
 export const isRunConfig = (text: string): boolean => text.startsWith(HEADER);
 
 export interface RunFolderOptions {
-  /** Continue from the newest checkpoint of the run that is there, with the same config. Default false. */
+  /** Continue the existing run from its newest checkpoint, with the same config. Default false. */
   resume?: boolean;
-  /** Remove the run that is there, with everything in its folder. Default false. */
+  /** Remove the existing run and everything in its folder. Default false. */
   overwrite?: boolean;
-  /** Keys of the config, dotted, that may differ when resuming, for example `steps` to train longer. Default none. */
+  /** Dotted config keys that may differ on resuming, for example `steps` to train longer. Default none. */
   mayChange?: readonly string[];
-  /** How many of the newest checkpoints stay on disk. Default 2. */
+  /** How many of the newest checkpoints to keep. Default 2. */
   keepCheckpoints?: number;
 }
 
-/** A run open for writing; by one thread of one process at a time. */
+/** A run open for writing, by one thread of one process at a time. */
 export class RunFolder {
   readonly path: string;
-  /** The checkpoint to continue from; undefined where the run starts from the beginning. */
+  /** The checkpoint to continue from; undefined if the run starts from the beginning. */
   readonly resumed: Checkpoint | undefined;
   /** All records of a step are written before its checkpoint. */
   readonly events: RecordLog<RunEvent>;
@@ -73,8 +72,8 @@ export class RunFolder {
 
   /**
    * Opens the run folder `path` for a run with this resolved `config` (plain JSON values).
-   * @throws InputError where the folder holds something and neither `resume` nor `overwrite` is given, where there is
-   * nothing to resume or its config differs, where it is no run folder, and while another process or thread works in it.
+   * @throws InputError if the folder is not empty and neither `resume` nor `overwrite` is given, if there is nothing to
+   * resume or the config differs, if it is not a run folder, or while another process or thread uses it.
    */
   static async create(path: string, config: unknown, options: RunFolderOptions = {}): Promise<RunFolder> {
     const { resume = false, overwrite = false, keepCheckpoints = 2 } = options;
@@ -92,7 +91,7 @@ export class RunFolder {
     }
     if (!resume && !overwrite) refuseOccupied(path, before ?? []);
     if (overwrite || resume) await refuseForeign(folder, before ?? []);
-    const made = { anew: !resume, topmost: await mkdir(folder, { recursive: true }) };
+    const made = { run: !resume, topmost: await mkdir(folder, { recursive: true }) };
     const lock = await acquireLock(join(folder, LOCK));
     try {
       await cleanTemporaries(folder);
@@ -113,28 +112,28 @@ export class RunFolder {
     }
   }
 
-  /** Publishes `checkpoints/step-<step>`, filled by `fill`, after flushing the logs; removes checkpoints beyond those to keep. */
+  /** Flushes the logs, publishes `checkpoints/step-<step>` with what `fill` writes, and removes old checkpoints. */
   async saveCheckpoint(step: number, fill: (folder: string) => Promise<void>): Promise<Checkpoint> {
     await this.events.seal(step);
     await this.completions.seal(step);
     return publishCheckpoint(this.path, step, this.#keep, fill);
   }
 
-  /** Writes a further file of the run, whole or not at all, for example `report.html`. */
+  /** Writes another file of the run whole or not at all, for example `report.html`. */
   async writeFile(name: string, data: string | Uint8Array): Promise<void> {
     await writeFileAtomic(join(this.path, name), data);
   }
 
   /**
-   * Closes a run that has failed or was stopped. Where it was made anew and there is nothing to go on from (no step, no
-   * checkpoint, no stage in a folder of its own), it is removed: a folder without a use would only be in the way.
+   * Closes a run that failed or was stopped. Removes it if it is new and has nothing to resume from: no step, no
+   * checkpoint, no folder of a stage.
    */
   async abandon(): Promise<void> {
     let useless = false;
     try {
       await this.events.close();
       await this.completions.close();
-      useless = this.#made.anew && (await isUnstarted(this.path));
+      useless = this.#made.run && (await isUnstarted(this.path));
       if (useless) await clear(this.path);
     } finally {
       await this.#lock.release();
@@ -142,7 +141,7 @@ export class RunFolder {
     if (useless && this.#made.topmost !== undefined) await removeEmpty(this.path, this.#made.topmost);
   }
 
-  /** Flushes the logs and gives the folder free. */
+  /** Flushes the logs and unlocks the folder. */
   async close(): Promise<void> {
     try {
       await this.events.close();
@@ -153,15 +152,15 @@ export class RunFolder {
   }
 }
 
-/** What `RunFolder.create` made. */
+/** What `RunFolder.create` created. */
 interface Made {
-  /** The run, rather than going on with one. */
-  anew: boolean;
-  /** The topmost folder on the way to the run that was not there before. */
+  /** Whether the run is new, not resumed. */
+  run: boolean;
+  /** The topmost of the folders created on the path to the run. */
   topmost: string | undefined;
 }
 
-/** A run folder as it lies there, for reading: nothing is locked or repaired. */
+/** A run folder opened for reading: nothing is locked or repaired. */
 export interface RunContents {
   path: string;
   config: unknown;
@@ -177,7 +176,7 @@ export async function isRunFolder(path: string): Promise<boolean> {
   return names?.includes(RUN_CONFIG) === true && names.includes(EVENTS);
 }
 
-/** Reads a run folder. @throws InputError where it is none. */
+/** Reads a run folder. @throws InputError if it is not one. */
 export async function readRunFolder(path: string): Promise<RunContents> {
   return {
     path,
@@ -188,7 +187,7 @@ export async function readRunFolder(path: string): Promise<RunContents> {
   };
 }
 
-/** Names in the folder, the lock and unfinished files aside; undefined where there is no folder. */
+/** Names in the folder, except the lock and unfinished files; undefined if there is no folder. */
 async function contents(folder: string): Promise<string[] | undefined> {
   try {
     return (await readdir(folder)).filter((name) => !name.startsWith(LOCK) && !isTemporaryName(name));
@@ -210,17 +209,17 @@ function refuseOccupied(path: string, names: string[]): void {
   });
 }
 
-/** A folder that holds something but no run is never resumed and never removed. */
+/** A non-empty folder that is not a run is never resumed and never removed. */
 async function refuseForeign(folder: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
-  const tell = { source: folder, field: RUN_CONFIG, expected: 'a run folder, with its config' };
-  if (!names.includes(RUN_CONFIG)) throw new InputError({ ...tell, found: 'no such file in it' });
+  const tell = { source: folder, field: RUN_CONFIG, expected: 'the config of a run' };
+  if (!names.includes(RUN_CONFIG)) throw new InputError({ ...tell, found: 'no such file' });
   if (!isRunConfig(await readText(join(folder, RUN_CONFIG)))) {
     throw new InputError({ ...tell, found: 'a file of another kind' });
   }
 }
 
-/** Removes everything in a run folder; what marks it as one comes last, so that a removal cut short can be repeated. */
+/** Removes everything in a run folder; its config goes last, so that an interrupted removal can be repeated. */
 async function clear(folder: string): Promise<void> {
   const names = (await contents(folder)) ?? [];
   const rest = names.filter((name) => name !== RUN_CONFIG);
@@ -239,7 +238,7 @@ async function isUnstarted(folder: string): Promise<boolean> {
   return stages.length === 0 && (await listCheckpoints(folder)).length === 0;
 }
 
-/** Removes `folder` and those above it up to `topmost`, as long as nothing is in them. */
+/** Removes `folder` and its parents up to `topmost` as long as they are empty. */
 async function removeEmpty(folder: string, topmost: string): Promise<void> {
   try {
     for (let at = folder; ; at = dirname(at)) {
@@ -247,7 +246,7 @@ async function removeEmpty(folder: string, topmost: string): Promise<void> {
       if (at === topmost) return;
     }
   } catch {
-    // Somebody has put something there.
+    // Not empty: somebody put something there.
   }
 }
 
@@ -267,7 +266,7 @@ async function readConfig(folder: string): Promise<unknown> {
 
 async function checkConfig(folder: string, config: unknown, mayChange: readonly string[]): Promise<void> {
   const stored = flatten(await readConfig(folder));
-  // As it would come back from the file: without undefined values, -0 and the like.
+  // As it would be read back from the file: without undefined values, -0 and the like.
   const given = flatten(parse(formatConfig(config)));
   const keys = [...new Set([...stored.keys(), ...given.keys()])];
   const differs = keys.find(
@@ -278,7 +277,7 @@ async function checkConfig(folder: string, config: unknown, mayChange: readonly 
   throw new InputError({
     source: join(folder, RUN_CONFIG),
     field: differs,
-    expected: `${tell(stored.get(differs))}, as the run to resume has it`,
+    expected: `${tell(stored.get(differs))}, as in the run to resume`,
     found: tell(given.get(differs)),
   });
 }

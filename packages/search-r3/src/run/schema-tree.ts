@@ -1,7 +1,7 @@
-/** What a zod schema accepts, as one uniform tree (JSON Schema), whatever wrappers the schema is built of. */
+/** What a zod schema accepts, as a JSON Schema tree that does not depend on the schema's wrappers. */
 import { z } from 'zod';
 
-/** A node of the tree, as far as it is used here. */
+/** The parts of a JSON Schema node that are used here. */
 export interface SchemaNode {
   type?: string | string[];
   properties?: Record<string, SchemaNode>;
@@ -29,19 +29,19 @@ function children(node: SchemaNode, key: PropertyKey): SchemaNode[] {
   });
 }
 
-/** The nodes a value at `path` may be of, unions opened. */
+/** The nodes that a value at `path` may match, with unions expanded. */
 export function nodesAt(schema: z.ZodType, path: readonly PropertyKey[]): SchemaNode[] {
   let nodes = [rootOf(schema)];
   for (const key of path) nodes = nodes.flatMap((node) => children(node, key));
   return nodes.flatMap(branches);
 }
 
-/** The keys that `schema` knows at `path`. */
+/** The keys that `schema` accepts at `path`. */
 export function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   return [...new Set(nodesAt(schema, path).flatMap((node) => Object.keys(node.properties ?? {})))];
 }
 
-/** The dotted path of the first key called `key` at any level. */
+/** The dotted path of the first key named `key` at any level. */
 export function findKey(schema: z.ZodType, key: string): string | undefined {
   const visit = (node: SchemaNode, path: string[]): string | undefined => {
     for (const branch of branches(node)) {

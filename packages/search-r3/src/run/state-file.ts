@@ -3,8 +3,8 @@
  *
  * Layout, little-endian: the 8 bytes `SR3STATE`, the length of the header as a 64-bit integer, the header as JSON
  * `{ metadata, arrays: [{ name, dtype, length }] }` padded with spaces to a multiple of 8 bytes, the arrays in that
- * order, each padded with zeros likewise, and a SHA-256 of everything before it. (Safetensors has no checksum and no
- * place for structured metadata; weights are kept in safetensors all the same.)
+ * order, each padded with zeros likewise, and a SHA-256 of everything before it. (Safetensors, which holds the weights,
+ * has no checksum and no structured metadata.)
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -39,7 +39,7 @@ export interface State {
 
 const MAGIC = Buffer.from('SR3STATE', 'latin1');
 const DIGEST_BYTES = 32;
-/** Large files are read and hashed in pieces of this many bytes; one system call takes at most 2 GiB. */
+/** Large files are read and hashed in pieces of this many bytes; a system call handles at most 2 GiB. */
 const PIECE = 1 << 24;
 
 const headerSchema = z.strictObject({
@@ -85,7 +85,7 @@ export async function writeStateFile(path: string, state: State): Promise<void> 
   });
 }
 
-/** Reads a state file. @throws InputError where it is missing, cut short, or not what was written. */
+/** Reads a state file. @throws InputError if it is missing, truncated or corrupt. */
 export async function readStateFile(path: string): Promise<State> {
   requireLittleEndian();
   let file: FileHandle;
@@ -145,7 +145,7 @@ async function readState(path: string, file: FileHandle): Promise<State> {
   }
   const digest = Buffer.from(await take(DIGEST_BYTES)).toString('hex');
   const actual = hash.digest('hex');
-  if (digest !== actual) throw fail('checksum', digest, `${actual} for its contents`);
+  if (digest !== actual) throw fail('checksum', digest, `${actual} for the contents`);
   return { metadata: header.metadata, arrays };
 }
 
@@ -158,7 +158,7 @@ function parseHeader(path: string, text: string): Header {
     source: path,
     field,
     expected: 'a valid header',
-    found: issue?.message ?? 'another',
+    found: issue?.message ?? 'something else',
   });
 }
 

@@ -1,18 +1,18 @@
-/** Stopping a run from outside: the first Ctrl-C lets the step finish and be saved, the second ends the process. */
+/** Stopping a run: the first Ctrl-C finishes and saves the current step, the second ends the process. */
 import type { EventEmitter } from 'node:events';
 import { InterruptedError } from './errors.js';
 
-/** Exit status of an interrupted run, as shells give it for SIGINT (128 + 2). */
+/** Exit status of an interrupted run, as shells report SIGINT (128 + 2). */
 export const INTERRUPTED_EXIT_CODE = 130;
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-/** A terminal and the `npm run` in front of us may both pass one Ctrl-C on: signals this close together are one. */
+/** The terminal and `npm run` may both forward one Ctrl-C: signals this close together count as one. */
 const SAME_SIGNAL_MS = 300;
 
 export interface StopOptions {
-  /** Called at the first signal, to say that the step is being finished. */
+  /** Called at the first signal, to tell the user that the step is being finished. */
   onStop?: () => void;
-  /** Where signals come from. Default the process. */
+  /** Source of the signals. Default: the process. */
   process?: Pick<EventEmitter, 'on' | 'off'>;
   /** Ends the process at the second signal. Default `process.exit`. */
   exit?: (code: number) => void;
@@ -23,7 +23,7 @@ export interface StopOptions {
 export interface Stop {
   /** Aborted at the first SIGINT or SIGTERM, with an `InterruptedError` as reason. */
   signal: AbortSignal;
-  /** Gives the signals back to their default behaviour. */
+  /** Restores the default behaviour of the signals. */
   dispose(): void;
 }
 

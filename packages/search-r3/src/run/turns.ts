@@ -1,38 +1,40 @@
 /**
- * Long computations on one thread: between their pieces others have their turn (signals, timers, other requests), the
- * progress is told, and whoever waits may stop them.
+ * Long computations on one thread: they yield to the event loop (signals, timers, other requests), report progress and
+ * can be stopped.
  */
 import { setImmediate } from 'node:timers/promises';
 import { InterruptedError } from './errors.js';
 
 export interface LongWorkOptions {
-  /** Aborted, the work ends with an `InterruptedError`. */
+  /** Aborting it ends the work with an `InterruptedError`. */
   signal?: AbortSignal | undefined;
-  /** Called now and then, and at the end of each part. */
+  /** Called from time to time and at the end of each part. */
   onProgress?: ((event: PartProgress) => void) | undefined;
 }
 
-/** How far a part of some work is. */
+/** The progress of one part of the work. */
 export interface PartProgress {
   part: string;
   done: number;
   total: number;
 }
 
-/** Milliseconds of computing between two turns: short for a person, long beside what a turn costs. */
+/** Milliseconds of computing between yields: short for a person, long compared with the cost of yielding. */
 const TURN = 50;
 
-/** A part of the work: its name, and how many there are at most; `done` where these are not the items. */
+/** A part of the work. */
 export interface WorkPart {
   name: string;
+  /** Upper bound of `done`. */
   total: number;
+  /** What is finished so far. Default: the number of items. */
   done?: () => number;
 }
 
 /**
- * Does the work on every item, and lets others have their turn where it is due. At the end of a part all that there was
- * is done.
- * @throws InterruptedError where the caller stopped it.
+ * Runs `work` on every item and yields to the event loop between slices. The last progress event has `done` equal to
+ * `total`.
+ * @throws InterruptedError if the caller aborts.
  */
 export async function inTurns<T>(
   items: Iterable<T>,
@@ -42,10 +44,10 @@ export async function inTurns<T>(
 ): Promise<void> {
   let count = 0;
   const { name, total, done = () => count } = part;
-  const stopWhereAsked = (): void => {
+  const throwIfStopped = (): void => {
     if (signal?.aborted) throw new InterruptedError(`${name}: stopped by the caller`);
   };
-  stopWhereAsked();
+  throwIfStopped();
   let last = performance.now();
   for (const item of items) {
     work(item);
@@ -53,7 +55,7 @@ export async function inTurns<T>(
     if (performance.now() - last < TURN) continue;
     onProgress?.({ part: name, done: done(), total });
     await setImmediate();
-    stopWhereAsked();
+    throwIfStopped();
     last = performance.now();
   }
   onProgress?.({ part: name, done: done(), total: done() });

@@ -1,4 +1,4 @@
-/** Checks values from outside against a zod schema and says in one line what is wrong where. */
+/** Checks input against a zod schema and reports in one line what is wrong and where. */
 import { inspect } from 'node:util';
 import type { z } from 'zod';
 import { closest } from './closest.js';
@@ -8,18 +8,19 @@ import { findKey, keysAt, nodesAt } from './schema-tree.js';
 
 type Path = readonly PropertyKey[];
 
-/** Where a value comes from: a file or option name, or a function that tells it for each key. */
+/** Where a value comes from: the name of a file or option, or a function that gives it for each key. */
 export type Source = string | ((path: Path) => string);
 
 /**
- * `value` as the schema gives it, defaults filled in.
- * @throws InputError naming source, key, what was expected and what was found; for an unknown key, the likely one.
+ * `value` as parsed by the schema, with defaults filled in.
+ * @throws InputError naming the source, the key, what was expected and what was found; for an unknown key also the
+ * likely or the new one.
  */
 export function validate<T>(schema: z.ZodType<T>, value: unknown, source: Source): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { issues } = result.error;
-  // A misspelled key often leaves a required one missing too: the misspelling is the news.
+  // A misspelled key often leaves a required key missing too: report the misspelling.
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
   if (issue === undefined) throw new Error('internal: a failed validation without an issue');
   throw asInputError(schema, value, source, issue);
@@ -59,7 +60,7 @@ function asInputError(
   }
   const field = dotted(issue.path);
   const given = valueAt(value, issue.path);
-  // Rules between fields see defaults filled in.
+  // Rules between fields see the defaults.
   const isDefault = given === undefined && issue.code === 'custom';
   return new InputError({
     source: tell(issue.path),
@@ -69,7 +70,7 @@ function asInputError(
   });
 }
 
-/** What the schema wants, from zod's message: "Invalid input: expected number, received string" -> "number". */
+/** What the schema expects, from zod's message: "Invalid input: expected number, received string" -> "number". */
 function expectation(issue: z.core.$ZodIssue, schema: z.ZodType): string {
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const forms = issue.errors.flatMap((branch) =>
@@ -77,7 +78,7 @@ function expectation(issue: z.core.$ZodIssue, schema: z.ZodType): string {
     );
     return [...new Set(forms)].join(' or ');
   }
-  // A message of the schema's own says more.
+  // The schema's own messages say more.
   if (/^(Invalid input|Too small|Too big): /.test(issue.message)) {
     if (issue.code === 'invalid_type' && issue.expected === 'int') return 'a whole number';
     if ((issue.code === 'too_small' || issue.code === 'too_big') && issue.origin === 'number') {
@@ -87,7 +88,7 @@ function expectation(issue: z.core.$ZodIssue, schema: z.ZodType): string {
   return /expected (.+?)(?:, received .*)?$/s.exec(issue.message)?.[1] ?? issue.message;
 }
 
-/** A number within a bound, in the words of the guide to the options. */
+/** A number within a bound, worded as in the guide to the options. */
 function inRange(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig, schema: z.ZodType): string {
   const isWhole = nodesAt(schema, issue.path).some(({ type }) => type === 'integer');
   const number = isWhole ? 'a whole number' : 'a number';
@@ -100,7 +101,7 @@ function dotted(path: Path): string {
   return path.map(String).join('.');
 }
 
-/** The keys down to the first value that is not an object with a single key: the setting that somebody gave. */
+/** The keys down to the first value that is not an object with a single key: the setting as the user gave it. */
 function onlyKeys(value: unknown): string[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
   const [first, ...others] = Object.entries(value);
@@ -125,6 +126,6 @@ function asJson(value: unknown): string {
   try {
     return JSON.stringify(value) ?? String(value);
   } catch {
-    return inspect(value, { breakLength: Number.POSITIVE_INFINITY }); // JSON has no BigInt and no circles.
+    return inspect(value, { breakLength: Number.POSITIVE_INFINITY }); // JSON has no BigInt and no cycles.
   }
 }

@@ -93,7 +93,7 @@ describe('saving', () => {
     const first = makeCheckpoint(shrunk.qwen2);
     await saveCheckpoint(folder, first);
     const second = { ...first, weights: initialiseWeights(first.config, 4) };
-    await expect(saveCheckpoint(folder, second)).rejects.toThrow(/expected no such folder yet/);
+    await expect(saveCheckpoint(folder, second)).rejects.toThrow(/expected a new or empty folder/);
     expect(checkpointFingerprint(await loadCheckpoint(folder))).toBe(checkpointFingerprint(first));
     await saveCheckpoint(folder, second, { overwrite: true });
     expect(checkpointFingerprint(await loadCheckpoint(folder))).toBe(checkpointFingerprint(second));

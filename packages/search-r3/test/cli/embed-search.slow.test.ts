@@ -311,7 +311,7 @@ describe('index and search', () => {
   test('what stands in the way is told before the work; only an index is ever replaced', async () => {
     const occupied = await index('--out', 'index');
     expect(occupied).toMatchObject({ status: 2, stdout: '' });
-    expect(occupied.stderr).toMatch(/^error: index: expected no such folder yet, or an empty one, found /);
+    expect(occupied.stderr).toMatch(/^error: index: expected a new or empty folder, found /);
     expect(occupied.stderr).toContain('--overwrite');
     for (const overwrite of [['--overwrite'], []]) {
       const foreign = await index('--out', 'data', ...overwrite);
@@ -319,7 +319,7 @@ describe('index and search', () => {
         status: 2,
         stdout: '',
         stderr:
-          'error: data: expected no such folder yet, or an empty one, found a folder that is not empty, and not an index. ' +
+          'error: data: expected a new or empty folder, found a folder that is not empty, and not an index. ' +
           'Only an index is ever replaced: choose another folder.\n',
       });
     }

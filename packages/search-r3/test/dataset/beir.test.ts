@@ -394,7 +394,7 @@ describe('saveBeir', () => {
     await put('other/notes.txt', 'mine');
     for (const overwrite of [false, true]) {
       expect(await messageOf(saveBeir(join(folder, 'other'), collection, { overwrite }))).toBe(
-        'other: expected no such folder yet, or an empty one, found a folder that is not empty, and not a collection. ' +
+        'other: expected a new or empty folder, found a folder that is not empty, and not a collection. ' +
           'Only a collection is ever replaced: choose another folder.',
       );
     }
@@ -403,8 +403,7 @@ describe('saveBeir', () => {
     await saveBeir(path, collection);
     const smaller = { ...collection, qrels: new Map() };
     expect(await messageOf(saveBeir(path, smaller))).toBe(
-      'copy: expected no such folder yet, or an empty one, found a collection. ' +
-        'To have it replaced, set overwrite.',
+      'copy: expected a new or empty folder, found a collection. ' + 'Set overwrite to replace it.',
     );
     expect(await loadBeir(path)).toEqual(collection);
     await saveBeir(path, smaller, { overwrite: true });

@@ -1,4 +1,4 @@
-/** Some of many: spread evenly. */
+/** Evenly spaced samples of a list. */
 import fc from 'fast-check';
 import { evenly } from 'search-r3/run';
 import { expect, test } from 'vitest';
@@ -14,7 +14,7 @@ test('by hand', () => {
   expect(evenly(letters, 8)).toEqual(letters);
 });
 
-test('as many as asked for, in order, with gaps that differ by one at most, up to the end', () => {
+test('the requested number, in order, with gaps that differ by at most one', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 400 }), (length, count) => {
       const items = Array.from({ length }, (_, i) => i);

@@ -30,7 +30,7 @@ afterEach(() => rm(folder, { recursive: true }));
 /** The id of a process that has ended. */
 const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid;
 
-test('what is there is read, what is not is undefined; a failure of reading stays one', async () => {
+test('an existing file is read, a missing one is undefined, a failed read is an error', async () => {
   const path = join(folder, 'a.json');
   expect(await exists(path)).toBe(false);
   expect(await readIfThere(path, readJson)).toBeUndefined();
@@ -43,7 +43,7 @@ test('what is there is read, what is not is undefined; a failure of reading stay
 });
 
 describe('writeFileAtomic', () => {
-  test('writes, replaces, makes folders, and leaves no temporary', async () => {
+  test('writes, replaces, creates folders and leaves no temporary files', async () => {
     const path = join(folder, 'a/b/c.txt');
     await writeFileAtomic(path, 'first');
     await writeFileAtomic(path, new Uint8Array([104, 105]));
@@ -56,7 +56,7 @@ describe('writeFileAtomic', () => {
     expect(await readdir(join(folder, 'a/b'))).toEqual(['c.txt']);
   });
 
-  test('the old file is there until the new one is complete, and stays where writing fails', async () => {
+  test('the old file stays until the new one is complete, and when writing fails', async () => {
     const path = join(folder, 'x.json');
     await writeJsonAtomic(path, { old: true });
     const failing = writeFileAtomic(path, async (file) => {
@@ -71,7 +71,7 @@ describe('writeFileAtomic', () => {
 });
 
 describe('writeLinesAtomic', () => {
-  test('every line once and in order, across the pieces they are written in', async () => {
+  test('every line once and in order, across the pieces that are written', async () => {
     const path = join(folder, 'lines.txt');
     // 2.4 million characters of two bytes each, in lines of uneven lengths; pieces are of a million.
     const lines = Array.from({ length: 1500 }, (_, i) => 'é'.repeat(1 + ((i * 7919) % 3200)) + i);
@@ -81,7 +81,7 @@ describe('writeLinesAtomic', () => {
     expect(await readFile(path, 'utf8')).toBe('');
   });
 
-  test('a line that cannot be made leaves what was there', async () => {
+  test('a failure while lines are produced leaves the old file', async () => {
     const path = join(folder, 'lines.txt');
     await writeLinesAtomic(path, ['old']);
     function* failing() {
@@ -109,7 +109,7 @@ describe('publishFolder', () => {
     expect(await readdir(folder)).toEqual(['index']);
   });
 
-  test('a failure leaves nothing, or the folder that was there', async () => {
+  test('a failure leaves nothing, or the old folder', async () => {
     const path = join(folder, 'index');
     const fail = async (temporary: string) => {
       await put('half')(temporary);
@@ -123,7 +123,7 @@ describe('publishFolder', () => {
     expect(await readdir(folder)).toEqual(['index']);
   });
 
-  test('refuses a folder that holds something unless told to replace it; an empty one does not matter', async () => {
+  test('refuses a folder that is not empty unless told to replace it', async () => {
     const path = join(folder, 'index');
     await mkdir(path);
     await publishFolder(path, put('old'));
@@ -136,13 +136,13 @@ describe('publishFolder', () => {
 
   const notes: FolderKind = { name: 'a folder of notes', is: (path) => exists(join(path, 'notes')) };
 
-  test('with a kind, only what is of it is replaced', async () => {
+  test('with a kind, only folders of that kind are replaced', async () => {
     const path = join(folder, 'index');
     await publishFolder(path, put('other'));
     for (const replace of [false, true]) {
       const options = { replace, kind: notes };
       const message =
-        'expected no such folder yet, or an empty one, found a folder that is not empty, and not a folder of notes. ' +
+        'expected a new or empty folder, found a folder that is not empty, and not a folder of notes. ' +
         'Only a folder of notes is ever replaced: choose another folder.';
       await expect(publishFolder(path, put('notes'), options)).rejects.toThrow(message);
       await expect(assertReplaceable(path, options)).rejects.toThrow(message);
@@ -150,14 +150,14 @@ describe('publishFolder', () => {
     const mine = join(folder, 'mine');
     await publishFolder(mine, put('notes'), { kind: notes });
     await expect(assertReplaceable(mine, { kind: notes }, '--again')).rejects.toThrow(
-      'found a folder of notes. To have it replaced, set --again.',
+      'found a folder of notes. Set --again to replace it.',
     );
     await publishFolder(mine, put('notes'), { kind: notes, replace: true });
     expect((await readdir(folder)).sort()).toEqual(['index', 'mine']);
     expect(await readdir(path)).toEqual(['other']);
   });
 
-  test('what came to stand there while it was filled is seen', async () => {
+  test('a folder that appeared during the filling is noticed', async () => {
     const path = join(folder, 'index');
     const fill = async (temporary: string) => {
       await put('notes')(temporary);
@@ -169,7 +169,7 @@ describe('publishFolder', () => {
     expect(await readdir(folder)).toEqual(['index']);
   });
 
-  test('what a replacement that was cut short took away is back before it is looked at', async () => {
+  test('a folder from an interrupted replacement is restored before the check', async () => {
     const path = join(folder, 'index');
     await mkdir(join(folder, `.index.${deadPid()}.0123abcd.old`));
     await writeFile(join(folder, (await readdir(folder))[0] as string, 'notes'), '');
@@ -177,7 +177,7 @@ describe('publishFolder', () => {
     expect(await readdir(path)).toEqual(['notes']);
   });
 
-  test('removes what a killed process left of the same folder', async () => {
+  test('removes what a killed process left for the same folder', async () => {
     await mkdir(join(folder, `.index.${deadPid()}.0123abcd.tmp`));
     await mkdir(join(folder, `.other.${deadPid()}.0123abcd.tmp`));
     await publishFolder(join(folder, 'index'), put('a'));
@@ -195,7 +195,7 @@ test('removeFolder leaves nothing behind', async () => {
 });
 
 describe('cleanTemporaries', () => {
-  test('removes only what no living process is writing', async () => {
+  test('removes only what no running process is writing', async () => {
     const dead = deadPid();
     const young = `.young.${process.pid}.00000001.tmp`;
     const old = `.old.${process.pid}.00000002.tmp`;
@@ -209,7 +209,7 @@ describe('cleanTemporaries', () => {
     expect((await readdir(folder)).sort()).toEqual(['.hidden', 'a.tmp', others, young].sort());
   });
 
-  test('puts a folder back whose replacement was cut short between the two renames', async () => {
+  test('restores a folder whose replacement stopped between the two renames', async () => {
     const dead = deadPid();
     await mkdir(join(folder, `.index.${dead}.00000001.old`));
     await writeFile(join(folder, `.index.${dead}.00000001.old`, 'content'), '');
@@ -249,7 +249,7 @@ describe('readJson', () => {
 describe('acquireLock', () => {
   const lockOf = (holder: object) => writeFile(join(folder, '.lock'), JSON.stringify(holder));
 
-  test('is exclusive within the process and free again after release', async () => {
+  test('is exclusive within the process until it is released', async () => {
     const path = join(folder, '.lock');
     const lock = await acquireLock(path);
     await expect(acquireLock(path)).rejects.toThrow(`found process ${process.pid}`);
@@ -259,7 +259,7 @@ describe('acquireLock', () => {
     await (await acquireLock(path)).release();
   });
 
-  test('of many at once exactly one gets it', async () => {
+  test('exactly one of many concurrent callers gets it', async () => {
     const path = join(folder, '.lock');
     await lockOf({ pid: deadPid(), host: hostname(), token: 'gone', started: null });
     const results = await Promise.allSettled(Array.from({ length: 20 }, () => acquireLock(path)));
@@ -267,7 +267,7 @@ describe('acquireLock', () => {
     expect(await readdir(folder)).toEqual(['.lock']);
   });
 
-  test('a lock that is gone when it is looked at is not removed when the next one has come', async () => {
+  test('a lock released while it is being checked does not cost the next holder its lock', async () => {
     const path = join(folder, '.lock');
     for (let round = 0; round < 40; round++) {
       // Released while others read it: they find nothing there, and one of them links its own.
@@ -313,16 +313,16 @@ describe('acquireLock', () => {
       return { thread, id, said };
     };
 
-    test('what one holds is held for the others, and told by its thread', async () => {
+    test('a lock of one thread is held against the others, and the error names the thread', async () => {
       const lock = await acquireLock(path());
       const refused = await taking();
-      expect(refused.said).toContain(`found process ${process.pid}, which is this one, in its thread 0.`);
+      expect(refused.said).toContain(`found process ${process.pid} (this one), thread 0.`);
       await refused.thread.terminate();
       await lock.release();
 
       const taken = await taking();
       expect(taken.said).toBe('taken');
-      await expect(acquireLock(path())).rejects.toThrow(`this one, in its thread ${taken.id}.`);
+      await expect(acquireLock(path())).rejects.toThrow(`(this one), thread ${taken.id}.`);
       taken.thread.postMessage('release');
       await once(taken.thread, 'exit');
       expect(await readdir(folder)).toEqual([]);
@@ -335,10 +335,10 @@ describe('acquireLock', () => {
         const left = JSON.parse(await readFile(path(), 'utf8')) as { thread: number; started: string };
         await thread.terminate();
         await (await acquireLock(path())).release();
-        // A thread that lives, of a process that had this id before.
+        // A running thread, but of an earlier process with this id.
         const earlier = { ...left, task: String(process.pid), started: `${Number(left.started) - 1}` };
         await lockOf({ ...earlier, started: left.started });
-        await expect(acquireLock(path())).rejects.toThrow(`in its thread ${left.thread}.`);
+        await expect(acquireLock(path())).rejects.toThrow(`(this one), thread ${left.thread}.`);
         await lockOf(earlier);
         await (await acquireLock(path())).release();
         expect(await readdir(folder)).toEqual([]);
@@ -346,7 +346,7 @@ describe('acquireLock', () => {
     );
   });
 
-  test('a lock of another machine is left alone', async () => {
+  test('a lock of another machine is respected', async () => {
     await lockOf({ pid: deadPid(), host: 'elsewhere', token: 'x', started: null });
     await expect(acquireLock(join(folder, '.lock'))).rejects.toThrow(/on elsewhere/);
   });

@@ -39,7 +39,7 @@ const modules = {
   'onnx-grad/src/index.ts': `export const grad = 1;`,
 };
 
-test('imports upwards are fine', async () => {
+test('imports from modules above are allowed', async () => {
   expect(await broken(modules)).toEqual([]);
 });
 

@@ -20,7 +20,7 @@ interface Ending {
   steps: number[];
 }
 
-/** Runs the trainer; sends `signal` some milliseconds after it has printed `steps` lines. */
+/** Runs the trainer and sends `signal` some milliseconds after it has printed `steps` lines. */
 function train(
   path: string,
   resume: boolean,
@@ -44,7 +44,7 @@ function train(
   });
 }
 
-/** Everything a run leaves, the timings aside. */
+/** Everything a run leaves, except the timings. */
 async function outcome(path: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {};
   for (const name of (await readdir(path, { recursive: true, withFileTypes: true })).filter((e) =>
@@ -69,7 +69,7 @@ beforeAll(async () => {
   straight = await outcome(path);
 });
 
-test('an uninterrupted run leaves what it should', () => {
+test('an uninterrupted run leaves the expected files', () => {
   expect(Object.keys(straight).sort()).toEqual([
     'checkpoints/step-20/first',
     'checkpoints/step-20/manifest.json',

@@ -28,7 +28,7 @@ describe('ProgressTracker', () => {
     expect(events[3]).toMatchObject({ stage: 'rl', step: 4, steps: 10, metrics: { reward: 3 } });
   });
 
-  test('steps done before a resume do not count as speed; several may end at once', () => {
+  test('steps from before a resume do not count towards the rate; several may finish at once', () => {
     let now = 0;
     const tracker = new ProgressTracker({ stage: 'encode', steps: 700, from: 500, clock: () => now });
     now = 2_000;
@@ -37,7 +37,7 @@ describe('ProgressTracker', () => {
     expect(tracker.update(700)).toMatchObject({ rate: 50, etaSeconds: 0 });
   });
 
-  test('nothing is claimed while nothing is known', () => {
+  test('rate and remaining time are null while unknown', () => {
     const tracker = new ProgressTracker({ stage: 'x', steps: 3, clock: () => 1 });
     expect(tracker.update(0)).toMatchObject({ rate: null, etaSeconds: null });
     expect(tracker.update(1)).toMatchObject({ rate: null, etaSeconds: null });
@@ -75,7 +75,7 @@ describe('listenForStop', () => {
     expect(exit).not.toHaveBeenCalled();
   });
 
-  test('after dispose nobody listens', () => {
+  test('dispose removes the listeners', () => {
     const { source, stop } = setup();
     stop.dispose();
     expect([source.listenerCount('SIGINT'), source.listenerCount('SIGTERM')]).toEqual([0, 0]);

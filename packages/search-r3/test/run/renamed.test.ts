@@ -1,4 +1,4 @@
-/** Old keys are refused with the new one: in settings, options of the library, and JSON files of models. */
+/** Old keys of settings, library options and the JSON files of models are refused with the new key. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ test.each(Object.entries(RENAMED_KEYS))('%s: use %s', async (old, current) => {
   expect(await refused({ list: [{ [current]: 1 }, { [old]: 1 }] })).toBe(
     renamed('x', `list.1.${old}`, `list.1.${current}`),
   );
-  // Where the schema has no such new key, the old one is an unknown key like any other.
+  // Without the new key in the schema, the old one is just unknown.
   expect(await refused({ [old]: 1 })).toContain(`found the unknown key "${old}".`);
 });
 

@@ -65,7 +65,7 @@ const html = renderReport(report);
 /** The figures of the page, in order. */
 const figures = html.match(/<figure[\s\S]*?<\/figure>/g) ?? [];
 
-test('all text is escaped, what HTML cannot hold replaced', () => {
+test('text is escaped, and characters HTML cannot hold are replaced', () => {
   expect(html).toContain('<title>Atlas &lt;demo&gt; &amp; &quot;more&quot;</title>');
   expect(html).toContain('<h3>food in the home town of &lt;script&gt;alert(1)&lt;/script&gt;</h3>');
   expect(html).toContain('<th scope="row">after &lt;RL&gt;</th>');
@@ -73,7 +73,7 @@ test('all text is escaped, what HTML cannot hold replaced', () => {
   expect(html).toContain('<blockquote>a\nb</blockquote>');
 });
 
-test('the page loads nothing and runs nothing', () => {
+test('the page loads and runs nothing', () => {
   expect(html).toContain(`content="default-src 'none'; style-src 'unsafe-inline'"`);
   expect(html).not.toMatch(/<script|<link|<img|<iframe|\b(?:src|href)=|url\(|@import|https?:/);
 });
@@ -110,7 +110,7 @@ describe('charts', () => {
     ]);
   });
 
-  test('hover titles, axis ticks, legend, description and data are there', () => {
+  test('has hover titles, axis ticks, a legend, a description and the data', () => {
     const figure = figures[0] ?? '';
     expect(figure).toContain('<title>mean &amp; spread: 0.5 (step 10)</title>');
     const ticks = [...figure.matchAll(/<text class="tick"[^>]*>([^<]*)</g)].map((match) => match[1]);
@@ -148,7 +148,7 @@ describe('charts', () => {
     expect(figures[2]).not.toContain('class="legend"');
   });
 
-  test('a long series keeps its whole line but few hover targets, the last among them', () => {
+  test('a long series keeps its whole line but few hover targets, including the last', () => {
     const points = Array.from({ length: 1000 }, (_, i) => [i, Math.sin(i / 50)] as const);
     const long = renderReport({
       title: 't',
@@ -162,7 +162,7 @@ describe('charts', () => {
   });
 });
 
-test('samples stand side by side, with what became of them', () => {
+test('samples stand side by side, with the change', () => {
   const custom = renderReport({ ...report, sampleLabels: ['after SFT', 'after RL'] });
   expect(custom).toContain('<h4>after SFT</h4>');
   expect(html).toContain('rank none, reward 0</p>');

@@ -1,7 +1,7 @@
 import { copyRows } from 'search-r3/run';
 import { expect, test } from 'vitest';
 
-test('rows of a matrix in the order asked for, one of them twice', () => {
+test('rows of a matrix in the requested order, one of them twice', () => {
   const matrix = Float64Array.from({ length: 12 }, (_, i) => i);
   const target = new Float64Array(9);
   expect(copyRows(target, matrix, [3, 0, 3], 3)).toBe(target);

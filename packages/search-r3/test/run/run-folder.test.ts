@@ -90,9 +90,11 @@ describe('a new run', () => {
       /expected a new or empty folder, found thesis\.txt/,
     );
     await expect(RunFolder.create(path, config, { overwrite: true })).rejects.toThrow(
-      /expected a run folder/,
+      /expected the config of a run/,
     );
-    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(/expected a run folder/);
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(
+      /expected the config of a run/,
+    );
     await writeFile(join(path, 'config.yaml'), 'of: something else\n');
     await expect(RunFolder.create(path, config, { overwrite: true })).rejects.toThrow(
       /a file of another kind/,
@@ -104,7 +106,7 @@ describe('a new run', () => {
     await expect(RunFolder.create(path, config)).rejects.toThrow(/Resume that run .*, overwrite it/);
   });
 
-  test('abandoned before its first step it leaves nothing, not even folders on the way to it', async () => {
+  test('abandoned before its first step, it leaves nothing, not even parent folders', async () => {
     path = join(parent, 'runs/of/today');
     const run = await RunFolder.create(path, config);
     await run.writeFile('targets.json', '[]');
@@ -130,7 +132,7 @@ describe('a new run', () => {
     await (await RunFolder.create(path, config, { resume: true })).close();
   });
 
-  test('two at once: the second is told which process is there', async () => {
+  test('two at once: the second is refused with the id of the first process', async () => {
     const run = await RunFolder.create(path, config);
     await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(`process ${process.pid}`);
     await run.close();
@@ -138,7 +140,7 @@ describe('a new run', () => {
     expect(existsSync(join(path, '.lock'))).toBe(false);
   });
 
-  test('overwriting removes the run that was there', async () => {
+  test('overwriting removes the old run', async () => {
     const first = await RunFolder.create(path, config);
     await work(first, 1, 2);
     await first.writeFile('report.html', 'old');
@@ -172,7 +174,7 @@ describe('a new run', () => {
     expect(event).toMatchObject({ metrics: { kl: null, loss: 2 } });
   });
 
-  test('records never go back behind a step or its checkpoint', async () => {
+  test('records never go back before the last step or checkpoint', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 2);
     expect(() => run.events.append(step(2))).toThrow(/expected a record of step 3 or later, found step 2/);
@@ -196,7 +198,7 @@ describe('checkpoints', () => {
     ]);
   });
 
-  test('one whose filling fails leaves no trace', async () => {
+  test('a failure while filling one leaves no trace', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 2);
     const failing = run.saveCheckpoint(3, async (folder) => {
@@ -208,7 +210,7 @@ describe('checkpoints', () => {
     expect(await readdir(join(path, 'checkpoints'))).toEqual(['step-2']);
   });
 
-  test('one that lost a part in copying is not taken for complete', async () => {
+  test('an incomplete copy is not mistaken for a checkpoint', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 4);
     await run.close();
@@ -232,7 +234,7 @@ describe('checkpoints', () => {
 });
 
 describe('resuming', () => {
-  test('stands where the newest checkpoint was taken: later and half-written lines are gone', async () => {
+  test('continues at the newest checkpoint: later and half-written lines are removed', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 5);
     await run.close();
@@ -257,7 +259,7 @@ describe('resuming', () => {
     }
   });
 
-  test('without any checkpoint starts again, whatever was written', async () => {
+  test('starts again without a checkpoint, whatever was written', async () => {
     const run = await RunFolder.create(path, config);
     run.events.append({ type: 'evaluation', stage: 'rl', step: 0, name: 'direct', metrics: { ndcg: 0.1 } });
     await work(run, 1, 1);
@@ -270,14 +272,14 @@ describe('resuming', () => {
     expect(await lines('completions.jsonl')).toEqual([]);
   });
 
-  test('a run killed before its config was written is started', async () => {
+  test('starts a run that was killed before its config was written', async () => {
     await mkdir(path);
     const resumed = await RunFolder.create(path, config, { resume: true });
     await resumed.close();
     expect((await readRunFolder(path)).config).toEqual(config);
   });
 
-  test('garbage as last line is dropped, garbage before others is an error naming the line', async () => {
+  test('garbage as the last line is dropped; earlier garbage is an error naming the line', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 2);
     await run.close();
@@ -293,11 +295,11 @@ describe('resuming', () => {
     expect(existsSync(join(path, '.lock'))).toBe(false);
   });
 
-  test('another config is refused naming the key, unless that key may change', async () => {
+  test('a different config is refused with the key, unless that key may change', async () => {
     await (await RunFolder.create(path, config)).close();
     const longer = { ...config, steps: 20 };
     await expect(RunFolder.create(path, longer, { resume: true })).rejects.toThrow(
-      /config\.yaml: steps: expected 9, as the run to resume has it, found 20/,
+      /config\.yaml: steps: expected 9, as in the run to resume, found 20/,
     );
     const colder = { ...config, sft: { temperature: 0.02, rate: 5e-7 } };
     await expect(
@@ -316,7 +318,7 @@ describe('resuming', () => {
   test('a copy of the folder resumes too', async () => {
     const run = await RunFolder.create(path, config);
     await work(run, 1, 2);
-    const copy = join(parent, 'copy'); // With the lock of a living process inside.
+    const copy = join(parent, 'copy'); // With the lock of a running process inside.
     await cp(path, copy, { recursive: true });
     await run.close();
     await expect(RunFolder.create(copy, config, { resume: true })).resolves.toMatchObject({

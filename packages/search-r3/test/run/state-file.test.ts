@@ -31,7 +31,7 @@ const state = {
   },
 };
 
-test('every array type and the metadata come back as they were, views included', async () => {
+test('arrays of every type, views included, and the metadata survive a round trip', async () => {
   await writeStateFile(path, state);
   const read = await readStateFile(path);
   expect(read).toEqual(state);
@@ -61,7 +61,7 @@ test('the layout is the documented one', async () => {
   expect(bytes.subarray(-32)).toEqual(createHash('sha256').update(bytes.subarray(0, -32)).digest());
 });
 
-test('any flipped bit, missing tail or added byte is noticed', async () => {
+test('any flipped bit, missing tail or added byte is detected', async () => {
   const small = { metadata: { step: 3 }, arrays: { w: new Float32Array([1, 2, 3]), i: new Int8Array([5]) } };
   await writeStateFile(path, small);
   const bytes = await readFile(path);
@@ -82,7 +82,7 @@ test('any flipped bit, missing tail or added byte is noticed', async () => {
   await rm(damaged);
 });
 
-test('a header that promises more than the file holds is refused before anything is allocated', async () => {
+test('a header that claims more than the file holds is refused before anything is allocated', async () => {
   const header = Buffer.from(
     JSON.stringify({ metadata: null, arrays: [{ name: 'w', dtype: 'f64', length: 1e12 }] }).padEnd(80),
   );

@@ -8,17 +8,17 @@ const compute = (ms: number): void => {
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 describe('inTurns', () => {
-  test('does the work on every item in order; the end is told even where no turn was due', async () => {
+  test('runs the work on every item in order and always reports the end', async () => {
     const seen: number[] = [];
     const told: PartProgress[] = [];
     const part = { name: 'numbers', total: 4 };
     await inTurns([3, 1, 2], part, (x) => seen.push(x), { onProgress: (event) => told.push(event) });
     expect(seen).toEqual([3, 1, 2]);
-    // All that there was, where fewer came than might have.
+    // The total is what was done, even if fewer items came than announced.
     expect(told).toEqual([{ part: 'numbers', done: 3, total: 3 }]);
   });
 
-  test('what is done may be something else than items', async () => {
+  test('progress can count something other than items', async () => {
     const told: PartProgress[] = [];
     let letters = 0;
     const part = { name: 'letters', total: 99, done: () => letters };
@@ -27,28 +27,28 @@ describe('inTurns', () => {
     expect(told).toEqual([{ part: 'letters', done: 5, total: 5 }]);
   });
 
-  test('stopped before, it does nothing', async () => {
+  test('does nothing if it is aborted beforehand', async () => {
     let done = 0;
     const stopped = inTurns([1, 2], { name: 'x', total: 2 }, () => done++, { signal: AbortSignal.abort() });
     await expect(stopped).rejects.toThrow(InterruptedError);
     expect(done).toBe(0);
   });
 
-  test('others have their turn, and progress is told, while it works', async () => {
+  test('yields and reports progress while it works', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
     const told: number[] = [];
     const how = { onProgress: ({ done }: PartProgress) => told.push(done) };
     await inTurns(range(30), { name: 'x', total: 30 }, () => compute(20), how);
     clearInterval(timer);
-    // 600 ms in turns of 50 ms, each of which is over when an item is.
+    // 600 ms in slices of 50 ms, each of which ends with an item.
     expect(turns).toBeGreaterThanOrEqual(5);
     expect(told.length).toBeGreaterThanOrEqual(6);
     expect(told).toEqual(told.toSorted((a, b) => a - b));
     expect(told.at(-1)).toBe(30);
   });
 
-  test('stopped by what comes in its turns, it leaves the rest', async () => {
+  test('aborted between slices, it leaves the rest', async () => {
     const controller = new AbortController();
     setTimeout(() => controller.abort(), 1);
     let done = 0;

@@ -35,7 +35,7 @@ test('fills in defaults', () => {
   });
 });
 
-describe('what is wrong is told in one line', () => {
+describe('errors are one line', () => {
   test.each([
     [{ steps: 'many' }, 'run.yaml: steps: expected number, found "many".'],
     [{}, 'run.yaml: steps: expected number, found nothing.'],
@@ -62,14 +62,14 @@ describe('what is wrong is told in one line', () => {
     ],
   ])('%j', (value, message) => expect(failure(value)).toBe(message));
 
-  test('a bound with a message of its own is told by that', () => {
+  test('a bound with its own message uses that', () => {
     const own = z.strictObject({ group: z.int().min(2, 'expected a group of at least 2') });
     expect(() => validate(own, { group: 1 }, 'run.yaml')).toThrow(
       'run.yaml: group: expected a group of at least 2, found 1.',
     );
   });
 
-  test('a key of another section is found there', () => {
+  test('a key that belongs in another section is suggested there', () => {
     expect(failure({ steps: 1, temperature: 0.1 })).toContain('Did you mean "sft.temperature"?');
   });
 
@@ -84,7 +84,7 @@ describe('closest', () => {
   const words = ['steps', 'seed', 'learningRate', 'temperature'];
   test.each([
     ['step', 'steps'],
-    ['setps', 'steps'], // Two neighbours swapped count as one slip.
+    ['setps', 'steps'], // Swapping two neighbours counts as one slip.
     ['LEARNING_RATE', 'learningRate'],
     ['temprature', 'temperature'],
     ['momentum', undefined],

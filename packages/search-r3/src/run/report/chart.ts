@@ -1,6 +1,6 @@
 /**
- * Line charts as SVG text. d3-scale and d3-shape do scales, ticks and paths; they need no DOM (Observable Plot and
- * Vega do, or bring a renderer of their own).
+ * Line charts as SVG text. d3-scale and d3-shape compute scales, ticks and paths and need no DOM, unlike Observable
+ * Plot and Vega.
  */
 import { type ScaleLinear, scaleLinear } from 'd3-scale';
 import { line } from 'd3-shape';
@@ -8,32 +8,32 @@ import { escapeHtml, formatNumber } from './html.js';
 
 export interface ReportSeries {
   label: string;
-  /** [step, value], by rising step; a value that is null or not finite leaves a gap. */
+  /** [step, value] in ascending order; a value that is null or not finite leaves a gap. */
   points: readonly (readonly [step: number, value: number | null])[];
 }
 
 export interface ReportChart {
   title: string;
   series: readonly ReportSeries[];
-  /** What the values are, beside the axis, for example `tokens`. Default none. */
+  /** Label of the value axis, for example `tokens`. Default none. */
   yLabel?: string;
-  /** What the first coordinates are. Default `step`. */
+  /** Label of the horizontal axis. Default `step`. */
   xLabel?: string;
-  /** Lower and upper end of the value axis. Default: the values' range, rounded outwards. */
+  /** Range of the value axis. Default: the range of the values, rounded outwards. */
   yDomain?: readonly [number, number];
 }
 
 const WIDTH = 560;
 const HEIGHT = 280;
 const MARGIN = { top: 14, right: 16, bottom: 40, left: 56 };
-/** Colours and dashes repeat after as many series; both differ, so lines are told apart without colour too. */
+/** Styles before they repeat; colours and dashes both differ, so that lines can be told apart without colour. */
 export const SERIES_STYLES = 6;
 /** Hover targets per line: more cannot be told apart at this width. */
 const MAX_MARKS = 120;
 
 type Point = [number, number];
 
-/** A chart with legend and data table, as an HTML `figure`. `id` must be unique in the page. */
+/** A chart with legend and data table as an HTML `figure`. `id` must be unique in the page. */
 export function renderChart(chart: ReportChart, id: string): string {
   const series = chart.series.map(({ label, points }) => ({ label, runs: finiteRuns(points) }));
   const all = series.flatMap(({ runs }) => runs.flat());
@@ -69,7 +69,7 @@ function extent(values: readonly number[]): [number, number] {
   const low = values.reduce((a, b) => Math.min(a, b));
   const high = values.reduce((a, b) => Math.max(a, b));
   if (low < high) return [low, high];
-  const room = low === 0 ? 1 : Math.abs(low) * 0.1; // A constant: a line in the middle of the chart.
+  const room = low === 0 ? 1 : Math.abs(low) * 0.1; // A constant is drawn in the middle of the chart.
   return [low - room, low + room];
 }
 
@@ -133,7 +133,7 @@ function renderSeries({ label, runs }: Drawn, index: number, x: Scale, y: Scale,
 
 const round = (value: number) => Math.round(value * 10) / 10;
 
-/** The chart in a sentence, for who cannot see it. */
+/** The chart in a sentence, for screen readers. */
 function describe(series: readonly Drawn[]): string {
   return series
     .map(({ label, runs }) => {

@@ -1,4 +1,4 @@
-/** HTML text, escaped. */
+/** Escaping and number formats for HTML. */
 
 const ENTITIES: Record<string, string> = {
   '&': '&amp;',
@@ -10,12 +10,12 @@ const ENTITIES: Record<string, string> = {
 /** Control characters, which HTML does not allow, and halves of surrogate pairs, which UTF-8 cannot hold. */
 const FORBIDDEN = /(?![\t\n\r])[\p{Cc}\p{Cs}]/gu;
 
-/** `text` for element content and for quoted attributes; what HTML cannot hold becomes U+FFFD. */
+/** `text` for element content and quoted attributes; characters HTML cannot hold become U+FFFD. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '').replace(FORBIDDEN, '\ufffd');
 }
 
-/** A number as a reader wants it: about four significant digits, no exponent where it can be helped. */
+/** A number for readers: about four significant digits, an exponent only for tiny values. */
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return 'n/a';
   const size = Math.abs(value);

@@ -1,6 +1,6 @@
 /**
- * `report.html`: one self-contained page of a run (no script, nothing loaded from elsewhere) with tables, line charts
- * and sample completions side by side.
+ * `report.html`: a self-contained page about a run (no scripts, no external resources) with tables, line charts and
+ * sample completions side by side.
  */
 import { type ReportChart, renderChart } from './chart.js';
 import { escapeHtml, formatNumber } from './html.js';
@@ -10,16 +10,16 @@ export type { ReportChart, ReportSeries } from './chart.js';
 
 export interface ReportTable {
   title: string;
-  /** Headings; the first column names the rows. */
+  /** Column headings; the first column names the rows. */
   columns: readonly string[];
   /** One cell per column; numbers are formatted. */
   rows: readonly (readonly (string | number)[])[];
 }
 
-/** What the model made of one query. */
+/** What the model generated for one query. */
 export interface ReportCompletion {
   reasoning: string;
-  /** Rank of the best positive, from 1; null where nothing was embedded. */
+  /** Rank of the best positive, from 1; null without an embedding. */
   rank: number | null;
   reward: number;
 }

@@ -1,4 +1,4 @@
-/** The style sheet of a report: light and dark by the reader's preference, readable in print and on a telephone. */
+/** The style sheet of a report: light or dark by the reader's preference, readable in print and on a phone. */
 export const STYLE = `
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1c2128; --dim: #57606a; --rule: #d5dae1;
   --good: #1a7f4b; --bad: #b3372a;
