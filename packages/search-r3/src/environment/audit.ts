@@ -1,21 +1,23 @@
 /**
- * The audit: how far the rewards may be from those of a corpus encoded afresh.
+ * The audit: estimates how far the rewards are from those of a freshly encoded corpus.
  *
- * A random sample of the stale documents is encoded, a third each of those that hold most of the value, of the next, and
- * of the rest. Whatever crossed a positive is then known for these. Rewards err by few crossings, so that counting those
- * of a sample would leave an interval many times as wide as the error itself. Instead the errors of the sample's
- * predictions, vectors seen from every rollout, stand for those of the documents of the same third that were not drawn:
- * errors are several times as large where documents have little value as where they have much. It is a smoothed
- * bootstrap (Efron and Tibshirani 1993, 16.4): each of many draws resamples the sample; then every document gets the
- * mean error and, beside it, a random mixture of what two of the resampled ones differ from it (their covariance, but no
- * end of different values, so that what the sample happened not to show may happen all the same), in proportion to the
- * root of its age and to what a rollout can see of it; and its crossings change the ranks. The middle 95 % of the reward
- * errors are the interval, their median the estimate: few draws have errors many times as large, and these would be most
- * of a mean. The scale of the errors, known from a sample only, is drawn anew each time, as in a t distribution.
+ * It encodes a random sample of the stale documents: a third from those that hold most of the value, a third from the
+ * next, a third from the rest (the strata). For these it knows which crossed a positive. Rewards err by few crossings, so
+ * counting them in the sample would give an interval many times as wide as the error. Instead, the prediction errors of
+ * the sample, as every rollout sees them, stand for those of the other documents of the same stratum: documents of little
+ * value have errors several times as large as those of much value.
  *
- * What a rollout q sees: let x be the true vector and p the predicted one, x = (1 - l) p + e with e across p. With s = q p
- * the score errs by q x - s = sqrt(1 - s^2) (u e) - l s, u being a unit vector across p. The first part is as likely up as
- * down and as large for any q; the second, l = 1 - p x, is lost by all that were predicted, and most where s is large.
+ * This is a smoothed bootstrap (Efron and Tibshirani 1993, 16.4). Each of many draws resamples the sample. Every document
+ * then gets the mean error plus a random mixture of the deviations of two resampled documents from it, which has their
+ * covariance but is not limited to the values seen. Errors scale with the root of a document's age and with what a
+ * rollout can see of them; the resulting crossings change the ranks. The middle 95 % of the reward errors are the
+ * interval. Their median is the estimate, because a few draws with errors many times as large would dominate a mean. Each
+ * draw also draws the scale of the errors, which is known only from a sample, as in a t distribution.
+ *
+ * What a rollout q sees: let x be the true vector and p the predicted one, x = (1 - l) p + e with e orthogonal to p. With
+ * s = q p the score errs by q x - s = sqrt(1 - s^2) (u e) - l s, where u is a unit vector orthogonal to p. The first term
+ * has no preferred sign and the same size for any q. The second, with l = 1 - p x, lowers the true score of every
+ * predicted document, most where s is large.
  */
 import type { RandomStream } from '../run/index.js';
 import type { Closeup } from './closeup.js';
@@ -24,34 +26,35 @@ import { sampleRows } from './sample.js';
 import type { Estimate } from './types.js';
 import { tangent } from './uncertainty.js';
 
-/** Draws of what the truth may be. */
+/** Bootstrap draws. */
 const DRAWS = 400;
-/** Crossings farther away than this many times the largest error of the sample are not drawn. */
+/** Boundaries farther away than this many times the largest error of the sample are not considered. */
 const REACH = 3;
 
 /**
- * Of the sampled documents of a stratum, the share that its scale is taken to be known from: where rewards err, a few
- * documents near a boundary decide, and these are not the average of their stratum. Measured: with 1 the intervals held
- * the true error in 0.87 to 0.97 of the audits of two recordings, with a third in 0.90 to 0.93.
+ * The share of a stratum's sampled documents that count as degrees of freedom of its scale: a few documents near a
+ * boundary decide the error of a reward, and they are not average. Measured on two recordings: with 1 the intervals held
+ * the true error in 0.87 to 0.97 of the audits, with a third in 0.90 to 0.93.
  */
 const EVIDENCE = 1 / 3;
 
-/** Where nothing is left to chance the interval is a point, up to the rounding of its sums. */
+/** If every draw is the same, the interval is a point up to the rounding of its sums. */
 const ROUNDING = 1e-9;
 
-/** The strata end where this share of the value is reached. */
+/** Share of the total value at which each stratum ends. */
 const STRATA = [0.5, 0.95, 1];
 
 export interface AuditSample {
   rows: readonly number[];
-  /** Stratum of each of these, and of every column of the close-up. */
+  /** Stratum of each sampled row. */
   strata: readonly number[];
+  /** Stratum of each column of the close-up. */
   columns: Int8Array;
 }
 
 /**
- * Draws stale documents, by their columns in the close-up: as many of each stratum, as far as there are, `far` ones of
- * no known value belonging to the last. Before anything was learnt of errors no value is known, and all belong to it.
+ * Draws stale documents, the same number from each stratum as far as possible. `far` documents, whose value is unknown,
+ * belong to the last stratum; so do all documents before anything is known about errors.
  */
 export function auditSample(
   { rows, stale, values, deviations }: Closeup,
@@ -87,21 +90,22 @@ export function auditSample(
 }
 
 export interface AuditEvidence {
-  /** Before the sample was encoded. */
+  /** The close-up before the sample was encoded. */
   closeup: Closeup;
-  /** With its predicted scores and their errors, truth less prediction: [rollouts * sampled]. */
   sample: AuditSample;
+  /** Predicted scores of the sample, [rollouts * sampled]. */
   predicted: Float32Array;
+  /** True minus predicted scores, [rollouts * sampled]. */
   errors: Float32Array;
-  /** Of each sampled row, one less the cosine of its true vector with the predicted one. */
+  /** For each sampled row, 1 - cosine of its true and predicted vectors. */
   losses: readonly number[];
-  /** Of the variance, by sampled row and by column of the close-up. */
+  /** Growth of the variance with age, by sampled row and by column of the close-up. */
   growth: { sampled: readonly number[]; rows: readonly number[] };
   rollouts: number;
   cut: number | undefined;
 }
 
-/** The mean absolute error of the rewards and the number of misplaced documents: medians of what they may be. */
+/** Estimates of the mean absolute error of the rewards and of the number of misplaced documents. */
 export function estimateErrors(
   evidence: AuditEvidence,
   random: RandomStream,
@@ -129,9 +133,9 @@ export function estimateErrors(
   return { rewardError: summary(errors), misplaced: summary(misplaced) };
 }
 
-/** What the sample tells of documents one step old. */
+/** The sample's errors, scaled to documents one step old. */
 interface OneStep {
-  /** Errors across the predicted vectors, [rollouts * sampled]. */
+  /** Errors orthogonal to the predicted vectors, [rollouts * sampled]. */
   across: Float32Array;
   losses: readonly number[];
 }
@@ -146,13 +150,14 @@ function agedOneStep({ predicted, errors, losses, growth, sample }: AuditEvidenc
   return { across, losses: losses.map((own, i) => own / (growth.sampled[i] as number)) };
 }
 
-/** Boundaries in reach of a document that was not sampled. */
+/** Boundaries that a document outside the sample may cross. */
 interface Crossing {
   column: number;
   boundaries: number[];
   gaps: number[];
-  /** By which its errors across are larger than those of scores of 0 of documents one step old, and what it loses. */
+  /** Size of its orthogonal errors relative to those of a document one step old with a score of 0. */
   factors: number[];
+  /** Factor on the mean loss. */
   drops: number[];
 }
 
@@ -198,24 +203,25 @@ function possibleCrossings(
   return { crossings, certain };
 }
 
-/** Whether a document comes before (1) or behind (-1) the boundary when its score changes, or stays (0). */
+/** Whether a change of its score moves a document before (1) or behind (-1) the boundary, or neither (0). */
 const crossingOf = (gap: number, change: number): number => Number(gap + change >= 0) - Number(gap >= 0);
 
-/** Strata with fewer sampled documents borrow those of all. */
+/** A stratum with fewer sampled documents uses the whole sample. */
 const LEAST = 4;
 
-/** What the documents of a stratum are drawn from, in one draw. */
+/** One draw's resampling of a stratum. */
 interface Resampled {
   /** Indices of sampled documents. */
   members: readonly number[];
-  /** Their mean error by rollout, and their mean loss, aged one step. */
+  /** Their mean error by rollout, scaled to an age of one step. */
   means: Float64Array;
+  /** Their mean loss, scaled likewise. */
   loss: number;
   /** Factor on the errors. */
   scale: number;
 }
 
-/** Indices of the sampled documents that stand for each stratum. */
+/** Indices of the sampled documents that represent each stratum. */
 function membersOf({ rows, strata }: AuditSample): readonly (readonly number[])[] {
   const all = [...rows.keys()];
   return STRATA.map((_, stratum) => {
@@ -248,7 +254,7 @@ function resample(
   });
 }
 
-/** Adds one draw of the crossings of documents that were not sampled to `shifts`; how many documents crossed. */
+/** Adds one draw of the crossings of documents outside the sample to `shifts`; returns how many documents crossed. */
 function drawCrossings(
   { closeup, sample }: AuditEvidence,
   { across }: OneStep,
@@ -282,14 +288,14 @@ function drawCrossings(
   return crossed;
 }
 
-/** What the true scale may be in terms of that of a sample: sqrt(n / chi-squared with n degrees of freedom). */
+/** A random ratio of true scale to sample scale: sqrt(n / chi-squared with n degrees of freedom). */
 function randomScale(count: number, random: RandomStream): number {
   let sum = 0;
   for (let i = 0; i < count; i++) sum += random.normal() ** 2;
   return Math.sqrt(count / sum);
 }
 
-/** Sum over the rollouts of the absolute change of the reward when the ranks of the boundaries shift. */
+/** Sum over rollouts of the absolute change of the reward when the ranks of the boundaries shift. */
 function rewardError({ closeup, rollouts, cut }: AuditEvidence, shifts: Int32Array): number {
   const changes = new Float64Array(rollouts);
   for (const [b, { rollout, rank, weight }] of closeup.boundaries.entries()) {

@@ -1,48 +1,48 @@
 /**
  * How much a step may encode: a number of documents, or as many as bring the expected error of the rewards below a
- * target. What audits find, measured in what was expected, corrects the expectation.
+ * target. The ratio of audited to expected errors corrects the expectation.
  */
 import type { ResolvedSelectiveOptions } from './options.js';
 
 /**
- * What is aimed at, as a share of the target: rewards err by a few places of a few rollouts, so that the mean of a hundred
- * steps still varies by a quarter to a half either way, and it is to stay below the target.
+ * Share of the target to aim at. A few places of a few rollouts make up the error, so even the mean of a hundred steps
+ * varies by a quarter to a half either way, and it should stay below the target.
  */
 const AIM = 0.5;
 
-/** The expectation is corrected by at most this factor in all. */
+/** Largest total correction of the expectation, as a factor. */
 const MOST_CORRECTION = 16;
 
-/** Errors that make no difference, where no target says which do. */
+/** Error that makes no difference if there is no target. */
 const NEGLIGIBLE = 0.001;
 
-/** Documents of the first step with a target, as a share of the corpus: the random ones among them are a share of it. */
+/** With a target, share of the corpus that the random share of the first step is computed from. */
 const FIRST = 0.05;
 
 export interface Allowance {
-  /** Documents at most. */
+  /** Most documents to encode. */
   documents: number;
-  /** Documents to draw the random share from. */
+  /** Number of documents that the random share is a share of. */
   usual: number;
-  /** Expected error at which to stop; undefined to use the documents up. */
+  /** Expected error at which to stop; undefined to spend the whole budget. */
   target: number | undefined;
 }
 
 export class Budget {
   readonly #options: ResolvedSelectiveOptions['budget'];
-  /** Audited errors in terms of expected ones. */
+  /** Ratio of audited to expected errors. */
   #correction = 1;
-  /** What the last step encoded. */
+  /** Documents that the last step encoded. */
   #last: number | undefined;
   #version = -1;
-  /** Encoded at this version so far. */
+  /** Documents encoded at this version so far. */
   #spent = 0;
 
   constructor(options: ResolvedSelectiveOptions['budget']) {
     this.#options = options;
   }
 
-  /** What is left of the budget at a version, for a corpus of so many documents. */
+  /** The rest of the budget at `version`, for a corpus of `documents`. */
   allow(version: number, documents: number): Allowance {
     if (version !== this.#version) {
       if (this.#version >= 0) this.#last = this.#spent;
@@ -53,7 +53,7 @@ export class Budget {
     const left = Math.max(0, whole - this.#spent);
     const { targetError } = this.#options;
     if (targetError === undefined) return { documents: left, usual: whole, target: undefined };
-    // A step that needed nothing tells nothing of what the next one needs.
+    // A step that encoded nothing says nothing about the next one.
     const usual = Math.min(whole, this.#last || Math.ceil(FIRST * documents));
     return { documents: left, usual, target: (AIM * targetError) / this.#correction };
   }
@@ -62,16 +62,16 @@ export class Budget {
     this.#spent += documents;
   }
 
-  /** An audit estimated the error; the square root of the ratio keeps one audit from deciding. */
+  /** Takes an audit's estimate of the error. The square root of the ratio limits the influence of one audit. */
   audited(expected: number, estimate: number): void {
-    // Well below the target both are as good as equal.
+    // Differences well below the target do not matter.
     const floor = (this.#options.targetError ?? NEGLIGIBLE) / 4;
     const ratio = (estimate + floor) / (expected * this.#correction + floor);
     const corrected = this.#correction * Math.sqrt(ratio);
     this.#correction = Math.min(MOST_CORRECTION, Math.max(1 / MOST_CORRECTION, corrected));
   }
 
-  /** The factor that audits suggest on the expected error. */
+  /** Factor on the expected error, from the audits. */
   get correction(): number {
     return this.#correction;
   }

@@ -1,6 +1,6 @@
 /**
- * A close look at the documents that may matter to the rewards: how they score, how uncertain that is, where the
- * positives stand among them, and what each stale one is worth encoding.
+ * A close look at the documents that may affect the rewards: their scores, the uncertainty of these, the ranks of the
+ * positives among them, and the value of encoding each stale one.
  */
 import type { ExactIndex, SearchResult } from '../vectors/index.js';
 import type { GradedRow } from './corpus.js';
@@ -9,22 +9,22 @@ import type { Uncertainty } from './uncertainty.js';
 import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
 
 export interface Closeup extends Valuation {
-  /** Stale ones first. */
+  /** The documents looked at, stale ones first. */
   rows: readonly number[];
-  /** How many of these are stale. */
+  /** How many of `rows` are stale. */
   stale: number;
   /** [rollouts * rows]. */
   scores: Float32Array;
-  /** Standard deviations of scores of 0 by row, 0 for fresh ones, and for all before anything was learnt of errors. */
+  /** By row, standard deviation of a score of 0; 0 for fresh rows, and for all before anything is known about errors. */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
-  /** Share of the positives, each once per rollout, that are not looked at. */
+  /** Share of the positives, counted once per rollout, that are not looked at. */
   unseen: number;
   /** See `Candidates`. */
   depth: number;
 }
 
-/** Where nothing is stale. */
+/** The close-up when nothing is stale. */
 const NOTHING: Closeup = {
   rows: [],
   stale: 0,
@@ -39,24 +39,23 @@ const NOTHING: Closeup = {
 
 /** The rows to look at. */
 export interface Candidates {
-  /** The positives, and what stood before those that are looked at by the first drift of the step; ascending. */
+  /** The positives, and the documents that ranked best by the step's first drift; ascending. */
   rows: readonly number[];
-  /** By rollout: positives that score less are not looked at. */
+  /** By rollout: positives with lower scores are not looked at. */
   floors: Float32Array;
-  /** How many of the best of each rollout these are at least; Infinity: they are all. */
+  /** `rows` has at least this many of the best documents of each rollout; Infinity if it has all documents. */
   depth: number;
 }
 
-/** Rows looked at in a corpus that is too large to be looked at whole: what a search gives in the time of its scan. */
+/** Rows looked at in a corpus too large to look at as a whole; finding this many costs no more than the scan. */
 const NEAR = 8192;
 
 /**
- * All rows of a corpus of up to `most`; of a larger one the positives and those nearest to some rollout, as many of each
- * as make `NEAR` together, or `most` if that is less. There, positives further down their rankings are left out: what one
- * place is worth to them is little, but they may move by many. Where nothing is stale there is nothing to look at.
+ * All rows of a corpus of up to `most` documents. Of a larger corpus, the positives and the nearest documents of each
+ * rollout, `NEAR` (or `most`, if that is less) in all. Positives that rank behind these are left out: one place is worth
+ * little to them, but they may move by many. No rows if nothing is stale.
  *
- * @param queries the rollouts, as the vectors in the index are to be searched: before these are moved, turned by the
- *   transposed map.
+ * @param queries the rollouts in the space of the index: before its vectors are moved, times the transposed map.
  */
 export async function candidatesOf(
   step: RefreshStep,
@@ -71,7 +70,7 @@ export async function candidatesOf(
   if (store.live <= most) return all(step.rows());
   if (count === 0) return all([]);
   const near = Math.min(most, NEAR);
-  // Rankings of one group have most of their first documents in common.
+  // The rankings of one group share most of their top documents: search deeper than an even share.
   const found = await store.search(queries, Math.min(store.live, Math.ceil((4 * near) / count)));
   const depth = depthOf(found, near);
   const rows = new Set(step.positives());
@@ -83,7 +82,7 @@ export async function candidatesOf(
   return { rows: [...rows].sort((a, b) => a - b), floors, depth };
 }
 
-/** How many of the best of each query are at most `most` different rows together; at least one. */
+/** Largest depth at which the top rows of all queries are at most `most` distinct rows; at least 1. */
 function depthOf({ rows, k }: SearchResult, most: number): number {
   const seen = new Set<number>();
   for (let depth = 0; depth < k; depth++) {
@@ -94,9 +93,9 @@ function depthOf({ rows, k }: SearchResult, most: number): number {
 }
 
 /**
- * Looks at candidates, stale ones as `predict` has them.
+ * Looks at the candidates; `predict` gives the vectors of stale ones.
  *
- * @param scratch an index to score in.
+ * @param scratch an index for the scoring.
  */
 export async function lookClosely(
   step: RefreshStep,
@@ -148,19 +147,19 @@ function findBoundaries(
   });
 }
 
-/** How many scores of a range are at least `least`. */
+/** Number of scores in a range that are at least `least`. */
 function countFrom(scores: Float32Array, start: number, end: number, least: number): number {
   let count = 0;
   for (let i = start; i < end; i++) if ((scores[i] as number) >= least) count++;
   return count;
 }
 
-/** Of the best of a rollout that were looked at, the share whose places the rest, not looked at, does not reach. */
+/** Share of a rollout's documents looked at, from the top, whose ranks no other document can change. */
 const SETTLED = 0.5;
 
 /**
- * By rollout, the ranks of its relevant documents where all of them stand well within what was looked at; of those with
- * equal scores the first one ranks first.
+ * By rollout, the ranks of its relevant documents, or undefined unless all of them are well within what was looked at. Of
+ * equal scores, the first ranks first.
  */
 export function ranksOf(
   { boundaries, depth }: Closeup,

@@ -1,22 +1,23 @@
 /**
- * Which documents there are: ids and the rows of their vectors. A document keeps its row for as long as it is there, and
- * gets it back where no other has taken it; what is added takes the first rows that are free.
+ * The documents of the corpus: their ids and the rows of their vectors. A document keeps its row until it is removed, and
+ * gets it back when it returns unless another document took it. Added documents take the first free rows.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InputError } from '../run/index.js';
 import type { CorpusChange, RolloutBatch } from './types.js';
 
-/** The corpus as it differs from the one it started with. */
+/** How the corpus differs from the one it started with. */
 export const corpusStateSchema = z.strictObject({
-  /** Digest of the ids it started with. */
+  /** Digest of the initial ids. */
   start: z.string(),
-  /** Of the rows after those it started with, and, with their rows, of those whose first document is another now. */
+  /** Ids of the rows after the initial ones. */
   added: z.array(z.string()),
+  /** Initial rows that hold another document now, with its id. */
   replaced: z.array(z.tuple([z.int().nonnegative(), z.string()])).default([]),
-  /** Rows. */
+  /** Free rows. */
   removed: z.array(z.int().nonnegative()),
-  /** Ids that were there, and have no row any more. */
+  /** Ids of removed documents whose row another document took. */
   gone: z.array(z.string()).default([]),
 });
 export type CorpusState = z.infer<typeof corpusStateSchema>;
@@ -28,19 +29,19 @@ export interface GradedRow {
 }
 
 export class Corpus {
-  /** Those it started with. */
+  /** The initial ids. */
   readonly #start: readonly string[];
-  /** By row, of free rows the last one. */
+  /** Id by row; a free row has its last one. */
   #ids: string[];
   #rows: Map<string, number>;
-  /** Rows that are free. */
+  /** Free rows. */
   #removed = new Set<number>();
-  /** Removed ones whose row another has: they may still be asked for. */
+  /** Removed documents whose row another took: callers may still ask for them. */
   #gone = new Set<string>();
-  /** Of the documents that are there; made when it is asked for. */
+  /** Cache of `rows`. */
   #present: readonly number[] | undefined;
 
-  /** Errors: InputError for an empty corpus, and for an id that comes twice. */
+  /** @throws InputError for an empty corpus and for a duplicate id. */
   constructor(documents: readonly string[]) {
     const fail = (expected: string, found: string) =>
       new InputError({ source: 'environment', field: 'documents', expected, found });
@@ -50,11 +51,11 @@ export class Corpus {
     this.#rows = rowsOf(documents);
     if (this.#rows.size < documents.length) {
       const twice = documents.find((id, row) => this.#rows.get(id) !== row);
-      throw fail('different ids', `${twice} twice`);
+      throw fail('distinct ids', `${twice} twice`);
     }
   }
 
-  /** Rows ever made. */
+  /** Number of rows, free ones included. */
   get size(): number {
     return this.#ids.length;
   }
@@ -67,7 +68,7 @@ export class Corpus {
     return this.#removed.size === 0 ? this.#ids : this.#ids.filter((_, row) => !this.#removed.has(row));
   }
 
-  /** Rows of the documents that are there, ascending. */
+  /** Rows of the current documents, ascending. */
   rows(): readonly number[] {
     this.#present ??= [...this.#ids.keys()].filter((row) => !this.#removed.has(row));
     return this.#present;
@@ -82,7 +83,7 @@ export class Corpus {
     return row !== undefined && !this.#removed.has(row);
   }
 
-  /** Undefined for a document that was removed. @throws RangeError for one that never was there. */
+  /** The row of a document; undefined if it was removed. @throws RangeError for an unknown id. */
   row(id: string): number | undefined {
     const row = this.#rows.get(id);
     if (row === undefined && !this.#gone.has(id)) {
@@ -91,10 +92,10 @@ export class Corpus {
     return row === undefined || this.#removed.has(row) ? undefined : row;
   }
 
-  /** Rows of the documents named, checked before anything is changed. */
+  /** Applies a change, after checking all of it, and returns the rows of the named documents. */
   change({ added = [], changed = [], removed = [] }: CorpusChange): Record<keyof CorpusChange, number[]> {
     for (const id of added) {
-      if (this.has(id)) throw new RangeError(`change: the document ${id} is there already`);
+      if (this.has(id)) throw new RangeError(`change: the document ${id} is already in the corpus`);
     }
     for (const id of [...changed, ...removed]) {
       if (!this.has(id)) throw new RangeError(`change: the document ${id} is not in the corpus`);
@@ -111,13 +112,13 @@ export class Corpus {
     };
     this.#present = undefined;
     for (const row of rows.removed) this.#removed.add(row);
-    // Whoever holds the documents keeps what they were.
+    // A caller may hold the old array: do not change it.
     if (added.length > 0) this.#ids = [...this.#ids];
     const free = [...this.#removed].sort((a, b) => b - a);
     return { ...rows, added: added.map((id) => this.#add(id, free)) };
   }
 
-  /** The relevant documents of each rollout that are there, smallest grade first. Errors: as `Environment.reward`. */
+  /** The current relevant documents of each rollout, smallest grade first. Errors: as `Environment.reward`. */
   relevant({ relevant }: RolloutBatch): GradedRow[][] {
     return relevant.map((grades, rollout) => {
       const present = [...grades].flatMap(([id, grade]) => {
@@ -164,7 +165,7 @@ export class Corpus {
     this.#present = undefined;
   }
 
-  /** `free`: rows that were, last ones first; those looked at are taken off. */
+  /** `free`: candidate rows in descending order; rows are popped as they are examined. */
   #add(id: string, free: number[]): number {
     let row = this.#rows.get(id);
     while (row === undefined && free.length > 0) {

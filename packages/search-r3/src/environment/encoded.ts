@@ -1,8 +1,8 @@
-/** Vectors as the encoder gives them. They come from outside, and are checked before any of them is kept. */
+/** Checks the vectors that the encoder returns before any of them is stored. */
 import { InputError } from '../run/index.js';
 import type { EncodeDocuments } from './types.js';
 
-/** @throws InputError where they are not one finite vector of `dimension` per document; names the first that is none. */
+/** @throws InputError unless each document gets a finite vector of `dimension`; names the first that does not. */
 export async function encodeChecked(
   encode: EncodeDocuments,
   ids: readonly string[],
@@ -15,7 +15,7 @@ export async function encodeChecked(
     const expected = `${ids.length} of ${dimension} numbers`;
     throw fail('the encoded vectors', expected, `${vectors.length} numbers`);
   }
-  // A NaN would outrank nothing and be outranked by nothing.
+  // NaN has no place in a ranking.
   const at = vectors.findIndex((value) => !Number.isFinite(value));
   if (at === -1) return vectors;
   const id = ids[Math.floor(at / dimension)] as string;

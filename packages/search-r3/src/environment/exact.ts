@@ -1,4 +1,4 @@
-/** The oracle among environments: every refresh encodes the whole corpus, so every reward is exact. */
+/** The exact environment: every refresh encodes the whole corpus, so the rewards are exact. */
 import { z } from 'zod';
 import { type State, validate } from '../run/index.js';
 import { Corpus, corpusStateSchema } from './corpus.js';
@@ -43,7 +43,7 @@ export class ExactEnvironment implements Environment {
     this.#options = options;
   }
 
-  /** Errors: InputError for an empty corpus. */
+  /** @throws InputError for an empty corpus. */
   static async create(
     documents: readonly string[],
     encode: EncodeDocuments,

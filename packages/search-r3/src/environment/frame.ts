@@ -1,25 +1,26 @@
 /**
- * Moving all vectors of a large corpus without touching them. They stay what they were some steps ago, in a frame, and
- * what moves is the frame: a vector x stands for x P, P being the product of the maps since. A query q finds with q P' what
- * it would find among the moved ones, since (q P') x = q (x P); what is new is brought into the frame by P's inverse.
+ * Moves all vectors of a large corpus without touching them: the stored vectors stay in place and their frame moves. A
+ * stored vector x stands for x P, where P is the product of the maps so far. The query q P' finds among the stored vectors
+ * what q would find among the moved ones, since (q P') x = q (x P). New vectors enter the frame through P's inverse.
  *
- * Lengths of moved vectors are not brought back to 1 one by one: P is scaled so that those of a sample are 1 in the mean.
- * After some steps, once lengths differ too much, or where P has no inverse, the vectors should be moved in earnest.
+ * The moved vectors are not normalised one by one; P is scaled so that the mean length of a sample is 1. After some steps,
+ * when the lengths differ too much or P has no inverse, the stored vectors themselves must be moved.
  */
 import { f32, floats, Session } from 'onnx-grad';
 import { factorised } from './drift/cholesky.js';
 import { productProgram } from './drift/programs.js';
 import { addProduct, transposed } from './drift/ridge.js';
 
-/** Maps in a row: rounding adds up. */
+/** Most maps in a row: rounding errors add up. */
 const MOST_TURNS = 16;
-/** Standard deviation of the lengths that vectors stand for, and so the relative one of scores that are scanned. */
+/** Largest standard deviation of the lengths of moved vectors, which is the relative error of scanned scores. */
 const MOST_SPREAD = 0.01;
 
-/** Matrices [dimension * dimension] by rows. */
+/** Row-major matrices [dimension * dimension]. */
 interface Matrices {
-  /** P', and the inverse of P, of no use where it has none. */
+  /** P'. */
   turn: Float64Array;
+  /** The inverse of P; zeros if it has none. */
   back: Float64Array;
   turns: number;
 }
@@ -27,21 +28,21 @@ interface Matrices {
 export class Frame {
   readonly dimension: number;
   #matrices: Matrices | undefined;
-  /** Products, and products of length 1; made when they are needed, which is in large corpora. */
+  /** Products, and products scaled to length 1; compiled on first use, which only large corpora need. */
   #sessions: Promise<{ plain: Session; unit: Session }> | undefined;
 
   constructor(dimension: number) {
     this.dimension = dimension;
   }
 
-  /** Whether vectors stand for others. */
+  /** Whether the frame has moved: stored vectors stand for others. */
   get turned(): boolean {
     return this.#matrices !== undefined;
   }
 
   /**
-   * Moves all by one more map; `sample`: some vectors of the frame, whose mean length stays 1. Whether the frame has
-   * served its time: then vectors are to be moved in earnest before anything is brought into it.
+   * Moves the frame by one more map; `sample` are stored vectors whose mean length stays 1. Returns whether the frame is
+   * worn out: then the stored vectors must be moved before anything new is stored.
    */
   async move(map: Float32Array, sample: Float32Array): Promise<boolean> {
     const { dimension } = this;
@@ -64,18 +65,18 @@ export class Frame {
     return turns + 1 >= MOST_TURNS || Math.sqrt(square) > MOST_SPREAD || brought === undefined;
   }
 
-  /** Queries as they find vectors of the frame. */
+  /** Queries to search the stored vectors with. */
   async queries(vectors: Float32Array): Promise<Float32Array> {
     return this.#matrices === undefined ? vectors : this.#times(vectors, this.#matrices.turn, 'plain');
   }
 
-  /** What vectors of the frame stand for, of length 1. */
+  /** What stored vectors stand for, scaled to length 1. */
   async now(vectors: Float32Array): Promise<Float32Array> {
     if (this.#matrices === undefined) return vectors;
     return this.#times(vectors, transposed(this.#matrices.turn, this.dimension), 'unit');
   }
 
-  /** The same of a single one, at once. */
+  /** The same for one vector, synchronously. */
   one(vector: Float32Array): Float32Array {
     if (this.#matrices === undefined) return vector.slice();
     const { turn } = this.#matrices;
@@ -87,12 +88,12 @@ export class Frame {
     return Float32Array.from(moved, (x) => x / length);
   }
 
-  /** Vectors of the frame that stand for these. */
+  /** The vectors to store for these. */
   async back(vectors: Float32Array): Promise<Float32Array> {
     return this.#matrices === undefined ? vectors : this.#times(vectors, this.#matrices.back, 'plain');
   }
 
-  /** Vectors stand for themselves again. */
+  /** Back to the start: stored vectors stand for themselves. */
   reset(): void {
     this.#matrices = undefined;
   }

@@ -1,4 +1,4 @@
-/** Which documents lie next to which: a graph kept beside the vectors, repaired when it is asked and some have changed. */
+/** The nearest neighbours of documents: a graph that is built on first use and repaired when vectors have changed. */
 import type { State } from '../run/index.js';
 import { NeighbourGraph, type VectorIndex } from '../vectors/index.js';
 
@@ -10,18 +10,18 @@ export class Neighbours {
   #graph: NeighbourGraph | undefined;
   readonly #changed = new Set<number>();
 
-  /** `count` neighbours per document of an index; the graph is built when it is first asked. */
+  /** `count` neighbours per document of an index. */
   constructor(index: VectorIndex, count: number) {
     this.#index = index;
     this.#count = count;
   }
 
-  /** The vectors of these rows are others now, or gone. */
+  /** Notes that the vectors of these rows changed or were removed. */
   changed(rows: readonly number[]): void {
     if (this.#graph !== undefined) for (const row of rows) this.#changed.add(row);
   }
 
-  /** The nearest other documents of each row, nearest first, all in one list. */
+  /** The nearest other documents of each row, nearest first, concatenated. */
   async of(rows: readonly number[]): Promise<number[]> {
     if (this.#count === 0 || rows.length === 0) return [];
     this.#graph ??= await NeighbourGraph.build(this.#index, { k: this.#count });
@@ -36,7 +36,7 @@ export class Neighbours {
     return { graph: metadata, changed: [...this.#changed], arrays: Object.fromEntries(named) };
   }
 
-  /** @throws InputError where the graph is none. */
+  /** @throws InputError for an invalid graph. */
   restore(graph: unknown, changed: readonly number[], arrays: State['arrays']): void {
     const own = Object.entries(arrays).filter(([name]) => name.startsWith(PREFIX));
     const named = Object.fromEntries(own.map(([name, array]) => [name.slice(PREFIX.length), array]));

@@ -1,6 +1,6 @@
 /**
- * Options of the selective environment, and which environment a run has. Defaults are the measured ones; see
- * docs/environment.md.
+ * Options of the selective environment, and the choice of a run's environment. The defaults are the measured ones (see
+ * docs/environment.md).
  */
 import { z } from 'zod';
 import { annOptionsSchema } from '../vectors/index.js';
@@ -10,17 +10,17 @@ const positive = z.number().positive();
 const count = z.int().positive();
 
 /**
- * How much is encoded at a step, by one of three measures; documents whose vectors are missing, and the positives, are
- * encoded in any case.
+ * How much a step encodes, by one of three measures. Documents without a vector and the positives are encoded in any
+ * case.
  */
 const budgetSchema = z
   .strictObject({
     documents: count.optional(),
-    /** Of the corpus. */
+    /** Share of the corpus. */
     fraction: z.number().gt(0).max(1).optional(),
-    /** Mean absolute error of the rewards to stay below: encode until half of it is expected. */
+    /** Mean absolute error of the rewards to stay below: encodes until the expected error is half of it. */
     targetError: positive.optional(),
-    /** Of the corpus, at most, where there is a target. Default 1. */
+    /** With a target, the largest share of the corpus to encode. Default 1. */
     most: z.number().gt(0).max(1).optional(),
   })
   .refine(
@@ -34,16 +34,16 @@ const budgetSchema = z
   });
 
 const schema = z.strictObject({
-  /** `value`: what may change the rewards most. `region`: what lies near rollouts and positives. `random`: anything. */
+  /** `value`: what may change the rewards most; `region`: what is near rollouts and positives; `random`: random ones. */
   policy: z.enum(['value', 'region', 'random']).default('value'),
   budget: budgetSchema.prefault({ fraction: 0.05 }),
   /**
-   * `exact`: searches scan all vectors. `ann`: a proximity graph for those that stay what they are; not where a drift map
-   * moves them all at every step. It is exchanged when it is ready, so that runs are not repeatable to
-   * the bit.
+   * `exact`: searches scan all vectors. `ann`: searches use a proximity graph of the unchanged vectors; not available
+   * with a drift map, which moves all vectors at every step. The graph is swapped in when it is ready, so runs are not
+   * bit-for-bit repeatable.
    */
   index: z.enum(['exact', 'ann']).default('exact'),
-  /** Documents from which there is a graph, where it is asked for. */
+  /** With `ann`, the number of documents from which there is a graph. */
   graphFrom: annOptionsSchema.shape.graphFrom,
   seed: z.int().default(0),
   /** Only ranks up to this earn a reward. Default all. */
@@ -54,7 +54,7 @@ const schema = z.strictObject({
       map: z.boolean().default(true),
       /** Ridge of the map, as a multiple of pairs / dimension. */
       lambda: positive.default(1),
-      /** Correct stale vectors near the queries by kernel ridge regression on what the map leaves. */
+      /** Correct stale vectors near the queries by kernel ridge regression on the residuals of the map. */
       kernel: z.boolean().default(true),
       ridge: positive.default(1),
       /** Share of the kernel that is the cosine of the documents' words; the rest is exp(sharpness (cos - 1)). */
@@ -64,33 +64,33 @@ const schema = z.strictObject({
     .prefault({}),
   value: z
     .strictObject({
-      /** Share of the budget spent on random documents, 1,024 of them at most. */
+      /** Share of the budget spent on random documents, at most 1,024 of them. */
       random: share.default(0.1),
-      /** Rounds of choosing, each by a drift learnt anew. */
+      /** Rounds of choosing documents; each learns the drift again. */
       rounds: count.default(3),
-      /** Factor on the uncertainty that the drift's errors suggest. */
+      /** Factor on the uncertainty estimated from the drift's errors. */
       width: positive.default(1),
-      /** Steps after which a document's uncertainty grows no more. */
+      /** Steps after which a document's uncertainty stops growing. */
       ageLimit: count.default(8),
       /**
-       * Corpora of up to so many documents are looked at as a whole. Of larger ones 8,192 near some rollout at most and the
-       * positives are; the others are moved by the map alone, and positives that stand behind those that are looked at
-       * count neither for the expected error nor for audits.
+       * Corpora of up to this many documents are looked at as a whole; in larger ones, the positives and at most 8,192
+       * documents near some rollout. The map alone moves the others, and positives that rank behind the documents looked
+       * at count neither for the expected error nor for audits.
        */
       candidates: count.default(20_000),
     })
     .prefault({}),
   region: z
     .strictObject({
-      /** Documents found per rollout that belong to the region. */
+      /** Top documents of each rollout that belong to the region. */
       topK: count.default(10),
-      /** Nearest neighbours of the positives that belong to it; 0 none. */
+      /** Nearest neighbours of each positive that belong to it; 0 for none. */
       neighbours: z.int().nonnegative().default(8),
       /** Age in steps up to which a vector counts as fresh. */
       staleness: z.int().nonnegative().default(0),
-      /** Searches, at most. */
+      /** Most searches. */
       rounds: count.default(6),
-      /** Share of the budget that goes to the oldest documents anywhere; 1 for all that are left. */
+      /** Share of the budget for the oldest documents anywhere. */
       sweep: share.default(0.1),
     })
     .prefault({}),
@@ -98,19 +98,19 @@ const schema = z.strictObject({
     .strictObject({
       /** Stale documents encoded by an audit. */
       documents: z.int().min(2).default(60),
-      /** Mean absolute error of the rewards beyond which an audit warns, by the upper end of its interval. */
+      /** An audit warns if the upper end of its interval of the mean absolute reward error exceeds this. */
       bound: positive.default(0.05),
     })
     .prefault({}),
 });
 
-/** A graph answers for vectors that stay what they are. */
+/** A graph is of no use if every vector moves. */
 function refuseMovedGraph(
   { index, policy, drift }: Pick<z.output<typeof schema>, 'index' | 'policy' | 'drift'>,
   context: z.core.$RefinementCtx,
 ): void {
   if (index === 'exact' || policy !== 'value' || !(drift.map || drift.kernel)) return;
-  const message = 'expected exact where a drift map moves the vectors';
+  const message = 'expected exact, because the drift map moves every vector';
   context.addIssue({ code: 'custom', path: ['index'], message });
 }
 
@@ -120,20 +120,20 @@ export const selectiveOptionsSchema = schema.superRefine(refuseMovedGraph);
 export type SelectiveOptions = z.input<typeof selectiveOptionsSchema>;
 export type ResolvedSelectiveOptions = z.output<typeof selectiveOptionsSchema>;
 
-// Those of the run.
+// The run sets these.
 const { seed: _seed, cut: _cut, ...ownShape } = schema.shape;
 
-/** Loose at run time alone, so that a setting of the other kind is told as such; without `kind` it is this one. */
+/** Accepts unknown keys at run time, to say that a setting belongs to the other kind; `kind` may be left out. */
 const exactSchema = z
   .looseObject({ kind: z.literal('exact').default('exact').optional() })
   .superRefine(({ kind: _, ...others }, context) => {
     for (const key of Object.keys(others)) {
-      const message = 'expected no such setting where kind is exact';
+      const message = 'expected no such setting with kind exact';
       context.addIssue({ code: 'custom', path: [key], message });
     }
   }) as unknown as z.ZodObject<{ kind: z.ZodDefault<z.ZodLiteral<'exact'>> }, z.core.$strict>;
 
-/** Which environment a run has: one that encodes the whole corpus at every step (default), or a selective one. */
+/** The environment of a run: exact, which encodes the whole corpus at every step (default), or selective. */
 export const environmentOptionsSchema = z
   .discriminatedUnion(
     'kind',

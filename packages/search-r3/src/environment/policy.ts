@@ -1,4 +1,4 @@
-/** What a refresh policy is given, and the simplest one: random documents. */
+/** The interface of refresh policies, and the simplest one: random documents. */
 import type { ExactIndex } from '../vectors/index.js';
 import type { Allowance } from './budget.js';
 import type { Closeup } from './closeup.js';
@@ -14,21 +14,21 @@ export interface PolicyContext {
   drift: DriftModel;
   uncertainty: Uncertainty;
   neighbours: Neighbours;
-  /** To score documents in that are looked at closely. */
+  /** An index for scoring the documents looked at. */
   scratch: ExactIndex;
-  /** The stale vectors were moved to this version by an earlier refresh of the same step. */
+  /** Whether an earlier refresh of the same step already moved the stale vectors to this version. */
   moved: boolean;
-  /** A close look at the documents that may matter, by the vectors as they are. */
+  /** A close look by the current vectors. */
   look: () => Promise<Closeup>;
 }
 
 export interface Refreshed {
   rounds: number;
-  /** The documents that may matter as they are in the end, where the policy has looked at them. */
+  /** A close look after the last encoding, if the policy took one. */
   closeup?: Closeup;
 }
 
-/** Encodes what it thinks best within `step.left`, positives being fresh already. */
+/** Encodes up to `step.left` documents of its choice. The positives are already fresh. */
 export type RefreshPolicy = (step: RefreshStep, context: PolicyContext) => Promise<Refreshed>;
 
 export const refreshAtRandom: RefreshPolicy = async (step, context) => {
@@ -36,12 +36,12 @@ export const refreshAtRandom: RefreshPolicy = async (step, context) => {
   return { rounds };
 };
 
-/** Of the corpus: encoded at once by what does not know how much a target needs. */
+/** Share of the corpus that policies without an estimate encode at a time towards a target. */
 const PIECE = 0.01;
 
 /**
- * Spends what is left at once; where there is a target error, piece by piece until that is all to expect, or nothing is
- * left or stale. How often it did.
+ * Spends the rest of the budget at once; with a target error, in pieces until the expected error is at most the target or
+ * nothing is left or stale. Returns the number of pieces.
  */
 export async function untilTarget(
   step: RefreshStep,
@@ -56,7 +56,7 @@ export async function untilTarget(
   }
 }
 
-/** Where stale vectors are left as they are, they err by as much as those just encoded had moved. */
+/** Stale vectors that are not moved err by as much as the documents just encoded had moved. */
 export async function learnMovement(step: RefreshStep, uncertainty: Uncertainty): Promise<void> {
   const pairs = await step.pairs();
   uncertainty.learn(step.version, { ...pairs, residuals: movement(pairs) }, step.rollouts);

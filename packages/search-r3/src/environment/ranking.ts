@@ -1,4 +1,4 @@
-/** What every environment reads off the vectors that it has, whatever it did to refresh them. */
+/** Rewards and searches by the vectors of a store; both environments use them. */
 import { InputError } from '../run/index.js';
 import { completed, pickQueries } from '../vectors/queries.js';
 import type { Corpus, GradedRow } from './corpus.js';
@@ -6,7 +6,7 @@ import { scaledDcg } from './reward.js';
 import type { VectorStore } from './store.js';
 import type { RolloutBatch, RolloutReward } from './types.js';
 
-/** @throws RangeError where the rollouts are not as many vectors as they have judgements, or hold what is no number. */
+/** @throws RangeError unless there is one finite vector per rollout with judgements. */
 export function assertRollouts({ vectors, relevant }: RolloutBatch, dimension: number, label: string): void {
   if (vectors.length !== relevant.length * dimension) {
     throw new RangeError(
@@ -19,7 +19,7 @@ export function assertRollouts({ vectors, relevant }: RolloutBatch, dimension: n
   throw new RangeError(`${label}: expected finite numbers, found ${vectors[at]} in rollout ${rollout}`);
 }
 
-/** @throws InputError where a relevant document has no vector yet. */
+/** @throws InputError if a relevant document has no vector yet. */
 export function assertEncoded(
   store: VectorStore,
   corpus: Corpus,
@@ -31,15 +31,15 @@ export function assertEncoded(
     source: 'environment',
     field: `the document ${corpus.id(waiting.row)}`,
     expected: 'a vector',
-    found: 'none, since it waits for its encoding',
-    remedy: 'Call refresh before, which encodes what was added or changed.',
+    found: 'none, because it has not been encoded since it was added or changed',
+    remedy: 'Call refresh first.',
   });
 }
 
 /**
- * Rewards by the vectors that a store holds: what every environment gives, whatever it did to refresh them.
+ * Rewards by the vectors of a store.
  *
- * @param known by rollout, the ranks of its relevant documents, as `Corpus.relevant` has them, where these are known.
+ * @param known by rollout, the ranks of its relevant documents in the order of `Corpus.relevant`, if already known.
  */
 export async function rewards(
   store: VectorStore,
@@ -52,7 +52,7 @@ export async function rewards(
   assertRollouts(batch, dimension, 'reward');
   const relevant = corpus.relevant(batch);
   assertEncoded(store, corpus, relevant);
-  // Of positives with equal scores the store ranks the first one first, the one of the smallest grade: a tie never helps.
+  // Of positives with equal scores the store ranks the first, which has the smallest grade, first: a tie never helps.
   const ranks = await completed<readonly number[]>(
     relevant.map((_, rollout) => known[rollout]),
     (open) =>

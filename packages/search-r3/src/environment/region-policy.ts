@@ -1,7 +1,7 @@
 /**
- * The policy of Gui and Cheng (arXiv 2510.07048): the region of a step is what its rollouts find, the positives, and the
- * neighbours of these. It is encoded where it is stale, searched again, until nothing in it is stale or the budget is
- * spent. Outside of it vectors stay as they are, but for a slow sweep over the oldest.
+ * The policy of Gui and Cheng (arXiv 2510.07048). The region of a step is what its rollouts find, the positives, and the
+ * neighbours of the positives. Its stale documents are encoded and it is searched again, until nothing in it is stale or
+ * the budget is spent. Outside the region only a slow sweep encodes the oldest documents.
  */
 import { type RefreshPolicy, untilTarget } from './policy.js';
 import type { RefreshStep } from './step.js';
@@ -9,7 +9,7 @@ import type { RefreshStep } from './step.js';
 export const refreshByRegion: RefreshPolicy = async (step, context) => {
   const { options, allowance, neighbours } = context;
   const { topK, staleness, rounds, sweep } = options.region;
-  // With a target error the sweep takes what that needs.
+  // With a target error the sweep takes what the target needs.
   const swept = allowance.target === undefined ? Math.round(sweep * allowance.documents) : 0;
   let round = 0;
   for (; round < rounds && step.left > swept; round++) {
@@ -26,7 +26,7 @@ export const refreshByRegion: RefreshPolicy = async (step, context) => {
   return { rounds: round };
 };
 
-/** What the rollouts find, most often found first. */
+/** The documents that the rollouts find, most frequent first. */
 async function found(step: RefreshStep, k: number): Promise<number[]> {
   if (step.relevant.length === 0) return [];
   const counts = new Map<number, number>();

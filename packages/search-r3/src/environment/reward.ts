@@ -1,16 +1,16 @@
 /** The reward of a ranking (Search-R3, arXiv 2510.07048): DCG divided by the ideal DCG, in [0, 1]. */
 import { idealDcg } from '../evaluate/index.js';
 
-/** What a relevant document is worth at a rank, before grades and scaling. */
+/** The gain of a relevant document at a rank, before grades and scaling. */
 export const discount = (rank: number, cut = Number.POSITIVE_INFINITY): number =>
   rank <= cut ? 1 / Math.log2(rank + 1) : 0;
 
 /**
  * Scaled DCG with linear gain.
  *
- * @param ranks 1-based ranks of the relevant documents, ties counted against them.
+ * @param ranks ranks of the relevant documents from 1, with ties counted against them.
  * @param grades their grades, all above 0.
- * @param cut only ranks up to this count, in the ideal too. Default none.
+ * @param cut only ranks up to this count, also in the ideal. Default none.
  */
 export function scaledDcg(
   ranks: readonly number[],

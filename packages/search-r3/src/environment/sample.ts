@@ -1,9 +1,9 @@
-/** Some of many rows. */
+/** Random samples of rows. */
 import type { RandomStream } from '../run/index.js';
 
-/** `count` different ones of `rows` in random order, all where there are fewer; in time of the count, not of the rows. */
+/** `count` distinct `rows` in random order, or all if there are fewer; takes time in proportion to `count`. */
 export function sampleRows(random: RandomStream, rows: readonly number[], count: number): number[] {
-  // The first steps of a Fisher-Yates shuffle, with what was swapped kept aside.
+  // The first steps of a Fisher-Yates shuffle, with the swapped entries in a map.
   const swapped = new Map<number, number>();
   const at = (i: number) => swapped.get(i) ?? (rows[i] as number);
   return Array.from({ length: Math.min(count, rows.length) }, (_, i) => {

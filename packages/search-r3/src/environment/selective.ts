@@ -1,6 +1,6 @@
 /**
- * The environment that re-encodes little: it keeps every document's vector, the version of the policy that made it, and
- * decides at each step which few are encoded anew, so that the rewards are nearly those of a corpus encoded afresh.
+ * The selective environment keeps every document's vector and the policy version that encoded it. At each step it
+ * re-encodes few documents, chosen so that the rewards are nearly those of a freshly encoded corpus.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
@@ -30,13 +30,13 @@ import type {
 import { Uncertainty, uncertaintyStateSchema } from './uncertainty.js';
 import { refreshByValue } from './value-policy.js';
 
-/** What the environment has to know of the documents beside their vectors. */
+/** What the environment needs to know about the documents. */
 export interface SelectiveSources {
   dimension: number;
   encode: EncodeDocuments;
   /** Length of a document in tokens, for the reports. */
   tokens?: (id: string) => number;
-  /** Its text, for the part of the drift's kernel that compares words; without it the vectors alone are compared. */
+  /** Text of a document, for the part of the drift's kernel that compares words. Without it, only vectors are compared. */
   text?: (id: string) => string;
 }
 
@@ -79,9 +79,9 @@ export class SelectiveEnvironment implements Environment {
   readonly #budget: Budget;
   /** The version of the last refresh. */
   #refreshed = -1;
-  /** Error that the last refresh expected to leave. */
+  /** Expected error after the last refresh. */
   #expected = 0;
-  /** What the last refresh left, as its rollouts see it, with a copy of these; until something changes. */
+  /** The close-up after the last refresh, with a copy of its rollouts; undefined once anything changes. */
   #seen: { version: number; batch: RolloutBatch; closeup: Closeup } | undefined;
 
   private constructor(options: ResolvedSelectiveOptions, parts: Parts, sources: SelectiveSources) {
@@ -95,7 +95,7 @@ export class SelectiveEnvironment implements Environment {
     this.#budget = new Budget(options.budget);
   }
 
-  /** @throws InputError for an empty corpus, ids that come twice, and options that are none. */
+  /** @throws InputError for an empty corpus, duplicate ids and invalid options. */
   static async create(
     documents: readonly string[],
     sources: SelectiveSources,
@@ -131,8 +131,8 @@ export class SelectiveEnvironment implements Environment {
   }
 
   /**
-   * How a document's vector came about: the version of the policy that encoded it, and whether the drift map moved it
-   * since. Undefined for one that waits for its first encoding.
+   * A document's vector, the policy version that encoded it, and whether the drift map has moved it since. Undefined for a
+   * document that has no vector yet.
    */
   provenance(id: string): { vector: Float32Array; version: number; predicted: boolean } | undefined {
     const { corpus, store } = this.#parts;
@@ -194,7 +194,7 @@ export class SelectiveEnvironment implements Environment {
   async reward(batch: RolloutBatch): Promise<RolloutReward[]> {
     const { store, corpus } = this.#parts;
     const closeup = this.#closeupFor(batch);
-    // Of a large corpus the close look knows most ranks, and spares a scan; those of a graph are scanned more deeply.
+    // In a large corpus the close-up has most ranks and saves a scan; a graph's ranks are searched more deeply.
     const known =
       closeup !== undefined && store.live > this.options.value.candidates && store.index instanceof ExactIndex
         ? ranksOf(closeup, corpus.relevant(batch))
@@ -202,7 +202,7 @@ export class SelectiveEnvironment implements Environment {
     return rewards(store, corpus, batch, this.options.cut, known);
   }
 
-  /** What it encodes serves the steps after it: the rewards it judges are those of before. */
+  /** Judges the rewards before it; the documents it encodes help later steps. */
   async audit(version: number, batch: RolloutBatch): Promise<AuditReport> {
     const { corpus, store } = this.#parts;
     const step = this.#step(version, batch, 'audit');
@@ -238,7 +238,7 @@ export class SelectiveEnvironment implements Environment {
       },
       step.random,
     );
-    // Before anything was learnt of errors, none was expected for want of knowledge.
+    // Before anything is known about errors, an expected error of 0 means nothing.
     if (this.#uncertainty.learnt) this.#budget.audited(this.#expected, rewardError.estimate);
     return {
       rewardError: rewardError.estimate,
@@ -311,14 +311,14 @@ export class SelectiveEnvironment implements Environment {
     return POLICIES[policy](step, { ...context, look, neighbours: this.#neighbours });
   }
 
-  /** What the last refresh left, where these are the rollouts it was for. */
+  /** The close-up after the last refresh, if it was for these rollouts. */
   #closeupFor({ vectors, relevant }: RolloutBatch): Closeup | undefined {
     const seen = this.#seen;
     if (seen === undefined || !isDeepStrictEqual(vectors, seen.batch.vectors)) return undefined;
     return isDeepStrictEqual(relevant, seen.batch.relevant) ? seen.closeup : undefined;
   }
 
-  /** The documents that may matter, by the vectors as they are. */
+  /** A close look by the current vectors. */
   #look(step: RefreshStep): Promise<Closeup> {
     const { store, scratch } = this.#parts;
     return step.time('value', async () =>
@@ -342,14 +342,14 @@ export class SelectiveEnvironment implements Environment {
   }
 }
 
-/** The product of a row of two matrices, not rounded: what it lacks to 1 is little. */
+/** The dot product of a row of two matrices, in double precision: it is close to 1, and the difference matters. */
 function dotOfRows(a: Float32Array, b: Float32Array, row: number, dimension: number): number {
   let sum = 0;
   for (let k = row * dimension; k < (row + 1) * dimension; k++) sum += (a[k] as number) * (b[k] as number);
   return sum;
 }
 
-/** The rollouts alone, so that callers may write their next ones into the same memory. */
+/** A copy, so that callers may write their next rollouts into the same memory. */
 const copyOf = ({ vectors, relevant }: RolloutBatch): RolloutBatch => ({
   vectors: vectors.slice(),
   relevant: relevant.map((own) => new Map(own)),

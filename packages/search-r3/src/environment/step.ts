@@ -1,4 +1,4 @@
-/** One refresh at work: what is stale, what may still be encoded, and what was, with the pairs that the drift learns. */
+/** The state of one refresh: what is stale, what may still be encoded, what was, and the pairs for the drift. */
 import { evenly, type RandomStream } from '../run/index.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import type { RowPairs } from './drift/index.js';
@@ -7,7 +7,7 @@ import { sampleRows } from './sample.js';
 import { NEVER, type VectorStore } from './store.js';
 import type { Cause, EncodeDocuments, RolloutBatch } from './types.js';
 
-/** What every step of an environment works on. */
+/** What all steps of an environment work on. */
 export interface StepContext {
   corpus: Corpus;
   store: VectorStore;
@@ -16,10 +16,10 @@ export interface StepContext {
   tokens?: ((id: string) => number) | undefined;
 }
 
-/** Documents encoded at once, so that the vectors of a large corpus are not there twice. */
+/** Documents encoded at once, so that memory never holds a large corpus twice. */
 const BLOCK = 8192;
 
-/** Pairs to learn from, at most: several for each dimension of a model make a map as good as it gets. */
+/** Most pairs to learn from: beyond several pairs per dimension the map does not improve. */
 const PAIRS = 4096;
 
 export class RefreshStep {
@@ -28,7 +28,7 @@ export class RefreshStep {
   readonly store: VectorStore;
   /** [rollouts * dimension]. */
   readonly rollouts: Float32Array;
-  /** By rollout, those that are there. */
+  /** Relevant documents by rollout, without removed ones. */
   readonly relevant: readonly (readonly GradedRow[])[];
   readonly random: RandomStream;
   /** Documents and tokens encoded, by cause. */
@@ -55,7 +55,7 @@ export class RefreshStep {
     return this.store.version(row) !== this.version;
   }
 
-  /** Rows of the documents that have a vector, ascending: an audit may come before the refresh that encodes the others. */
+  /** Rows of the documents that have a vector, ascending: an audit may precede the refresh that encodes the others. */
   rows(): number[] {
     return this.corpus.rows().filter((row) => this.store.has(row));
   }
@@ -69,12 +69,12 @@ export class RefreshStep {
     return this.rows().filter((row) => this.isStale(row));
   }
 
-  /** Rows of the positives of all rollouts, each once. */
+  /** Distinct rows of the positives of all rollouts. */
   positives(): number[] {
     return [...new Set(this.relevant.flatMap((own) => own.map(({ row }) => row)))];
   }
 
-  /** The oldest stale rows, smaller ones first where they are equally old. */
+  /** The oldest stale rows; of the same age, smaller rows first. */
   oldest(count: number): number[] {
     if (count <= 0) return [];
     const byVersion = new Map<number, number[]>();
@@ -94,8 +94,8 @@ export class RefreshStep {
   }
 
   /**
-   * Encodes the stale ones of `rows`, the first ones if the budget, or `most`, allows no more; `free` ones in any case,
-   * but they use up the budget all the same. The number encoded.
+   * Encodes the stale ones of `rows`, the first ones if the budget or `most` does not allow all. `free` ones are encoded in
+   * any case, but use up budget. Returns the number encoded.
    */
   async encode(
     rows: readonly number[],
@@ -128,8 +128,8 @@ export class RefreshStep {
   }
 
   /**
-   * Vectors before and after, of the documents encoded by this refresh that had one, and steps since that had been
-   * encoded; evenly from all where there are too many to learn from.
+   * Old and new vectors of the documents that this refresh encoded again, with their ages in steps; evenly spaced ones if
+   * there are more than can be learned from.
    */
   async pairs(): Promise<RowPairs & { ages: readonly number[] }> {
     const pairs = evenly(this.#pairs, PAIRS);
@@ -141,7 +141,7 @@ export class RefreshStep {
     return { rows, count: rows.length, dimension, old, fresh, ages: pairs.map(({ age }) => age) };
   }
 
-  /** Runs `work` and books its time to a part. */
+  /** Runs `work` and adds its time to a part. */
   async time<T>(part: string, work: () => Promise<T>): Promise<T> {
     const start = performance.now();
     try {

@@ -1,30 +1,30 @@
 /**
- * The vectors of a corpus that moves. A vector is either raw, what the encoder gave at the policy version it is stamped
- * with, or predicted: moved since by the drift map, its stamp still the version of its last encoding. What all vectors
- * share of a movement is left to the frame that they lie in.
+ * The vectors of a moving corpus. A vector is raw, exactly what the encoder returned at its version, or predicted: the
+ * drift map has moved it since, and its version is still that of its last encoding. Movements common to all vectors are
+ * left to the frame that they are stored in.
  */
 import { evenly, InputError, type State, type StateArray } from '../run/index.js';
 import { AnnIndex, ExactIndex, type SearchResult } from '../vectors/index.js';
 import { Frame } from './frame.js';
 
-/** Stamp of a row whose document was never encoded, or is not what it was when it was. */
+/** Version of a row whose document was never encoded, or has changed since. */
 export const NEVER = -1;
 
-/** Rows made or moved at once, so that a large corpus is not there twice. */
+/** Rows created or moved at once, so that memory never holds a large corpus twice. */
 const BLOCK = 8192;
 
-/** Vectors whose mean length is kept at 1. */
+/** Number of vectors whose mean length the frame keeps at 1. */
 const SAMPLE = 256;
 
 export class VectorStore {
-  /** As they lie in the frame. */
+  /** The vectors in the coordinates of the frame. */
   readonly index: ExactIndex | AnnIndex;
-  /** Told of every row whose vector is another one, or gone. */
+  /** Called with the rows whose vectors changed or were removed. */
   onChange: (rows: readonly number[]) => void = () => {};
   #versions: Int32Array;
   #predicted: Uint8Array;
   readonly #frame: Frame;
-  /** Raw vectors to the bit, of rows encoded since the frame moves. */
+  /** Exact raw vectors of the rows encoded since the frame moved. */
   readonly #raw = new Map<number, Float32Array>();
 
   private constructor(index: ExactIndex | AnnIndex, capacity: number) {
@@ -34,7 +34,7 @@ export class VectorStore {
     this.#predicted = new Uint8Array(capacity);
   }
 
-  /** Of `rows` rows, none of which has a vector yet; with a graph from so many rows on, or scanned. */
+  /** A store of `rows` rows without vectors; with a proximity graph from `graphFrom` rows on, else scanned. */
   static async create(dimension: number, rows: number, graphFrom?: number): Promise<VectorStore> {
     const capacity = { capacity: rows };
     const index =
@@ -64,7 +64,7 @@ export class VectorStore {
     return this.index.ranks(await this.#frame.queries(queries), positives);
   }
 
-  /** Makes rows up to this many, without vectors. */
+  /** Adds rows without vectors, up to `rows` in all. */
   reserve(rows: number): void {
     const first = this.index.size;
     if (rows > this.#versions.length) {
@@ -94,12 +94,12 @@ export class VectorStore {
     return this.version(row) !== NEVER;
   }
 
-  /** The vector of a row, a copy. */
+  /** A copy of the vector of a row. */
   vector(row: number): Float32Array {
     return this.#raw.get(row)?.slice() ?? this.#frame.one(this.index.vector(row));
   }
 
-  /** The vectors of rows as a matrix of its own. */
+  /** The vectors of rows, as a new matrix. */
   async gather(rows: readonly number[]): Promise<Float32Array> {
     const matrix = await this.#frame.now(this.#stored(rows));
     if (this.#raw.size === 0) return matrix;
@@ -110,7 +110,7 @@ export class VectorStore {
     return matrix;
   }
 
-  /** Raw vectors, as encoded at `version`. */
+  /** Stores raw vectors encoded at `version`. */
   async put(rows: readonly number[], vectors: Float32Array, version: number): Promise<void> {
     await this.#bring(rows, vectors, true);
     for (const row of rows) {
@@ -119,13 +119,13 @@ export class VectorStore {
     }
   }
 
-  /** Predicted vectors; the stamps stay. */
+  /** Stores predicted vectors; versions stay. */
   async move(rows: readonly number[], vectors: Float32Array): Promise<void> {
     await this.#bring(rows, vectors, false);
     for (const row of rows) this.#predicted[row] = 1;
   }
 
-  /** Moves every vector that was not encoded at `version` by a drift map; the stamps stay. */
+  /** Moves every vector that was not encoded at `version` by a drift map; versions stay. */
   async moveAll(map: Float32Array, version: number): Promise<void> {
     const fresh: number[] = [];
     const moved: number[] = [];
@@ -142,7 +142,7 @@ export class VectorStore {
     this.onChange(moved);
   }
 
-  /** Moves the vectors themselves, and the frame no more. */
+  /** Moves the stored vectors themselves and resets the frame. */
   async flatten(): Promise<void> {
     if (!this.#frame.turned) return;
     const rows: number[] = [];
@@ -155,7 +155,7 @@ export class VectorStore {
     this.#frame.reset();
   }
 
-  /** Takes the vector of a row away: it is not found until it is encoded again. */
+  /** Removes the vector of a row: searches do not find it until it is encoded again. */
   forget(row: number): void {
     if (!this.has(row)) return;
     this.index.remove(row);
@@ -165,7 +165,7 @@ export class VectorStore {
     this.onChange([row]);
   }
 
-  /** Everything of the first `size` rows, for a checkpoint; rows without a vector are zeros. */
+  /** The state of the first `size` rows, for a checkpoint; rows without a vector are zeros. */
   arrays(size: number): State['arrays'] {
     const { dimension } = this;
     const vectors = new Float32Array(size * dimension);
@@ -185,7 +185,7 @@ export class VectorStore {
     return { ...arrays, frame: matrices, turns: Int32Array.of(turns), rawRows: rows, rawVectors: raw };
   }
 
-  /** The inverse of `arrays`, of a store of `rows` rows. @throws InputError for arrays of another store. */
+  /** The inverse of `arrays` for a store of `rows` rows. @throws InputError for arrays of a different store. */
   restore(arrays: State['arrays'], rows: number): void {
     const { dimension } = this;
     const take = <T extends StateArray>(field: string, type: new () => T, numbers: number): T => {
@@ -229,7 +229,7 @@ export class VectorStore {
     await this.index.dispose();
   }
 
-  /** Vectors as they lie in the frame: a matrix of its own. */
+  /** Vectors in the coordinates of the frame, as a new matrix. */
   #stored(rows: readonly number[]): Float32Array {
     const { dimension } = this;
     const matrix = new Float32Array(rows.length * dimension);
@@ -237,7 +237,7 @@ export class VectorStore {
     return matrix;
   }
 
-  /** Gives rows new vectors, wherever the frame is. */
+  /** Sets the vectors of rows, transformed into the frame. */
   async #bring(rows: readonly number[], vectors: Float32Array, raw: boolean): Promise<void> {
     const { dimension } = this;
     if (rows.length === 0) return;

@@ -1,24 +1,25 @@
 /**
- * What stage 2 needs of a corpus whose embeddings move with the policy. The exact environment encodes everything anew at
- * every step; the selective one encodes little and promises the same rewards within an error that it measures.
+ * The environment of stage 2: a corpus whose embeddings move with the policy. The exact environment re-encodes everything
+ * at every step; the selective one encodes few documents and measures the error this causes in the rewards.
  */
 import type { State } from '../run/index.js';
 
-/** Encodes documents with the policy as it is now: rows of a matrix in the order of the ids, each of length 1. */
+/** Encodes documents with the current policy: unit rows of a matrix, in the order of the ids. */
 export type EncodeDocuments = (ids: readonly string[]) => Promise<Float32Array>;
 
-/** The embeddings of one step's rollouts and what each is to find. */
+/** The embeddings of one step's rollouts and the documents each should find. */
 export interface RolloutBatch {
   /** [rollouts * dimension], unit rows. */
   vectors: Float32Array;
-  /** Per rollout: the documents that answer its query, with their grades (above 0). Removed ones are left out. */
+  /** By rollout: the documents that answer its query, with grades above 0. Removed documents are ignored. */
   relevant: readonly ReadonlyMap<string, number>[];
 }
 
 /**
- * Why a document was encoded: `full` with the whole corpus, `changed` because it was added or its text is another one,
- * `positives` as the answer of a rollout, `random` to keep the drift map honest, `value` for what it may change in the
- * rewards, `region` as one near a rollout or a positive, `sweep` as one of the oldest, `audit` to measure the error.
+ * Why a document was encoded: `full` with the whole corpus; `changed` because it was added or its text changed;
+ * `positives` because it answers a rollout's query; `random` so that the drift map is not learned from chosen documents
+ * alone; `value` because it may change the rewards; `region` because it is near a rollout or a positive; `sweep` because
+ * it is one of the oldest; `audit` to measure the error.
  */
 export const CAUSES = [
   'full',
@@ -35,21 +36,21 @@ export type Cause = (typeof CAUSES)[number];
 export interface RefreshReport {
   /** Documents encoded by this refresh, by cause. */
   encoded: Partial<Record<Cause, number>>;
-  /** Their tokens, where the environment was told the lengths. */
+  /** Their tokens, if the environment knows the lengths. */
   tokens: Partial<Record<Cause, number>>;
-  /** How often documents were chosen by what was known so far. */
+  /** Rounds of choosing documents. */
   rounds: number;
-  /** Mean absolute error of the rewards, as the environment expects it; 0 where everything is fresh. */
+  /** Expected mean absolute error of the rewards; 0 if everything is fresh. */
   expectedError: number;
   /**
-   * Of a corpus that is too large to be looked at as a whole, the share of the positives, each once per rollout, that
-   * stand behind what is looked at: they count neither for the expected error nor for audits.
+   * In a corpus too large to look at as a whole, the share of positives, counted once per rollout, that rank behind the
+   * documents looked at: they count neither for the expected error nor for audits.
    */
   positivesUnseen?: number;
-  /** Share of the true nearest documents that the approximate index found, where one is used and was checked. */
+  /** Share of the true nearest documents that the approximate index found, if there is one and it was checked. */
   recall?: number;
   seconds: number;
-  /** The same by part. */
+  /** Seconds by part. */
   parts: Record<string, number>;
 }
 
@@ -70,59 +71,60 @@ export interface AuditReport {
   /** Estimate of the mean absolute error of the rewards, and its 95 % interval. */
   rewardError: number;
   interval: readonly [number, number];
-  /** Stale documents that stand on the wrong side of a positive in the ranking of some rollout. */
+  /** Stale documents on the wrong side of a positive in the ranking of some rollout. */
   misplaced: Estimate;
   /** Documents and tokens encoded for the audit. */
   encoded: number;
   tokens: number;
-  /** The interval passes the bound that was set. */
+  /** Whether the interval exceeds the bound. */
   exceeded: boolean;
 }
 
-/** Documents by id; texts are the encoder's affair. */
+/** A change of the corpus, by ids; the encoder has the texts. */
 export interface CorpusChange {
   added?: readonly string[];
-  /** Of another text from now on. */
+  /** Documents whose text changed. */
   changed?: readonly string[];
   removed?: readonly string[];
 }
 
 /**
- * A corpus that follows the policy. One step: `refresh`, then `reward` (and `search`), now and then `audit`; `change`
- * between steps.
+ * A corpus that follows the policy. A step calls `refresh`, then `reward` (and `search`), and sometimes `audit`. `change`
+ * is called between steps.
  */
 export interface Environment {
-  /** Those that are there, removed ones not. */
+  /** Ids of the current documents. */
   readonly documents: readonly string[];
   has(id: string): boolean;
   /**
-   * Adds, changes and removes documents. Added and changed ones are found from the next refresh on, removed ones never
-   * again. Errors: RangeError for an id that is there already, or not there.
+   * Adds, changes and removes documents. Added and changed ones can be found after the next refresh; removed ones cannot
+   * be found any more.
+   * @throws RangeError for an added id that is already in the corpus, or another id that is not.
    */
   change(change: CorpusChange): void;
   /**
-   * Brings the vectors that matter for these rollouts up to the policy of `version`. Errors: RangeError for rollouts that
-   * do not fit; InputError where the encoder gave a document, which it names, no vector of finite numbers. Nothing of that
-   * call of the encoder is kept, what came before it stays, and the refresh may be repeated.
+   * Updates the vectors that matter for these rollouts to the policy of `version`.
+   * @throws RangeError for rollouts of the wrong size, and InputError naming a document for which the encoder returned no
+   * finite vector. Nothing from that call of the encoder is stored, earlier results are, and the refresh may be repeated.
    */
   refresh(version: number, rollouts: RolloutBatch): Promise<RefreshReport>;
   /**
-   * The `k` nearest documents of each query vector, best first. Scores are cosines; of documents that a large corpus
-   * moves without touching them within a hundredth.
+   * The `k` nearest documents of each query vector, best first. Scores are cosines, within a hundredth for documents that
+   * were moved with their frame, as in large corpora.
    */
   search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]>;
   /**
-   * Rewards of rollouts by the vectors as they are. Relevant documents that were removed do not count. Errors: RangeError
-   * for a relevant document that never was there, and for a rollout without any that still is; InputError for one that
-   * was added or changed since the last refresh, and so has no vector yet.
+   * Rewards of rollouts by the current vectors. Removed relevant documents do not count.
+   * @throws RangeError for an unknown relevant document and for a rollout that has none left; InputError for one that was
+   * added or changed since the last refresh and has no vector yet.
    */
   reward(rollouts: RolloutBatch): Promise<RolloutReward[]>;
   /**
-   * How far the rewards may be from those of a corpus encoded afresh, after a refresh at the same version for the same
-   * rollouts. Documents that have no vector yet are left out. Errors: as `reward`.
+   * Estimates how far the rewards are from those of a freshly encoded corpus, after a refresh at the same version for the
+   * same rollouts. Documents without a vector are left out. Errors: as `reward`.
    */
   audit(version: number, rollouts: RolloutBatch): Promise<AuditReport>;
-  /** Everything a resumed run needs to go on with the same vectors. */
+  /** Everything a resumed run needs to continue with the same vectors. */
   state(): State;
   restore(state: State): Promise<void>;
   dispose(): Promise<void>;

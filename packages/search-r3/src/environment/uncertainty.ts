@@ -1,18 +1,17 @@
 /**
- * How far the score of a stale document may be from its true one. The errors of the drift on pairs it has not seen,
- * projected on the step's rollouts, give the variance of a score; it grows in proportion to a document's age, up to a
- * limit, as a sum of independent steps would. What earlier steps saw counts as some pairs more, so that a step with few
- * pairs does not start from nothing.
+ * The uncertainty of a stale document's score. The leave-one-out errors of the drift, projected on the step's rollouts,
+ * give the variance of a score. It grows in proportion to the document's age, up to a limit, like a sum of independent
+ * steps. Earlier steps count as some additional pairs, so that a step with few pairs does not start from nothing.
  *
- * Vectors of length 1 move on a sphere: of an error e, tangent to it at x, a rollout q sees only what lies across x,
- * q e = sqrt(1 - (q x)^2) times a part of e that is as large wherever q is. So near the top of a ranking, where most
- * depends on it, scores err by least.
+ * Unit vectors move on a sphere: an error e is tangent to it at x, and a rollout q sees q e = sqrt(1 - (q x)^2) times a
+ * component of e whose size does not depend on q. So scores err least near the top of a ranking, where most depends on
+ * them.
  */
 import { z } from 'zod';
 
 export const uncertaintyStateSchema = z.union([
   z.strictObject({ variance: z.number().nullable(), before: z.number().nullable(), version: z.int() }),
-  // Older ones: the variance alone, or nothing.
+  // Earlier versions saved the variance alone, or nothing.
   z
     .array(z.number())
     .max(1)
@@ -20,24 +19,25 @@ export const uncertaintyStateSchema = z.union([
 ]);
 export type UncertaintyState = z.output<typeof uncertaintyStateSchema>;
 
-/** Pairs, aged one step, that the experience of earlier steps counts as. */
+/** Number of pairs, one step old, that earlier steps count as. */
 const PRIOR = 8;
 
-/** Rollouts looked at: the variance of many is that of some. */
+/** Most rollouts to estimate the variance from. */
 const ROLLOUTS = 64;
 
-/** Scores nearer to 1 err by the curvature of the sphere; as much is left for it. */
+/** Floor of 1 - score^2: scores very near 1 err by the curvature of the sphere. */
 const LEAST_VARIANCE = 0.01;
 
-/** By what factor the error of a score is smaller than that of one of 0. */
+/** Error of a score relative to that of a score of 0. */
 export const tangent = (score: number): number => Math.sqrt(Math.max(LEAST_VARIANCE, 1 - score * score));
 
-/** Documents encoded by a step. */
+/** Prediction errors of the documents encoded by a step. */
 export interface SeenErrors {
-  /** [pairs * dimension]: their vectors less what was predicted without them, and the vectors. */
+  /** [pairs * dimension]: leave-one-out errors of the new vectors. */
   residuals: Float64Array;
+  /** [pairs * dimension]: the new vectors. */
   fresh: Float32Array;
-  /** Steps since they had been encoded. */
+  /** Age of the old vectors in steps. */
   ages: readonly number[];
 }
 
@@ -46,8 +46,9 @@ export class Uncertainty {
   readonly #ageLimit: number;
   /** Variance of a score of 0 after one step. */
   #variance: number | undefined;
-  /** The same before this step, and which step it is. */
+  /** The variance before this step. */
   #before: number | undefined;
+  /** The version of this step. */
   #version = -1;
 
   constructor({ width, ageLimit }: { width: number; ageLimit: number }) {
@@ -56,8 +57,8 @@ export class Uncertainty {
   }
 
   /**
-   * Learns from errors as the step's rollouts [rollouts * dimension] see them; later calls for a version replace earlier
-   * ones.
+   * Learns from errors as the step's rollouts [rollouts * dimension] see them. A later call for the same version replaces
+   * the earlier one.
    */
   learn(version: number, { residuals, fresh, ages }: SeenErrors, rollouts: Float32Array): void {
     if (version !== this.#version) {
@@ -88,12 +89,12 @@ export class Uncertainty {
     this.#variance = (squares / seen + prior * (this.#before ?? 0)) / (steps + prior);
   }
 
-  /** Whether anything was: before, nothing is expected to err. */
+  /** Whether anything was learned; before that, all deviations are 0. */
   get learnt(): boolean {
     return this.#variance !== undefined;
   }
 
-  /** Standard deviation of a score of 0 of a document encoded `age` steps ago; 0 before anything was learnt. */
+  /** Standard deviation of a score of 0 for a document encoded `age` steps ago; 0 before anything was learned. */
   deviation(age: number): number {
     return this.#width * Math.sqrt((this.#variance ?? 0) * this.growth(age));
   }
@@ -108,7 +109,7 @@ export class Uncertainty {
     this.#version = version;
   }
 
-  /** What the variance of a score is at an age, in terms of that after one step. */
+  /** Variance of a score at an age, relative to that after one step. */
   growth(age: number): number {
     return Math.min(age, this.#ageLimit);
   }

@@ -1,7 +1,7 @@
 /**
- * Drift map and value of information. Positives and a few random documents tell how this update moved
- * vectors; the stale ones are predicted; what may still change the rewards most is encoded, the drift learnt anew with
- * it, and so on in rounds. In the end every stale vector in the store is the predicted one.
+ * The policy by value of information. The positives and a few random documents show how the update moved vectors, and
+ * stale vectors are predicted from that. Each round encodes the documents that may change the rewards most and learns the
+ * drift again with them. In the end the predictions replace all stale vectors in the store.
  */
 import { copyRows } from '../run/index.js';
 import { type Candidates, type Closeup, candidatesOf, lookClosely } from './closeup.js';
@@ -9,11 +9,11 @@ import type { Drift } from './drift/index.js';
 import { learnMovement, type PolicyContext, type RefreshPolicy } from './policy.js';
 import type { RefreshStep } from './step.js';
 
-/** Rounds towards a target: each encodes half of what the target needs, and so the last ones little. */
+/** Most rounds towards a target. Each encodes half of what the target seems to need, so the last ones encode little. */
 const TARGET_ROUNDS = 12;
 const LEAST_PER_ROUND = 8;
 
-/** Random documents of a step, at most: a share of a large corpus would be more than there is to learn from. */
+/** Most random documents of a step: a share of a large corpus would be more than the drift can use. */
 const MOST_RANDOM = 1024;
 
 export const refreshByValue: RefreshPolicy = async (step, context) => {
@@ -34,7 +34,7 @@ export const refreshByValue: RefreshPolicy = async (step, context) => {
     drift = await learn(step, context);
     seen = await look(step, context, candidates, before, drift);
   }
-  // Where the budget is not spent nothing is left that could matter now; the oldest may at the next step.
+  // Unspent budget: nothing else matters at this step, but the oldest documents may at the next.
   const sweep = allowance.target === undefined ? step.oldest(step.left) : [];
   const swept = (await step.encode(sweep, 'sweep')) > 0;
   if (swept) drift = await learn(step, context);
@@ -56,9 +56,9 @@ function choose(
   const last = target === undefined ? options.value.rounds : TARGET_ROUNDS;
   if (round === last) return [];
   if (uncertainty.deviation(1) === 0) {
-    // Before anything was learnt about errors, every stale document may be worth as much.
+    // Before anything is known about errors, all stale documents are worth the same.
     if (target === undefined) return step.sample(step.left);
-    // That no error is expected says nothing then: a few tell what errors there are, where there are rollouts to see them.
+    // An expected error of 0 means nothing then: encode a few documents to learn about errors, if there are rollouts.
     return uncertainty.learnt || step.relevant.length === 0 ? [] : step.sample(LEAST_PER_ROUND);
   }
   if (target !== undefined && expectedError <= target) return [];
@@ -77,7 +77,7 @@ function choose(
   return order.slice(0, count).map((i) => rows[i] as number);
 }
 
-/** Half of the first values that make up a share of all. */
+/** Half the number of the leading values that make up `share` of the total. */
 function enough(values: readonly number[], share: number): number {
   const total = values.reduce((sum, value) => sum + value, 0);
   let count = 0;
@@ -86,8 +86,8 @@ function enough(values: readonly number[], share: number): number {
 }
 
 /**
- * The drift since the step before; undefined where the vectors have been moved already. Then errors are those that moving
- * them left, and tell something where nothing else has.
+ * The drift since the previous step; undefined if the vectors were already moved. Then the remaining errors inform the
+ * uncertainty if nothing else has.
  */
 async function learn(
   step: RefreshStep,
@@ -108,7 +108,7 @@ async function learn(
   });
 }
 
-/** The vectors of stale candidates before the step moved anything, and where each row has its own. */
+/** The vectors of stale candidates before the step moved anything, and the position of each row among them. */
 interface Before {
   vectors: Float32Array;
   places: ReadonlyMap<number, number>;
@@ -125,7 +125,7 @@ function pickRows({ vectors, places }: Before, rows: readonly number[], dimensio
   return copyRows(new Float32Array(rows.length * dimension), vectors, own, dimension);
 }
 
-/** A close look, and the stale vectors as they were predicted for it, first of its rows. */
+/** A close look, with the predicted vectors of its stale rows, which come first. */
 interface Look {
   closeup: Closeup;
   predicted: Float32Array;
@@ -151,8 +151,8 @@ async function look(
 }
 
 /**
- * Moves every stale vector in the store, those looked at by the kernel too, the others by the map alone; `seen`: the look
- * that predicted the former by the same drift.
+ * Moves every stale vector in the store: candidates by map and kernel, the others by the map alone. `seen` is the look
+ * that predicted the candidates by this drift, if there was one.
  */
 async function settle(
   step: RefreshStep,
@@ -173,7 +173,7 @@ async function settle(
   await store.move(near, predicted);
 }
 
-/** Rows q M': their products with unmoved vectors are those of q with the moved ones, but for the length of these. */
+/** Rows q M': their products with unmoved vectors are those of q with the moved ones, up to the length of these. */
 function turned(queries: Float32Array, matrix: Float32Array): Float32Array {
   const dimension = Math.sqrt(matrix.length);
   const result = new Float32Array(queries.length);

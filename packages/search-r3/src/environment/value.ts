@@ -1,7 +1,7 @@
 /**
- * Value of information: what the rewards may owe to a document's vector being stale. A stale document matters where its
- * true score may lie on the other side of a positive's than the predicted one: with the probability of that crossing,
- * times what one place more or less is worth at the positive's rank, summed over rollouts and positives.
+ * Value of information: how much a document's stale vector may change the rewards. It is the probability that the true
+ * score is on the other side of a positive's score than the predicted one, times the worth of one place at the positive's
+ * rank, summed over rollouts and positives.
  */
 import { idealDcg } from '../evaluate/index.js';
 import { discount } from './reward.js';
@@ -10,17 +10,18 @@ import { tangent } from './uncertainty.js';
 /** A positive in the ranking of a rollout. */
 export interface Boundary {
   rollout: number;
-  /** Its score, and its rank from 1. */
   score: number;
+  /** From 1. */
   rank: number;
-  /** Its grade as a share of the best DCG: the factor on the discount of its rank. */
+  /** Its grade divided by the ideal DCG: the factor on the discount of its rank. */
   weight: number;
-  /** Reward lost when one more document comes before it, and won when one fewer does. */
+  /** Reward lost if one more document ranks before it. */
   loss: number;
+  /** Reward gained if one fewer does. */
   gain: number;
 }
 
-/** The boundary that a positive of `grade` makes, in a ranking whose positives have `grades`. */
+/** The boundary of a positive of `grade` in a ranking whose positives have `grades`. */
 export function boundaryOf(
   rollout: number,
   { score, rank }: { score: number; rank: number },
@@ -40,30 +41,32 @@ export function boundaryOf(
   };
 }
 
-/** Gaps beyond this many standard deviations are not crossed. */
+/** Gaps of more than this many standard deviations count as never crossed. */
 const REACH = 6;
 
 /**
- * Degrees of freedom of the errors as Student's t: their deviation is known from few documents, and is not the same for
- * all. Measured on 12,810 of them: a kurtosis of 3.2, and 0.0044 beyond 3 deviations, where a normal distribution has 0.0027
- * and this one 0.0040. It makes no difference to which documents are worth most, but to the sum of many small
- * probabilities, which a target is compared with.
+ * Degrees of freedom of the errors as Student's t: their deviation is estimated from few documents and differs between
+ * documents. 12,810 measured errors had a kurtosis of 3.2, and 0.0044 of them were beyond 3 deviations (normal
+ * distribution: 0.0027; this one: 0.0040). This matters for the sum of many small probabilities, which is compared with a
+ * target, but not for the order of the values.
  */
 const DEGREES = 34;
 
 export interface Valuation {
-  /** Per document. */
+  /** By document. */
   values: Float64Array;
-  /** Mean over the rollouts of the absolute error of the reward to expect. */
+  /** Expected absolute error of the reward, averaged over the rollouts. */
   expectedError: number;
 }
 
 /**
- * Values of documents with scores [rollouts * documents] and their standard deviations where these are 0, which are 0 for
- * those known exactly.
+ * The values of documents.
  *
- * The expected error of a rollout counts the places that its positives may move by: the sum of the probabilities where
- * they are few, what is left of it where movements up and down cancel out. Its probabilities are those of Student's t.
+ * The expected error of a rollout counts the places by which its positives may move: the sum of the crossing
+ * probabilities if they are few, less where movements up and down cancel. These probabilities are those of Student's t.
+ *
+ * @param scores [rollouts * documents].
+ * @param deviations by document, the standard deviation that a score of 0 has; 0 for documents known exactly.
  */
 export function valuate(
   scores: Float32Array,
@@ -103,7 +106,7 @@ const SCALE = DEGREES / (DEGREES - 2);
 const WALLACE = (8 * DEGREES + 1) / (8 * DEGREES + 3);
 
 /**
- * The z that a standard normal passes as often as Student's t, scaled to variance 1, passes `distance` (Wallace 1959,
+ * The z that a standard normal exceeds as often as Student's t, scaled to variance 1, exceeds `distance` (Wallace 1959,
  * Annals of Mathematical Statistics 30(4)).
  */
 const asNormal = (distance: number): number =>

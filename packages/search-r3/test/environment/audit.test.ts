@@ -1,4 +1,4 @@
-/** What audits say, against the rewards and the places of documents by brute force. Forty documents by hand. */
+/** Audits against brute-force rewards and ranks, on forty documents set by hand. */
 import type { AuditReport, RolloutBatch, SelectiveOptions } from 'search-r3/environment';
 import { describe, expect, test } from 'vitest';
 import {
@@ -16,7 +16,7 @@ const judged = (positives: readonly number[]) => positives.map((i) => new Map([[
 const rowsOf = (documents: readonly { vector: Float32Array }[]): Rows =>
   documents.map(({ vector }) => [...vector]);
 
-/** Mean absolute error of the rewards of predicted vectors, and the documents on the wrong side of a positive. */
+/** Mean absolute error of the rewards of predicted vectors, and the number of documents on the wrong side of a positive. */
 function bruteForce(queries: Rows, positives: readonly number[], predicted: Rows, truth: Rows) {
   const [before, after] = [scoresOf(queries, predicted), scoresOf(queries, truth)];
   const passes = (scores: Rows, i: number, own: number) => scores[i]![own]! >= scores[i]![positives[i]!]!;
@@ -56,7 +56,7 @@ describe('with every stale document in the sample', () => {
   });
 });
 
-describe('before anything was learnt of errors', () => {
+describe('before anything is known about errors', () => {
   const draw = drawing('unlearnt');
   const before = draw.units();
   const after = draw.shaken(before, 0.3);
@@ -74,10 +74,10 @@ describe('before anything was learnt of errors', () => {
     return { environment, now, truth };
   }
 
-  test('an audit draws its sample all the same', async () => {
+  test('an audit still draws its sample', async () => {
     for (const documents of [COUNT, 12]) {
       const { environment, truth } = await made({ audit: { documents } });
-      // Without rollouts that see them, errors are not learnt.
+      // Without rollouts to see them, errors are not learned.
       await environment.refresh(1, NONE);
       const expected = truth();
       expect(expected.rewardError).toBeGreaterThan(0.01);
@@ -89,25 +89,22 @@ describe('before anything was learnt of errors', () => {
     }
   });
 
-  test.each([0, 1])(
-    'a target has some documents encoded first, %d refreshes before it',
-    async (refreshes) => {
-      const { environment, now, truth } = await made({
-        budget: { targetError: 0.02 },
-        value: { random: 0 },
-        audit: { documents: 12 },
-      });
-      if (refreshes === 1) await environment.refresh(1, NONE);
-      const report = await environment.refresh(1, batch);
-      expect(report.encoded.value).toBeGreaterThanOrEqual(8);
-      expect(report.expectedError).toBeGreaterThan(0);
-      expect(report.expectedError).toBeLessThanOrEqual(0.01);
-      expect(encodedBy(report)).toBeLessThan(COUNT);
-      expect(versionsOf(now())).toContain(0);
-      const expected = truth();
-      expect(holds(await environment.audit(1, batch), expected.rewardError)).toBe(true);
-    },
-  );
+  test.each([0, 1])('a target first encodes some documents, after %d refreshes', async (refreshes) => {
+    const { environment, now, truth } = await made({
+      budget: { targetError: 0.02 },
+      value: { random: 0 },
+      audit: { documents: 12 },
+    });
+    if (refreshes === 1) await environment.refresh(1, NONE);
+    const report = await environment.refresh(1, batch);
+    expect(report.encoded.value).toBeGreaterThanOrEqual(8);
+    expect(report.expectedError).toBeGreaterThan(0);
+    expect(report.expectedError).toBeLessThanOrEqual(0.01);
+    expect(encodedBy(report)).toBeLessThan(COUNT);
+    expect(versionsOf(now())).toContain(0);
+    const expected = truth();
+    expect(holds(await environment.audit(1, batch), expected.rewardError)).toBe(true);
+  });
 
   test('without rollouts a target needs nothing', async () => {
     const { environment } = await made({ budget: { targetError: 0.02 }, value: { random: 0 } });

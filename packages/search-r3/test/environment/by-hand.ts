@@ -1,4 +1,4 @@
-/** A selective environment on forty documents whose vectors are set by hand, and rollouts near some of them. */
+/** A selective environment on forty documents with vectors set by hand, and rollouts near some of them. */
 import {
   type RefreshReport,
   type RolloutBatch,
@@ -18,10 +18,10 @@ export const ALL = [...IDS.keys()];
 export type Rows = readonly (readonly number[])[];
 
 export const NONE: RolloutBatch = { vectors: new Float32Array(), relevant: [] };
-/** Nothing is learnt of the drift. */
+/** Options without a drift model. */
 export const still = { map: false, kernel: false };
 
-/** Vectors drawn from the stream of this label. */
+/** Random vectors from the stream with this label. */
 export function drawing(label: string) {
   const random = randomStream(8, label);
   const normals = () => Array.from({ length: DIMENSION }, () => random.normal());

@@ -1,6 +1,6 @@
 /**
- * Which documents the selective environment encodes, and what it predicts of the others by map and words: options of
- * both against numbers computed from their definitions in float64.
+ * Which documents the selective environment encodes, and what it predicts for the others by map and words, against
+ * numbers computed from the definitions in float64.
  */
 import { describe, expect, test } from 'vitest';
 import { ALL, drawing, environmentOf, type Rows, scoresOf, still } from './by-hand.js';
@@ -15,7 +15,7 @@ import {
 
 const { random, normals, units, shaken, rolloutsNear } = drawing('what documents are encoded');
 
-describe('what is chosen', () => {
+describe('the choice of documents', () => {
   const before = units();
 
   /** The stale documents of most value. */
@@ -25,7 +25,7 @@ describe('what is chosen', () => {
       .slice(0, count)
       .sort((a, b) => a - b);
 
-  test('cut: what lies beyond it is worth nothing', async () => {
+  test('cut: ranks beyond it are worth nothing', async () => {
     const after = shaken(before, 0.2);
     const { queries, positives, batch } = rolloutsNear(after, [4, 9, 22, 33], 1.5);
     const residuals = positives.map((i) => after[i]!.map((x, k) => x - before[i]![k]!));
@@ -67,8 +67,8 @@ describe('what is chosen', () => {
     expect(chosen[0]).not.toEqual(chosen[1]);
   });
 
-  test('candidates are looked for where the map says that documents are now', async () => {
-    // A turn by about a right angle in two planes, and a little that no map tells of.
+  test('candidates are searched for where the map predicts documents to be', async () => {
+    // A turn by about a right angle in two planes, and a little noise that no map predicts.
     const after = before.map((x) =>
       unit([-x[1]!, x[0]!, -x[3]!, x[2]!, x[4]!].map((value) => value + 0.1 * random.normal())),
     );
@@ -88,7 +88,7 @@ describe('what is chosen', () => {
     const pairs = positives.map((i) => ({ document: i, old: before[i]!, fresh: after[i]! }));
     const { residuals, times } = referenceDrift(pairs, { lambda: 0.05, kernel: false });
     const moved = before.map((x, i) => (positives.includes(i) ? after[i]! : times(x)));
-    // Encoded ones lie in the store as they are, and are found by turned rollouts all the same.
+    // Encoded documents are stored as they are, and the turned rollouts still find them.
     const searched = before.map((x, i) => times(positives.includes(i) ? after[i]! : x));
     const { looked, floors } = referenceCandidates(scoresOf(queries, searched), candidates);
     const deviation = Math.sqrt(
@@ -110,7 +110,7 @@ describe('what is chosen', () => {
     expect(chosen).not.toEqual(best(referenceValues(look).values, 4));
   });
 
-  test.each([1, 2, 6])('region.rounds: %d searches at most', async (rounds) => {
+  test.each([1, 2, 6])('region.rounds: at most %d searches', async (rounds) => {
     const after = shaken(before, 0.8);
     const { queries, positives, batch } = rolloutsNear(after, [5, 11, 29], 0.8);
     const { at, environment, now } = await environmentOf(
@@ -194,7 +194,7 @@ describe('the words of documents', () => {
     const { at, environment, now } = await environmentOf({ budget, drift: { ridge } }, before, own);
     at.vectors = pushed(before, 0.2);
     await environment.refresh(1, batch);
-    // Everything was looked at, and so are its words known.
+    // Everything was looked at, so its words are cached.
     const changed = ALL.filter((i) => now()[i]!.predicted).slice(0, 12);
     const kinds = ALL.map((i) => (changed.includes(i) ? i + 3 : i));
     for (const i of changed) own[i] = textOf(kinds[i]!);
@@ -202,7 +202,7 @@ describe('the words of documents', () => {
     at.vectors = pushed(at.vectors, 0.2, kinds);
     await environment.refresh(2, batch);
     const old = now();
-    // Little enough that the kernel predicts pairs it has not seen better than the map alone does.
+    // Little enough that the kernel predicts unseen pairs better than the map alone.
     at.vectors = pushed(at.vectors, 0.1, kinds);
     await environment.refresh(3, batch);
     const found = now();

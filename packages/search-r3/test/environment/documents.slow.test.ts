@@ -1,4 +1,4 @@
-/** What is kept of documents that come, change and go: their vectors, and the graph that finds them. */
+/** Vectors and graph while documents are added, changed and removed. */
 import fc from 'fast-check';
 import {
   ExactEnvironment,
@@ -26,7 +26,7 @@ const kept = <T extends { dispose(): Promise<void> }>(environment: T): T => {
   return environment;
 };
 
-describe('a raw vector is what the encoder gave of its text at its version', () => {
+describe('a raw vector is what the encoder returned for its text at its version', () => {
   const SIZES = { documents: 30, dimension: 5, topics: 3, steps: 7, queries: 6, samples: 1 };
 
   test.each<SelectiveOptions>([
@@ -47,7 +47,7 @@ describe('a raw vector is what the encoder gave of its text at its version', () 
           const present = new Set(corpus.ids.slice(0, 20));
           const edition = new Map<string, number>();
           let version = 0;
-          // Another text is that of another document.
+          // The new text is that of another document.
           const truth = (id: string, at: number) =>
             corpus.vector((rowOf(id) + (edition.get(id) ?? 0)) % SIZES.documents, at);
           const encode = async (ids: readonly string[]) =>
@@ -170,7 +170,7 @@ describe('the rows of removed documents', () => {
     expect(ids.filter((id) => id.startsWith('v')).length).toBeGreaterThan(20);
   });
 
-  test.each(['selective', 'exact'])('come back, however often documents are replaced: %s', async (kind) => {
+  test.each(['selective', 'exact'])('are reused, however often documents are replaced: %s', async (kind) => {
     const truth = (id: string) => [Math.cos(id.length + rowOf(id)), Math.sin(id.length + rowOf(id))];
     const encode = async (asked: readonly string[]) => Float32Array.from(asked.flatMap(truth));
     const start = named(10);
@@ -188,7 +188,7 @@ describe('the rows of removed documents', () => {
       expect(present).not.toEqual(environment.documents);
       present = environment.documents;
     }
-    // Fewer for a while, then one more than there were.
+    // Fewer documents for a while, then one more than at the start.
     environment.change({ removed: present.slice(2, 5) });
     const last = ['d5', 'd9000', 'd1903', 'd9001', 'd9002'];
     environment.change({ added: last });
@@ -200,7 +200,7 @@ describe('the rows of removed documents', () => {
       expect((await environment.search(query(id).vectors, 1))[0]![0]!.score).toBeCloseTo(1, 6);
       expect((await environment.reward(query(id)))[0]!.rank).toBe(1);
     }
-    // Those that are gone are known to have been there, others are not.
+    // Removed ids are remembered; unknown ones are refused.
     const both = { ...query('d5'), relevant: [new Map(Object.entries({ d100: 1, d5: 1 }))] };
     const judged = async (relevant: Record<string, number>) =>
       environment.reward({ ...both, relevant: [new Map(Object.entries(relevant))] });
@@ -212,7 +212,7 @@ describe('the rows of removed documents', () => {
     expect(await judged({ d100: 1, d5: 1 })).toEqual(await judged({ d5: 1 }));
   });
 
-  test('are those of a state from before they were given back', async () => {
+  test('are restored from a state of before they were reused', async () => {
     const encode = async (ids: readonly string[]) => Float32Array.from(ids.flatMap(() => [1, 0]));
     const create = async () => kept(await SelectiveEnvironment.create(named(3), { dimension: 2, encode }));
     const [own, other] = [await create(), await create()];
@@ -267,7 +267,7 @@ describe('with a graph', () => {
     return (await exact.search(batch.vectors, k)).map((own) => own.map(({ id }) => id));
   }
 
-  test('the recall that a refresh reports is that of its searches', async () => {
+  test('a refresh reports the recall of its searches', async () => {
     const { environment, built } = await graphed();
     const first = await environment.refresh(0, batch);
     expect(first.recall).toBeUndefined();
@@ -282,7 +282,7 @@ describe('with a graph', () => {
     expect(Math.abs(report.recall! - recall)).toBeLessThan(0.05);
   });
 
-  test('a state is restored where there was none, and where there is another', async () => {
+  test('a state is restored into an empty environment and over another state', async () => {
     const removed = named(40);
     const [own, fresh, used] = [await graphed(), await graphed(), await graphed()];
     for (const { environment } of [own, used]) await environment.refresh(0, batch);

@@ -1,4 +1,4 @@
-/** The drift and the value of documents, by the public environment, against what follows from their definitions. */
+/** The drift and the value of documents, through the public environment, against their definitions. */
 import { ExactEnvironment, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
 import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
@@ -20,7 +20,7 @@ const BATCH = {
   relevant: ROLLOUTS.map(({ positive }) => new Map([[`d${positive}`, 1]])),
 };
 
-/** Two steps; what was encoded at the second, and the vectors afterwards. */
+/** Runs two steps; returns what the second encoded, and the vectors after it. */
 async function twoSteps(options: SelectiveOptions) {
   let vectors = before;
   const encode = async (ids: readonly string[]) =>
@@ -65,8 +65,8 @@ describe('stale documents are where map and kernel, by their definitions, predic
     expect(moved).toBeGreaterThan(1e-4);
   });
 
-  test('a part that predicts unseen pairs worse than its absence is left out', async () => {
-    // What moves at random cannot be predicted: everything stays where it was.
+  test('a part that predicts unseen pairs worse than nothing would is left out', async () => {
+    // Random movement cannot be predicted: every vector stays in place.
     const shaken = randomStream(5, 'shaken');
     let vectors = before;
     const encode = async (ids: readonly string[]) =>
@@ -89,7 +89,7 @@ describe('stale documents are where map and kernel, by their definitions, predic
     const shaken = randomStream(6, 'alike');
     const near = (x: readonly number[], size: number) =>
       unit(x.map((value) => value + size * shaken.normal()));
-    // Twos of one vector, or all: more documents than the kernel, and directions than the map, can tell from each other.
+    // Equal vectors in pairs, or all equal: the kernel cannot tell the documents apart, nor the map the directions.
     const alike = before.map(() => near(before[0]!, size)).map((x, i, all) => all[i - (i % 2)] ?? x);
     const moved = alike.map((x) =>
       near(
@@ -104,7 +104,7 @@ describe('stale documents are where map and kernel, by their definitions, predic
       const sources = { dimension: DIMENSION, encode };
       const environment = await SelectiveEnvironment.create(IDS, sources, {
         budget: { documents: 30 },
-        // At once, with many of the twos among them.
+        // In one round, with many equal vectors among them.
         value: { random: 1 },
         drift,
       });
@@ -119,8 +119,8 @@ describe('stale documents are where map and kernel, by their definitions, predic
   });
 });
 
-describe('what is encoded', () => {
-  test('by value: those whose scores lie nearest to the positive of a ranking, in one round without random ones', async () => {
+describe('the documents encoded', () => {
+  test('by value: those whose scores are nearest to a positive, in one round without random ones', async () => {
     const options: SelectiveOptions = {
       budget: { documents: 9 },
       drift: { map: false, kernel: false },
@@ -128,7 +128,7 @@ describe('what is encoded', () => {
     };
     const { report, documents } = await twoSteps(options);
     expect(report.encoded).toEqual({ positives: 3, value: 6 });
-    // All are as old as each other: the value falls with the distance to the boundary, rollout by rollout.
+    // All have the same age: for each rollout the value falls with the distance to the boundary.
     const fresh = new Set(IDS.flatMap((_, i) => (documents[i]!.version === 1 ? [i] : [])));
     const gaps = ROLLOUTS.map(({ query, positive }) =>
       before.map((x) => Math.abs(dot(query, x) - dot(query, after[positive]!))),
@@ -143,7 +143,7 @@ describe('what is encoded', () => {
     }
   });
 
-  test('by region: what rollouts find, most often found first, then the oldest', async () => {
+  test('by region: what rollouts find, most frequent first, then the oldest', async () => {
     const { report, documents } = await twoSteps({
       policy: 'region',
       budget: { documents: 12 },
@@ -151,7 +151,7 @@ describe('what is encoded', () => {
     });
     const found = new Set(
       ROLLOUTS.flatMap(({ query, positive }) => {
-        // The positives are fresh when the search is made.
+        // The positives are fresh at the time of the search.
         const now = before.map((x, i) => (ROLLOUTS.some((other) => other.positive === i) ? after[i]! : x));
         const scores = now.map((x) => dot(query, x));
         const best = IDS.map((_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
@@ -183,7 +183,7 @@ describe('what is encoded', () => {
     expect(report.encoded.region).toBeLessThanOrEqual(15);
   });
 
-  test('by region: what is younger than the bound counts as fresh', async () => {
+  test('by region: what is younger than the bound is fresh', async () => {
     const region = { topK: 3, rounds: 1, sweep: 0 };
     const { report } = await twoSteps({
       policy: 'region',
@@ -194,7 +194,7 @@ describe('what is encoded', () => {
   });
 });
 
-test('the reward of the oracle is that of the environment on a cut', async () => {
+test('oracle and environment agree on the reward with a cut', async () => {
   const encode = async (ids: readonly string[]) =>
     Float32Array.from(ids.flatMap((id) => before[Number(id.slice(1))]!));
   const told = { dimension: DIMENSION, encode };

@@ -1,6 +1,6 @@
 /**
- * A corpus that drifts like one under training, by a seed: every step turns all vectors by one small linear map, pushes
- * them by a smooth function of where they lie and of their topic, and shakes each a little.
+ * A seeded corpus that drifts as under training: every step turns all vectors by one small linear map, pushes them by a
+ * smooth function of position and topic, and adds a little noise to each.
  */
 import type { RolloutBatch } from 'search-r3/environment';
 import { type RandomStream, randomStream } from 'search-r3/run';
@@ -88,7 +88,7 @@ export function drifting(options: DriftingOptions): DriftingCorpus {
   };
 }
 
-/** What an environment is told of a drifting corpus; `now` is the version of the policy. */
+/** The sources of an environment on a drifting corpus; `now` is the version of the policy. */
 export function sources(corpus: DriftingCorpus, now: () => number) {
   const row = (id: string) => Number(id.slice(1));
   return {

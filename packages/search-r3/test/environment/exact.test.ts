@@ -1,4 +1,4 @@
-/** The exact environment against rankings in float64, and the reward by hand. */
+/** The exact environment against rankings in float64, and the reward against values worked out by hand. */
 import { ExactEnvironment, type RolloutBatch, scaledDcg } from 'search-r3/environment';
 import { InputError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -15,7 +15,7 @@ describe('scaledDcg', () => {
     expect(scaledDcg([], [])).toBe(0);
   });
 
-  test('a cut takes away ranks beyond it, of the ideal too', () => {
+  test('a cut removes ranks beyond it, from the ideal too', () => {
     expect(scaledDcg([2], [1], 2)).toBeCloseTo(1 / log(3), 12);
     expect(scaledDcg([3], [1], 2)).toBe(0);
     expect(scaledDcg([1, 2, 3], [1, 1, 1], 2)).toBeCloseTo(1, 12);
@@ -23,7 +23,7 @@ describe('scaledDcg', () => {
   });
 
   test('Jarvelin and Kekalainen 2002: the discounted gain of their example, grades at ranks', () => {
-    // nDCG of the ideal order is 1, whatever the grades; every other order is below.
+    // The nDCG of the ideal order is 1 for any grades; every other order is below.
     const grades = [3, 2, 3, 0.5, 1];
     const order = [1, 3, 2, 5, 4];
     expect(scaledDcg(order, grades)).toBeCloseTo(1, 12);
@@ -41,7 +41,7 @@ const unit = (count: number): Float32Array => {
   return Float32Array.from(rows.flat());
 };
 const IDS = Array.from({ length: 23 }, (_, i) => `d${i}`);
-/** Rows 3, 11 and 17 are one vector, so are 5 and 6. */
+/** Rows 3, 11 and 17 are equal, and so are 5 and 6. */
 const matrix = (): Float32Array => {
   const rows = unit(IDS.length);
   const copy = (from: number, to: number) =>
@@ -97,15 +97,15 @@ describe('ExactEnvironment', () => {
       const gains = IDS.map((id) => BATCH.relevant[query]!.get(id) ?? 0);
       expect(reward).toBeCloseTo(dcgReward(scores, gains), 12);
       const best = Math.max(...scores.filter((_, d) => gains[d]! > 0));
-      // All that score as much and are not relevant come first, and so do what scores more.
+      // Documents with a higher score, and irrelevant ones with the same score, rank before it.
       const before = scores.filter((score, d) => score > best || (score === best && gains[d] === 0)).length;
       expect(rank).toBe(before + 1);
     }
-    // d11 and d3 tie with d17 wherever they stand: a document alone among equals is behind them.
+    // d11 and d3 tie with d17: a lone relevant document ranks behind its equals.
     expect(found[1]!.rank).toBeGreaterThan(1);
   });
 
-  test('the cut of the option', async () => {
+  test('the option cut', async () => {
     const cut = 5;
     const own = await ExactEnvironment.create(IDS, encode, { dimension: DIMENSION, cut });
     await own.refresh(0);
@@ -122,7 +122,7 @@ describe('ExactEnvironment', () => {
     expect(found).toContain(0);
   });
 
-  test('search gives the nearest, best first, with their cosines', async () => {
+  test('search returns the nearest documents, best first, with their cosines', async () => {
     const found = await environment.search(BATCH.vectors, 7);
     for (const [query, hits] of found.entries()) {
       const scores = scoresOf(documents, query);
@@ -135,7 +135,7 @@ describe('ExactEnvironment', () => {
     expect((await environment.search(BATCH.vectors, 100))[0]!.length).toBe(23);
   });
 
-  test('its state brings back the vectors without encoding', async () => {
+  test('its state restores the vectors without encoding', async () => {
     const state = environment.state();
     const refuse = async () => {
       throw new Error('encoded');
@@ -172,7 +172,7 @@ describe('ExactEnvironment', () => {
     await fresh.dispose();
   });
 
-  test('an audit of what is exact finds no error', async () => {
+  test('an audit finds no error', async () => {
     expect(await environment.audit()).toEqual({
       rewardError: 0,
       interval: [0, 0],

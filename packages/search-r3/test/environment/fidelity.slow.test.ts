@@ -1,4 +1,4 @@
-/** How near the rewards come to those of full refresh, on a corpus that drifts by a linear and a nonlinear part. */
+/** How close the rewards are to those of a full refresh, on a corpus with linear and nonlinear drift. */
 import {
   ExactEnvironment,
   type RefreshReport,
@@ -107,7 +107,7 @@ describe.each([1, 2])('seed %i', (seed) => {
     expect(error('value')).toBeLessThan(error('map'));
   });
 
-  test('the error it expects is near the true one', () => {
+  test('the expected error is near the true one', () => {
     const { errors, expected } = results.get('value')!;
     expect(mean(expected)).toBeGreaterThan(0.5 * mean(errors));
     expect(mean(expected)).toBeLessThan(3 * mean(errors));
@@ -132,7 +132,7 @@ describe('a target error', () => {
     expect(mean(errors)).toBeGreaterThan(0.1 * targetError);
   });
 
-  test('that is smaller costs more', () => {
+  test('costs more if it is smaller', () => {
     expect(mean(results.get(TIGHT)!.encoded)).toBeGreaterThan(1.2 * mean(results.get(LOOSE)!.encoded));
   });
 });
@@ -158,7 +158,7 @@ describe('the audit', () => {
     }
   });
 
-  test('brings the error that is expected nearer to the true one', async () => {
+  test('brings the expected error nearer to the true one', async () => {
     const longer = drifting({ ...SIZES, seed: 5 });
     const rewards = await truth(longer);
     const off = async (audited: boolean) => {

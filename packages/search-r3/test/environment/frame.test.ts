@@ -1,6 +1,6 @@
 /**
- * Large corpora, of which a step looks at few documents closely: the others are moved with the frame they lie in. Forty
- * documents and few candidates do the same.
+ * Large corpora, of which a step looks at few documents: the others move with their frame. Forty documents with few
+ * candidates behave the same.
  */
 import { ExactEnvironment, type SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
 import { describe, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ const few: SelectiveOptions = {
   audit: { documents: 4 },
 };
 
-/** Turns the plane of two axes, others at every step. */
+/** Turns the plane of two axes, a different one at every step. */
 function rotated(rows: Rows, step: number, angle = 0.3): number[][] {
   const [i, j] = [step % DIMENSION, (2 * step + 1 + (step % DIMENSION)) % DIMENSION];
   const [c, s] = [Math.cos(angle), Math.sin(angle)];
@@ -26,17 +26,17 @@ function rotated(rows: Rows, step: number, angle = 0.3): number[][] {
   );
 }
 
-/** The score of every document with a query, as a search finds it. */
+/** The score of every document for a query, by a search. */
 async function found(environment: SelectiveEnvironment, query: readonly number[]): Promise<number[]> {
   const [all] = await environment.search(Float32Array.from(query), COUNT);
   const scores = new Map(all!.map(({ id, score }) => [Number(id.slice(1)), score]));
   return ALL.map((row) => scores.get(row)!);
 }
 
-describe('a drift that a map tells exactly', () => {
-  test('vectors, searches and rewards are those of a corpus encoded afresh, for as long as it goes on', async () => {
+describe('a drift that a map describes exactly', () => {
+  test('vectors, searches and rewards stay those of a freshly encoded corpus', async () => {
     const draw = drawing('frame');
-    // Two documents say the same: their scores are equal.
+    // Two documents are equal, and so are their scores.
     let truth: Rows = draw.units().map((x, row, all) => (row === 12 ? all[11]! : x));
     const { at, environment, now } = await environmentOf(few, truth);
     const oracle = await ExactEnvironment.create(
@@ -66,7 +66,7 @@ describe('a drift that a map tells exactly', () => {
     await oracle.dispose();
   });
 
-  test('a restored environment goes on to the bit', async () => {
+  test('a restored environment continues bit for bit', async () => {
     const draw = drawing('restored');
     let truth: Rows = draw.units();
     const own = await environmentOf(few, truth);
@@ -117,11 +117,11 @@ describe('a drift that changes lengths', () => {
     return result;
   }
 
-  test('raw vectors are found by their scores, moved ones by about theirs, and exactly after sixteen maps', async () => {
+  test('raw vectors have exact scores, moved ones approximate scores, exact again after sixteen maps', async () => {
     const all = await deviations([1.001, 0.9985, 1, 1.002, 0.999], 34);
     for (const [i, { raw, predicted, mean }] of all.entries()) {
       expect(raw).toBeLessThan(2e-6);
-      // The frame was flattened by the sixteenth map, and is by the thirty-second.
+      // The sixteenth map flattened the frame, and so does the thirty-second.
       if (i === 15 || i === 31) expect(predicted).toBeLessThan(1e-6);
       else expect(predicted).toBeGreaterThan(1e-5);
       expect(predicted).toBeLessThan(0.02);
@@ -129,7 +129,7 @@ describe('a drift that changes lengths', () => {
     }
   });
 
-  test('a frame in which lengths differ by more than a hundredth is flattened at once', async () => {
+  test('a frame is flattened at once if lengths differ by more than a hundredth', async () => {
     const all = await deviations([1, 1, 0.8, 1, 1], 3);
     for (const { raw, predicted } of all) {
       expect(raw).toBeLessThan(2e-6);
@@ -137,7 +137,7 @@ describe('a drift that changes lengths', () => {
     }
   });
 
-  test('a map that nothing undoes ends no run: vectors that lost a direction are found by what is left', async () => {
+  test('a map without an inverse does not end a run: vectors that lost a direction are found by the rest', async () => {
     const all = await deviations([1, 1, 0, 1, 1], 3, 1e-30);
     for (const { raw, predicted } of all) {
       expect(raw).toBeLessThan(2e-6);

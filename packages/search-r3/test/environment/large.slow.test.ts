@@ -1,4 +1,4 @@
-/** What is bounded in a large corpus: what the drift is learnt from, and how many documents are encoded at once. */
+/** Bounds in a large corpus: the pairs that the drift learns from, and the documents encoded at once. */
 import { type RolloutBatch, SelectiveEnvironment, type SelectiveOptions } from 'search-r3/environment';
 import { randomStream } from 'search-r3/run';
 import { afterEach, expect, test } from 'vitest';
@@ -7,13 +7,13 @@ import { dot, solve } from './reference.js';
 
 const random = randomStream(4, 'large');
 const circle = (angle: number) => [Math.cos(angle), Math.sin(angle)];
-/** Pushed by a smooth function of where they are. */
+/** Pushes vectors by a smooth function of their position. */
 const drifted = (x: readonly number[]) => unit([x[0]! + 0.2 * Math.sin(3 * x[1]!), x[1]! + 0.1 * x[0]! ** 2]);
 
 let made: SelectiveEnvironment;
 afterEach(() => made.dispose());
 
-/** The documents that two refreshes encoded, call by call, and the vectors before and after the second. */
+/** The documents encoded by two refreshes, call by call, and the vectors before and after the second. */
 async function twoSteps(count: number, options: SelectiveOptions) {
   const before = Array.from({ length: count }, () => circle(2 * Math.PI * random.uniform()));
   const after = before.map(drifted);
@@ -33,7 +33,7 @@ async function twoSteps(count: number, options: SelectiveOptions) {
   return { before, after, ids, first, second: calls, encoded };
 }
 
-test('a corpus is encoded in parts, few documents are random, and the map learns from 4,096 of the pairs', async () => {
+test('a corpus is encoded in blocks, few documents are random, and the map learns from 4,096 of the pairs', async () => {
   const { before, after, ids, first, second, encoded } = await twoSteps(20_500, {
     budget: { fraction: 0.6 },
     drift: { kernel: false },
@@ -86,11 +86,11 @@ function conjugateGradients(a: readonly Float64Array[], b: readonly number[]): n
   return x;
 }
 
-test('the kernel is learnt from 1,024 of the pairs, taken evenly', async () => {
+test('the kernel learns from 1,024 evenly spaced pairs', async () => {
   const { before, after, ids, second } = await twoSteps(1_400, {
     budget: { documents: 1_300 },
     drift: { map: false },
-    // Learnt once: nothing is known before, and everything is drawn at random in one round.
+    // It learns once: nothing is known before, so one round draws everything at random.
     value: { rounds: 1, random: 0 },
   });
   const order = second.flat();

@@ -1,4 +1,4 @@
-/** Loops of one's own: other calls, in another order, than those of stage 2. Forty documents by hand, few candidates. */
+/** Custom loops: calls in other orders than in stage 2, on forty documents set by hand with few candidates. */
 import {
   ExactEnvironment,
   type RolloutBatch,
@@ -16,7 +16,7 @@ const few: SelectiveOptions = {
   audit: { documents: 4 },
 };
 
-/** A step after which some documents are stale, with the truth of what `reward` is to give: by the vectors as they are. */
+/** A step that leaves some documents stale, and the rewards by the current vectors, which `reward` should return. */
 async function stepped(label: string, near = 0.4) {
   const draw = drawing(label);
   const before = draw.units();
@@ -46,8 +46,8 @@ const close = (found: readonly number[], expected: readonly number[]) => {
   for (const [i, value] of expected.entries()) expect(found[i], `rollout ${i}`).toBeCloseTo(value, 9);
 };
 
-describe('rewards are those of the rollouts and judgements asked for', () => {
-  test('the same vectors, judged by other documents and by fewer', async () => {
+describe('rewards are those of the given rollouts and judgements', () => {
+  test('the same vectors with other and with fewer judgements', async () => {
     const { batch, expected, rewards } = await stepped('judgements');
     close(await rewards(batch), expected([3, 17, 29]));
     for (const others of [
@@ -58,8 +58,8 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     }
   });
 
-  test('others written where those of the refresh stood, vectors and judgements', async () => {
-    // So near that the close look of the refresh knows the ranks.
+  test('new vectors and judgements written over those of the refresh', async () => {
+    // So near that the close-up of the refresh has the ranks.
     const { batch, draw, after, expected, rewards } = await stepped('rewritten', 0.05);
     expect(await rewards(batch)).toEqual([1, 1, 1]);
     const { queries } = draw.rolloutsNear(after, [5, 30, 11], 0.05);
@@ -72,7 +72,7 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     close(await rewards(batch), expected([8, 8, 8], queries));
   });
 
-  test('after documents were removed, and after an audit', async () => {
+  test('after a removal and after an audit', async () => {
     const { environment, batch, rewards, expected } = await stepped('removed');
     await environment.audit(1, batch);
     close(await rewards(batch), expected([3, 17, 29]));
@@ -82,9 +82,9 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     expect(best!.map(({ id }) => id)).not.toContain(nearest![0]!.id);
   });
 
-  test('a document removed after the refresh stands before no positive any more', async () => {
+  test('a document removed after the refresh no longer ranks before a positive', async () => {
     const { environment, batch, draw, after } = await stepped('behind');
-    // Nearest to another document than the positive, which comes second.
+    // Nearest to a document other than the positive, which is second.
     const query = draw.shaken([after[8]!.map((x, k) => x + 0.9 * after[3]![k]!)], 0)[0]!;
     const own: RolloutBatch = { vectors: Float32Array.from(query), relevant: judged([3]) };
     await environment.refresh(2, own);
@@ -97,7 +97,7 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
     expect(batch.relevant).toHaveLength(3);
   });
 
-  test('after a refresh that failed half-way, with the positives encoded', async () => {
+  test('after a refresh that failed after encoding the positives', async () => {
     const draw = drawing('failing');
     let truth = draw.units();
     let left = Number.POSITIVE_INFINITY;
@@ -127,13 +127,9 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
   });
 
   test.each([
+    ['NaN', (x: Float32Array) => x.with(12, Number.NaN), /vector of the document d29: .* found NaN/],
     [
-      'a number that is none',
-      (x: Float32Array) => x.with(12, Number.NaN),
-      /vector of the document d29: .* found NaN/,
-    ],
-    [
-      'an infinite one',
+      'an infinite number',
       (x: Float32Array) => x.with(4, Number.POSITIVE_INFINITY),
       /document d3: .* found Infinity/,
     ],
@@ -182,7 +178,7 @@ describe('rewards are those of the rollouts and judgements asked for', () => {
 
   test.each([
     [
-      'a number that is none',
+      'NaN',
       (x: Float32Array) => x.fill(Number.NaN, 7, 8),
       3,
       /expected finite numbers, found NaN in rollout 1/,
@@ -225,7 +221,7 @@ test('a step without rollouts encodes a sweep and looks at nothing', async () =>
 });
 
 describe('an earlier state', () => {
-  test('of a corpus that has grown since leaves nothing of what was added', async () => {
+  test('of a corpus that has grown since removes what was added', async () => {
     const { environment, batch, at, after, now } = await stepped('grown');
     const state = environment.state();
     const vectors = now();
@@ -235,7 +231,7 @@ describe('an earlier state', () => {
     await environment.restore(state);
     expect(environment.has('d40')).toBe(false);
     expect(now()).toEqual(vectors);
-    // What it is now can be kept and brought back in its turn.
+    // The new state can be saved and restored too.
     await environment.restore(environment.state());
     expect(now()).toEqual(vectors);
     const found = await environment.search(batch.vectors, COUNT + 1);
@@ -243,7 +239,7 @@ describe('an earlier state', () => {
   });
 
   test.each(['value', 'region', 'random'] as const)(
-    'taken between two refreshes of one version goes on to the bit: %s',
+    'taken between two refreshes of one version continues bit for bit: %s',
     async (policy) => {
       const draw = drawing('between');
       const truths = [draw.units()];
@@ -268,7 +264,7 @@ describe('an earlier state', () => {
     },
   );
 
-  test('of before uncertainty was kept with its step is taken over', async () => {
+  test('from before uncertainty was saved with its step is accepted', async () => {
     const { environment, batch, at, draw, after } = await stepped('older');
     const other = await stepped('older');
     const { metadata, arrays } = environment.state() as { metadata: Record<string, unknown>; arrays: never };
@@ -284,7 +280,7 @@ describe('an earlier state', () => {
     expect(other.environment.state().metadata).toMatchObject({ uncertainty: { variance: null } });
   });
 
-  test('goes on to the bit where texts have changed since words were counted', async () => {
+  test('continues bit for bit if texts have changed since words were counted', async () => {
     const draw = drawing('words');
     const texts = ALL.map((i) => `a${i % 4} b${i % 7} common`);
     const pushes = [0, 1, 2, 3].map(() => draw.normals());
@@ -310,7 +306,7 @@ describe('an earlier state', () => {
     expect(resumed.now()).toEqual(own.now());
   });
 
-  test('of a vocabulary of any size is taken over', async () => {
+  test('with a vocabulary of any size is accepted', async () => {
     const rows = drawing('vocabulary').units();
     const many = Array.from({ length: 200_000 }, (_, i) => `word${i}`).join(' ');
     const texts = ALL.map((i) => (i === 0 ? many : `word${i}`));

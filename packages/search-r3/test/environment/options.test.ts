@@ -1,6 +1,6 @@
 /**
- * Options of the selective environment, each against numbers computed from its definition in float64: here what error
- * it expects and what it spends, in `choice.test.ts` which documents it encodes and what it predicts of the others.
+ * Options of the selective environment against numbers computed from their definitions in float64: here the expected
+ * error and the budget, in `choice.test.ts` which documents are encoded and what is predicted for the others.
  */
 import { readFileSync } from 'node:fs';
 import {
@@ -24,7 +24,7 @@ import {
 } from './by-hand.js';
 import { referenceCandidates, referenceValues, referenceVariance } from './reference.js';
 
-/** What covers each option: a test, by a part of its name. */
+/** The test that covers each option, by a part of its name. */
 const COVERED: Record<string, [file: string, name: string]> = {
   policy: ['fidelity.slow', 'at equal cost value beats region'],
   'budget.documents': ['drift', 'stale documents are where map and kernel'],
@@ -34,7 +34,7 @@ const COVERED: Record<string, [file: string, name: string]> = {
   index: ['options', 'index and graphFrom'],
   graphFrom: ['options', 'index and graphFrom'],
   seed: ['options', 'seed: other draws'],
-  cut: ['choice', 'cut: what lies beyond it is worth nothing'],
+  cut: ['choice', 'cut: ranks beyond it are worth nothing'],
   'drift.map': ['fidelity.slow', 'map and kernel help'],
   'drift.lambda': ['drift', "['lambda'"],
   'drift.kernel': ['drift', "['without the kernel'"],
@@ -42,7 +42,7 @@ const COVERED: Record<string, [file: string, name: string]> = {
   'drift.words': ['choice', 'drift.words'],
   'drift.sharpness': ['drift', "['sharpness'"],
   'value.random': ['options', 'value.random: a share of the budget'],
-  'value.rounds': ['options', 'value.rounds: so many'],
+  'value.rounds': ['options', 'value.rounds: %d rounds'],
   'value.width': ['options', 'value.width and value.ageLimit'],
   'value.ageLimit': ['options', 'value.width and value.ageLimit'],
   'value.candidates': ['options', 'value.candidates'],
@@ -59,7 +59,7 @@ test('no option is forgotten', () => {
   expect(Object.keys(COVERED).sort()).toEqual(optionNames(selectiveOptionsSchema).sort());
   for (const [file, name] of Object.values(COVERED)) {
     const tests = readFileSync(new URL(`${file}.test.ts`, import.meta.url), 'utf8').split('const TABLE');
-    // This list is no test.
+    // Without the list above, which is not a test.
     const own =
       file === 'options' ? tests.join('').slice(tests.join('').indexOf("test('no option")) : tests.join('');
     expect(own, name).toContain(name);
@@ -111,7 +111,7 @@ describe('the uncertainty of a score', () => {
   }
 
   test.each([{}, { width: 2.5 }, { ageLimit: 1 }])(
-    'value.width and value.ageLimit: the error to expect under %j',
+    'value.width and value.ageLimit: the expected error with %j',
     async (value) => {
       const { found, scores, deviations } = await expectations(value);
       const { expectedError } = referenceValues({ scores, deviations, positives });
@@ -121,7 +121,7 @@ describe('the uncertainty of a score', () => {
     },
   );
 
-  test('value.candidates: only what lies near some rollout is looked at', async () => {
+  test('value.candidates: only documents near some rollout are looked at', async () => {
     const { found, scores, deviations } = await expectations({ candidates: 16 });
     const { looked, floors } = referenceCandidates(scores, 16);
     const { expectedError } = referenceValues({ scores, deviations, positives, looked, floors });
@@ -131,7 +131,7 @@ describe('the uncertainty of a score', () => {
     expect(whole.unseen).toBeUndefined();
   });
 
-  test.each([5, 39])('value.candidates: how many positives stand behind %d of them is told', async (most) => {
+  test.each([5, 39])('value.candidates: reports how many positives rank behind %d of them', async (most) => {
     const { unseen, scores } = await expectations({ candidates: most });
     const { floors } = referenceCandidates(scores, most);
     const behind = positives.filter((positive, i) => scores[i]![positive]! < floors[i]!);
@@ -146,7 +146,7 @@ describe('the budget', () => {
   const middle = drawing('a step between').shaken(before, 0.1);
   const { queries, positives, batch } = rolloutsNear(after, [1, 2, 35], 0.5);
 
-  test.each([0.3, 0.5])('budget.most: %d of the corpus where no target is reached', async (most) => {
+  test.each([0.3, 0.5])('budget.most: %d of the corpus if the target is not reached', async (most) => {
     const { at, environment } = await environmentOf(
       { budget: { targetError: 1e-9, most }, drift: still },
       before,
@@ -166,7 +166,7 @@ describe('the budget', () => {
     expect(encoded.value).toBeGreaterThan(0);
   });
 
-  test.each([1, 4])('value.rounds: so many, of equal size: %d', async (rounds) => {
+  test.each([1, 4])('value.rounds: %d rounds of equal size', async (rounds) => {
     const { at, environment } = await environmentOf(
       { budget: { documents: 19 }, value: { rounds, random: 0 }, drift: still },
       before,
@@ -177,7 +177,7 @@ describe('the budget', () => {
     expect(report.encoded).toEqual({ positives: 3, value: 16 });
   });
 
-  test('audits correct the expectation by the root of what they find in terms of it', async () => {
+  test('audits correct the expected error by the root of the ratio of audited to expected', async () => {
     const targetError = 0.01;
     const { at, environment, now } = await environmentOf(
       { policy: 'random', budget: { targetError, most: 0.2 }, audit: { documents: 5 } },
@@ -207,7 +207,7 @@ describe('the budget', () => {
     const floor = targetError / 4;
     const correction = Math.sqrt((rewardError + floor) / (expected + floor));
     expect(Math.abs(correction - 1)).toBeGreaterThan(0.05);
-    // The same step again: nothing is left to encode, what the audit encoded is known now.
+    // The same step again: nothing is left to encode, and what the audit encoded is known.
     const again = await environment.refresh(1, batch);
     expect(encodedBy(again)).toBe(0);
     expect(again.expectedError).toBeCloseTo(correction * expectation(), 5);
@@ -224,7 +224,7 @@ describe('the budget', () => {
   });
 
   test.each(['random', 'region', 'value'] as const)(
-    'budget.targetError: %s stops where it is all to expect',
+    'budget.targetError: %s stops when the expected error is at the target',
     async (policy) => {
       const asked = async (targetError: number) => {
         const { at, environment } = await environmentOf(
@@ -237,7 +237,7 @@ describe('the budget', () => {
         return environment.refresh(2, batch);
       };
       const [loose, tight] = [await asked(0.1), await asked(0.01)];
-      // Half of the target is aimed at.
+      // It aims at half of the target.
       expect(loose.expectedError).toBeGreaterThan(0.005);
       expect(loose.expectedError).toBeLessThanOrEqual(0.05);
       expect(tight.expectedError).toBeLessThanOrEqual(0.005);
@@ -246,7 +246,7 @@ describe('the budget', () => {
     },
   );
 
-  test('budget.targetError: the first step in which anything is stale draws random documents too', async () => {
+  test('budget.targetError: the first step with stale documents draws random ones too', async () => {
     const { at, environment } = await environmentOf(
       { budget: { targetError: 1e-3 }, value: { random: 1 } },
       before,
@@ -270,7 +270,7 @@ describe('the budget', () => {
     expect(await drawn(2)).not.toEqual(await drawn(1));
   });
 
-  test('index and graphFrom: a graph from so many documents on, with the rewards of a scan while documents change', async () => {
+  test('index and graphFrom: a graph gives the rewards of a scan while documents change', async () => {
     const create = vi.spyOn(AnnIndex, 'create');
     const steps = async (options: { index: 'exact' } | { index: 'ann'; graphFrom: number }) => {
       const region = { topK: 3, neighbours: 2, sweep: 0 };
@@ -311,10 +311,10 @@ describe('the budget', () => {
   });
 });
 
-describe('which environment', () => {
+describe('the choice of environment', () => {
   const parse = (given: unknown) => environmentOptionsSchema.parse(given);
 
-  test('exact unless said otherwise, as options.md has it', () => {
+  test('exact by default, as options.md says', () => {
     for (const given of [undefined, {}, { kind: undefined }, { kind: 'exact' }]) {
       expect(parse(given)).toEqual({ kind: 'exact' });
     }
@@ -322,10 +322,10 @@ describe('which environment', () => {
     expect(() => parse({ kind: 'some' })).toThrow(/expected .*exact.* or .*selective/);
   });
 
-  test('the exact one has no settings, neither for the compiler nor at run time', () => {
-    // @ts-expect-error: no such setting where kind is exact.
+  test('the exact one has no settings, for the compiler and at run time', () => {
+    // @ts-expect-error: no such setting with kind exact.
     const stray: EnvironmentOptions = { kind: 'exact', policy: 'random' };
-    expect(() => parse(stray)).toThrow(/expected no such setting where kind is exact/);
-    expect(() => parse({ budget: { documents: 3 } })).toThrow(/expected no such setting where kind is exact/);
+    expect(() => parse(stray)).toThrow(/expected no such setting with kind exact/);
+    expect(() => parse({ budget: { documents: 3 } })).toThrow(/expected no such setting with kind exact/);
   });
 });

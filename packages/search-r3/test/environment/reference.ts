@@ -1,4 +1,4 @@
-/** The environment's maths in float64, from their definitions: drift, uncertainty and value of information. */
+/** The environment's maths in float64, from the definitions: drift, uncertainty and value of information. */
 import { unit } from './drifting.js';
 
 type Row = readonly number[];
@@ -43,7 +43,7 @@ interface KernelOptions {
 export function referenceDrift(pairs: readonly Pair[], options: KernelOptions) {
   const { lambda = 1, ridge = 1, sharpness = 8, kernel = true, words = 0.5, cosine } = options;
   const axes = [...pairs[0]!.old.keys()];
-  // The ridge stays that of all pairs, as leaving one out in closed form has it.
+  // The ridge stays that of all pairs, as in the closed form of leave-one-out.
   const strength = (lambda * pairs.length) / axes.length;
   const fit = (own: readonly Pair[]) => {
     const products = (other: (pair: Pair) => Row) =>
@@ -99,12 +99,12 @@ export function wordCosines(counted: readonly string[], texts: readonly string[]
   return (a: number, b: number) => product(a, b) / Math.sqrt(product(a, a) * product(b, b));
 }
 
-/** What a query sees of an error tangent to the sphere of unit vectors, by the score. */
+/** The share of an error tangent to the unit sphere that a query sees, by its score. */
 const across = (score: number) => Math.sqrt(Math.max(0.01, 1 - score ** 2));
 
 /**
- * Variance of a score of 0 after one step: mean over rollouts, sum over pairs, by the sum of the pairs' ages in effect.
- * `fresh`: the pairs' vectors, of which `residuals` are what had not been predicted.
+ * Variance of a score of 0 after one step: mean over rollouts of the sum over pairs, divided by the sum of the pairs'
+ * effective ages. `fresh` are the pairs' new vectors, `residuals` their prediction errors.
  */
 export function referenceVariance(
   fresh: readonly Row[],
@@ -123,7 +123,7 @@ export function referenceVariance(
   return squares.reduce((a, b) => a + b, 0) / queries.length / steps;
 }
 
-/** Integral of an even function from `z` on, where it falls as fast as these do: Simpson's rule. */
+/** Integral of a fast-falling even function from `z` on, by Simpson's rule. */
 function integral(density: (x: number) => number, z: number): number {
   const steps = 600;
   const width = 12 / steps;
@@ -157,7 +157,7 @@ export interface Look {
   floors?: Row;
 }
 
-/** Values of the documents and the error of the rewards to expect. */
+/** Values of the documents and the expected error of the rewards. */
 export function referenceValues(look: Look): { values: number[]; expectedError: number } {
   const { scores, deviations, positives, cut = Number.POSITIVE_INFINITY, looked, floors } = look;
   const worth = (rank: number) => (rank <= cut ? 1 / Math.log2(rank + 1) : 0);
@@ -190,7 +190,7 @@ export function referenceValues(look: Look): { values: number[]; expectedError: 
   return { values, expectedError: error / positives.length };
 }
 
-/** What is looked at: as many of the best of every rollout as are at most `most` documents together. */
+/** The documents looked at: of every rollout the same number of best ones, at most `most` distinct documents in all. */
 export function referenceCandidates(scores: readonly Row[], most: number) {
   const best = scores.map((own) => [...own.keys()].sort((a, b) => own[b]! - own[a]!));
   const within = (depth: number) => new Set(best.flatMap((own) => own.slice(0, depth)));

@@ -1,4 +1,4 @@
-/** What the selective environment promises, on corpora and options drawn at random, with the exact one as the oracle. */
+/** Properties of the selective environment on random corpora and options, with the exact one as the oracle. */
 import fc from 'fast-check';
 import {
   type CorpusChange,
@@ -19,7 +19,7 @@ const corpora = fc.record({
   seed: fc.integer({ min: 0, max: 1000 }),
   documents: fc.integer({ min: 4, max: 60 }),
   noise: fc.constantFrom(0, 0.02, 0.3),
-  // One of them makes more pairs than dimensions.
+  // One of them gives more pairs than dimensions.
   dimension: fc.constantFrom(4, 9),
 });
 
@@ -54,8 +54,8 @@ async function both(corpus: DriftingCorpus, options: SelectiveOptions, ids = cor
   return { at, own, oracle, dispose };
 }
 
-describe('a raw vector is what the encoder gave at its version, a moved one is marked as predicted', () => {
-  test('whatever the corpus, the policy, the budget and the audits', async () => {
+describe('a raw vector is what the encoder returned at its version, a moved one is marked as predicted', () => {
+  test('for any corpus, policy, budget and audits', async () => {
     let predictions = 0;
     await fc.assert(
       fc.asyncProperty(corpora, anyOptions, async (shape, options) => {
@@ -87,7 +87,7 @@ describe('a raw vector is what the encoder gave at its version, a moved one is m
   });
 });
 
-describe('with an unlimited budget the rewards are those of full refresh', () => {
+describe('with an unlimited budget the rewards are those of a full refresh', () => {
   const unlimited: SelectiveOptions[] = [
     { budget: { fraction: 1 } },
     { budget: { documents: 1_000 }, value: { candidates: 10 } },
@@ -115,7 +115,7 @@ describe('with an unlimited budget the rewards are those of full refresh', () =>
   });
 });
 
-/** A change that leaves at least two documents, and the ids that are there after it. */
+/** A change that leaves at least two documents, and the ids after it. */
 function applied(present: readonly string[], all: readonly string[], picks: readonly number[]) {
   const change: Required<CorpusChange> = { added: [], changed: [], removed: [] };
   for (const [i, id] of all.entries()) {
@@ -130,7 +130,7 @@ function applied(present: readonly string[], all: readonly string[], picks: read
   return { change, present: [...left, ...change.added] };
 }
 
-/** The rollouts that still have something to find, judged by documents that are there, or `known` to have been. */
+/** The rollouts that still have relevant documents, judged by current documents and `known` removed ones. */
 function kept(
   { vectors, relevant: judged }: RolloutBatch,
   environment: Environment,
@@ -149,7 +149,7 @@ function kept(
   };
 }
 
-describe('documents that come and go', () => {
+describe('added and removed documents', () => {
   test('a removed document is never returned, and unlimited refreshes still equal the oracle', async () => {
     let returned = 0;
     await fc.assert(
@@ -196,7 +196,7 @@ describe('documents that come and go', () => {
     expect(returned).toBeGreaterThan(1000);
   });
 
-  test('are encoded when they are new or another text, whatever the budget, and counted', async () => {
+  test('are encoded if they are new or changed, whatever the budget, and counted', async () => {
     const corpus = make({});
     const { at, own, dispose } = await both(corpus, { budget: { documents: 1 } }, corpus.ids.slice(0, 30));
     const first = await own.refresh(0, empty(corpus));
@@ -211,7 +211,7 @@ describe('documents that come and go', () => {
     await dispose();
   });
 
-  test('count as changed where all of them are new or another text', async () => {
+  test('count as changed if all of them are new or changed', async () => {
     const corpus = make({});
     const { own, dispose } = await both(corpus, {}, corpus.ids.slice(0, 10));
     expect((await own.refresh(0, empty(corpus))).encoded).toEqual({ full: 10 });
@@ -222,7 +222,7 @@ describe('documents that come and go', () => {
     await dispose();
   });
 
-  test('relevance of removed documents does not count; a rollout without any other is refused', async () => {
+  test('removed documents do not count as relevant; a rollout with no other is refused', async () => {
     const corpus = make({});
     const { own, oracle, dispose } = await both(corpus, {});
     const vectors = corpus.batches[0]!.vectors.subarray(0, corpus.dimension);
@@ -239,7 +239,7 @@ describe('documents that come and go', () => {
     await dispose();
   });
 
-  test('one that waits for its encoding is named where it is relevant, and left out of audits where it is not', async () => {
+  test('one without a vector is named if it is relevant, and left out of audits otherwise', async () => {
     const corpus = make({});
     const batch = (id: string): RolloutBatch => ({
       vectors: corpus.batches[1]!.vectors.slice(0, corpus.dimension),
@@ -248,10 +248,13 @@ describe('documents that come and go', () => {
     for (const candidates of [1000, 10]) {
       const options: SelectiveOptions = { budget: { documents: 8 }, value: { candidates } };
       const { at, own, oracle, dispose } = await both(corpus, options, corpus.ids.slice(0, 30));
-      const waits = (id: string) => new RegExp(`the document ${id}: .* waits for its encoding. Call refresh`);
+      const waits = (id: string) =>
+        new RegExp(
+          `the document ${id}: .* has not been encoded since it was added or changed. Call refresh first`,
+        );
       const refused = async (environment: Environment, id: string) => {
         const asked: (() => Promise<unknown>)[] = [() => environment.reward(batch(id))];
-        // Audits of the exact environment judge nothing.
+        // Audits of the exact environment do not check rollouts.
         if (environment === own) asked.push(() => own.audit(at.version, batch(id)));
         for (const ask of asked) {
           await expect(ask()).rejects.toThrow(InputError);
@@ -259,7 +262,7 @@ describe('documents that come and go', () => {
         }
       };
       for (const environment of [own, oracle]) await refused(environment, 'd3');
-      // Where it waits it is judged no more than where it is gone.
+      // Without a vector it counts no more than if it were removed.
       const gone = await SelectiveEnvironment.create(
         corpus.ids.slice(0, 30),
         sources(corpus, () => at.version),
@@ -287,11 +290,11 @@ describe('documents that come and go', () => {
     }
   });
 
-  test('changes that make no sense are refused, and nothing of them is done', async () => {
+  test('invalid changes are refused as a whole', async () => {
     const corpus = make({});
     const { own, dispose } = await both(corpus, {}, corpus.ids.slice(0, 3));
     const refused: [CorpusChange, RegExp][] = [
-      [{ removed: ['d0'], added: ['d1'] }, /d1 is there already/],
+      [{ removed: ['d0'], added: ['d1'] }, /d1 is already in the corpus/],
       [{ removed: ['d0', 'd9'] }, /d9 is not in the corpus/],
       [{ removed: ['d0'], changed: ['d0'] }, /d0 is named twice/],
       [{ removed: ['d0', 'd1', 'd2'] }, /at least one document/],
@@ -308,7 +311,7 @@ const empty = (corpus: DriftingCorpus): RolloutBatch => ({
 });
 
 describe('stopped between two steps and resumed', () => {
-  test('the rewards, reports and audits are those of a run that went on', async () => {
+  test('the rewards, reports and audits are those of an uninterrupted run', async () => {
     await fc.assert(
       fc.asyncProperty(corpora, anyOptions, fc.integer({ min: 1, max: 3 }), async (shape, options, stop) => {
         const corpus = make(shape);
@@ -355,14 +358,14 @@ describe('stopped between two steps and resumed', () => {
   });
 });
 
-test('options that are none are refused by name', async () => {
+test('invalid options are refused by name', async () => {
   const corpus = make({});
   const told = sources(corpus, () => 0);
   const options = { budget: { fraction: 2 } };
   await expect(SelectiveEnvironment.create(corpus.ids, told, options)).rejects.toThrow(/budget/);
   const moved = { index: 'ann' } as const;
   await expect(SelectiveEnvironment.create(corpus.ids, told, moved)).rejects.toThrow(
-    /index: expected exact where a drift map moves/,
+    /index: expected exact, because the drift map moves every vector/,
   );
   await expect(SelectiveEnvironment.create([], told)).rejects.toThrow(InputError);
 });

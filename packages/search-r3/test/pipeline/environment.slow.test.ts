@@ -328,7 +328,7 @@ describe('settings', () => {
     ['{ kind: all }', 'kind: expected "exact" or "selective", found "all".'],
     [
       '{ budget: { fraction: 0.1 } }',
-      'budget: expected no such setting where kind is exact, found {"fraction":0.1}.',
+      'budget: expected no such setting with kind exact, found {"fraction":0.1}.',
     ],
     ['{ kind: selective, budget: { fraction: 2 } }', 'budget.fraction: expected a number to 1, found 2.'],
     [
@@ -349,11 +349,11 @@ describe('settings', () => {
     ],
     [
       '{ kind: selective, index: ann }',
-      'index: expected exact where a drift map moves the vectors, found "ann".',
+      'index: expected exact, because the drift map moves every vector, found "ann".',
     ],
     [
       '{ kind: exact, budget: { fraction: 0.1 } }',
-      'budget: expected no such setting where kind is exact, found {"fraction":0.1}.',
+      'budget: expected no such setting with kind exact, found {"fraction":0.1}.',
     ],
   ])('refused: %s', (environment, message) => {
     let found: unknown;

@@ -1,7 +1,7 @@
 /**
- * The drift of one step, learnt from the documents just encoded: a linear map towards the identity, and kernel ridge
- * regression on what it leaves. A part that predicts pairs it has not seen worse than its absence
- * would is left out, and so is one that the pairs do not determine, its ridge being too little for that.
+ * The drift of one step, learned from the documents just encoded: a linear map near the identity, and kernel ridge
+ * regression on its residuals. A part is left out if it predicts unseen pairs worse than nothing would, or if the ridge
+ * is too small for the pairs to determine it.
  */
 import { copyRows, evenly } from '../../run/index.js';
 import { factorised } from './cholesky.js';
@@ -14,7 +14,7 @@ export interface DriftOptions {
   map: boolean;
   /** Ridge of the map, as a multiple of pairs / dimension. */
   lambda: number;
-  /** Correct what lies near by kernel ridge regression on what the map leaves. */
+  /** Correct documents near the queries by kernel ridge regression on the residuals of the map. */
   kernel: boolean;
   /** Ridge of the kernel. */
   ridge: number;
@@ -28,17 +28,17 @@ export interface RowPairs extends DriftPairs {
   rows: readonly number[];
 }
 
-/** What was learnt. Both parts may be missing. */
+/** A learned drift. Either part may be missing. */
 export interface Drift {
   matrix: Float32Array | undefined;
   kernel: { known: Float32Array; rows: readonly number[]; coefficients: Float32Array } | undefined;
-  /** [seen * dimension]: what is left of each pair's new vector when it is predicted from the others. */
+  /** [seen * dimension]: error of predicting each pair's new vector from the other pairs. */
   residuals: Float64Array;
-  /** Which of the pairs those are of. */
+  /** Indices of the pairs that `residuals` are of. */
   seen: readonly number[];
 }
 
-/** Pairs that the kernel learns from, evenly from all, at most: its cost grows with their cube. */
+/** Most pairs that the kernel learns from, evenly spaced: its cost grows with their cube. */
 const KERNEL_PAIRS = 1024;
 
 /** Rows moved at once. */
@@ -62,7 +62,7 @@ export class DriftModel {
     this.#words = words;
   }
 
-  /** Without words the kernel is the other part alone. */
+  /** Without `words` the kernel compares vectors alone. */
   static async create(dimension: number, options: DriftOptions, words?: WordVectors): Promise<DriftModel> {
     const share = words === undefined ? 1 : 1 - options.words;
     const programs = await DriftPrograms.create(dimension, share, options.sharpness);
@@ -90,8 +90,8 @@ export class DriftModel {
   }
 
   /**
-   * Predictions for the documents at `rows` with the vectors they had before the step; `near` ones by the kernel too.
-   * The vectors themselves where there is nothing to predict with.
+   * Predicts the vectors of the documents at `rows` from those before the step, `near` ones also by the kernel. Returns
+   * `vectors` itself if there is no map or kernel to predict with.
    */
   async move(
     drift: Drift,
@@ -119,7 +119,7 @@ export class DriftModel {
     await this.#programs.dispose();
   }
 
-  /** On the errors the map makes where it has not seen the pair: those are what it leaves of stale documents. */
+  /** Fits the map's leave-one-out residuals: its errors on stale documents are of that kind. */
   async #fitKernel(pairs: RowPairs, linear: Drift): Promise<Drift | undefined> {
     const { dimension } = pairs;
     const { seen } = linear;
@@ -130,7 +130,7 @@ export class DriftModel {
     for (let i = 0; i < count; i++) {
       gram[i * count + i] = (gram[i * count + i] as number) + this.#options.ridge;
     }
-    // Its cosines are rounded to float32, which a ridge below 1e-4 or so does not make up for.
+    // Its cosines are rounded to float32; a ridge below about 1e-4 does not make up for that.
     const factor = factorised(gram, count);
     if (factor === undefined) return undefined;
     const coefficients = factor.solve(new Float64Array(linear.residuals), dimension);

@@ -1,4 +1,4 @@
-/** The programs that move vectors: the linear map, the kernel, and the correction by it; for blocks of any size. */
+/** The programs that move vectors, for blocks of any size: the linear map, the kernel, and its correction. */
 import {
   add,
   div,
@@ -20,7 +20,7 @@ import {
 /** Each row of [rows, dimension] divided by its length. */
 const unitRows = (x: Value): Value => div(x, sqrt(sum(mul(x, x), [1], true)));
 
-/** `product`: `vectors` [rows, d] times `matrix` [d, d], its rows brought to length 1 where they are to be `unit`. */
+/** `product`: `vectors` [rows, d] times `matrix` [d, d]; if `unit`, its rows are scaled to length 1. */
 export function productProgram(dimension: number, unit: boolean): Program {
   const graph = new Graph();
   const vectors = graph.input('vectors', 'float32', ['rows', dimension]);

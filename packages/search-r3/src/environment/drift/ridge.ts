@@ -1,11 +1,11 @@
 /**
  * The linear part of the drift: ridge regression towards the identity. A policy update moves all vectors alike to a large
- * part; from the pairs (old vector, new vector) of the documents just encoded,
+ * extent. From the pairs (old vector, new vector) of the documents just encoded,
  *
  *     minimise |X M - Y|^2 + lambda |M - I|^2,  so  M = I + (X'X + lambda I)^-1 X' (Y - X).
  *
- * With fewer pairs than dimensions the dual form is solved, M = I + X' (XX' + lambda I)^-1 (Y - X). Errors of prediction
- * without the pair at hand (leave-one-out) come in closed form from the diagonal of the hat matrix H, e_i / (1 - H_ii).
+ * With fewer pairs than dimensions the dual form is solved, M = I + X' (XX' + lambda I)^-1 (Y - X). Leave-one-out errors
+ * come in closed form from the diagonal of the hat matrix H, e_i / (1 - H_ii).
  */
 import { factorised } from './cholesky.js';
 
@@ -18,13 +18,13 @@ export interface DriftPairs {
 }
 
 export interface DriftMap {
-  /** M, [dimension * dimension] by rows: a row vector times M is its prediction. */
+  /** M, row-major [dimension * dimension]: a row vector times M is its prediction. */
   matrix: Float32Array;
-  /** [count * dimension]: what the map of all other pairs leaves of each new vector. */
+  /** [count * dimension]: leave-one-out errors of the new vectors. */
   residuals: Float64Array;
 }
 
-/** The map of some pairs; at least one. `lambda` is above 0; undefined where that is too little to solve for the map. */
+/** The map of one or more pairs. `lambda` is above 0; undefined if it is too small to solve for the map. */
 export function fitDriftMap(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   return pairs.count <= pairs.dimension ? dual(pairs, lambda) : primal(pairs, lambda);
 }
@@ -55,7 +55,7 @@ function dual(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   const coefficients = factor.solve(movement(pairs), dimension);
   const change = new Float64Array(dimension * dimension);
   addProduct(change, old, coefficients, count, dimension);
-  // I - H = lambda (XX' + lambda I)^-1, and so is what is left of the movement: the factor cancels.
+  // I - H = lambda (XX' + lambda I)^-1, and the residuals have the same factor: it cancels.
   const diagonal = factor.inverseDiagonal();
   const residuals = coefficients.map((value, at) => value / (diagonal[Math.floor(at / dimension)] as number));
   return { matrix: plusIdentity(change, dimension), residuals };
@@ -63,7 +63,7 @@ function dual(pairs: DriftPairs, lambda: number): DriftMap | undefined {
 
 function primal(pairs: DriftPairs, lambda: number): DriftMap | undefined {
   const { count, dimension } = pairs;
-  // In float64, as everything it is multiplied with: loops over both kinds of arrays are several times as slow.
+  // In float64 like everything it is multiplied with: loops over both kinds of arrays are several times slower.
   const old = new Float64Array(pairs.old);
   const moved = movement(pairs);
   const gram = new Float64Array(dimension * dimension);
@@ -118,7 +118,7 @@ export function addProduct(
   return target;
 }
 
-/** A square matrix, mirrored. */
+/** The transpose of a square matrix. */
 export function transposed(matrix: Float64Array, dimension: number): Float64Array {
   const result = new Float64Array(matrix.length);
   for (let i = 0; i < dimension; i++) {

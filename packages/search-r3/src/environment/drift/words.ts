@@ -1,19 +1,19 @@
-/** Documents as words: unit vectors of inverse document frequencies. What the drift map leaves is alike where they are. */
+/** Documents as unit vectors of inverse document frequencies: documents with similar words have similar map residuals. */
 import { z } from 'zod';
 import { englishTerms } from '../../evaluate/index.js';
 
-/** Documents that frequencies are counted on; a sample of larger corpora says as much. */
+/** Most documents that frequencies are counted on; a sample of a larger corpus is as good. */
 const COUNTED = 20_000;
-/** Documents whose terms are kept; beyond, they are made again. */
+/** Most documents whose terms are cached. */
 const KEPT = 100_000;
 
 interface TermVector {
-  /** Numbers of terms that are in the vocabulary, with weights of sum of squares 1. */
+  /** Numbers of the terms in the vocabulary, and their weights, whose squares sum to 1. */
   terms: Int32Array;
   weights: Float32Array;
 }
 
-/** Terms with the number of documents they are in, of those counted. */
+/** Terms with the number of counted documents that contain them. */
 export const wordCountsSchema = z.strictObject({
   terms: z.array(z.string()),
   frequencies: z.array(z.int()),
@@ -35,7 +35,7 @@ export class WordVectors {
   #counted = 0;
   readonly #kept = new Map<number, TermVector>();
 
-  /** Counts on documents spread evenly over `rows`. */
+  /** Counts words in evenly spaced documents of `rows`. */
   constructor(text: (row: number) => string, rows: readonly number[]) {
     this.#text = text;
     const stride = Math.max(1, rows.length / COUNTED);
@@ -50,7 +50,7 @@ export class WordVectors {
     }
   }
 
-  /** What weights are made of, for a checkpoint: texts may have changed since it was counted. */
+  /** The counts, for a checkpoint: texts may have changed since they were counted. */
   state(): WordCounts {
     return { terms: [...this.#numbers.keys()], frequencies: [...this.#frequencies], counted: this.#counted };
   }
@@ -63,7 +63,7 @@ export class WordVectors {
     this.#kept.clear();
   }
 
-  /** Forgets what was kept of a row, whose text changed. */
+  /** Drops the cached terms of a row whose text changed. */
   forget(row: number): void {
     this.#kept.delete(row);
   }
@@ -86,7 +86,7 @@ export class WordVectors {
     }
   }
 
-  /** By term, from `starts` of it to that of the next: which of `rows` have it, and with what weight. */
+  /** By term, from its `starts` entry to the next: the `rows` that contain it, and its weights there. */
   #postings(rows: readonly number[]): Postings {
     const vectors = rows.map((row) => this.#vector(row));
     const starts = new Int32Array(this.#numbers.size + 1);
@@ -112,7 +112,7 @@ export class WordVectors {
     return { starts, columns, weights };
   }
 
-  /** Words in every document counted, and words in none, have no weight. */
+  /** Words in all or none of the counted documents have no weight. */
   #vector(row: number): TermVector {
     const known = this.#kept.get(row);
     if (known !== undefined) return known;
