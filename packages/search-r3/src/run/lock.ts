@@ -60,10 +60,17 @@ export async function acquireLock(path: string): Promise<Lock> {
   } finally {
     await rm(prepared, { force: true });
   }
+  let released = false;
   return {
     release: async () => {
-      if (!held.delete(token)) return;
-      if (tokenOf(await readHolder(path)) === token) await rm(path, { force: true });
+      if (released) return;
+      released = true;
+      try {
+        if (tokenOf(await readHolder(path)) === token) await rm(path, { force: true });
+      } finally {
+        // Only now: a lock that looks stale while its file is still there could be taken over between check and removal.
+        held.delete(token);
+      }
     },
   };
 }

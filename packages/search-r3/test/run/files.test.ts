@@ -20,6 +20,7 @@ import {
   writeLinesAtomic,
 } from 'search-r3/run';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { scaled } from '../support/scale.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -269,7 +270,7 @@ describe('acquireLock', () => {
 
   test('a lock released while it is being checked does not cost the next holder its lock', async () => {
     const path = join(folder, '.lock');
-    for (let round = 0; round < 40; round++) {
+    for (let round = 0; round < scaled(100, 3000); round++) {
       // Released while others read it: they find nothing there, and one of them links its own.
       const first = await acquireLock(path);
       // Settled from the start: some are refused before the release is done.
