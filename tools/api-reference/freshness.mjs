@@ -1,6 +1,5 @@
 /**
- * Whether docs/reference/api is what the declarations of the packages say, without rendering it: a fingerprint of the
- * declarations and of the pages lies beside them.
+ * Tells whether docs/reference/api is current without rendering it, by a fingerprint of the declarations and of the pages.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
@@ -11,24 +10,28 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const PAGES = join(ROOT, 'docs/reference/api');
 export const FINGERPRINT = join(PAGES, 'fingerprint.json');
 
-/** The documented modules; the command line has a reference of its own. */
+/** The documented modules. The command line has a reference of its own. */
 const MODULES =
   'run tokenizer checkpoint model generate embed vectors dataset evaluate environment sft pretrain rl pipeline'.split(
     ' ',
   );
 
 const PACKAGES = ['packages/search-r3', 'packages/onnx-grad'].map((folder) => join(ROOT, folder));
-const [search, engine] = PACKAGES.map((folder) => join(folder, 'dist'));
+const search = join(ROOT, 'packages/search-r3/dist');
+const engine = join(ROOT, 'packages/onnx-grad/dist');
 
-/** The last one is the top level: a function in it must not take the page of the module of the same name. */
+/** The top level comes last: a function in it must not take the page of the module of the same name. */
 export const ENTRY_POINTS = [
-  ...MODULES.map((module) => join(search, module, 'index.d.ts')),
+  ...MODULES.map((name) => join(search, name, 'index.d.ts')),
   join(engine, 'index.d.ts'),
   join(engine, 'optim/index.d.ts'),
   join(search, 'index.d.ts'),
 ];
 
-/** SHA-256 of all declarations and of all pages, in hex. */
+/**
+ * SHA-256 of all declarations and of all pages, in hex.
+ * @returns {Promise<{ declarations: string, pages: string }>}
+ */
 export async function fingerprint() {
   const declared = await Promise.all(PACKAGES.map(declarations));
   const pages = (await readdir(PAGES, { recursive: true })).filter((name) => name.endsWith('.md'));
@@ -38,7 +41,11 @@ export async function fingerprint() {
   };
 }
 
-/** Of the sources there are: `dist` may hold what was built from others. */
+/**
+ * The declarations of the present sources: `dist` may also hold those of deleted ones.
+ * @param {string} folder
+ * @returns {Promise<string[]>}
+ */
 async function declarations(folder) {
   const sources = await readdir(join(folder, 'src'), { recursive: true });
   return sources
@@ -46,6 +53,10 @@ async function declarations(folder) {
     .map((name) => join(folder, 'dist', name.replace(/\.ts$/, '.d.ts')));
 }
 
+/**
+ * @param {string[]} paths
+ * @returns {Promise<string>}
+ */
 async function digest(paths) {
   const hash = createHash('sha256');
   for (const path of paths.sort()) {

@@ -18,17 +18,17 @@ const app = await Application.bootstrapWithPlugins({
   entryPoints: ENTRY_POINTS,
   sortEntryPoints: false,
   sort: ['source-order'],
-  tsconfig: join(ROOT, 'tools/api-reference/tsconfig.json'),
+  tsconfig: join(ROOT, 'tools/api-reference/declarations.tsconfig.json'),
   plugin: ['typedoc-plugin-markdown', join(ROOT, 'tools/api-reference/names.mjs')],
   router: 'module',
   readme: 'none',
-  // Lines move too often.
+  // Line numbers change too often.
   disableSources: true,
   disableGit: true,
   excludeExternals: true,
   excludePrivate: true,
   excludeInternal: true,
-  // TypeScript 7 has checked the code; what it emits for Node's types this one may see otherwise.
+  // TypeScript 7 has checked the code; this older one may reject declarations that it emits.
   skipErrorChecking: true,
   hideBreadcrumbs: true,
   hidePageHeader: true,
@@ -36,7 +36,7 @@ const app = await Application.bootstrapWithPlugins({
   logLevel: 'Error',
 });
 const project = await app.convert();
-if (project === undefined) throw new Error('the declarations can not be read');
+if (project === undefined) throw new Error('TypeDoc cannot read the declarations');
 await rm(PAGES, { recursive: true, force: true });
 await mkdir(PAGES, { recursive: true });
 await app.generateOutputs(project);

@@ -1,4 +1,4 @@
-/** A TypeDoc plugin: modules are called as they are imported, and those of `dist` are not. */
+/** A TypeDoc plugin: names modules as they are imported, without `dist`. */
 import { Converter, ReflectionKind } from 'typedoc';
 
 /** @param {import('typedoc').Application} app */

@@ -1,13 +1,21 @@
 /** Fidelity against cost as SVG, one panel per collection: reward error over documents encoded, both logarithmic. */
-import { scaleLog } from 'd3-scale';
+import { type ScaleLogarithmic, scaleLog } from 'd3-scale';
 import { line } from 'd3-shape';
-import { armName, BUDGETS, NEVER, POSITIVES } from './environment-arms.mjs';
-import { mean } from './replay.mjs';
+import { armName, BUDGETS, NEVER, POSITIVES, type Results } from './environment-arms.js';
+import { mean } from './stats.js';
 
 const PANEL = { width: 460, height: 320 };
 const MARGIN = { top: 34, right: 16, bottom: 46, left: 62 };
-/** Colours that are told apart without colour too: each line has its own dashes. */
-const STYLES = {
+type Point = [share: number, error: number];
+
+interface Curves {
+  lines: [name: string, points: Point[]][];
+  /** Error without any refresh. */
+  never: number;
+}
+
+/** Each line has its own dashes, for readers who see no colours. */
+const STYLES: Record<string, { colour: string; dashes: string }> = {
   value: { colour: '#0b6e4f', dashes: '' },
   region: { colour: '#c8553d', dashes: '8 3' },
   random: { colour: '#5b5f97', dashes: '3 3' },
@@ -15,10 +23,13 @@ const STYLES = {
   [POSITIVES]: { colour: '#444', dashes: '' },
 };
 
-/** Points [share encoded, error] by policy, the mean over the trajectories of one collection. */
-function pointsOf(all) {
-  const point = (name) => [mean(all.map((one) => one[name].share)), mean(all.map((one) => one[name].error))];
-  const lines = ['value', 'region', 'random', 'periodic'].map((policy) => [
+/** Means over the trajectories of one collection. */
+function curvesOf(all: readonly Results[]): Curves {
+  const point = (name: string): Point => [
+    mean(all.map((one) => one[name].share)),
+    mean(all.map((one) => one[name].error)),
+  ];
+  const lines = ['value', 'region', 'random', 'periodic'].map((policy): [string, Point[]] => [
     policy,
     BUDGETS.map((share) => point(armName(policy, share))),
   ]);
@@ -26,9 +37,9 @@ function pointsOf(all) {
 }
 
 /** @param collections replayed arms of each trajectory, by name of the collection. */
-export function renderPlot(collections) {
+export function renderPlot(collections: Readonly<Record<string, readonly Results[]>>): string {
   const panels = Object.entries(collections).map(([title, all], i) =>
-    panel(title, pointsOf(all), i * PANEL.width),
+    panel(title, curvesOf(all), i * PANEL.width),
   );
   const width = PANEL.width * panels.length;
   return [
@@ -40,11 +51,17 @@ export function renderPlot(collections) {
   ].join('\n');
 }
 
-function panel(title, { lines, never }, left) {
-  // An arm that encodes or errs nothing has no place on these scales.
-  const drawn = lines.map(([name, points]) => [name, points.filter(([x, y]) => x > 0 && y > 0)]);
+function panel(title: string, { lines, never }: Curves, left: number): string {
+  // Zero has no place on a logarithmic scale.
+  const drawn = lines.map(([name, points]): [string, Point[]] => [
+    name,
+    points.filter(([share, error]) => share > 0 && error > 0),
+  ]);
   const all = drawn.flatMap(([, points]) => points);
-  const extent = (values) => [Math.min(...values) / 1.2, Math.max(...values) * 1.2];
+  const extent = (values: readonly number[]): [number, number] => [
+    Math.min(...values) / 1.2,
+    Math.max(...values) * 1.2,
+  ];
   const x = scaleLog(extent(all.map(([share]) => 100 * share)), [
     left + MARGIN.left,
     left + PANEL.width - MARGIN.right,
@@ -53,14 +70,15 @@ function panel(title, { lines, never }, left) {
     PANEL.height - MARGIN.bottom,
     MARGIN.top,
   ]);
-  const at = (value) => value.toFixed(1);
-  const path = line(
-    ([share]) => at(x(100 * share)),
-    ([, error]) => at(y(error)),
+  const at = (value: number) => value.toFixed(1);
+  const path = line<Point>(
+    ([share]) => Number(at(x(100 * share))),
+    ([, error]) => Number(at(y(error))),
   );
   const bottom = PANEL.height - MARGIN.bottom;
   const right = left + PANEL.width - MARGIN.right;
-  const shown = (scale) => scale.ticks(4).filter((tick) => /^[125]/.test(tick.toExponential()));
+  const shown = (scale: ScaleLogarithmic<number, number>) =>
+    scale.ticks(4).filter((tick) => /^[125]/.test(tick.toExponential()));
   const parts = [
     `<text x="${left + MARGIN.left}" y="18" font-size="13">${title}</text>`,
     ...shown(y).map(
@@ -89,8 +107,9 @@ function panel(title, { lines, never }, left) {
         `<circle cx="${at(x(100 * share))}" cy="${at(y(error))}" r="3.5" fill="${colour}"><title>${name}: ${error.toFixed(4)} at ${(100 * share).toFixed(2)} %</title></circle>`,
       );
     }
-    const [share, error] = points.at(-1) ?? [];
-    if (share !== undefined) {
+    const end = points.at(-1);
+    if (end !== undefined) {
+      const [share, error] = end;
       parts.push(
         `<text x="${at(x(100 * share) - 6)}" y="${at(y(error) - 7)}" text-anchor="end" fill="${colour}">${name}</text>`,
       );

@@ -1,28 +1,37 @@
 /**
- * Whole training steps against PyTorch on the same machine, in turn, at two shapes, with the memory of all. PyTorch
- * stands twice: tuned (bench/peers/README.md), and plain, as one usually writes it.
+ * Whole training steps against PyTorch on the same machine, in turn, at two shapes, with the memory of each. PyTorch
+ * appears twice: tuned (bench/peers/README.md), and plain, as most people write it.
  */
-import { matmulPeak } from './lib/machine.mjs';
-import { startPeer } from './lib/peer.mjs';
-import { interleaved, rounded, summary } from './lib/stats.mjs';
+import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import { matmulPeak } from './lib/machine.js';
+import { type Peer, startPeer } from './lib/peer.js';
+import { interleaved, median, rounded, summary } from './lib/stats.js';
 
 export const description = 'training tokens/s and memory against PyTorch, and the share of the MatMul peak';
 
+interface StepAnswer {
+  tokensPerSecond: number;
+  gflops: number;
+  peakMb: number;
+}
+
+type Side = 'ours' | 'tuned' | 'plain';
+
 /** One process per shape and side, so that peak memory is that of the shape. */
-const startSides = async () => ({
-  ours: await startPeer('train-ours.mjs'),
+const startSides = async (): Promise<Record<Side, Peer<StepAnswer>>> => ({
+  ours: await startPeer('train-ours.js'),
   tuned: await startPeer('train_torch.py'),
-  plain: await startPeer('train_torch.py', { args: ['plain'] }),
+  plain: await startPeer('train_torch.py', ['plain']),
 });
 
-async function measure(shape, rounds, steps, log) {
+async function measure(shape: string, rounds: number, steps: number, log: Log) {
   const sides = await startSides();
   const memory = { ours: 0, tuned: 0, plain: 0 };
-  const rates = { ours: [], plain: [] };
-  const gflops = [];
-  const peak = [];
+  const rates = { ours: [] as number[], plain: [] as number[] };
+  const gflops: number[] = [];
+  const peak: number[] = [];
   try {
-    const ask = async (side) => {
+    const ask = async (side: Side) => {
       const answer = await sides[side].ask(`step ${shape} ${steps}`);
       memory[side] = Math.max(memory[side], answer.peakMb);
       if (side === 'ours') gflops.push(answer.gflops);
@@ -31,9 +40,10 @@ async function measure(shape, rounds, steps, log) {
     const result = await interleaved({
       rounds,
       ours: async () => {
-        rates.ours.push(await ask('ours'));
+        const rate = await ask('ours');
+        rates.ours.push(rate);
         peak.push(await matmulPeak({ rounds: 1 }));
-        return rates.ours.at(-1);
+        return rate;
       },
       theirs: async () => {
         rates.plain.push(await ask('plain'));
@@ -41,8 +51,6 @@ async function measure(shape, rounds, steps, log) {
       },
       log: (text) => log(`${shape}: ${text}`),
     });
-    // Both are rates of the same moments; the best of the peak is what the machine can do undisturbed.
-    const shares = gflops.map((rate, round) => rate / peak[round]).sort((x, y) => x - y);
     return {
       tokensPerSecond: { ours: result.ours, torch: result.theirs, plainTorch: summary(rates.plain) },
       ratio: {
@@ -53,15 +61,19 @@ async function measure(shape, rounds, steps, log) {
       memoryRatio: { torch: memory.ours / memory.tuned, plainTorch: memory.ours / memory.plain },
       gflops: Math.max(...gflops),
       matmulPeak: Math.max(...peak),
-      shareOfPeak: { median: shares[shares.length >> 1], best: Math.max(...gflops) / Math.max(...peak) },
+      shareOfPeak: {
+        // Both rates were measured at the same moments; the best peak is what the machine does undisturbed.
+        median: median(gflops.map((rate, round) => rate / peak[round])),
+        best: Math.max(...gflops) / Math.max(...peak),
+      },
     };
   } finally {
     for (const side of Object.values(sides)) await side.stop();
   }
 }
 
-export async function run({ quick, log }) {
-  const figures = {};
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
+  const figures: Record<string, unknown> = {};
   for (const shape of ['a', 'b']) figures[shape] = await measure(shape, quick ? 3 : 10, quick ? 2 : 4, log);
   return { figures: rounded(figures), sizes: { a: '5.0M, 32 x 96', b: '27.8M, 16 x 128' }, seeds: [0] };
 }

@@ -1,14 +1,18 @@
 /**
- * The gradient that an environment's rewards give, against that of the true rewards: computed through the model as it was
- * at recorded steps, by the engine and the batches of stage 2.
+ * The gradient that an environment's rewards give, against that of the true rewards, through the model of recorded steps,
+ * with the engine and the batches of stage 2.
  */
 import { reasoningPrompts } from 'search-r3/checkpoint';
-import { frozenCopy, parameterFeeds } from 'search-r3/model';
-import { outcomeOf, updateBatch } from 'search-r3/rl';
-import { GradientEngine } from 'search-r3/sft';
-import { armName, BUDGETS, MAIN, POSITIVES } from './environment-arms.mjs';
-import { foundOn } from './environment-recording.mjs';
-import { cosine, mean } from './replay.mjs';
+import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
+import type { TrainingData } from 'search-r3/pipeline';
+import { type Group, outcomeOf, type ResolvedRlOptions, updateBatch } from 'search-r3/rl';
+import { GradientEngine, type TrainingQuery } from 'search-r3/sft';
+import type { Log } from './benchmark.js';
+import { armName, BUDGETS, MAIN, POSITIVES, type Results } from './environment-arms.js';
+import { foundOn, type Recording } from './environment-recording.js';
+import { cosine } from './replay.js';
+import { mean } from './stats.js';
+import type { RecordedGroup, Trajectory } from './trajectory.js';
 
 const OWN = armName('value', MAIN);
 /** The arms compared. */
@@ -18,30 +22,56 @@ const GRADIENT_ARMS = [
   armName('value', Math.min(...BUDGETS)),
   OWN,
 ];
-/** Also compared with the contrastive term, which no reward changes, in the update: larger cosines, hardly any apart. */
+/**
+ * Arms whose whole update is compared too. It contains the contrastive term, which no reward changes: cosines are larger
+ * and closer together.
+ */
 const WHOLE = [OWN];
+
+type Kind = 'policy' | 'update';
+/** By arm; null where a gradient is zero. */
+type StepCosines = Record<string, Partial<Record<Kind, number | null>>>;
+/** By arm and step. */
+type ArmRewards = Record<string, Record<number, number[]>>;
+
+interface CosineSummary {
+  mean: number;
+  lowest: number;
+  steps: number;
+}
 
 /**
  * By arm, the cosine of its gradient with the oracle's over the recorded policies: of the policy gradient alone, and for
- * some of the whole update with the contrastive term. `results`: the replayed arms, with their rewards.
+ * some arms of the whole update.
  */
-export async function gradientCosines(trajectory, recorded, results, log) {
-  const rewards = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, results[name].rewards]));
+export async function gradientCosines(
+  trajectory: Trajectory,
+  recorded: Recording,
+  results: Results,
+  log: Log,
+): Promise<Record<string, Partial<Record<Kind, CosineSummary>>>> {
+  const rewards: ArmRewards = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, results[name].rewards]));
   const { steps } = await foundOn(recorded.folder, 'gradients', [rewards], async () => ({
     steps: await compute(trajectory, recorded, rewards, log),
   }));
   return Object.fromEntries(
     GRADIENT_ARMS.map((name) => {
-      const of = (kind) => {
-        const values = steps.map((step) => step[name][kind]).filter((value) => value !== null);
+      const summaryOf = (kind: Kind) => {
+        const values = steps.map((step) => step[name][kind] ?? null).filter((value) => value !== null);
         return { mean: mean(values), lowest: Math.min(...values), steps: values.length };
       };
-      return [name, { policy: of('policy'), ...(WHOLE.includes(name) && { update: of('update') }) }];
+      const update = WHOLE.includes(name) && { update: summaryOf('update') };
+      return [name, { policy: summaryOf('policy'), ...update }];
     }),
   );
 }
 
-async function compute(trajectory, { policy, data, options }, rewards, log) {
+async function compute(
+  trajectory: Trajectory,
+  { policy, data, options }: Recording,
+  rewards: ArmRewards,
+  log: Log,
+): Promise<StepCosines[]> {
   const own = frozenCopy(policy);
   const { clipLow, clipHigh, beta, contrastive, optimization, tokenEmbeddings } = options;
   const engine = new GradientEngine(own.config, parameterFeeds(own), {
@@ -51,27 +81,27 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   });
-  const kinds = {
+  const kinds: Record<Kind, ResolvedRlOptions> = {
     policy: { ...options, contrastive: { ...contrastive, weight: 0 } },
     update: options,
   };
   const steps = trajectory.policySteps.filter((step) => step > 0);
-  const results = [];
+  const results: StepCosines[] = [];
   for (const [i, step] of steps.entries()) {
     const snapshot = await trajectory.policy(step);
     for (const [name, { data: weights }] of own.weights) weights.set(snapshot.weights[name]);
     const groups = await groupsOf(own, data, options, snapshot.groups);
-    const gradient = async (values, kind) => {
-      reward(groups, values);
+    const gradient = async (values: readonly number[], kind: Kind) => {
+      setRewards(groups, values);
       const { request } = await updateBatch(own, groups, data, kinds[kind], step);
       return request === undefined ? [] : joined((await engine.compute(request)).gradients);
     };
     const { rewards: truth } = await trajectory.step(step);
-    const result = Object.fromEntries(Object.keys(rewards).map((name) => [name, {}]));
+    const result: StepCosines = Object.fromEntries(GRADIENT_ARMS.map((name) => [name, {}]));
     for (const [kind, compared] of [
       ['policy', GRADIENT_ARMS],
       ['update', WHOLE],
-    ]) {
+    ] as const) {
       const oracle = await gradient(truth, kind);
       for (const name of compared) {
         result[name][kind] = cosine(await gradient(rewards[name][step], kind), oracle);
@@ -85,17 +115,24 @@ async function compute(trajectory, { policy, data, options }, rewards, log) {
   return results;
 }
 
-/** Recorded completions as the rollouts of stage 2. */
-async function groupsOf(policy, data, { maxLength }, recorded) {
+/** Recorded completions as rollouts of stage 2. */
+async function groupsOf(
+  policy: Policy,
+  data: TrainingData,
+  { maxLength }: ResolvedRlOptions,
+  recorded: readonly RecordedGroup[],
+): Promise<Group[]> {
   const queries = new Map(data.rl.map((query) => [query.id, query]));
-  const texts = recorded.map(({ query }) => queries.get(query).text);
+  const asked = recorded.map(({ query }) => queries.get(query) as TrainingQuery);
+  const texts = asked.map(({ text }) => text);
   const prompts = await reasoningPrompts(policy.tokenizer, policy.prompts, texts, { maxTokens: maxLength });
-  return recorded.map(({ query: id, completions }, i) => {
-    const query = queries.get(id);
-    const prompt = prompts[i].ids;
+  return recorded.map(({ completions }, i) => {
+    const query = asked[i];
+    const { ids: prompt, truncated } = prompts[i];
     return completions.map((completion) => ({
       query,
       prompt,
+      promptTruncated: truncated,
       completion,
       outcome: outcomeOf(completion),
       ranking: 0,
@@ -105,8 +142,8 @@ async function groupsOf(policy, data, { maxLength }, recorded) {
   });
 }
 
-/** Gives the rollouts that have an embedding their rewards, in order; the others have none. */
-function reward(groups, values) {
+/** Gives the rollouts with an embedding their rewards, in order. */
+function setRewards(groups: readonly Group[], values: readonly number[]): void {
   const embedded = groups.flat().filter(({ outcome }) => outcome === 'embedded');
   if (embedded.length !== values.length) {
     throw new Error(`expected rewards of ${embedded.length} rollouts, found ${values.length}`);
@@ -115,7 +152,7 @@ function reward(groups, values) {
 }
 
 /** One vector of all gradients; the engine overwrites its own. */
-function joined(gradients) {
+function joined(gradients: ReadonlyMap<string, Float32Array>): Float32Array {
   const length = [...gradients.values()].reduce((total, { length: own }) => total + own, 0);
   const result = new Float32Array(length);
   let at = 0;

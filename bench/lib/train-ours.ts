@@ -1,15 +1,26 @@
 /**
- * Our side of the `training` benchmark, in a process of its own so that its memory can be told: whole training steps of
- * the library (collating the batch, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers
+ * Our side of the `training` benchmark, in a process of its own so that its memory can be measured: whole training steps
+ * of the library (collation, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers
  * `step SHAPE COUNT` with one line of JSON.
  */
 import { createInterface } from 'node:readline';
 import { initialiseWeights, newConfig, parameterShapes } from 'search-r3/checkpoint';
 import { parameterFeeds } from 'search-r3/model';
 import { GradientEngine, Optimizer } from 'search-r3/sft';
-import { peakMemoryMb, resetPeakMemory } from './machine.mjs';
+import { peakMemoryMb, resetPeakMemory } from './machine.js';
 
-const SHAPES = {
+interface Shape {
+  hiddenSize: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  intermediateSize: number;
+  vocabSize: number;
+  batch: number;
+  length: number;
+}
+
+const SHAPES: Record<string, Shape> = {
   a: {
     hiddenSize: 256,
     layers: 6,
@@ -34,9 +45,18 @@ const SHAPES = {
 
 console.log(JSON.stringify({ side: 'search-r3' }));
 
-let current;
+interface Built {
+  name: string;
+  tokens: number;
+  /** Of a step. */
+  flops: number;
+  /** One training step. @returns its loss. */
+  one(): Promise<number>;
+}
 
-async function build(name) {
+let current: Built | undefined;
+
+async function build(name: string): Promise<Built> {
   const { batch, length, ...shape } = SHAPES[name];
   resetPeakMemory();
   const config = newConfig({ ...shape, maxPositions: 1024 });
@@ -67,7 +87,7 @@ async function build(name) {
     ids: Array.from({ length }, (__, i) => (row * 7919 + i * 104729) % shape.vocabSize),
     labels,
   }));
-  // Matrix products: forward once, backward twice; attention uncut by the causal mask, as the peer counts.
+  // Matrix products: forward once, backward twice; attention without the causal mask, as the peer counts.
   let matrices = 0;
   for (const [parameter, dims] of parameterShapes(config)) {
     if (dims.length === 2 && parameter !== 'model.embed_tokens.weight') matrices += dims[0] * dims[1];

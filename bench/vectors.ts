@@ -1,11 +1,13 @@
 /**
  * Exact scan against the proximity graph: time of a search, cost of a change, recall while vectors are replaced and graphs
- * built, memory. Synthetic unit vectors: 256-d, around 1,000 centres in 64 latent dimensions, as embeddings of a corpus are.
+ * built, memory. Synthetic unit vectors of dimension 256 around 1,000 centres in 64 latent dimensions, like embeddings of
+ * a corpus. VECTORS_SIZES=1000000 chooses other sizes.
  */
 import { randomStream } from 'search-r3/run';
-import { AnnIndex, ExactIndex, NeighbourGraph } from 'search-r3/vectors';
-import { numbersOf } from './lib/settings.mjs';
-import { interleaved, median, rounded } from './lib/stats.mjs';
+import { AnnIndex, ExactIndex, NeighbourGraph, type SearchResult } from 'search-r3/vectors';
+import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import { numbersOf } from './lib/settings.js';
+import { interleaved, mean, median, rounded } from './lib/stats.js';
 
 export const description =
   'exact scan against the ANN graph: search, update, recall after replacement, memory';
@@ -18,10 +20,10 @@ const SEED = 0;
 /** Documents refreshed per step of a training run. */
 const STEP = 1000;
 
-export async function run({ quick, log }) {
-  // A million vectors (an hour on two cores) are asked for by name.
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
+  // A million vectors take an hour on two cores: only VECTORS_SIZES chooses them.
   const sizes = numbersOf('VECTORS_SIZES') ?? (quick ? [10_000] : [10_000, 100_000]);
-  const figures = {};
+  const figures: Record<string, unknown> = {};
   for (const size of sizes) figures[size] = await measure(size, quick, log);
   return {
     figures: rounded(figures),
@@ -30,7 +32,7 @@ export async function run({ quick, log }) {
   };
 }
 
-async function measure(size, quick, log) {
+async function measure(size: number, quick: boolean, log: Log) {
   const world = newWorld();
   const rss = process.memoryUsage().rss;
   const exact = await ExactIndex.create(DIMENSION, { capacity: size });
@@ -48,7 +50,7 @@ async function measure(size, quick, log) {
     log(`graph built in ${buildSeconds.toFixed(0)} s`);
     const recall = await recallOf(ann, exact, world.draw(256));
     log(`recall ${recall.toFixed(3)} with ${ann.graph.width} candidates`);
-    const search = {};
+    const search: Record<string, unknown> = {};
     for (const count of [1, 16, 64]) search[count] = await searches(exact, ann, world, count, quick, log);
     return {
       buildSeconds,
@@ -65,11 +67,18 @@ async function measure(size, quick, log) {
   }
 }
 
-/** Milliseconds of a search, and how many times the graph is as fast. */
-async function searches(exact, ann, world, count, quick, log) {
+/** Milliseconds of a search, and how many times faster the graph is. */
+async function searches(
+  exact: ExactIndex,
+  ann: AnnIndex,
+  world: World,
+  count: number,
+  quick: boolean,
+  log: Log,
+) {
   const queries = world.draw(count);
-  const rate = (index) => async () => {
-    const times = [];
+  const rate = (index: ExactIndex | AnnIndex) => async () => {
+    const times: number[] = [];
     for (let i = 0; i < 5; i++) {
       const started = performance.now();
       await index.search(queries, K);
@@ -87,8 +96,8 @@ async function searches(exact, ann, world, count, quick, log) {
   return { graphMs: 1000 / ours.median, exactMs: 1000 / theirs.median, graphToExact: ratio };
 }
 
-/** Milliseconds to repair the neighbour lists of one changed row, measured on a sample where lists are built in time. */
-async function neighbours(exact, world, size) {
+/** Milliseconds to repair the neighbour lists of a changed row, on a sample; null where building takes too long. */
+async function neighbours(exact: ExactIndex, world: World, size: number) {
   if (size > 20_000) return null;
   const started = performance.now();
   const graph = await NeighbourGraph.build(exact);
@@ -106,17 +115,17 @@ async function neighbours(exact, world, size) {
 }
 
 /** Share of the true nearest that the graph finds. */
-async function recallOf(ann, exact, queries) {
+async function recallOf(ann: AnnIndex, exact: ExactIndex, queries: Float32Array): Promise<number> {
   return shareFound(await ann.search(queries, K), exact, queries);
 }
 
-/** Share of the true nearest among those found; the index itself learns nothing of it. */
-async function shareFound(found, exact, queries) {
+/** Share of the true nearest among those found. The index does not learn of it. */
+async function shareFound(found: SearchResult, exact: ExactIndex, queries: Float32Array): Promise<number> {
   const truth = await exact.search(queries, K);
   const count = queries.length / DIMENSION;
   let hits = 0;
   for (let query = 0; query < count; query++) {
-    const rows = ({ rows: all, k }) => [...all.subarray(query * k, (query + 1) * k)];
+    const rows = ({ rows: all, k }: SearchResult) => [...all.subarray(query * k, (query + 1) * k)];
     const nearest = new Set(rows(truth));
     hits += rows(found).filter((row) => nearest.has(row)).length;
   }
@@ -124,16 +133,23 @@ async function shareFound(found, exact, queries) {
 }
 
 /**
- * Replaces as many vectors as there are, a thousand a step, every second one by one near it and the others by any; recall and
- * search time at every step, of one search of 64 queries. The index samples its own recall of these searches as it does by
- * default, and acts on that alone.
+ * Replaces as many vectors as there are, a thousand a step: every second one by a near one, the others by any. Each step
+ * measures recall and time of one search of 64 queries. The index acts only on the recall that it samples itself, as it
+ * does by default.
  */
-async function replacement(ann, exact, world, size, quick, log) {
+async function replacement(
+  ann: AnnIndex,
+  exact: ExactIndex,
+  world: World,
+  size: number,
+  quick: boolean,
+  log: Log,
+) {
   const random = randomStream(SEED, 'replacement');
   const steps = Math.ceil(size / STEP);
-  const told = Math.max(1, Math.floor(steps / (quick ? 10 : 40)));
-  const recalls = [];
-  const times = [];
+  const shown = Math.max(1, Math.floor(steps / (quick ? 10 : 40)));
+  const recalls: number[] = [];
+  const times: number[] = [];
   let setMs = 0;
   let changed = 0;
   const builds = ann.graph.builds;
@@ -142,7 +158,7 @@ async function replacement(ann, exact, world, size, quick, log) {
     const vectors = world.draw(STEP);
     for (let i = 0; i < STEP; i += 2) world.near(exact.vector(rows[i]), vectors, i);
     const started = performance.now();
-    const vectorOf = (i) => vectors.subarray(i * DIMENSION, (i + 1) * DIMENSION);
+    const vectorOf = (i: number) => vectors.subarray(i * DIMENSION, (i + 1) * DIMENSION);
     for (const [i, row] of rows.entries()) ann.set(row, vectorOf(i));
     setMs += performance.now() - started;
     for (const [i, row] of rows.entries()) exact.set(row, vectorOf(i));
@@ -152,10 +168,10 @@ async function replacement(ann, exact, world, size, quick, log) {
     times.push(performance.now() - searched);
     changed = Math.max(changed, ann.graph.changed);
     recalls.push(await shareFound(found, exact, queries));
-    if (step % told !== 0 && step !== steps - 1) continue;
+    if (step % shown !== 0 && step !== steps - 1) continue;
     const { rows: inGraph, building } = ann.graph;
     log(
-      `${(step + 1) * STEP} replaced: recall ${recalls.at(-1).toFixed(3)}, ${inGraph} rows in the graph${building ? ', building' : ''}`,
+      `${(step + 1) * STEP} replaced: recall ${recalls[step].toFixed(3)}, ${inGraph} rows in the graph${building ? ', building' : ''}`,
     );
   }
   await ann.rebuild();
@@ -163,7 +179,7 @@ async function replacement(ann, exact, world, size, quick, log) {
   return {
     replaced: steps * STEP,
     lowestRecall: Math.min(...recalls),
-    meanRecall: recalls.reduce((a, b) => a + b) / recalls.length,
+    meanRecall: mean(recalls),
     recallAfterRebuild: last,
     builds: ann.graph.builds - builds,
     mostChanged: changed,
@@ -172,13 +188,19 @@ async function replacement(ann, exact, world, size, quick, log) {
   };
 }
 
-function newWorld() {
+interface World {
+  /** Rows of length 1 [count * DIMENSION]. */
+  draw(count: number): Float32Array;
+  /** Puts a vector of cosine 0.97 or so with `vector` into a row of `matrix`. */
+  near(vector: Float32Array, matrix: Float32Array, row: number): void;
+}
+
+function newWorld(): World {
   const random = randomStream(SEED, 'world');
-  const normals = (count) => Float32Array.from({ length: count }, () => random.normal());
+  const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
   const centres = normals(CENTRES * LATENT);
   const directions = normals(LATENT * DIMENSION);
-  /** Rows of length 1 [count * DIMENSION]. */
-  const draw = (count) => {
+  const draw = (count: number) => {
     const matrix = new Float32Array(count * DIMENSION);
     const latent = new Float32Array(LATENT);
     for (let row = 0; row < count; row++) {
@@ -192,8 +214,7 @@ function newWorld() {
     }
     return matrix;
   };
-  /** Puts a vector of cosine 0.97 or so with `vector` into a row of `matrix`. */
-  const near = (vector, matrix, row) => {
+  const near: World['near'] = (vector, matrix, row) => {
     const own = matrix.subarray(row * DIMENSION, (row + 1) * DIMENSION);
     for (let j = 0; j < DIMENSION; j++) own[j] = vector[j] + (0.25 * random.normal()) / Math.sqrt(DIMENSION);
     toLengthOne(own);
@@ -201,7 +222,7 @@ function newWorld() {
   return { draw, near };
 }
 
-function toLengthOne(vector) {
+function toLengthOne(vector: Float32Array): void {
   const length = Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0));
   for (let j = 0; j < vector.length; j++) vector[j] /= length;
 }

@@ -1,27 +1,42 @@
 /**
- * The evolving corpus: how near the selective environment's rewards come to those of a corpus encoded afresh, and what it
- * costs. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents, 3 seeds; SciFact), refresh
- * policies are replayed on them, gradients compared through the model, audits checked; whole trainings with full and with
- * selective encoding end with policies that are compared; then synthetic corpora of up to a million documents, calibrated
- * to the recordings, show how cost grows.
+ * The evolving corpus: how near the selective environment's rewards come to those of a freshly encoded corpus, and at what
+ * cost. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents and 3 seeds; SciFact).
+ * Refresh policies are replayed on them, gradients compared through the model, audits checked. Whole trainings with full
+ * and with selective encoding are compared by their final policies. Synthetic corpora of up to a million documents,
+ * calibrated to the recordings, show how cost grows.
  *
- * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays by the
- * code of the environment too. What is there is not made again, and interrupted training goes on at its last checkpoint,
- * so that the long form can be done over several sittings. The plot is written to fidelity.svg there.
+ * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays also by
+ * the code of the environment. Existing results are reused and interrupted training resumes, so the long form can be done
+ * over several sittings. The plot is written to fidelity.svg there.
  *
- * SciFact is looked for in the folder named by SCIFACT, or in ../shared/data/scifact.
+ * SCIFACT names the folder of SciFact (default ../shared/data/scifact).
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { audits, factors, figuresOf, preconditions, replayArms, table } from './lib/environment-arms.mjs';
-import { meanDrift, recordedDrift } from './lib/environment-calibration.mjs';
-import { gradientCosines } from './lib/environment-gradients.mjs';
-import { renderPlot } from './lib/environment-plot.mjs';
-import { atlasTrajectory, FOLDER, foundOn, scifactTrajectory } from './lib/environment-recording.mjs';
-import { pairedFigures, pairedRun } from './lib/environment-runs.mjs';
-import { SIZES, scaling } from './lib/environment-scaling.mjs';
-import { openTrajectory } from './lib/replay.mjs';
-import { rounded } from './lib/stats.mjs';
+import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import {
+  audits,
+  factors,
+  figuresOf,
+  preconditions,
+  type Results,
+  replayArms,
+  table,
+} from './lib/environment-arms.js';
+import { meanDrift, recordedDrift } from './lib/environment-calibration.js';
+import { gradientCosines } from './lib/environment-gradients.js';
+import { renderPlot } from './lib/environment-plot.js';
+import {
+  atlasTrajectory,
+  FOLDER,
+  foundOn,
+  type Recording,
+  scifactTrajectory,
+} from './lib/environment-recording.js';
+import { type Pair, pairedFigures, pairedRun } from './lib/environment-runs.js';
+import { SIZES, scaling } from './lib/environment-scaling.js';
+import { rounded } from './lib/stats.js';
+import { openTrajectory } from './lib/trajectory.js';
 
 export const description =
   'fidelity against cost of the selective environment: replays, gradients, audits, whole runs, scaling';
@@ -30,9 +45,9 @@ const LONG = { seeds: [0, 1, 2], auditEvery: 2, sizes: SIZES.long };
 const QUICK = { seeds: [0], auditEvery: 1, sizes: SIZES.quick };
 
 /** All measurements on one recording. */
-async function measure(recorded, auditEvery, log) {
+async function measure(recorded: Recording, auditEvery: number, log: Log) {
   const { name, folder } = recorded;
-  const tell = (text) => log(`${name}: ${text}`);
+  const tell = (text: string) => log(`${name}: ${text}`);
   const trajectory = await openTrajectory(folder);
   const results = await replayArms(folder, trajectory, auditEvery, tell);
   const conditions = await preconditions(trajectory, results);
@@ -44,7 +59,7 @@ async function measure(recorded, auditEvery, log) {
     );
   }
   const gradients = await gradientCosines(trajectory, recorded, results, tell);
-  const drift = await foundOn(folder, 'drift', [], () => recordedDrift(trajectory, 0));
+  const { commit: _, ...drift } = await foundOn(folder, 'drift', [], () => recordedDrift(trajectory, 0));
   tell(`drift ${JSON.stringify(rounded(drift))}`);
   await trajectory.dispose();
   return {
@@ -57,14 +72,13 @@ async function measure(recorded, auditEvery, log) {
   };
 }
 
-export async function run({ quick, log }) {
-  if (quick)
-    log('quick: a short recording on a small corpus; shows that everything runs, not what it can do');
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
+  if (quick) log('quick: a short recording on a small corpus; the figures mean nothing');
   const { seeds, auditEvery, sizes } = quick ? QUICK : LONG;
-  const measured = {};
-  const collections = {};
-  const runs = {};
-  const add = async (collection, recorded) => {
+  const measured: Record<string, Awaited<ReturnType<typeof measure>>> = {};
+  const collections: Record<string, Results[]> = {};
+  const runs: Record<string, Pair> = {};
+  const add = async (collection: string, recorded: Recording) => {
     const own = await measure(recorded, auditEvery, log);
     measured[recorded.name] = own;
     collections[collection] = [...(collections[collection] ?? []), own.results];
@@ -104,6 +118,6 @@ export async function run({ quick, log }) {
     }),
     seeds,
     sizes: { scaling: sizes, auditEvery },
-    ...(quick && { note: 'quick: shows that everything runs and not what it can do' }),
+    ...(quick && { note: 'quick: shows that everything runs; the figures mean nothing' }),
   };
 }

@@ -1,23 +1,27 @@
 /**
- * One size of the scaling measurement, in a process of its own so that its memory is its own: the settings as JSON in the
+ * One size of the scaling measurement, in a process of its own so that its memory can be measured: settings as JSON in the
  * first argument, progress on stderr, the result as one line of JSON.
  */
 import { SelectiveEnvironment } from 'search-r3/environment';
 import { bootstrapInterval } from 'search-r3/evaluate';
-import { DIMENSION, SyntheticCorpus } from './environment-corpus.mjs';
-import { peakMemoryMb } from './machine.mjs';
-import { mean } from './replay.mjs';
-import { rounded } from './stats.mjs';
+import { DIMENSION, SyntheticCorpus } from './environment-corpus.js';
+import type { ScalingResult, ScalingSettings } from './environment-scaling.js';
+import { peakMemoryMb } from './machine.js';
+import { totalOf } from './replay.js';
+import { mean, rounded } from './stats.js';
 
 /**
- * Steps that are not counted: the budget finds its level, and programs are compiled. The others should be a multiple of
- * sixteen: so often all vectors are moved in earnest.
+ * Steps that are not counted: the budget finds its level, and programs compile. The rest should be a multiple of sixteen,
+ * the period at which all vectors are moved for good.
  */
 const WARM_UP = 3;
 
-const { path, size, seed, steps, targetError, auditEvery, rollouts, target } = JSON.parse(process.argv[2]);
+const { path, size, seed, steps, targetError, auditEvery, rollouts, target } = JSON.parse(
+  process.argv[2],
+) as ScalingSettings;
 const started = performance.now();
-const tell = (text) => console.error(`${((performance.now() - started) / 1000).toFixed(0)} s: ${text}`);
+const tell = (text: string) =>
+  console.error(`${((performance.now() - started) / 1000).toFixed(0)} s: ${text}`);
 
 const corpus = await SyntheticCorpus.create(path, size, seed);
 tell('corpus made');
@@ -43,8 +47,18 @@ const environment = await SelectiveEnvironment.create(
   { budget: { targetError }, seed },
 );
 
-const total = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
-const measured = [];
+interface MeasuredStep {
+  encoded: number;
+  error: number;
+  expected: number;
+  reward: number;
+  unseen: number;
+  rounds: number;
+  seconds: number;
+  parts: Record<string, number>;
+}
+
+const measured: MeasuredStep[] = [];
 for (let step = 0; step < steps; step++) {
   if (step > 0) await corpus.advance(step);
   const batch = await corpus.rollouts(step, { ...rollouts, spread });
@@ -54,15 +68,15 @@ for (let step = 0; step < steps; step++) {
   const refreshed = performance.now();
   const rewards = await environment.reward(batch);
   const rewarded = performance.now();
-  const due = step > 0 && step % auditEvery === 0;
-  const audit = due ? await environment.audit(step, batch) : undefined;
+  const isDue = step > 0 && step % auditEvery === 0;
+  const audit = isDue ? await environment.audit(step, batch) : undefined;
   const seconds = (performance.now() - start) / 1000;
   const truth = await corpus.rewards(batch);
   const error = mean(truth.map((value, i) => Math.abs(value - rewards[i].reward)));
   const { encode: _, ...parts } = report.parts;
-  const named = total(report.parts);
-  const own = {
-    encoded: total(report.encoded) + (audit?.encoded ?? 0),
+  const named = totalOf(report.parts);
+  const own: MeasuredStep = {
+    encoded: totalOf(report.encoded) + (audit?.encoded ?? 0),
     error,
     expected: report.expectedError,
     reward: mean(truth),
@@ -84,28 +98,25 @@ for (let step = 0; step < steps; step++) {
 await environment.dispose();
 await corpus.dispose();
 
-const of = (name) => mean(measured.map((one) => one[name]));
+const average = (name: Exclude<keyof MeasuredStep, 'parts'>) => mean(measured.map((one) => one[name]));
 const names = [...new Set(measured.flatMap(({ parts }) => Object.keys(parts)))];
-console.log(
-  JSON.stringify({
-    size,
-    steps: measured.length,
-    encoded: of('encoded'),
-    error: of('error'),
-    errorInterval: bootstrapInterval(measured.map(({ error }) => error)),
-    worst: Math.max(...measured.map(({ error }) => error)),
-    expected: of('expected'),
-    reward: of('reward'),
-    rounds: of('rounds'),
-    unseen: of('unseen'),
-    seconds: of('seconds'),
-    slowest: Math.max(...measured.map(({ seconds }) => seconds)),
-    parts: Object.fromEntries(
-      names.map((name) => [name, mean(measured.map(({ parts }) => parts[name] ?? 0))]),
-    ),
-    peakMb: peakMemoryMb(),
-    benchMb: before,
-    calibration,
-    spread,
-  }),
-);
+const result: ScalingResult = {
+  size,
+  steps: measured.length,
+  encoded: average('encoded'),
+  error: average('error'),
+  errorInterval: bootstrapInterval(measured.map(({ error }) => error)),
+  worst: Math.max(...measured.map(({ error }) => error)),
+  expected: average('expected'),
+  reward: average('reward'),
+  rounds: average('rounds'),
+  unseen: average('unseen'),
+  seconds: average('seconds'),
+  slowest: Math.max(...measured.map(({ seconds }) => seconds)),
+  parts: Object.fromEntries(names.map((name) => [name, mean(measured.map(({ parts }) => parts[name] ?? 0))])),
+  peakMb: peakMemoryMb(),
+  benchMb: before,
+  calibration,
+  spread,
+};
+console.log(JSON.stringify(result));

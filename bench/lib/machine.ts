@@ -1,18 +1,18 @@
-/** What a measurement ran on, and the machine's own yardstick: the rate of a large matrix product in ONNX Runtime. */
+/** The machine that a measurement ran on, and its yardstick: the rate of a large matrix product in ONNX Runtime. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import onnxProto from 'onnx-proto';
 import * as ort from 'onnxruntime-node';
+import { ROOT } from './paths.js';
 
 const { onnx } = onnxProto;
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FLOAT = 1;
 const INT64 = 7;
 
-function git(...args) {
+function git(...args: string[]): string | undefined {
   try {
     return execFileSync('git', args, {
       cwd: ROOT,
@@ -25,13 +25,13 @@ function git(...args) {
   }
 }
 
-/** The commit measured, with `+changes` and a digest of them where files differ from it; `unknown` outside a git checkout. */
-export function commit() {
+/** The commit, with `+changes` and a digest where files differ from it; `unknown` outside a git checkout. */
+export function commit(): string {
   const head = git('rev-parse', '--short=12', 'HEAD');
   if (head === undefined) return 'unknown';
   const status = git('status', '--porcelain');
   if (status === '') return head;
-  // Changes in files that are known; what is new is told by its name.
+  // A new file counts by its name alone.
   const changes = createHash('sha256')
     .update(`${status}\n${git('diff', 'HEAD')}`)
     .digest('hex')
@@ -39,10 +39,21 @@ export function commit() {
   return `${head}+changes-${changes}`;
 }
 
+export interface MachineInfo {
+  cpu: string;
+  cores: number;
+  memoryGb: number;
+  loadBefore: number;
+  platform: string;
+  node: string;
+  onnxruntime: string;
+  commit: string;
+}
+
 /** Processor, cores, memory, load and versions. */
-export function machineInfo() {
+export function machineInfo(): MachineInfo {
   const cpus = os.cpus();
-  const ortPackage = new URL('../../node_modules/onnxruntime-node/package.json', import.meta.url);
+  const ortPackage = join(ROOT, 'node_modules/onnxruntime-node/package.json');
   return {
     cpu: cpus[0]?.model ?? 'unknown',
     cores: cpus.length,
@@ -50,16 +61,17 @@ export function machineInfo() {
     loadBefore: Number(os.loadavg()[0].toFixed(2)),
     platform: `${os.platform()} ${os.arch()}`,
     node: process.version,
-    onnxruntime: JSON.parse(readFileSync(ortPackage, 'utf8')).version,
+    onnxruntime: (JSON.parse(readFileSync(ortPackage, 'utf8')) as { version: string }).version,
     commit: commit(),
   };
 }
 
 /** Peak resident memory of this process since `resetPeakMemory`, in MB. */
-export const peakMemoryMb = () => Math.round(memoryStatus('VmHWM') ?? process.resourceUsage().maxRSS / 1024);
+export const peakMemoryMb = (): number =>
+  Math.round(memoryStatus('VmHWM') ?? process.resourceUsage().maxRSS / 1024);
 
-/** Lets the peak start again from what is resident now. Returns whether the system allows it (Linux does). */
-export function resetPeakMemory() {
+/** Restarts the peak from what is resident now. @returns whether the system allows it; Linux does. */
+export function resetPeakMemory(): boolean {
   try {
     execFileSync('sh', ['-c', `echo 5 > /proc/${process.pid}/clear_refs`], { stdio: 'ignore' });
     return true;
@@ -68,7 +80,7 @@ export function resetPeakMemory() {
   }
 }
 
-function memoryStatus(field) {
+function memoryStatus(field: string): number | undefined {
   try {
     const line = readFileSync('/proc/self/status', 'utf8').match(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm'));
     return line === null ? undefined : Number(line[1]) / 1024;
@@ -77,8 +89,8 @@ function memoryStatus(field) {
   }
 }
 
-/** `count` products of size-squares in a chain x = x * b, of which one number is fetched: no time goes into copies. */
-function chain(size, count) {
+/** `count` products of square matrices in a chain x = x * b; only one number is fetched, so no time goes into copies. */
+function chain(size: number, count: number): Uint8Array {
   const square = { elemType: FLOAT, shape: { dim: [{ dimValue: size }, { dimValue: size }] } };
   const one = { elemType: FLOAT, shape: { dim: [{ dimValue: 1 }, { dimValue: 1 }] } };
   const products = Array.from({ length: count }, (_, i) => ({
@@ -86,7 +98,12 @@ function chain(size, count) {
     input: [i === 0 ? 'a' : `x${i - 1}`, 'b'],
     output: [`x${i}`],
   }));
-  const ints = (name, values) => ({ name, dataType: INT64, dims: [values.length], int64Data: values });
+  const ints = (name: string, values: number[]) => ({
+    name,
+    dataType: INT64,
+    dims: [values.length],
+    int64Data: values,
+  });
   return onnx.ModelProto.encode(
     onnx.ModelProto.create({
       irVersion: 9,
@@ -108,19 +125,17 @@ function chain(size, count) {
   ).finish();
 }
 
-/**
- * The best rate in GFLOP/s (2 size^3 per product) of float32 MatMul over `rounds` rounds of `products` products.
- * `threads`: ONNX Runtime's choice by default.
- */
-export async function matmulPeak({ size = 2048, products = 4, rounds = 6, threads } = {}) {
+/** The best rate in GFLOP/s (2 size^3 per product) of float32 MatMul over `rounds` rounds of four products. */
+export async function matmulPeak({ size = 2048, rounds = 6 } = {}): Promise<number> {
+  const products = 4;
   const session = await ort.InferenceSession.create(chain(size, products), {
     executionProviders: ['cpu'],
     logSeverityLevel: 3,
-    ...(threads !== undefined && { intraOpNumThreads: threads }),
     extra: { session: { force_spinning_stop: '1' } },
   });
-  // A fixed pattern of mean zero; the second factor is scaled so that the chain neither grows nor dies out.
-  const fill = (scale) => Float32Array.from({ length: size * size }, (_, i) => scale * Math.sin(i * i + 1));
+  // A fixed pattern of mean zero; the second factor is scaled so that the chain neither grows nor vanishes.
+  const fill = (scale: number) =>
+    Float32Array.from({ length: size * size }, (_, i) => scale * Math.sin(i * i + 1));
   const feeds = {
     a: new ort.Tensor('float32', fill(1), [size, size]),
     b: new ort.Tensor('float32', fill(Math.SQRT2 / Math.sqrt(size)), [size, size]),

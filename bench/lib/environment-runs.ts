@@ -1,42 +1,61 @@
 /**
- * Whole trainings from the same model of stage 1, one with everything encoded at each step and one with the selective
- * environment: what the retriever is worth in the end, on queries about people it never trained on, and what was encoded
- * for it. They are longer than the recordings and end with a learning rate of 0: trainings that have not converged differ
- * by more between seeds than any environment makes them differ.
+ * Whole trainings from the same model of stage 1, one that encodes everything at each step and one with the selective
+ * environment: nDCG@10 of the final retriever on queries about people it never trained on, and what was encoded for it.
+ * They are longer than the recordings and end with a learning rate of 0, since trainings that have not converged differ
+ * more between seeds than between environments.
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import type { Collection } from 'search-r3/dataset';
 import { bootstrapDifference } from 'search-r3/evaluate';
 import { asPolicy, frozenCopy } from 'search-r3/model';
 import { runRl } from 'search-r3/pipeline';
-import { rlOptionsSchema } from 'search-r3/rl';
+import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { exists, readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
-import { measure as scoresOf } from './atlas.mjs';
-import { FOLDER, resumable } from './environment-recording.mjs';
-import { kept, keyOf } from './kept.mjs';
-import { mean } from './replay.mjs';
+import { measure as scoresOf } from './atlas.js';
+import type { Log } from './benchmark.js';
+import { type AtlasStart, FOLDER, resumable } from './environment-recording.js';
+import { kept, keyOf } from './kept.js';
+import { mean } from './stats.js';
 
 /** Steps of both trainings of a pair. */
 const STEPS = { long: 300, quick: 20 };
-const COMMON = { optimization: { learningRate: 3e-4, schedule: 'linear', finalLearningRate: 0 } };
-const ARMS = {
+const COMMON: RlOptions = { optimization: { learningRate: 3e-4, schedule: 'linear', finalLearningRate: 0 } };
+type ArmName = 'exact' | 'selective';
+
+const ARMS: Record<ArmName, RlOptions> = {
   exact: { environment: { kind: 'exact' } },
-  /** With the audits, encodes about a fiftieth of what full encoding does. */
+  /** Encodes, audits included, about a fiftieth of what full encoding does. */
   selective: { environment: { kind: 'selective', budget: { fraction: 0.02 } }, auditEvery: 10 },
 };
 /** The lower end of an interval of this confidence is a one-sided bound of 95 %. */
 const CONFIDENCE = 0.9;
 
-/** Both trainings from a model of stage 1 (see `atlasStart`): nDCG@10 per held-out query, tokens of documents. */
-export async function pairedRun(start, quick, log) {
+/** A training: nDCG@10 of every held-out query, and the tokens of documents encoded. */
+export interface TrainedArm {
+  direct: number[];
+  reasoned: number[];
+  /** From the second step on: the first encodes everything in either arm. */
+  tokens: number;
+  commit?: string;
+}
+
+export type Pair = Record<ArmName, TrainedArm>;
+
+/** Both trainings from a model of stage 1. */
+export async function pairedRun(start: AtlasStart, quick: boolean, log: Log): Promise<Pair> {
   return {
     exact: await trained('exact', start, quick, log),
     selective: await trained('selective', start, quick, log),
   };
 }
 
-/** One of them: { direct, reasoned, tokens }, the last from the second step on: the first encodes everything in either case. */
-async function trained(arm, { name, key, collection, data, policy, options }, quick, log) {
+async function trained(
+  arm: ArmName,
+  { name, key, collection, data, policy, options }: AtlasStart,
+  quick: boolean,
+  log: Log,
+): Promise<TrainedArm> {
   const label = `${name}, ${arm}`;
   const own = { ...options, steps: quick ? STEPS.quick : STEPS.long, ...COMMON, ...ARMS[arm] };
   const folder = join(FOLDER, `${arm}-${keyOf([key, own])}`);
@@ -55,34 +74,33 @@ async function trained(arm, { name, key, collection, data, policy, options }, qu
   }));
 }
 
-async function evaluated(folder, collection, log, label) {
+async function evaluated(folder: string, collection: Collection, log: Log, label: string) {
   const policy = asPolicy(await loadCheckpoint(folder));
-  const qrels = collection.qrels.get('test');
-  const { direct, reasoned } = await scoresOf({ collection }, policy, ['direct', 'reasoned'], qrels);
+  const { direct, reasoned } = (await scoresOf(collection, policy)).systems;
   log(`${label}: reasoned ${reasoned.mean.toFixed(3)}, direct ${direct.mean.toFixed(3)}`);
   return { direct: [...direct.perQuery.values()], reasoned: [...reasoned.perQuery.values()] };
 }
 
-async function tokensEncoded(run) {
+async function tokensEncoded(run: string): Promise<number> {
   const { eventsPath } = await readRunFolder(run);
   let tokens = 0;
   for await (const event of readRecords(eventsPath, runEventSchema)) {
     if (event.type !== 'step' || event.step === 1) continue;
     for (const [name, value] of Object.entries(event.metrics))
-      if (name.startsWith('tokens_')) tokens += value;
+      if (name.startsWith('tokens_')) tokens += value ?? 0;
   }
   return tokens;
 }
 
 /** Quantiles of Student's t at 0.95 by degrees of freedom (one-sided). */
-const T95 = [undefined, 6.314, 2.92, 2.353, 2.132, 2.015, 1.943, 1.895, 1.86, 1.833];
+const T95 = [Number.NaN, 6.314, 2.92, 2.353, 2.132, 2.015, 1.943, 1.895, 1.86, 1.833];
 
 /**
  * Figures of paired trainings by name, and of all together: differences are selective less exact, `notBelow` their
  * one-sided bound over queries, `notBelowOverSeeds` over the pairs.
  */
-export function pairedFigures(runs) {
-  const of = ({ exact, selective }) => ({
+export function pairedFigures(runs: Readonly<Record<string, Pair>>) {
+  const figures = ({ exact, selective }: Pair) => ({
     queries: exact.reasoned.length,
     exact: mean(exact.reasoned),
     selective: mean(selective.reasoned),
@@ -93,15 +111,15 @@ export function pairedFigures(runs) {
     ...(exact.commit !== undefined && { commits: [exact.commit, selective.commit] }),
   });
   const all = Object.values(runs);
-  const pooled = (arm) => ({
+  const pooled = (arm: ArmName): TrainedArm => ({
     reasoned: all.flatMap((run) => run[arm].reasoned),
     direct: all.flatMap((run) => run[arm].direct),
     tokens: all.reduce((total, run) => total + run[arm].tokens, 0),
   });
   return {
-    ...Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, of(run)])),
+    ...Object.fromEntries(Object.entries(runs).map(([name, run]) => [name, figures(run)])),
     all: {
-      ...of({ exact: pooled('exact'), selective: pooled('selective') }),
+      ...figures({ exact: pooled('exact'), selective: pooled('selective') }),
       notBelowOverSeeds: boundOverPairs(
         all.map(({ exact, selective }) => mean(selective.reasoned) - mean(exact.reasoned)),
       ),
@@ -109,9 +127,9 @@ export function pairedFigures(runs) {
   };
 }
 
-function boundOverPairs(differences) {
+function boundOverPairs(differences: readonly number[]): number | null {
   const count = differences.length;
-  if (T95[count - 1] === undefined) return null;
+  if (count < 2 || count > T95.length) return null;
   const average = mean(differences);
   const squares = differences.reduce((total, x) => total + (x - average) ** 2, 0);
   return average - T95[count - 1] * Math.sqrt(squares / (count - 1) / count);

@@ -1,14 +1,15 @@
 /** The machine's yardstick: a large float32 matrix product in ONNX Runtime, and in PyTorch where it is installed. */
-import { matmulPeak } from './lib/machine.mjs';
-import { startPeer } from './lib/peer.mjs';
-import { interleaved, rounded } from './lib/stats.mjs';
+import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
+import { matmulPeak } from './lib/machine.js';
+import { startPeer } from './lib/peer.js';
+import { interleaved, rounded } from './lib/stats.js';
 
 export const description = 'GFLOP/s of a 2048-cube fp32 MatMul: ONNX Runtime against PyTorch';
 
 const SIZE = 2048;
 
-export async function run({ quick, log }) {
-  const peer = await startPeer('train_torch.py');
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
+  const peer = await startPeer<{ gflops: number }>('train_torch.py');
   try {
     const { ours, theirs, ratio } = await interleaved({
       rounds: quick ? 2 : 8,

@@ -1,9 +1,10 @@
-/** Generation with key/value caches in place against the same with copied caches, and where a GRPO step's time goes. */
+/** Generation with key/value caches updated in place against copied caches, and the parts of a GRPO step. */
 import { initialiseWeights, newConfig } from 'search-r3/checkpoint';
 import { Generator } from 'search-r3/generate';
 import { parameterFeeds } from 'search-r3/model';
-import { setUp, trainRl, trainSft } from './lib/atlas.mjs';
-import { interleaved, median, rounded } from './lib/stats.mjs';
+import { setUp, trainRl, trainSft } from './lib/atlas.js';
+import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import { interleaved, median, rounded } from './lib/stats.js';
 
 export const description =
   'generation tokens/s, caches in place against copied, and the parts of a GRPO step';
@@ -11,7 +12,7 @@ export const description =
 const PROMPT = 64;
 const NEW = 64;
 
-export async function run({ quick, log }) {
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
   const config = newConfig({
     vocabSize: 2048,
     hiddenSize: 256,
@@ -24,12 +25,12 @@ export async function run({ quick, log }) {
   const feeds = parameterFeeds({ weights: initialiseWeights(config, 0) });
   const inPlace = await Generator.create(config, feeds);
   const copied = await Generator.create(config, feeds, { copyCaches: true });
-  const figures = {};
+  const figures: Record<string, unknown> = {};
   for (const batch of quick ? [1, 64] : [1, 64, 128]) {
     const prompts = Array.from({ length: batch }, (_, row) =>
       Array.from({ length: PROMPT }, (__, i) => (row * 7919 + i * 104729) % config.vocabSize),
     );
-    const rate = (generator) => async () => {
+    const rate = (generator: Generator) => async () => {
       const started = performance.now();
       await generator.generate(prompts, { maxNewTokens: NEW, temperature: 1, stop: [], slots: batch });
       return (batch * NEW * 1000) / (performance.now() - started);
@@ -50,10 +51,10 @@ export async function run({ quick, log }) {
 }
 
 /** Median seconds of each part of a GRPO step on the built-in world (16 queries x 8 samples, 600 documents). */
-async function parts(quick, log) {
+async function parts(quick: boolean, log: Log): Promise<Record<string, number>> {
   const context = await setUp(0);
   const policy = await trainSft(context, { steps: 80, maxQueries: 512 });
-  const timings = [];
+  const timings: Record<string, number>[] = [];
   await trainRl(
     context,
     policy,

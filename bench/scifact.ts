@@ -1,28 +1,28 @@
 /**
  * A small model from scratch on SciFact (Wadden et al. 2020, in the BEIR layout) by the documented commands: `train` with
- * examples/scifact.yaml, then `evaluate` on the test claims; seed by seed, each command a process of its own, timed.
- * Finished seeds are kept in runs/bench-scifact and not run again for the same code; one that was interrupted goes on
- * where it stood. `--quick` takes a few steps of one seed, which show that everything runs and not what it can do.
- *
- * The collection is looked for in the folder named by SCIFACT, or in ../shared/data/scifact. SCIFACT_SEEDS=1,2 takes those.
+ * examples/scifact.yaml, then `evaluate` on the test claims; seed by seed, each command timed in a process of its own.
+ * Finished seeds are kept in runs/bench-scifact and reused for the same code; an interrupted one is resumed. SCIFACT
+ * names the folder of the collection (default ../shared/data/scifact), SCIFACT_SEEDS=1,2 other seeds.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import type { Interval } from 'search-r3/evaluate';
+import type { EvaluationSummary, TrainResult } from 'search-r3/pipeline';
 import { exists } from 'search-r3/run';
-import { codeDigest, kept } from './lib/kept.mjs';
-import { numbersOf } from './lib/settings.mjs';
-import { rounded } from './lib/stats.mjs';
+import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import { codeDigest, kept } from './lib/kept.js';
+import { ROOT, scifactFolder } from './lib/paths.js';
+import { numbersOf } from './lib/settings.js';
+import { mean, rounded } from './lib/stats.js';
 
 export const description = 'a small model from scratch on SciFact: train and evaluate, 3 seeds';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const CLI = join(ROOT, 'packages/search-r3/dist/cli/main.js');
 const CONFIG = join(ROOT, 'examples/scifact.yaml');
 const FOLDER = join(ROOT, 'runs/bench-scifact');
 
-/** So little that the figures say nothing. */
+/** Too few steps for the figures to mean anything. */
 const QUICK = [
   ...['pretrain.steps=4', 'pretrain.optimization.warmupSteps=1', 'pretrain.batchSize=8'],
   ...['pretrain.contrastive.batchSize=8', 'pretrain.vocabSize=2048', 'queries.titlePairs=false'],
@@ -31,8 +31,8 @@ const QUICK = [
 ].flatMap((setting) => ['--set', setting]);
 const QUICK_EVALUATION = ['--queries', '60', '--max-length', '48'];
 
-async function collection() {
-  const folder = resolve(process.env.SCIFACT ?? join(ROOT, '../shared/data/scifact'));
+async function collection(): Promise<string> {
+  const folder = scifactFolder();
   if (!(await exists(join(folder, 'corpus.jsonl')))) {
     throw new Error(
       `There is no corpus.jsonl in ${folder}. This benchmark needs SciFact in the BEIR layout (corpus.jsonl, ` +
@@ -42,17 +42,21 @@ async function collection() {
   return folder;
 }
 
-/** Runs a command of the product; its progress goes through `log`, its JSON result comes back with the seconds it took. */
-function command(name, args, log) {
+/** Runs a command of the product and shows its progress. @returns its JSON result and the seconds it took. */
+function command<T>(
+  name: string,
+  args: readonly string[],
+  log: Log,
+): Promise<{ result: T; seconds: number }> {
   const started = performance.now();
   const child = spawn(process.execPath, [CLI, name, ...args, '--json'], { cwd: ROOT });
   let output = '';
   let last = '';
   let shown = 0;
-  child.stdout.setEncoding('utf8').on('data', (text) => {
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
   });
-  child.stderr.setEncoding('utf8').on('data', (text) => {
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
     const line = text.trim().split('\n').at(-1) ?? '';
     last = (last + text).slice(-2000);
     if (line === '' || performance.now() - shown < 15_000) return;
@@ -69,8 +73,25 @@ function command(name, args, log) {
   });
 }
 
-/** nDCG@10 and the other metrics by system, with intervals; what training saw; seconds. */
-async function oneSeed(seed, code, data, quick, log) {
+interface SeedResult {
+  systems: Record<string, EvaluationSummary['systems'][number]['scores']>;
+  overBm25: Record<string, { difference: number; interval: Interval; p: number }>;
+  fusion: EvaluationSummary['fusion'];
+  completed: number | null;
+  truncated: EvaluationSummary['truncated'];
+  stages: Pick<TrainResult['stages'][number], 'stage' | 'steps' | 'metrics'>[];
+  queries: number;
+  documents: number;
+  seconds: { interrupted?: true; train: number; evaluate: number; both: number };
+}
+
+async function oneSeed(
+  seed: number,
+  code: string,
+  data: string,
+  quick: boolean,
+  log: Log,
+): Promise<SeedResult> {
   await mkdir(FOLDER, { recursive: true });
   const out = join(FOLDER, `${code}-${quick ? 'quick-' : ''}seed-${seed}`);
   if (!quick) return kept(FOLDER, [code, seed], () => trainAndEvaluate(out, seed, data, quick, log));
@@ -80,16 +101,22 @@ async function oneSeed(seed, code, data, quick, log) {
   return figures;
 }
 
-async function trainAndEvaluate(out, seed, data, quick, log) {
+async function trainAndEvaluate(
+  out: string,
+  seed: number,
+  data: string,
+  quick: boolean,
+  log: Log,
+): Promise<SeedResult> {
   const interrupted = await exists(out);
-  if (interrupted) log(`seed ${seed}: goes on where it stood; its seconds are those since`);
+  if (interrupted) log(`seed ${seed}: resumed; its seconds count from here`);
   const common = ['--config', CONFIG, '--data', data, '--seed', String(seed)];
-  const training = await command(
+  const training = await command<TrainResult>(
     'train',
     [...common, '--out', out, ...(quick ? QUICK : []), ...(interrupted ? ['--resume'] : [])],
     (text) => log(`seed ${seed} ${text}`),
   );
-  const evaluation = await command(
+  const evaluation = await command<EvaluationSummary>(
     'evaluate',
     [...common, '--model', join(out, 'model'), '--split', 'test', ...(quick ? QUICK_EVALUATION : [])],
     (text) => log(`seed ${seed} ${text}`),
@@ -109,7 +136,7 @@ async function trainAndEvaluate(out, seed, data, quick, log) {
     queries,
     documents,
     seconds: {
-      ...(interrupted && { interrupted }),
+      ...(interrupted && { interrupted: true as const }),
       train: Math.round(training.seconds),
       evaluate: Math.round(evaluation.seconds),
       both: Math.round(training.seconds + evaluation.seconds),
@@ -117,14 +144,12 @@ async function trainAndEvaluate(out, seed, data, quick, log) {
   };
 }
 
-const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-
-export async function run({ quick, log }) {
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
   const data = await collection();
-  if (quick) log('quick: a few steps of a seed on fewer tokens and claims; the figures are no result');
+  if (quick) log('quick: a few steps of one seed with short texts and few claims; the figures mean nothing');
   const seeds = quick ? [0] : (numbersOf('SCIFACT_SEEDS') ?? [0, 1, 2]);
   const code = await codeDigest({ files: ['examples/scifact.yaml'] });
-  const bySeed = {};
+  const bySeed: Record<string, SeedResult> = {};
   for (const seed of seeds) {
     bySeed[seed] = await oneSeed(seed, code, data, quick, log);
     const { systems, seconds } = bySeed[seed];
@@ -147,6 +172,6 @@ export async function run({ quick, log }) {
       testQueries: queries,
       steps: Object.fromEntries(stages.map(({ stage, steps }) => [stage, steps])),
     },
-    ...(quick && { note: 'quick: a few steps, which show that everything runs and not what it can do' }),
+    ...(quick && { note: 'quick: shows that everything runs; the figures mean nothing' }),
   };
 }

@@ -1,30 +1,29 @@
 /**
- * `npm run bench -- NAME [--quick]`: runs bench/NAME.mjs. A benchmark is a module with
- *
- *   export const description = 'one line';
- *   export async function run({ quick, log }) { ...; return { figures, seeds, sizes }; }
- *
- * `log` shows progress (stderr). The last line of stdout is one line of JSON: what `run` returned, and the machine.
- * Exit codes: 0 done, 1 the benchmark failed, 2 wrong usage.
+ * `npm run bench -- NAME [--quick]`: runs bench/NAME.ts, a module that exports what `lib/benchmark.ts` says. The last
+ * line of stdout is JSON: what the benchmark returned, and the machine. Exit codes: 0 done, 1 failed, 2 wrong usage.
  */
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { machineInfo } from './lib/machine.mjs';
+import type { Benchmark, Log } from './lib/benchmark.js';
+import { machineInfo } from './lib/machine.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 
-async function names() {
+async function names(): Promise<string[]> {
   const files = await readdir(HERE);
-  return files.filter((file) => file.endsWith('.mjs') && file !== 'run.mjs').map((file) => file.slice(0, -4));
+  return files.filter((file) => file.endsWith('.js') && file !== 'run.js').map((file) => file.slice(0, -3));
 }
 
-async function usage() {
+const load = (name: string): Promise<Benchmark> => import(`./${name}.js`) as Promise<Benchmark>;
+
+async function usage(): Promise<string> {
   const lines = await Promise.all(
     (await names()).sort().map(async (name) => {
-      const { description } = await import(`./${name}.mjs`).catch((error) => ({
-        description: `cannot be loaded: ${error.message}`,
-      }));
+      const description = await load(name).then(
+        (benchmark) => benchmark.description,
+        (error: Error) => `cannot be loaded: ${error.message}`,
+      );
       return `  ${name.padEnd(14)}${description}`;
     }),
   );
@@ -32,7 +31,14 @@ async function usage() {
   return ['Usage: npm run bench -- NAME [--quick]', '', 'Benchmarks:', ...list].join('\n');
 }
 
-function parse() {
+interface Arguments {
+  quick?: boolean;
+  help?: boolean;
+  positionals: string[];
+  problem?: string;
+}
+
+function parse(): Arguments {
   try {
     const { values, positionals } = parseArgs({
       options: { quick: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
@@ -40,19 +46,23 @@ function parse() {
     });
     return { ...values, positionals };
   } catch (error) {
-    return { problem: error.message, positionals: [] };
+    return { problem: (error as Error).message, positionals: [] };
   }
 }
 
-async function main() {
-  const { quick, help, problem, positionals } = parse();
+async function main(): Promise<number> {
+  const { quick = false, help = false, problem, positionals } = parse();
   if (help) {
     console.log(await usage());
     return 0;
   }
   const [name] = positionals;
-  const known = await names();
-  if (problem !== undefined || positionals.length !== 1 || !known.includes(name)) {
+  if (
+    problem !== undefined ||
+    name === undefined ||
+    positionals.length > 1 ||
+    !(await names()).includes(name)
+  ) {
     const wrong =
       problem ?? (positionals.length === 1 ? `There is no benchmark ${name}.` : 'Expected one name.');
     console.error(`${wrong}\n\n${await usage()}`);
@@ -61,11 +71,11 @@ async function main() {
   const machine = machineInfo();
   for (const [key, value] of Object.entries(machine)) console.error(`${key.padEnd(14)}${value}`);
   const started = performance.now();
-  const log = (text) => {
+  const log: Log = (text) => {
     const seconds = (performance.now() - started) / 1000;
     console.error(`[${seconds.toFixed(0).padStart(5)} s] ${text}`);
   };
-  const { run } = await import(`./${name}.mjs`);
+  const { run } = await load(name);
   const result = await run({ quick, log });
   const seconds = Math.round((performance.now() - started) / 1000);
   console.log(JSON.stringify({ bench: name, quick, ...result, seconds, machine }));

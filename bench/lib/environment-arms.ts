@@ -1,23 +1,27 @@
-/** The refresh policies compared on a recording: which there are, their replay, kept as it is made, and their table. */
+/** The refresh policies compared on a recording: their list, their replay (kept), and their table. */
+import type { SelectiveOptions } from 'search-r3/environment';
 import { ExactEnvironment, SelectiveEnvironment } from 'search-r3/environment';
-import { foundOn } from './environment-recording.mjs';
-import { codeDigest } from './kept.mjs';
-import { mean, replay } from './replay.mjs';
+import type { Log } from './benchmark.js';
+import { foundOn } from './environment-recording.js';
+import { codeDigest } from './kept.js';
+import { type CreateReplayed, type ReplayResult, type ReplaySummary, replay } from './replay.js';
+import { mean } from './stats.js';
+import type { Trajectory } from './trajectory.js';
 
-/** Of the corpus, per step. */
+/** Share of the corpus, per step. */
 export const BUDGETS = [0.01, 0.02, 0.05, 0.1];
 /** The budget at which gradients are compared. */
 export const MAIN = 0.05;
-/** The budget at which parts are left out: where little is encoded each of them has most to do. */
+/** The budget at which parts are left out: where little is encoded, each part matters most. */
 const SCARCE = 0.01;
 
-const percent = (share) => `${Math.round(100 * share)} %`;
-export const armName = (policy, share) => `${policy} ${percent(share)}`;
+const percent = (share: number) => `${Math.round(100 * share)} %`;
+export const armName = (policy: string, share: number): string => `${policy} ${percent(share)}`;
 export const NEVER = 'never refreshed';
 export const POSITIVES = 'positives alone';
 
 /** Parts of `value`, each left out once. */
-const WITHOUT = {
+const WITHOUT: Record<string, SelectiveOptions> = {
   'without map': { drift: { map: false } },
   'without kernel': { drift: { kernel: false } },
   'without map and kernel': { drift: { map: false, kernel: false } },
@@ -26,16 +30,21 @@ const WITHOUT = {
   'without random share': { value: { random: 0 } },
 };
 
-/** Arms by name: `period` in steps between full refreshes, or `options` of the selective environment. */
-export function arms(auditEvery) {
-  const result = {
+/** `period`: steps between full refreshes, null for the first alone. */
+type Arm = { period: number | null } | { options: SelectiveOptions; auditEvery?: number };
+
+/** Replayed arms by name. */
+export type Results = Record<string, ReplayResult & { commit: string }>;
+
+function arms(auditEvery: number): Record<string, Arm> {
+  const result: Record<string, Arm> = {
     [NEVER]: { period: null },
     [POSITIVES]: { options: { policy: 'random', budget: { documents: 1 } } },
   };
   for (const share of BUDGETS) {
     const budget = { fraction: share };
     result[armName('periodic', share)] = { period: Math.round(1 / share) };
-    for (const policy of ['random', 'region', 'value']) {
+    for (const policy of ['random', 'region', 'value'] as const) {
       result[armName(policy, share)] = { options: { policy, budget } };
     }
   }
@@ -50,15 +59,15 @@ export function arms(auditEvery) {
   return result;
 }
 
-/** Everything anew every `period` steps, as ANCE and REALM do at their pace; null: only at the first step. */
+/** Encodes everything every `period` steps, as ANCE and REALM do; null: at the first step alone. */
 const periodic =
-  (period) =>
+  (period: number | null): CreateReplayed =>
   async (ids, { encode, dimension, tokens }) => {
     const exact = await ExactEnvironment.create(ids, encode, { dimension, tokens });
-    const due = (step) => (period === null ? step === 0 : step % period === 0);
+    const isDue = (step: number) => (period === null ? step === 0 : step % period === 0);
     return {
       refresh: async (step) =>
-        due(step)
+        isDue(step)
           ? { ...(await exact.refresh(step)), expectedError: null }
           : { encoded: {}, expectedError: null, seconds: 0 },
       reward: (batch) => exact.reward(batch),
@@ -66,32 +75,37 @@ const periodic =
     };
   };
 
-const environmentOf = ({ period, options }) =>
-  options === undefined
-    ? periodic(period)
-    : (ids, sources) => SelectiveEnvironment.create(ids, sources, options);
+const environmentOf = (arm: Arm): CreateReplayed =>
+  'options' in arm
+    ? (ids, sources) => SelectiveEnvironment.create(ids, sources, arm.options)
+    : periodic(arm.period);
 
-/** All arms replayed on an open trajectory, by name. */
-export async function replayArms(folder, trajectory, auditEvery, log) {
+/** Replays all arms on an open trajectory. */
+export async function replayArms(
+  folder: string,
+  trajectory: Trajectory,
+  auditEvery: number,
+  log: Log,
+): Promise<Results> {
   const code = await codeDigest({ modules: ['environment', 'vectors', 'evaluate', 'run'] });
-  const results = {};
+  const results: Results = {};
   const all = Object.entries(arms(auditEvery));
   for (const [i, [name, arm]] of all.entries()) {
     const started = performance.now();
-    results[name] = await foundOn(folder, 'arms', [trajectory.steps, code, arm], () =>
-      replay(trajectory, environmentOf(arm), arm),
+    const found = await foundOn(folder, 'arms', [trajectory.steps, code, arm], () =>
+      replay(trajectory, environmentOf(arm), 'options' in arm ? arm.auditEvery : 0),
     );
-    const { error, share } = results[name];
+    results[name] = found;
     const seconds = ((performance.now() - started) / 1000).toFixed(0);
     log(
-      `arm ${i + 1}/${all.length} ${name}: error ${error.toFixed(4)} at ${(100 * share).toFixed(1)} % (${seconds} s)`,
+      `arm ${i + 1}/${all.length} ${name}: error ${found.error.toFixed(4)} at ${(100 * found.share).toFixed(1)} % (${seconds} s)`,
     );
   }
   return results;
 }
 
-/** By how many times the error of `value` is smaller than that of each other policy at the same budget. */
-export function factors(results) {
+/** How many times larger the error of each other policy is than that of `value` at the same budget. */
+export function factors(results: Results): Record<string, Record<string, number>> {
   return Object.fromEntries(
     BUDGETS.map((share) => {
       const own = results[armName('value', share)].error;
@@ -107,9 +121,18 @@ export function factors(results) {
 
 const FIDELITY = { unrefreshed: 0.05, reward: 0.2 };
 
-/** Whether a trajectory can tell anything: the corpus moves, and the policy is rewarded. */
-export async function preconditions(trajectory, results) {
-  const rewards = [];
+export interface Preconditions {
+  neverRefreshed: number;
+  positivesAlone: number;
+  reward: number;
+  firstReward: number;
+  lastReward: number;
+  met: boolean;
+}
+
+/** Whether a trajectory can show anything: the corpus moves, and the policy earns rewards. */
+export async function preconditions(trajectory: Trajectory, results: Results): Promise<Preconditions> {
+  const rewards: number[] = [];
   for (let step = 0; step < trajectory.steps; step++)
     rewards.push(mean((await trajectory.step(step)).rewards));
   const tenth = Math.max(1, Math.floor(rewards.length / 10));
@@ -126,7 +149,7 @@ export async function preconditions(trajectory, results) {
 }
 
 /** The fidelity table for people. */
-export function table(results) {
+export function table(results: Results): string {
   const head = [
     'policy',
     'encoded',
@@ -139,7 +162,7 @@ export function table(results) {
     'cosine',
     's/step',
   ];
-  const number = (value, digits) => (value === null || value === undefined ? '-' : value.toFixed(digits));
+  const number = (value: number | null, digits: number) => (value === null ? '-' : value.toFixed(digits));
   const rows = Object.entries(results).map(([name, own]) => [
     name,
     number(own.encoded, 1),
@@ -153,21 +176,23 @@ export function table(results) {
     number(own.seconds, 3),
   ]);
   const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i].length)));
-  const line = (row) =>
+  const line = (row: readonly string[]) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ');
   return [head, ...rows].map(line).join('\n');
 }
 
-/** What audits said, by arm. */
-export function audits(results) {
-  const audited = Object.entries(results).filter(([, { audits: count }]) => count !== undefined);
+/** What the audits found, by arm. */
+export function audits(results: Results): Record<string, object> {
   return Object.fromEntries(
-    audited.map(([name, { audits: count, covered, width, audited: estimate, auditedTruth: truth }]) => [
-      name,
-      { audits: count, covered, medianWidth: width, meanEstimate: estimate, meanTruth: truth },
-    ]),
+    Object.entries(results).flatMap(([name, { audits: found }]) => {
+      if (found === undefined) return [];
+      const { audits: count, covered, width, estimate, truth } = found;
+      return [
+        [name, { audits: count, covered, medianWidth: width, meanEstimate: estimate, meanTruth: truth }],
+      ];
+    }),
   );
 }
 
 /** Figures of an arm for the line of JSON. */
-export const figuresOf = ({ records: _, rewards: __, ...summary }) => summary;
+export const figuresOf = ({ records: _, rewards: __, ...summary }: ReplayResult): ReplaySummary => summary;
