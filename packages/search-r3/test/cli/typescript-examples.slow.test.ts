@@ -1,12 +1,11 @@
-/** The examples of the repository, as a person runs them: one after the other, each with what the one before left. */
+/** The examples of the repository, as a person runs them; each that needs the files of another runs that one first. */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 
 const examples = resolve(import.meta.dirname, '../../../../examples');
-const ran = new Set<string>();
 vi.setConfig({ testTimeout: 600_000 });
 
 let cwd: string;
@@ -15,19 +14,41 @@ beforeAll(async () => {
 });
 afterAll(() => rm(cwd, { recursive: true }));
 
-function run(name: string, ...argv: string[]): string {
-  ran.add(`${name}.ts`);
+interface Example {
+  argv: string[];
+  /** The example whose files it reads. */
+  after?: string;
+}
+
+const EXAMPLES: Record<string, Example> = {
+  'train-on-your-documents': { argv: ['own'] },
+  embed: { argv: ['own/run/model', 'who makes hats in Elmo'], after: 'train-on-your-documents' },
+  search: { argv: ['own/run/model', 'own/index'], after: 'train-on-your-documents' },
+  'custom-reward': {
+    argv: ['own/run/sft/model', 'own/collection', '2'],
+    after: 'train-on-your-documents',
+  },
+};
+const outputs = new Map<string, string>();
+
+/** What an example prints; it runs once. */
+function outputOf(name: string): string {
+  const known = outputs.get(name);
+  if (known !== undefined) return known;
+  const { argv, after } = EXAMPLES[name]!;
+  if (after !== undefined) outputOf(after);
   const script = join(examples, 'dist', `${name}.js`);
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...argv], {
     cwd,
     encoding: 'utf8',
   });
-  if (status !== 0) throw new Error(`${basename(script)}: exit code ${status}\n${stderr}`);
+  if (status !== 0) throw new Error(`${name}.js: exit code ${status}\n${stderr}`);
+  outputs.set(name, stdout);
   return stdout;
 }
 
 test('train-on-your-documents.ts leaves a model that has learned', () => {
-  const output = run('train-on-your-documents', 'own');
+  const output = outputOf('train-on-your-documents');
   expect(output).toMatch(/\nmodel: own\/run\/model\nreport: own\/run\/report\.html\n$/);
   // 24 test queries on 48 documents: by chance the mean reciprocal rank is 0.09.
   const [, direct] = /\ndirect +24 .*? (\d\.\d+) \[[\d., ]+\] +\d\.\d+ \[[\d., ]+\]\n/.exec(output) ?? [];
@@ -37,13 +58,13 @@ test('train-on-your-documents.ts leaves a model that has learned', () => {
 });
 
 test('embed.ts shows both embeddings of a query', () => {
-  const output = run('embed', 'own/run/model', 'who makes hats in Elmo');
+  const output = outputOf('embed');
   expect(output).toMatch(/^48 numbers from \d+ tokens, cut to fit: false\nreasoning: .*\n/);
   expect(output.match(/direct -?[01]\.\d{3} {2}reasoned -?[01]\.\d{3} {2}The /g)).toHaveLength(2);
 });
 
 test('search.ts finds documents with their own fields', () => {
-  const output = run('search', 'own/run/model', 'own/index');
+  const output = outputOf('search');
   expect(output).toMatch(/^6 documents, 0 cut to fit\n/);
   expect(output.match(/ {2}[123]\. -?[01]\.\d{3} hats-\d https:\/\/example\.org\/\w+\/hats\n/g)).toHaveLength(
     6,
@@ -51,11 +72,12 @@ test('search.ts finds documents with their own fields', () => {
 });
 
 test('custom-reward.ts trains with a reward of its own', () => {
-  const output = run('custom-reward', 'own/run/sft/model', 'own/collection', '2');
+  const output = outputOf('custom-reward');
   expect(output.match(/^step [12]: mean reciprocal rank \d\.\d{3}; best: .*$/gm)).toHaveLength(2);
 });
 
 test('the guide explains the metrics that the run wrote, and no others', async () => {
+  outputOf('train-on-your-documents');
   const guide = await readFile(join(examples, '../docs/guides/metrics.md'), 'utf8');
   const section = (title: string) => guide.split('\n## ').find((part) => part.startsWith(title)) ?? '';
   for (const [title, stage] of [
@@ -84,5 +106,9 @@ test('the guide explains the metrics that the run wrote, and no others', async (
 
 test('no example is left out', async () => {
   const all = (await readdir(examples)).filter((name) => name.endsWith('.ts'));
-  expect(all.sort()).toEqual([...ran].sort());
+  expect(all.sort()).toEqual(
+    Object.keys(EXAMPLES)
+      .map((name) => `${name}.ts`)
+      .sort(),
+  );
 });
