@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readIfThere, readJson } from '../run/files.js';
+import { exists, readIfThere, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, readConfigFile, withVocabSize } from './config.js';
@@ -56,7 +56,10 @@ export interface ModelFolder {
  */
 export async function openModel(folder: string, options: LoadTokenizerOptions = {}): Promise<ModelFolder> {
   const { config: declared, notes, leftOut } = await readConfigFile(folder);
-  const tokenizer = await Tokenizer.load(folder, options);
+  // What was trained here was saved with its whole pipeline, also by versions that did not say so.
+  const asWritten = options.asWritten ?? (await exists(join(folder, PROMPTS_FILE)));
+  const tokenizer = await Tokenizer.load(folder, { ...options, asWritten });
+  notes.push(...tokenizer.notes);
   const generationConfig = await readIfThere(join(folder, 'generation_config.json'), async (path) =>
     validate(generationSchema, await readJson(path), path),
   );

@@ -68,7 +68,7 @@ export async function pretrainStage(
   const train = async (loop: LoopOptions): Promise<Checkpoint> => {
     const resumed = loop.run?.resumed;
     if (resumed === undefined && data !== ATLAS) options.onNote?.('Learning a vocabulary from the corpus.');
-    const known = resumed && (await Tokenizer.load(join(resumed.path, 'model')));
+    const known = resumed && (await Tokenizer.load(join(resumed.path, 'model'), { asWritten: true }));
     const { progress, signal } = loop;
     const work = { signal, ...(progress && { onProgress: partProgress(progress, 'pretrain') }) };
     const { tokenizer, source, pairs } = await textSource(settings, text.corpus, prompts, known, work);

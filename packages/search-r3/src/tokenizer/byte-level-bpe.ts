@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { inTurns, type LongWorkOptions } from '../run/turns.js';
 import { validate } from '../run/validate.js';
 import { learnMerges } from './bpe-merges.js';
+import { QWEN2_PATTERN } from './class-pipelines.js';
 import type { Tokenizer } from './tokenizer.js';
 import { assemble, refuseSmall, trainingShape, WordCounter, wordSplitter } from './training.js';
 
@@ -16,10 +17,6 @@ const optionsSchema = z.strictObject({
 });
 
 export type ByteLevelBpeOptions = z.input<typeof optionsSchema>;
-
-/** Qwen2's splitting of text: contractions, words with one leading mark, single digits, punctuation, white space. */
-const QWEN2_PATTERN =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 const composed = { type: 'NFC' };
 const lowered = { type: 'Sequence', normalizers: [composed, { type: 'Lowercase' }] };

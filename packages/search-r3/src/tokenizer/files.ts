@@ -1,26 +1,23 @@
 /**
- * The files of a tokenizer in a Hugging Face folder: `tokenizer.json`, `tokenizer_config.json`,
- * `special_tokens_map.json` and `chat_template.jinja`; all but the first may be missing. Fields not used here are kept
- * and saved again.
+ * The files of a tokenizer in a Hugging Face folder. All but `tokenizer.json` may be missing. `merging.ts` makes one
+ * tokenizer of them; fields that are not used here are kept and saved again.
  */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { readIfThere, readJson, readText, writeFileAtomic, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
-
-const addedTokenSchema = z.looseObject({
-  id: z.int().nonnegative(),
-  content: z.string().min(1),
-  special: z.boolean().default(false),
-});
-
-export type AddedToken = z.output<typeof addedTokenSchema>;
-
-const addedTokensSchema = z.array(addedTokenSchema);
+import {
+  addedTokenSchema,
+  MAX_ID,
+  type NumberedToken,
+  numberedTokenSchema,
+  tokenSchema,
+} from './added-tokens.js';
 
 const tokenizerJsonSchema = z.looseObject({
-  added_tokens: addedTokensSchema.nullish(),
+  added_tokens: z.array(numberedTokenSchema).nullish(),
   model: z.looseObject({
     type: z.string().nullish(),
     vocab: z.unknown().optional(),
@@ -28,84 +25,151 @@ const tokenizerJsonSchema = z.looseObject({
   }),
 });
 
-/** A token in the configuration: its text, or an object that holds it. */
-const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-
-const specialTokensSchema = z.looseObject({
-  bos_token: tokenSchema,
-  eos_token: tokenSchema,
-  pad_token: tokenSchema,
-  unk_token: tokenSchema,
-});
-
-const tokenizerConfigSchema = specialTokensSchema.extend({
-  added_tokens_decoder: z.record(z.string(), z.unknown()).optional(),
-  clean_up_tokenization_spaces: z.boolean().nullish(),
-  /** One template, or several of which one is named "default". */
-  chat_template: z
-    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
-    .nullish(),
-});
-
-/** The parts that special tokens play. */
-export const SPECIAL_TOKEN_ROLES = ['bos_token', 'eos_token', 'pad_token', 'unk_token'] as const;
+/** The parts that special tokens play, in the order in which transformers adds them. */
+export const SPECIAL_TOKEN_ROLES = [
+  'bos_token',
+  'eos_token',
+  'unk_token',
+  'sep_token',
+  'pad_token',
+  'cls_token',
+  'mask_token',
+] as const;
 
 export type SpecialTokenRole = (typeof SPECIAL_TOKEN_ROLES)[number];
 
-/** What the files hold. The JSON objects are changed only by replacing them. */
-export interface TokenizerFiles {
-  tokenizer: z.output<typeof tokenizerJsonSchema>;
-  config: z.output<typeof tokenizerConfigSchema>;
+const roles = Object.fromEntries(SPECIAL_TOKEN_ROLES.map((role) => [role, tokenSchema.nullish()])) as Record<
+  SpecialTokenRole,
+  z.ZodOptional<z.ZodNullable<typeof tokenSchema>>
+>;
+
+const specialTokensSchema = z.looseObject({
+  ...roles,
+  additional_special_tokens: z.array(tokenSchema).nullish(),
+  extra_special_tokens: z.union([z.array(tokenSchema), z.record(z.string(), tokenSchema)]).nullish(),
+});
+
+const tokenizerConfigSchema = specialTokensSchema.extend({
+  added_tokens_decoder: z.record(z.string().regex(/^\d+$/, 'expected an id'), addedTokenSchema).optional(),
+  tokenizer_class: z.string().nullish(),
+  add_prefix_space: z.boolean().nullish(),
+  legacy: z.boolean().nullish(),
+  split_special_tokens: z.boolean().nullish(),
+  /** One template, or several by name. */
+  chat_template: z
+    .union([
+      z.string(),
+      z.array(z.looseObject({ name: z.string(), template: z.string() })),
+      z.record(z.string(), z.string()),
+    ])
+    .nullish(),
+});
+
+/** What of `config.json` says how the tokenizer is read. */
+const modelConfigSchema = z.looseObject({
+  model_type: z.string().nullish(),
+  tokenizer_class: z.string().nullish(),
+});
+
+export type TokenizerJson = z.output<typeof tokenizerJsonSchema>;
+export type TokenizerConfig = z.output<typeof tokenizerConfigSchema>;
+
+/** What the files say, each by itself. */
+export interface FolderFiles {
+  tokenizer: TokenizerJson;
+  config: TokenizerConfig;
   specialTokensMap: z.output<typeof specialTokensSchema> | undefined;
-  /** The text of `chat_template.jinja`, which goes before the configuration's. */
-  chatTemplateFile: string | undefined;
+  /** `added_tokens.json`: ids by token. */
+  addedTokens: Record<string, number> | undefined;
+  model: z.output<typeof modelConfigSchema> | undefined;
+  templates: TemplateFiles;
 }
 
-/** Ids above this are not believed: vocabularies are arrays indexed by id. */
-const MAX_ID = 2 ** 24;
+/** Chat templates that are files of their own; they go before the configuration's. */
+export interface TemplateFiles {
+  /** `chat_template.jinja`. */
+  main?: string | undefined;
+  /** `additional_chat_templates/*.jinja`, by name. */
+  additional?: Record<string, string> | undefined;
+}
+
+/** A tokenizer as one thing. The JSON objects are changed only by replacing them. */
+export interface TokenizerFiles {
+  /** `tokenizer.json` with every added token. */
+  tokenizer: TokenizerJson & { added_tokens: NumberedToken[] };
+  config: TokenizerConfig;
+  /** Named special tokens: the roles, and what the model calls its own (`image_token`). */
+  named: Readonly<Record<string, string>>;
+  templates: TemplateFiles;
+}
+
+const TEMPLATE_FILE = 'chat_template.jinja';
+const TEMPLATE_FOLDER = 'additional_chat_templates';
+const TEMPLATE_ENDING = '.jinja';
 
 /** Reads the files of `folder`. @throws InputError naming the file and the field that is missing or garbled. */
-export async function readTokenizerFiles(folder: string): Promise<TokenizerFiles> {
+export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   const path = join(folder, 'tokenizer.json');
-  const json = await readJson(path);
-  const checked = checkTokenizerJson(json, path);
-  const optional = <T>(name: string, read: (path: string) => Promise<T>) =>
-    readIfThere(join(folder, name), read);
-  const config = await optional('tokenizer_config.json', async (at) =>
-    validate(tokenizerConfigSchema, await readJson(at), at),
-  );
-  const specialTokensMap = await optional('special_tokens_map.json', async (at) =>
-    validate(specialTokensSchema, await readJson(at), at),
-  );
-  const chatTemplateFile = await optional('chat_template.jinja', readText);
-  return { tokenizer: checked, config: config ?? {}, specialTokensMap, chatTemplateFile };
+  const tokenizer = checkTokenizerJson(await readJson(path), path);
+  const optional = <T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> =>
+    readIfThere(join(folder, name), async (at) => validate(schema, await readJson(at), at));
+  return {
+    tokenizer,
+    config: (await optional('tokenizer_config.json', tokenizerConfigSchema)) ?? {},
+    specialTokensMap: await optional('special_tokens_map.json', specialTokensSchema),
+    addedTokens: await optional('added_tokens.json', z.record(z.string(), z.int().nonnegative().max(MAX_ID))),
+    model: await optional('config.json', modelConfigSchema),
+    templates: await readTemplates(folder),
+  };
 }
 
-/** Writes the files, each whole or not at all. Equal files come back from `readTokenizerFiles`. */
+async function readTemplates(folder: string): Promise<TemplateFiles> {
+  const main = await readIfThere(join(folder, TEMPLATE_FILE), readText);
+  const names = await readIfThere(join(folder, TEMPLATE_FOLDER), (at) => readdir(at));
+  const files = (names ?? []).filter((name) => name.endsWith(TEMPLATE_ENDING)).sort();
+  const additional: Record<string, string> = {};
+  for (const name of files) {
+    additional[name.slice(0, -TEMPLATE_ENDING.length)] = await readText(join(folder, TEMPLATE_FOLDER, name));
+  }
+  return { main, ...(files.length > 0 && { additional }) };
+}
+
+/** Writes the files, each whole or not at all. `readTokenizerFiles` and `mergeFiles` make an equal tokenizer of them. */
 export async function writeTokenizerFiles(folder: string, files: TokenizerFiles): Promise<void> {
-  await writeJsonAtomic(join(folder, 'tokenizer.json'), files.tokenizer);
-  await writeJsonAtomic(join(folder, 'tokenizer_config.json'), files.config);
-  if (files.specialTokensMap !== undefined) {
-    await writeJsonAtomic(join(folder, 'special_tokens_map.json'), files.specialTokensMap);
-  }
-  if (files.chatTemplateFile !== undefined) {
-    await writeFileAtomic(join(folder, 'chat_template.jinja'), files.chatTemplateFile);
+  const { tokenizer, config, templates } = files;
+  await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizer);
+  await writeJsonAtomic(join(folder, 'tokenizer_config.json'), { ...config, ...AS_WRITTEN });
+  if (templates.main !== undefined) await writeFileAtomic(join(folder, TEMPLATE_FILE), templates.main);
+  for (const [name, text] of Object.entries(templates.additional ?? {})) {
+    await writeFileAtomic(join(folder, TEMPLATE_FOLDER, name + TEMPLATE_ENDING), text);
   }
 }
 
-/** The text of a special token; the configuration goes before `special_tokens_map.json`. */
-export function specialToken(files: TokenizerFiles, role: SpecialTokenRole): string | undefined {
-  const token = files.config[role] ?? files.specialTokensMap?.[role];
-  return typeof token === 'string' ? token : token?.content;
+/** Says of a `tokenizer.json` that it holds the whole pipeline, whatever `tokenizer_class` is. */
+const AS_WRITTEN = { search_r3: { pipeline: 'tokenizer.json' } };
+
+/** Whether these files were written by `writeTokenizerFiles`. */
+export function isAsWritten({ search_r3 }: TokenizerConfig): boolean {
+  return JSON.stringify(search_r3) === JSON.stringify(AS_WRITTEN.search_r3);
 }
 
-/** The chat template and the file it stands in; undefined where there is none. */
-export function chatTemplate(files: TokenizerFiles): { text: string; file: string } | undefined {
-  if (files.chatTemplateFile !== undefined)
-    return { text: files.chatTemplateFile, file: 'chat_template.jinja' };
-  const template = files.config.chat_template;
+/** The chat template that is used, and where it stands; undefined where there is none. */
+export function chatTemplate({
+  config,
+  templates,
+}: Pick<TokenizerFiles, 'config' | 'templates'>): { text: string; file: string } | undefined {
+  if (templates.main !== undefined) return { text: templates.main, file: TEMPLATE_FILE };
+  if (templates.additional !== undefined) {
+    const text = templates.additional.default;
+    return text === undefined ? undefined : { text, file: `${TEMPLATE_FOLDER}/default${TEMPLATE_ENDING}` };
+  }
+  const given = config.chat_template;
   const text =
-    typeof template === 'string' ? template : template?.find(({ name }) => name === 'default')?.template;
+    typeof given === 'string'
+      ? given
+      : Array.isArray(given)
+        ? given.find(({ name }) => name === 'default')?.template
+        : given?.default;
   return text === undefined ? undefined : { text, file: 'tokenizer_config.json: chat_template' };
 }
 
@@ -115,12 +179,11 @@ export function chatTemplate(files: TokenizerFiles): { text: string; file: strin
  */
 export function checkTokenizerJson(json: unknown, source: string): TokenizerFiles['tokenizer'] {
   const { model, added_tokens } = validate(tokenizerJsonSchema, json, source);
-  const tokens = vocabularyEntries(model.vocab, source);
   const byId = new Map<number, string>();
   const ids = new Map<string, number>();
   const claim = (token: string, id: unknown, field: string) => {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= MAX_ID) {
-      const expected = `an id from 0 to ${MAX_ID - 1}`;
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > MAX_ID) {
+      const expected = `an id from 0 to ${MAX_ID}`;
       throw new InputError({ source, field: `${field}["${token}"]`, expected, found: JSON.stringify(id) });
     }
     const other = byId.get(id);
@@ -130,17 +193,16 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
     }
     const before = ids.get(token);
     if (before !== undefined && before !== id) {
-      throw new InputError({
-        source,
-        field,
-        expected: `one id for "${token}"`,
-        found: `${before} and ${id}`,
-      });
+      const found = `${before} and ${id}`;
+      throw new InputError({ source, field, expected: `one id for "${token}"`, found });
     }
     byId.set(id, token);
     ids.set(token, id);
   };
-  for (const [token, id] of tokens) claim(token, id, 'model.vocab');
+  // A list gives each token its place, and the last one of equal tokens counts.
+  const entries = vocabularyEntries(model.vocab, source);
+  if (Array.isArray(model.vocab)) for (const [token, id] of entries) ids.set(token, id as number);
+  else for (const [token, id] of entries) claim(token, id, 'model.vocab');
   for (const { content, id } of added_tokens ?? []) claim(content, id, 'added_tokens');
   // The model as it was: the library looks at which keys are there.
   return { ...(json as TokenizerFiles['tokenizer']), added_tokens: added_tokens ?? [] };
@@ -150,12 +212,12 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
  * `tokenizer` as it comes back from its file: the schema puts the fields of added tokens in an order of its own, which
  * those that were added in memory do not have.
  */
-export function asLoaded(tokenizer: TokenizerFiles['tokenizer']): TokenizerFiles['tokenizer'] {
-  return { ...tokenizer, added_tokens: addedTokensSchema.parse(tokenizer.added_tokens ?? []) };
+export function asLoaded(tokenizer: TokenizerFiles['tokenizer']): TokenizerJson {
+  return { ...tokenizer, added_tokens: tokenizerJsonSchema.shape.added_tokens.parse(tokenizer.added_tokens) };
 }
 
 /** Token and id of each vocabulary entry: an object in most models, a list of token and score in Unigram. */
-function vocabularyEntries(vocab: unknown, source: string): [string, unknown][] {
+export function vocabularyEntries(vocab: unknown, source: string): [string, unknown][] {
   if (Array.isArray(vocab)) {
     return vocab.map((pair: unknown, id) => {
       const token: unknown = Array.isArray(pair) ? pair[0] : undefined;
@@ -167,13 +229,4 @@ function vocabularyEntries(vocab: unknown, source: string): [string, unknown][] 
   if (typeof vocab === 'object' && vocab !== null) return Object.entries(vocab);
   const found = vocab === undefined ? 'nothing' : JSON.stringify(vocab);
   throw new InputError({ source, field: 'model.vocab', expected: 'an object of token and id', found });
-}
-
-/** The highest id + 1, added tokens included. */
-export function vocabularySize({ model, added_tokens }: TokenizerFiles['tokenizer']): number {
-  let highest = -1;
-  for (const [, id] of vocabularyEntries(model.vocab, 'tokenizer.json'))
-    highest = Math.max(highest, id as number);
-  for (const { id } of added_tokens ?? []) highest = Math.max(highest, id);
-  return highest + 1;
 }

@@ -12,11 +12,15 @@ export class LibraryTokenizer {
   readonly #decoder: Decoder | null;
 
   /**
-   * @param json the contents of tokenizer.json. Its truncation and padding do not apply, as in transformers.
+   * @param json the contents of tokenizer.json. Its truncation and padding do not apply, as in transformers; nor does
+   *   the dropout of BPE, with which ids are random.
    * @throws Error with the library's message.
    */
-  constructor(json: object) {
-    this.#tokenizer = Tokenizer.fromString(JSON.stringify({ ...json, truncation: null, padding: null }));
+  constructor(json: { readonly model: object; readonly [part: string]: unknown }) {
+    const model = 'dropout' in json.model ? { ...json.model, dropout: null } : json.model;
+    this.#tokenizer = Tokenizer.fromString(
+      JSON.stringify({ ...json, model, truncation: null, padding: null }),
+    );
     this.#decoder = this.#tokenizer.getDecoder();
   }
 
@@ -54,13 +58,18 @@ export class LibraryTokenizer {
     return this.#tokenizer.tokenToId(token.toWellFormed()) ?? undefined;
   }
 
+  /** Text as the normalizer makes it; undefined without one. */
+  normalizer(): ((text: string) => string) | undefined {
+    const normalizer = this.#tokenizer.getNormalizer();
+    return normalizer === null ? undefined : (text) => normalizer.normalizeString(text.toWellFormed());
+  }
+
   /** Text as the model's own splitting gets it: normalised, then split into words. */
   words(): (text: string) => string[] {
-    const normalizer = this.#tokenizer.getNormalizer();
+    const normalize = this.normalizer();
     const preTokenizer = this.#tokenizer.getPreTokenizer();
     return (text) => {
-      const wellFormed = text.toWellFormed();
-      const normalized = normalizer?.normalizeString(wellFormed) ?? wellFormed;
+      const normalized = normalize?.(text) ?? text.toWellFormed();
       if (preTokenizer === null) return [normalized];
       return preTokenizer.preTokenizeString(normalized).map(([word]) => word);
     };

@@ -3,28 +3,35 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
+import { asAddedToken } from './added-tokens.js';
 import {
   type ChatMessage,
   type ChatOptions,
   type ChatTemplate,
   compileChatTemplate,
 } from './chat-template.js';
+import { makeEscape } from './escape.js';
+import { refuseFatalParts } from './fatal-parts.js';
 import {
   asLoaded,
   chatTemplate,
   readTokenizerFiles,
-  SPECIAL_TOKEN_ROLES,
   type SpecialTokenRole,
-  specialToken,
   type TokenizerFiles,
-  vocabularySize,
+  vocabularyEntries,
   writeTokenizerFiles,
 } from './files.js';
 import { LibraryTokenizer } from './library.js';
+import { mergeFiles } from './merging.js';
 
 const loadSchema = z.strictObject({
   /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
   defaultChatTemplate: z.string().optional(),
+  /**
+   * Read the pipeline of `tokenizer.json` as it is, where `AutoTokenizer` would build another by `tokenizer_class` or
+   * `model_type`. Default false; tokenizers that were saved here are always read so.
+   */
+  asWritten: z.boolean().default(false),
 });
 
 export type LoadTokenizerOptions = z.input<typeof loadSchema>;
@@ -40,42 +47,44 @@ export interface DecodeOptions {
 }
 
 export class Tokenizer {
-  private library: LibraryTokenizer;
-  private size: number;
-  private template: ChatTemplate | undefined;
+  /** What was read differently from what `tokenizer.json` says, as sentences. */
+  readonly notes: readonly string[];
+  private files: TokenizerFiles;
+  private readonly source: string;
+  private built: Built;
+  private readonly template: ChatTemplate | undefined;
 
   private constructor(
-    private files: TokenizerFiles,
-    private readonly source: string,
-    library = buildLibrary(files, source),
+    files: TokenizerFiles,
+    source: string,
+    built = build(files, source),
+    notes: string[] = [],
   ) {
-    this.library = library;
-    this.size = vocabularySize(files.tokenizer);
+    this.files = files;
+    this.source = source;
+    this.built = built;
+    this.notes = notes;
     const template = chatTemplate(files);
     if (template !== undefined) {
-      const variables = SPECIAL_TOKEN_ROLES.flatMap((role) => {
-        const token = specialToken(files, role);
-        return token === undefined ? [] : [[role, token] as const];
-      });
-      this.template = compileChatTemplate(
-        template.text,
-        `${source}/${template.file}`,
-        Object.fromEntries(variables),
-      );
+      this.template = compileChatTemplate(template.text, `${source}/${template.file}`, files.named);
     }
   }
 
   /**
-   * Reads the tokenizer of a folder.
-   * @throws InputError on missing or garbled files, and on parts the library does not know.
+   * Reads the tokenizer of a folder as transformers' `AutoTokenizer` does: its settings may be spread over
+   * `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, and `config.json` may
+   * decide how they are read.
+   * @throws InputError on missing or garbled files, on files that contradict each other, and on what the library does
+   *   not read.
    */
   static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
-    const { defaultChatTemplate } = validate(loadSchema, options, 'tokenizer options');
-    const files = await readTokenizerFiles(folder);
+    const { defaultChatTemplate, asWritten } = validate(loadSchema, options, 'tokenizer options');
+    const { files, notes } = mergeFiles(await readTokenizerFiles(folder), folder, asWritten);
     if (defaultChatTemplate !== undefined && chatTemplate(files) === undefined) {
       files.config = { ...files.config, chat_template: defaultChatTemplate };
+      files.templates = {};
     }
-    return new Tokenizer(files, folder);
+    return new Tokenizer(files, folder, undefined, notes);
   }
 
   /** A tokenizer from the contents of its files, which are taken as checked. */
@@ -85,7 +94,7 @@ export class Tokenizer {
 
   /** A tokenizer equal to this one, to which tokens can be added without changing this one. */
   copy(): Tokenizer {
-    return new Tokenizer(this.files, this.source, this.library);
+    return new Tokenizer(this.files, this.source, this.built, [...this.notes]);
   }
 
   /**
@@ -103,7 +112,7 @@ export class Tokenizer {
     { addSpecialTokens = false }: EncodeOptions = {},
   ): Promise<number[][]> {
     try {
-      return await this.library.encode(texts, addSpecialTokens);
+      return await this.built.library.encode(texts, addSpecialTokens);
     } catch (error) {
       throw new InputError({
         source: this.source,
@@ -116,21 +125,21 @@ export class Tokenizer {
   /** The text of some ids. Ids without a token (spare rows of an embedding) are left out. */
   decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
     const special = skipSpecialTokens ? this.specialIds : undefined;
-    const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.library.tokenOf(id) ?? [])));
-    return this.library.decode(tokens);
+    const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.built.library.tokenOf(id) ?? [])));
+    return this.built.library.decode(tokens);
   }
 
   idOf(token: string): number | undefined {
-    return this.library.idOf(token);
+    return this.built.library.idOf(token);
   }
 
   tokenOf(id: number): string | undefined {
-    return this.library.tokenOf(id);
+    return this.built.library.tokenOf(id);
   }
 
   /** The highest id + 1, added tokens included: how many rows an embedding needs at least. */
   get vocabSize(): number {
-    return this.size;
+    return this.built.size;
   }
 
   get bosId(): number | undefined {
@@ -150,17 +159,13 @@ export class Tokenizer {
   }
 
   private roleId(role: SpecialTokenRole): number | undefined {
-    const token = specialToken(this.files, role);
+    const token = this.files.named[role];
     return token === undefined ? undefined : this.idOf(token);
   }
 
   /** Ids of the tokens marked special: those `skipSpecialTokens` leaves out. */
   get specialIds(): ReadonlySet<number> {
-    return new Set(this.specialTokens().map(({ id }) => id));
-  }
-
-  private specialTokens() {
-    return (this.files.tokenizer.added_tokens ?? []).filter(({ special }) => special);
+    return this.built.specialIds;
   }
 
   /**
@@ -169,33 +174,28 @@ export class Tokenizer {
    */
   addToken(token: string): number {
     const { tokenizer, config } = this.files;
-    const added = tokenizer.added_tokens ?? [];
-    const present = added.find(({ content }) => content === token);
+    const present = tokenizer.added_tokens.find(({ content }) => content === token);
     if (present?.special) return present.id;
     const id = this.idOf(token) ?? this.vocabSize;
-    const flags = {
-      content: token,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    };
+    const added = asAddedToken(token, { special: true });
     const files: TokenizerFiles = {
       ...this.files,
       tokenizer: {
         ...tokenizer,
-        // The reference implementation numbers added tokens in this order, so a new one comes last.
-        added_tokens: [...added.filter(({ content }) => content !== token), { id, ...flags }].sort(
-          (a, b) => a.id - b.id,
-        ),
+        // The library numbers added tokens in this order, so a new one comes last.
+        added_tokens: [
+          ...tokenizer.added_tokens.filter(({ content }) => content !== token),
+          { id, ...added },
+        ].sort((a, b) => a.id - b.id),
       },
     };
     if (config.added_tokens_decoder !== undefined) {
-      files.config = { ...config, added_tokens_decoder: { ...config.added_tokens_decoder, [id]: flags } };
+      files.config = {
+        ...config,
+        added_tokens_decoder: { ...config.added_tokens_decoder, [id]: { ...added } },
+      };
     }
-    this.library = buildLibrary(files, this.source);
-    this.size = vocabularySize(files.tokenizer);
+    this.built = build(files, this.source);
     this.files = files;
     return id;
   }
@@ -205,13 +205,7 @@ export class Tokenizer {
    * its own turn or hold a second embed token.
    */
   escapeSpecialTokens(text: string): string {
-    let escaped = text;
-    for (const { content } of this.specialTokens()) {
-      // A token of one character has no inside: it goes.
-      const broken = content.length === 1 ? ' ' : `${content.slice(0, 1)} ${content.slice(1)}`;
-      escaped = escaped.replaceAll(content, () => broken);
-    }
-    return escaped;
+    return this.built.escape(text);
   }
 
   get hasChatTemplate(): boolean {
@@ -260,12 +254,48 @@ export class Tokenizer {
   }
 }
 
-function buildLibrary({ tokenizer }: TokenizerFiles, source: string): LibraryTokenizer {
+/** What follows from the files. */
+interface Built {
+  library: LibraryTokenizer;
+  /** The highest id + 1. */
+  size: number;
+  specialIds: ReadonlySet<number>;
+  escape: (text: string) => string;
+}
+
+function build({ tokenizer }: TokenizerFiles, folder: string): Built {
+  const source = `${folder}/tokenizer.json`;
+  refuseFatalParts(tokenizer, source);
+  const library = buildLibrary(tokenizer, source);
+  const vocabulary = new Map(vocabularyEntries(tokenizer.model.vocab, source) as [string, number][]);
+  let highest = -1;
+  for (const id of vocabulary.values()) highest = Math.max(highest, id);
+  for (const { content, id } of tokenizer.added_tokens) {
+    highest = Math.max(highest, id);
+    const actual = library.idOf(content);
+    if (actual === id) continue;
+    const expected = `the id ${actual} of "${content}": added tokens are numbered in their order, on top of the vocabulary`;
+    throw new InputError({ source, field: 'added_tokens', expected, found: String(id) });
+  }
+  const special = tokenizer.added_tokens.filter(({ special }) => special);
+  return {
+    library,
+    size: highest + 1,
+    specialIds: new Set(special.map(({ id }) => id)),
+    escape: makeEscape({
+      special,
+      normalize: library.normalizer(),
+      inModel: (token) => vocabulary.has(token),
+    }),
+  };
+}
+
+function buildLibrary(tokenizer: TokenizerFiles['tokenizer'], source: string): LibraryTokenizer {
   try {
     return new LibraryTokenizer(tokenizer);
   } catch (error) {
     throw new InputError({
-      source: `${source}/tokenizer.json`,
+      source,
       expected: 'what the tokenizers library reads',
       // Lines and columns are those of what the library was given.
       found: messageOf(error).replace(/ at line \d+ column \d+$/, ''),

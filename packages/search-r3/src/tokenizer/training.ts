@@ -5,7 +5,9 @@
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
+import { asAddedToken } from './added-tokens.js';
 import { CHATML_TEMPLATE } from './chat-template.js';
+import { alternatives } from './escape.js';
 import { checkTokenizerJson, type TokenizerFiles } from './files.js';
 import { LibraryTokenizer } from './library.js';
 import { Tokenizer } from './tokenizer.js';
@@ -80,14 +82,10 @@ export function wordSplitter(
   const words = library.words();
   if (specialTokens.length === 0) return words;
   const special = new Set(specialTokens);
-  // The longest of those that start at one place, as the library has it.
-  const alternatives = [...special].sort((a, b) => b.length - a.length).map(escapeRegExp);
-  const boundary = new RegExp(`(${alternatives.join('|')})`, 'u');
+  const boundary = new RegExp(`(${alternatives(specialTokens)})`, 'u');
   return (text) =>
     text.split(boundary).flatMap((part) => (part === '' ? [] : special.has(part) ? [part] : words(part)));
 }
-
-const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 
 /** Puts vocabulary and options together to a tokenizer; special tokens get the ids after the model's vocabulary. */
 export function assemble(
@@ -105,15 +103,7 @@ export function assemble(
     throw new InputError({ source, field: name, expected, found: `"${token}"` });
   };
   const size = Object.keys(model.vocab).length;
-  const special = (content: string, id: number) => ({
-    id,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  });
+  const special = (content: string, id: number) => ({ id, ...asAddedToken(content, { special: true }) });
   const tokenizer = {
     version: '1.0',
     truncation: null,
@@ -125,19 +115,24 @@ export function assemble(
     ...pipeline,
     model,
   };
+  const roles = {
+    bos_token: role('bosToken'),
+    eos_token: role('eosToken', '<|im_end|>'),
+    pad_token: role('padToken', '<|endoftext|>'),
+    unk_token: unkToken ?? null,
+  };
   const files: TokenizerFiles = {
     tokenizer: checkTokenizerJson(tokenizer, source),
     config: {
       tokenizer_class: 'PreTrainedTokenizerFast',
-      bos_token: role('bosToken'),
-      eos_token: role('eosToken', '<|im_end|>'),
-      pad_token: role('padToken', '<|endoftext|>'),
-      unk_token: unkToken ?? null,
+      ...roles,
       clean_up_tokenization_spaces: false,
       chat_template: options.chatTemplate,
     },
-    specialTokensMap: undefined,
-    chatTemplateFile: undefined,
+    named: Object.fromEntries(
+      Object.entries(roles).filter((entry): entry is [string, string] => entry[1] !== null),
+    ),
+    templates: {},
   };
   return Tokenizer.fromFiles(files, source);
 }

@@ -1,0 +1,113 @@
+/**
+ * Added tokens: those that are found in a text before the model splits it. The library numbers them as they come, so
+ * their ids follow from their order.
+ */
+import { z } from 'zod';
+
+/** Higher ids are not believed: an embedding has a row for each. */
+export const MAX_ID = 2 ** 24 - 1;
+
+/** A token of `added_tokens_decoder`; where it leaves a flag out, `asAddedToken` fills it in. */
+export const addedTokenSchema = z.looseObject({ content: z.string().min(1) });
+
+/** A token of `tokenizer.json`, which has all flags; in the order in which fingerprints have them. */
+export const numberedTokenSchema = z.looseObject({
+  id: z.int().nonnegative().max(MAX_ID),
+  content: z.string().min(1),
+  special: z.boolean(),
+  single_word: z.boolean(),
+  lstrip: z.boolean(),
+  rstrip: z.boolean(),
+  normalized: z.boolean(),
+});
+
+/** A token in a configuration: its text, or an object that holds it. */
+export const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]);
+
+export type GivenToken = string | { readonly content: string; readonly [flag: string]: unknown };
+
+/** How a token is found in a text. */
+export type Flags = {
+  /** Only where no letter or digit is next to it. */
+  single_word: boolean;
+  /** Takes the white space before it. */
+  lstrip: boolean;
+  /** Takes the white space after it. */
+  rstrip: boolean;
+  /** Is looked for after the normalizer, in what that makes of both text and token. */
+  normalized: boolean;
+  /** Is left out of decoded text on request, and escaped in prompts. */
+  special: boolean;
+};
+
+export type AddedToken = Flags & { content: string };
+
+export type NumberedToken = AddedToken & { id: number };
+
+/** With the defaults of Python's `AddedToken`: a special token is not normalized. */
+export function asAddedToken(token: GivenToken, defaults: Partial<Flags> = {}): AddedToken {
+  const given: Readonly<Record<string, unknown>> = typeof token === 'string' ? {} : token;
+  const flag = (name: keyof Flags, otherwise: boolean): boolean => {
+    const value = given[name] ?? defaults[name];
+    return typeof value === 'boolean' ? value : otherwise;
+  };
+  const special = flag('special', false);
+  return {
+    content: contentOf(token),
+    single_word: flag('single_word', false),
+    lstrip: flag('lstrip', false),
+    rstrip: flag('rstrip', false),
+    normalized: flag('normalized', !special),
+    special,
+  };
+}
+
+export const contentOf = (token: GivenToken): string => (typeof token === 'string' ? token : token.content);
+
+/** Added tokens on top of a model's vocabulary, numbered as the library numbers them. */
+export class AddedTokens {
+  readonly #vocabulary: ReadonlyMap<string, number>;
+  /** Tokens of the model as the library counts them. */
+  readonly #modelSize: number;
+  readonly #tokens = new Map<string, NumberedToken>();
+  #highest = -1;
+
+  constructor(vocabulary: ReadonlyMap<string, number>, modelSize: number) {
+    this.#vocabulary = vocabulary;
+    this.#modelSize = modelSize;
+  }
+
+  has(content: string): boolean {
+    return this.#tokens.has(content);
+  }
+
+  /**
+   * Adds tokens in one call of the library. One that was added before gets new flags; special it stays.
+   * @returns their ids.
+   */
+  add<T extends AddedToken>(tokens: readonly T[]): number[] {
+    let next = this.#next();
+    return tokens.map((token) => {
+      const { content } = token;
+      const before = this.#tokens.get(content);
+      const id = before?.id ?? this.#vocabulary.get(content) ?? next++;
+      const same = before !== undefined && FLAGS.every((flag) => before[flag] === token[flag]);
+      const special = token.special || before?.special === true;
+      if (!same) this.#tokens.set(content, { ...before, ...token, special, id });
+      this.#highest = Math.max(this.#highest, id);
+      return id;
+    });
+  }
+
+  #next(): number {
+    const size = this.#modelSize;
+    return size === 0 || this.#highest >= size ? this.#highest + 1 : size;
+  }
+
+  /** In the order of their ids. */
+  list(): NumberedToken[] {
+    return [...this.#tokens.values()].sort((a, b) => a.id - b.id);
+  }
+}
+
+const FLAGS = ['single_word', 'lstrip', 'rstrip', 'normalized', 'special'] as const;

@@ -1,0 +1,246 @@
+/**
+ * Which class of transformers reads a folder, and what that class puts in place of the pipeline of `tokenizer.json`.
+ * From version 5 on, a class of a model family takes vocabulary, merges and post-processor from the file and builds the
+ * rest by itself (docs/decisions/008-tokenizer-files.md). These are the classes as of transformers 5.24.
+ */
+import { InputError } from '../run/errors.js';
+import type { FolderFiles, SpecialTokenRole, TokenizerConfig, TokenizerJson } from './files.js';
+
+/** A class with a pipeline of its own. */
+export interface PipelineClass {
+  name: string;
+  /** Types of model that it takes, `model.type` of `tokenizer.json`. */
+  model: 'BPE' | 'WordPiece';
+  /** Special tokens where the configuration does not name them. */
+  roles: Partial<Record<SpecialTokenRole, string>>;
+  /** All special tokens are added once more, without flags. */
+  plainSpecials: boolean;
+  /** The parts that take the place of those in `tokenizer.json`. */
+  parts(config: TokenizerConfig, roles: Readonly<Record<string, string>>): Parts;
+}
+
+interface Parts {
+  normalizer: object | null;
+  pre_tokenizer: object;
+  decoder: object;
+  model: Record<string, unknown>;
+}
+
+const END = '<|endoftext|>';
+
+const byteLevel = (addPrefixSpace: boolean, useRegex: boolean) => ({
+  type: 'ByteLevel',
+  add_prefix_space: addPrefixSpace,
+  trim_offsets: true,
+  use_regex: useRegex,
+});
+
+const BPE = {
+  type: 'BPE',
+  dropout: null,
+  unk_token: null,
+  continuing_subword_prefix: null,
+  end_of_word_suffix: null,
+  fuse_unk: false,
+  byte_fallback: false,
+  ignore_merges: false,
+};
+
+/** Qwen2's splitting of text: contractions, words with one leading mark, single digits, punctuation, white space. */
+export const QWEN2_PATTERN =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+const CLASSES: readonly PipelineClass[] = [
+  {
+    name: 'LlamaTokenizer',
+    model: 'BPE',
+    roles: { unk_token: '<unk>', bos_token: '<s>', eos_token: '</s>' },
+    plainSpecials: false,
+    parts: ({ add_prefix_space, legacy }) => {
+      const prefix = add_prefix_space !== false;
+      const scheme = prefix ? (legacy === true ? 'always' : 'first') : 'never';
+      return {
+        normalizer: null,
+        pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: scheme, split: false },
+        decoder: {
+          type: 'Sequence',
+          decoders: [
+            { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+            { type: 'ByteFallback' },
+            { type: 'Fuse' },
+            ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+          ],
+        },
+        model: { ...BPE, fuse_unk: true, byte_fallback: true },
+      };
+    },
+  },
+  {
+    name: 'Qwen2Tokenizer',
+    model: 'BPE',
+    roles: { unk_token: END, eos_token: END, pad_token: END },
+    plainSpecials: true,
+    parts: ({ add_prefix_space }) => ({
+      normalizer: { type: 'NFC' },
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [
+          { type: 'Split', pattern: { Regex: QWEN2_PATTERN }, behavior: 'Isolated', invert: false },
+          byteLevel(add_prefix_space === true, false),
+        ],
+      },
+      decoder: byteLevel(true, true),
+      model: BPE,
+    }),
+  },
+  {
+    name: 'GPT2Tokenizer',
+    model: 'BPE',
+    roles: { unk_token: END, bos_token: END, eos_token: END },
+    plainSpecials: false,
+    parts: ({ add_prefix_space }) => ({
+      normalizer: null,
+      pre_tokenizer: byteLevel(add_prefix_space === true, true),
+      decoder: byteLevel(true, true),
+      model: BPE,
+    }),
+  },
+  {
+    name: 'BertTokenizer',
+    model: 'WordPiece',
+    roles: {
+      unk_token: '[UNK]',
+      sep_token: '[SEP]',
+      pad_token: '[PAD]',
+      cls_token: '[CLS]',
+      mask_token: '[MASK]',
+    },
+    plainSpecials: false,
+    parts: (
+      { do_lower_case = true, tokenize_chinese_chars = true, strip_accents = null },
+      { unk_token },
+    ) => ({
+      normalizer: {
+        type: 'BertNormalizer',
+        clean_text: true,
+        handle_chinese_chars: tokenize_chinese_chars,
+        strip_accents,
+        lowercase: do_lower_case,
+      },
+      pre_tokenizer: { type: 'BertPreTokenizer' },
+      decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+      model: {
+        type: 'WordPiece',
+        unk_token,
+        continuing_subword_prefix: '##',
+        max_input_chars_per_word: 100,
+      },
+    }),
+  },
+];
+
+/** Classes of transformers with a pipeline of their own that is not known here. */
+const UNKNOWN = new Set(
+  (
+    'Albert Bart Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt Blenderbot BlenderbotSmall ByT5 ' +
+    'CLIP CTRL Camembert Canine Clvp CodeLlama Cohere CpmAnt Cpm DPRQuestionEncoder Deberta DebertaV2 Dia Esm Esmc ' +
+    'FSMT Flaubert Funnel GPTNeoXJapanese GPTNeoX GPTSw3 Gemma Herbert LED Lasr LayoutLMv2 LayoutLMv3 LayoutXLM Luke ' +
+    'Lxmert M2M100 MBart50 MBart MLuke MPNet Marian MarkupLM Mgpstr MobileBert Mvp MyT5 Nllb Nougat OpenAIGPT PLBart ' +
+    'Pegasus Perceiver Phobert ProphetNet Qwen3_5 Rag Reformer RemBert RoCBert RoFormer Roberta SeamlessM4T Siglip2 ' +
+    'Siglip Speech2Text SpeechT5 Splinter T5 Tapas Tipsv2 Udop VideoPrism Vits Wav2Vec2CTC Wav2Vec2PhonemeCTC Whisper ' +
+    'XGLM XLMRoberta XLM XLNet'
+  )
+    .split(' ')
+    .map((name) => `${name}Tokenizer`),
+);
+
+/**
+ * The class by which `AutoTokenizer` reads the folder; undefined where it takes `tokenizer.json` as it is.
+ * @throws InputError for a class whose pipeline is not known here.
+ */
+export function pipelineClass(files: FolderFiles, folder: string): PipelineClass | undefined {
+  const { config, model, tokenizer } = files;
+  const own = plainName(config.tokenizer_class);
+  const declared = own ?? plainName(model?.tokenizer_class);
+  const type = model?.model_type ?? '';
+  const registered = type === 'qwen2' || type === 'qwen3' ? 'Qwen2Tokenizer' : undefined;
+  // Llama 3 and others name the wrong class.
+  if (
+    declared === 'LlamaTokenizer' &&
+    type !== 'qwen2' &&
+    JSON.stringify(tokenizer).includes('"ByteLevel"')
+  ) {
+    return undefined;
+  }
+  // The classes that Qwen2 folders name are not believed.
+  const name = type === 'qwen2' ? registered : (declared ?? registered);
+  if (name === undefined) return undefined;
+  const found = CLASSES.find((one) => one.name === name);
+  if (found !== undefined) return forModel(found, files, folder);
+  if (!UNKNOWN.has(name)) return undefined;
+  throw new InputError({
+    source: `${folder}/${own === undefined ? 'config.json' : 'tokenizer_config.json'}`,
+    field: 'tokenizer_class',
+    expected: `one of ${CLASSES.map((one) => one.name).join(', ')} or PreTrainedTokenizerFast`,
+    found: name,
+    remedy:
+      'Its class in transformers has a pipeline of its own. Where tokenizer.json holds the pipeline that the model was ' +
+      'trained with, set tokenizer_class to PreTrainedTokenizerFast.',
+  });
+}
+
+function plainName(name: string | null | undefined): string | undefined {
+  return name ? name.replace(/Fast$/, '') : undefined;
+}
+
+function forModel(found: PipelineClass, { tokenizer }: FolderFiles, folder: string): PipelineClass {
+  const { type, merges } = tokenizer.model;
+  if ((type ?? found.model) === found.model && (found.model !== 'BPE' || Array.isArray(merges))) return found;
+  throw new InputError({
+    source: `${folder}/tokenizer.json`,
+    field: 'model',
+    expected: `a ${found.model} model, since transformers reads the folder by ${found.name}`,
+    found: String(type),
+    remedy: 'Set tokenizer_class of tokenizer_config.json to the class that the tokenizer has.',
+  });
+}
+
+/** `tokenizer.json` as the class makes it, without added tokens. */
+export function withClassPipeline(
+  tokenizer: TokenizerJson,
+  { parts, name }: PipelineClass,
+  config: TokenizerConfig,
+  roles: Readonly<Record<string, string>>,
+  idOf: (token: string) => number | undefined,
+): TokenizerJson {
+  const { normalizer, pre_tokenizer, decoder, model } = parts(config, roles);
+  const { vocab, merges } = tokenizer.model;
+  const rebuilt = {
+    ...tokenizer,
+    added_tokens: [],
+    normalizer,
+    pre_tokenizer,
+    decoder,
+    model: { ...model, vocab, ...(merges !== undefined && { merges }) },
+  };
+  return name === 'BertTokenizer'
+    ? { ...rebuilt, post_processor: aroundSequence(roles.cls_token ?? '', roles.sep_token ?? '', idOf) }
+    : rebuilt;
+}
+
+/** [CLS] text [SEP], and [CLS] text [SEP] other [SEP]. */
+function aroundSequence(cls: string, sep: string, idOf: (token: string) => number | undefined): object {
+  const special = (id: string, type_id: number) => ({ SpecialToken: { id, type_id } });
+  const sequence = (id: 'A' | 'B', type_id: number) => ({ Sequence: { id, type_id } });
+  const entry = (token: string, otherwise: number) => ({
+    id: token,
+    ids: [idOf(token) ?? otherwise],
+    tokens: [token],
+  });
+  return {
+    type: 'TemplateProcessing',
+    single: [special(cls, 0), sequence('A', 0), special(sep, 0)],
+    pair: [special(cls, 0), sequence('A', 0), special(sep, 0), sequence('B', 1), special(sep, 1)],
+    special_tokens: { [cls]: entry(cls, 2), [sep]: entry(sep, 3) },
+  };
+}
