@@ -1,7 +1,7 @@
 /**
- * The approximate index: a proximity graph for the vectors that have not changed since it was built, an exact scan of those
- * that have, and both joined. So a changed vector is found at once and for certain, nothing that changes erodes the recall,
- * and what grows with the changes is only the time of a search, until a graph built in the background takes over.
+ * The approximate index searches a proximity graph for the vectors that have not changed since it was built, scans those
+ * that have, and merges the results. So a changed vector is always found, and changes do not erode the recall; they only
+ * make searches slower until a new graph, built in the background, takes over.
  */
 import { randomStream } from '../run/random.js';
 import { validate } from '../run/validate.js';
@@ -14,11 +14,11 @@ import { completed, evenly, pickQueries, queryOf } from './queries.js';
 import { type MeasuredRecall, RecallWindow, recallOf } from './recall.js';
 import type { SearchResult, VectorIndex } from './types.js';
 
-/** Queries, some of them rows where there are fewer, on which a new graph proves itself before it is used. */
+/** Queries that a new graph is tested on before it is used; random rows make up the number. */
 const TRIAL_QUERIES = 64;
-/** At least so many rows are compared per query of a trial. */
+/** Least rows compared per trial query. */
 const TRIAL_K = 10;
-/** Queries whose recall must be known before it is acted on. */
+/** Least number of measured queries before the recall is acted on. */
 const TRUSTED_QUERIES = 32;
 const WIDENING = 1.5;
 
@@ -30,19 +30,19 @@ interface Building {
 }
 
 export interface GraphReport {
-  /** Rows the graph answers for; 0: every search is an exact scan. */
+  /** Rows that the graph answers for; 0: every search is an exact scan. */
   rows: number;
-  /** Rows that are scanned beside it. */
+  /** Changed rows, which are scanned. */
   changed: number;
   /** Candidates of a search. */
   width: number;
-  /** Graphs put to use so far. */
+  /** Graphs used so far. */
   builds: number;
-  /** One is being built. */
+  /** Whether a graph is being built. */
   building: boolean;
 }
 
-/** See `VectorIndex`; for vectors of length 1. Changes are made between searches, graphs are built at any time. */
+/** See `VectorIndex`; for unit vectors. Change it only between searches; graphs are built at any time. */
 export class AnnIndex implements VectorIndex {
   readonly dimension: number;
   readonly #options: ResolvedAnnOptions;
@@ -54,9 +54,9 @@ export class AnnIndex implements VectorIndex {
   #width: number;
   #builds = 0;
   readonly #recall = new RecallWindow();
-  /** Queries that are due to be measured. */
+  /** Queries due for a measurement of recall. */
   #due = 0;
-  /** Searches take turns: one may exchange the graph. */
+  /** Searches run one after the other, because one may exchange the graph. */
   #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(exact: ExactIndex, changed: ChangedRows, options: ResolvedAnnOptions) {
@@ -67,16 +67,16 @@ export class AnnIndex implements VectorIndex {
     this.#width = options.searchWidth;
   }
 
-  /** An empty index. @throws InputError on options that are none. */
+  /** An empty index. @throws InputError for invalid options. */
   static async create(dimension: number, options: AnnIndexOptions = {}): Promise<AnnIndex> {
     const { capacity, threads } = validate(annOptionsSchema, options, 'AnnIndex options');
     return AnnIndex.over(await ExactIndex.create(dimension, { capacity, threads }), options);
   }
 
   /**
-   * Takes an exact index over: whoever holds it changes it no more, and it is disposed of with this one.
+   * Takes over an exact index: the caller must not change it any more, and it is disposed of with this one.
    *
-   * @param file a graph of all its rows, see `writeGraph`. @throws InputError where it is another's.
+   * @param file a graph of all its rows, see `writeGraph`. @throws InputError for the graph of a different index.
    */
   static async over(exact: ExactIndex, options: AnnIndexOptions = {}, file?: string): Promise<AnnIndex> {
     const resolved = validate(annOptionsSchema, options, 'AnnIndex options');
@@ -102,7 +102,7 @@ export class AnnIndex implements VectorIndex {
     return this.#exact.live;
   }
 
-  /** Recall of the queries sampled last, 256 at most; undefined before there were any. */
+  /** Recall of the latest sampled queries, at most 256; undefined before there were any. */
   get recall(): MeasuredRecall | undefined {
     return this.#recall.value;
   }
@@ -158,7 +158,7 @@ export class AnnIndex implements VectorIndex {
     return this.#exact.scores(queries);
   }
 
-  /** Equal scores: the smaller row first, where both are found. */
+  /** Of equal scores that are found, the smaller row comes first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
     return this.#alone(async () => {
       if (!(await this.#useGraph(queries, k))) return this.#exact.search(queries, k);
@@ -169,9 +169,9 @@ export class AnnIndex implements VectorIndex {
   }
 
   /**
-   * A positive that scores above the worst of the `rankDepth` rows that a search finds is counted among them: its rank is
-   * too small by those better rows that the search missed, on average a share of 1 - recall, and never too large. Where a
-   * positive scores lower, all ranks of its query are exact.
+   * The rank of a positive that scores above the worst of the `rankDepth` rows found by a search is counted among these.
+   * It is too small by the better rows that the search missed (on average a share of 1 - recall), and never too large. If
+   * any positive of a query scores lower, all ranks of the query are exact.
    */
   async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
     const { rankDepth } = this.#options;
@@ -199,7 +199,7 @@ export class AnnIndex implements VectorIndex {
     });
   }
 
-  /** Measures the recall of a search for `k` by an exact scan, which counts for `recall` and what follows from it. */
+  /** Measures the recall of a search for `k` against an exact scan; the result counts for `recall`. */
   async measureRecall(queries: Float32Array, k: number): Promise<MeasuredRecall> {
     return this.#alone(async () => {
       const count = this.#exact.checkQueries(queries);
@@ -209,8 +209,8 @@ export class AnnIndex implements VectorIndex {
   }
 
   /**
-   * Builds a new graph in the background, unless that is under way, and resolves when it is built, or called off by
-   * `setAll`. The next search puts it to use.
+   * Builds a new graph in the background, unless one is being built. Resolves when it is built or `setAll` cancels it. The
+   * next search uses it.
    */
   async rebuild(): Promise<void> {
     this.#building ??= this.#build();
@@ -227,11 +227,11 @@ export class AnnIndex implements VectorIndex {
     await this.#changed.dispose();
   }
 
-  /** Whether there is a graph to be searched; before that, puts a new one to use and starts building one that is due. */
+  /** Adopts a finished graph, starts a build that is due, and returns whether there is a graph to search. */
   async #useGraph(queries: Float32Array, k: number): Promise<boolean> {
     const count = this.#exact.checkQueries(queries);
     this.#refuseFailure();
-    // What cannot be searched for the scan refuses.
+    // The scan reports bad arguments.
     if (count === 0 || this.live === 0 || !(k >= 1)) return false;
     if (this.#building?.state === 'built') await this.#adopt(this.#building.graph, queries, k);
     if (this.#isBuildDue()) this.#building ??= this.#build();
@@ -267,10 +267,10 @@ export class AnnIndex implements VectorIndex {
   #refuseFailure(): void {
     const state = this.#building?.state;
     if (typeof state === 'object')
-      throw new Error('AnnIndex: no graph could be built', { cause: state.failed });
+      throw new Error('AnnIndex: building a graph failed', { cause: state.failed });
   }
 
-  /** Exchanges the graph for a new one, and widens its searches until their recall is what it should be. */
+  /** Replaces the graph and widens searches until their recall on trial queries is at least `minRecall`. */
   async #adopt(graph: Graph, queries: Float32Array, k: number): Promise<void> {
     const old = this.#graph;
     const missing: number[] = [];
@@ -291,7 +291,7 @@ export class AnnIndex implements VectorIndex {
     }
   }
 
-  /** Some of the queries, and random rows where they are few. */
+  /** Some of the queries, filled up with random rows. */
   #trialQueries(queries: Float32Array): Float32Array {
     const { dimension } = this;
     const trial = new Float32Array(TRIAL_QUERIES * dimension);
@@ -314,7 +314,7 @@ export class AnnIndex implements VectorIndex {
     this.#width = Math.ceil(this.#width * WIDENING);
   }
 
-  /** What a search finds, best first: through the graph, by scanning changed vectors, or where need be all. */
+  /** Searches the graph and scans the changed vectors; scans everything for queries that the graph cannot answer. */
   async #search(queries: Float32Array, k: number): Promise<SearchResult> {
     const graph = this.#graph as Graph;
     const limit = Math.min(k, this.live);
@@ -369,7 +369,7 @@ export class AnnIndex implements VectorIndex {
     return measured;
   }
 
-  /** The recall is too low: searches look further at once, and a graph that is worn is built anew. */
+  /** Called when the recall is too low: widens searches at once, and rebuilds a graph that has dropped rows. */
   #mend(): void {
     const graph = this.#graph as Graph;
     if (this.#width < graph.total) this.#widen();

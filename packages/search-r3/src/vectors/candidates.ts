@@ -1,7 +1,7 @@
-/** Scores and order of rows found by whatever means: recomputed from the vectors, so that equal vectors score equally. */
+/** Scores and ranks of candidate rows, recomputed from the vectors so that equal vectors have equal scores. */
 import type { VectorSource } from './graph.js';
 
-/** Dot product, rounded to float32 once, at its end. */
+/** Dot product, rounded to float32 only at the end. */
 export function dot(a: Float32Array, b: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
@@ -13,7 +13,7 @@ export interface ScoredRow {
   score: number;
 }
 
-/** The `limit` best of different rows, best first, of equal scores the smaller row. */
+/** The `limit` best of distinct rows, best first; of equal scores, the smaller row first. */
 export function bestOf(
   source: VectorSource,
   query: Float32Array,
@@ -27,9 +27,9 @@ export function bestOf(
 }
 
 /**
- * The ranks of positives of these scores, given the best rows in order. Undefined where one may lie behind them.
+ * The ranks of positives, given the best rows in order. Undefined if a positive may rank behind these.
  *
- * @param found the best rows; all there are, if `complete`.
+ * @param found the best rows; all rows if `complete`.
  */
 export function ranksAmong(
   found: readonly ScoredRow[],

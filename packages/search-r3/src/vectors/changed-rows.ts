@@ -1,11 +1,12 @@
-/** Copies of the vectors that a graph does not answer for, scanned exactly. */
+/** Copies of the vectors that the graph does not answer for, which are scanned exactly. */
 import { ExactIndex } from './exact.js';
 import type { VectorSource } from './graph.js';
 
 export class ChangedRows {
   readonly #index: ExactIndex;
-  /** Where in the index a row stands, and the rows by these places. */
+  /** Position of each row in the index. */
   readonly #places = new Map<number, number>();
+  /** Row by position. */
   #rows: number[] = [];
 
   private constructor(index: ExactIndex) {
@@ -35,7 +36,7 @@ export class ChangedRows {
     if (place !== undefined && this.#index.has(place)) this.#index.remove(place);
   }
 
-  /** Holds these rows of a source and no others. */
+  /** Replaces the contents by these rows of a source. */
   replace(source: VectorSource, rows: number[]): void {
     this.#index.setAll(new Float32Array(0), 0);
     this.#places.clear();
@@ -43,7 +44,7 @@ export class ChangedRows {
     for (const row of rows) this.put(row, source.vector(row));
   }
 
-  /** Per query the `k` nearest rows, or all. */
+  /** By query, the `k` nearest rows, or all if there are fewer. */
   async search(queries: Float32Array, k: number): Promise<number[][]> {
     const found = await this.#index.search(queries, k);
     return Array.from({ length: queries.length / this.#index.dimension }, (_, query) =>

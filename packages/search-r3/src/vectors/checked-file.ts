@@ -1,4 +1,4 @@
-/** Files whose SHA-256 is taken as they are written and checked as they are read, in one pass each. */
+/** Files whose SHA-256 is computed while writing and checked while reading, in one pass each. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -40,9 +40,9 @@ export async function digestOf(path: string): Promise<FileDigest> {
 }
 
 /**
- * Opens a file and reads as much of it as was written: `take` gets pieces of `pieceBytes` (the last may be shorter), whose memory is used
- * again for the next. The caller closes the handle.
- * @throws InputError where the file cannot be read or is not the one the digest was taken of.
+ * Opens a file and reads the bytes that the digest covers: `take` gets pieces of `pieceBytes` (the last may be shorter),
+ * whose memory is reused. The caller closes the handle.
+ * @throws InputError if the file cannot be read or does not match the digest.
  */
 export async function openChecked(
   path: string,
@@ -76,7 +76,7 @@ export async function openChecked(
   }
 }
 
-/** Fills `target` from `position`. @throws InputError where the file ends before. */
+/** Fills `target` from `position` on. @throws InputError if the file ends too early. */
 export async function readFully(
   file: FileHandle,
   target: Uint8Array,

@@ -1,28 +1,28 @@
-/** The documents of an index: what they have to be, checked before there is any work done on them. */
+/** The documents of an index, checked before any work is done on them. */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 
-/** A document as it lies in an index. */
+/** A document in an index. */
 export const documentSchema = z.looseObject({
   id: z.string().min(1),
   title: z.string().optional(),
   text: z.string(),
 });
 
-/** A document as it is kept beside its vector; further fields are metadata, anything JSON can express. */
+/** A document stored beside its vector; further fields are metadata, anything that JSON can express. */
 export type IndexedDocument = z.output<typeof documentSchema>;
 
 const inputSchema = documentSchema.extend({ title: z.string().nullish() });
 
-/** A document as it is given to an index: one without a title may also say so with null, as files of BEIR do. */
+/** A document to index; as in BEIR files, `title` may be null. */
 export type DocumentInput = z.output<typeof inputSchema>;
 
 /**
- * The documents as an index holds them.
- * @param source what errors call the list.
- * @throws InputError where there is none, where one lacks its id or its text, has an id that was there before, or
- * metadata that JSON can not hold.
+ * Checks documents and returns them as an index stores them.
+ * @param source name of the list in errors.
+ * @throws InputError for an empty list, and for a document without id or text, with a duplicate id, or with metadata that
+ * JSON cannot hold.
  */
 export function checkedDocuments(documents: readonly DocumentInput[], source: string): IndexedDocument[] {
   if (!Array.isArray(documents)) {
@@ -52,13 +52,13 @@ function withoutNull(document: DocumentInput): IndexedDocument {
 
 const hasNoNull = (document: DocumentInput): document is IndexedDocument => document.title !== null;
 
-/** Tries what will be written, field by field, so that the error can name the one that fails. */
+/** Serialises the metadata field by field, so that the error can name the field that fails. */
 function refuseUnwritable(metadata: Record<string, unknown>, source: string): void {
   for (const [field, value] of Object.entries(metadata)) {
     try {
       JSON.stringify(value);
     } catch (error) {
-      // Of a circle, V8 draws the way around on further lines.
+      // For a cycle, V8 draws the path on further lines.
       const found = (error as Error).message.split('\n')[0] as string;
       throw new InputError({ source, field, expected: 'what JSON can hold', found });
     }

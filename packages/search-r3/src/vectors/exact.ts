@@ -1,6 +1,6 @@
 /**
- * The exact index: every search scans all vectors. Measured faster than a graph up to some hundred thousand vectors, with
- * recall 1 and replacement for the price of a copy; the vectors of a corpus that moves are kept in this one.
+ * The exact index: every search scans all vectors. It measured faster than a graph up to a few hundred thousand vectors,
+ * its recall is 1, and replacing a vector costs only a copy; a moving corpus uses it for its vectors.
  *
  * The scan goes over slices of one array, which keeps the score matrix in the cache and out of JavaScript.
  */
@@ -13,7 +13,7 @@ import { Scorer } from './scorer.js';
 import type { SearchResult, VectorIndex } from './types.js';
 
 const optionsSchema = z.strictObject({
-  /** Rows to make room for at once; more are made as needed, by doubling. Default 1,024. */
+  /** Rows to allocate at first; the capacity doubles as needed. Default 1,024. */
   capacity: z.int().positive().default(1024),
   /** Threads of one search. Default: ONNX Runtime's choice (physical cores). */
   threads: z.int().positive().optional(),
@@ -21,13 +21,13 @@ const optionsSchema = z.strictObject({
 
 export type ExactIndexOptions = z.input<typeof optionsSchema>;
 
-/** Rows of a slice at most: twenty slices of this size are faster than one of a million (measured). */
+/** Most rows of a slice: twenty slices of this size measured faster than one of a million. */
 const SLICE_ROWS = 50_000;
-/** Scores computed at once at most; larger batches of queries are cut. */
+/** Most scores computed at once; larger batches of queries are split. */
 const BLOCK_SCORES = 256 * SLICE_ROWS;
 /**
- * Slices end at multiples of this, filled up with rows that nothing finds: the kernels compute the columns left over at
- * the end of a matrix in another order, so that equal vectors would differ in the last bit of their scores.
+ * Slices end at multiples of this, padded with rows that are never found: the kernels compute leftover columns at the end
+ * of a matrix in a different order, so the scores of equal vectors would differ in the last bit.
  */
 const ROW_ALIGNMENT = 16;
 
@@ -38,19 +38,20 @@ interface Slice extends SliceSpan {
 }
 
 interface Block {
-  /** The first query and their number. */
+  /** The first query. */
   start: number;
+  /** Number of queries. */
   count: number;
   feeds: Feeds;
 }
 
-/** See `VectorIndex`. Where vectors have length 1, scores are cosines; equal scores mean equal float32 numbers. */
+/** See `VectorIndex`. Scores of unit vectors are cosines; scores are equal if their float32 numbers are. */
 export class ExactIndex implements VectorIndex {
   readonly dimension: number;
   readonly #scorer: Scorer;
   /** [capacity * dimension]; finite everywhere. */
   #data: Float32Array;
-  /** [capacity]: 0 for rows that can be found, otherwise -Infinity. */
+  /** [capacity]: 0 for live rows, -Infinity for others. */
   #penalties: Float32Array;
   #size = 0;
   #live = 0;
@@ -62,7 +63,7 @@ export class ExactIndex implements VectorIndex {
     this.#penalties = new Float32Array(capacity).fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** An empty index. @throws InputError on options that are none. */
+  /** An empty index. @throws InputError for invalid options. */
   static async create(dimension: number, options: ExactIndexOptions = {}): Promise<ExactIndex> {
     const { capacity, threads } = validate(optionsSchema, options, 'ExactIndex options');
     if (!Number.isSafeInteger(dimension) || dimension < 1) {
@@ -121,13 +122,13 @@ export class ExactIndex implements VectorIndex {
     return this.#penalties[row] === 0;
   }
 
-  /** The vector of a row: a view, good until the index grows. */
+  /** The vector of a row: a view that is valid until the index grows. */
   vector(row: number): Float32Array {
     this.#refuseGone('vector', row);
     return this.#data.subarray(row * this.dimension, (row + 1) * this.dimension);
   }
 
-  /** Equal scores: the smaller row first. */
+  /** Of equal scores, the smaller row comes first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
     if (!Number.isSafeInteger(k) || k < 1) throw new RangeError(`search: expected a positive k, found ${k}`);
     const count = this.checkQueries(queries);
@@ -179,7 +180,7 @@ export class ExactIndex implements VectorIndex {
     await this.#scorer.dispose();
   }
 
-  /** The number of queries, and that they and `positives` can be searched for. @throws RangeError otherwise. */
+  /** Checks queries and positives and returns the number of queries. @throws RangeError if either is invalid. */
   checkQueries(queries: Float32Array, positives?: readonly (readonly number[])[]): number {
     const count = this.#rowsOf(positives === undefined ? 'search' : 'ranks', queries);
     if (positives !== undefined) this.#refusePositives(positives, count);
@@ -196,7 +197,7 @@ export class ExactIndex implements VectorIndex {
     return { k, scores, rows: Int32Array.from(indices, (index) => slice.start + Number(index)) };
   }
 
-  /** Slices of nearly equal size, as they are now. */
+  /** Slices of nearly equal size of the current rows. */
   #slices(): Slice[] {
     const total = aligned(this.#size);
     const length = aligned(Math.ceil(total / Math.ceil(total / SLICE_ROWS)));
@@ -217,7 +218,7 @@ export class ExactIndex implements VectorIndex {
     return slices;
   }
 
-  /** Queries in groups whose scores against a slice fit the memory set aside for them. */
+  /** Queries in groups whose scores against a slice are at most `BLOCK_SCORES`. */
   *#blocks(queries: Float32Array, count: number): Generator<Block> {
     const most = Math.floor(BLOCK_SCORES / Math.min(SLICE_ROWS, Math.max(1, aligned(this.#size))));
     for (let start = 0; start < count; start += most) {
@@ -239,7 +240,7 @@ export class ExactIndex implements VectorIndex {
     this.#penalties = penalties;
   }
 
-  /** The number of rows of a matrix from outside. */
+  /** Checks a matrix and returns its number of rows. */
   #rowsOf(where: string, matrix: Float32Array): number {
     const rows = matrix.length / this.dimension;
     if (!Number.isInteger(rows)) {
@@ -247,7 +248,7 @@ export class ExactIndex implements VectorIndex {
         `${where}: expected rows of ${this.dimension} numbers, found ${matrix.length} numbers`,
       );
     }
-    // A NaN would outrank nothing and be outranked by nothing.
+    // NaN has no place in a ranking.
     for (let i = 0; i < matrix.length; i++) {
       if (!Number.isFinite(matrix[i])) {
         const row = Math.floor(i / this.dimension);
@@ -274,7 +275,7 @@ export class ExactIndex implements VectorIndex {
     for (const [query, rows] of positives.entries()) {
       for (const row of rows) this.#refuseGone('ranks', row);
       if (new Set(rows).size !== rows.length) {
-        throw new RangeError(`ranks: expected different positives, found [${rows}] for query ${query}`);
+        throw new RangeError(`ranks: expected distinct positives, found [${rows}] for query ${query}`);
       }
     }
   }

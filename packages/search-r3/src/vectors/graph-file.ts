@@ -7,7 +7,7 @@ import { queryOf } from './queries.js';
 
 const { connectivity, buildWidth, threads } = validate(annOptionsSchema, {}, 'AnnIndex options');
 
-/** How saved graphs are made: as a manifest tells it. */
+/** Settings of saved graphs, as recorded in manifests. */
 export const GRAPH_SETTINGS = { format: 'usearch-2', connectivity, buildWidth } as const;
 
 /** Builds the graph of all rows of a matrix [rows * dimension] and writes it to a new file. */

@@ -13,18 +13,18 @@ import type {
 const port = parentPort;
 if (port === null) throw new Error('internal: started outside a worker');
 
-// Its ES module looks for the binary from where the calling file lies, and may look for ever; the CommonJS one knows.
+// Its ES module looks for the binary from the calling file upwards and may never end; the CommonJS one knows where it is.
 const usearch: typeof import('usearch') = createRequire(import.meta.url)('usearch');
 
 const { dimension, connectivity, buildWidth, threads } = workerData as GraphShape;
 const graph = new usearch.Index({
   dimensions: dimension,
   metric: usearch.MetricKind.IP,
-  // Half the memory and more speed than float32 at the same recall; scores are computed again from the vectors.
+  // Half the memory of float32 and faster at the same recall; scores are recomputed from the vectors.
   quantization: usearch.ScalarKind.BF16,
   connectivity,
   expansion_add: buildWidth,
-  // A search looks at as many candidates as it is to return, and at no fewer than this.
+  // A search considers as many candidates as it should return, but at least this many.
   expansion_search: 1,
   multi: false,
 });
@@ -32,7 +32,7 @@ const graph = new usearch.Index({
 function search(queries: Float32Array, wanted: number): GraphMatches {
   const found = graph.search(queries, wanted, threads);
   const rows = Int32Array.from(found.keys, Number);
-  // For a single query there are no counts, but no more keys than were found.
+  // A single query has no counts, but exactly the keys that were found.
   const counts = 'counts' in found ? (found.counts as BigUint64Array) : [BigInt(found.keys.length)];
   return { rows, counts: Int32Array.from(counts, Number) };
 }

@@ -1,7 +1,7 @@
 /**
- * A usearch graph in a thread of its own, so that building one, minutes for a million vectors, blocks nobody. The binding
- * works synchronously and can not share a graph between threads, so the graph stays in the thread that built it and
- * searches go there too. Requests are answered one by one, in order.
+ * A usearch graph in its own thread, so that building one (minutes for a million vectors) blocks nobody. The binding is
+ * synchronous and cannot share a graph between threads, so the graph stays in the thread that built it, and searches run
+ * there too. Requests are answered one at a time, in order.
  */
 import { Worker } from 'node:worker_threads';
 
@@ -9,13 +9,13 @@ export interface GraphShape {
   dimension: number;
   /** Links per vector and level (M). */
   connectivity: number;
-  /** Candidates looked at when a vector is added (efConstruction). */
+  /** Candidates considered when a vector is added (efConstruction). */
   buildWidth: number;
   /** Threads of an addition or a search. */
   threads: number;
 }
 
-/** Candidates of a batch of queries: of query i the first `counts[i]` of the `wanted` from i * wanted on. */
+/** Candidates of a batch of queries: query i has `counts[i]` rows, starting at i * wanted. */
 export interface GraphMatches {
   rows: Int32Array<ArrayBuffer>;
   counts: Int32Array<ArrayBuffer>;
@@ -28,7 +28,7 @@ export type GraphRequest =
   | { readonly kind: 'load'; readonly path: string }
   | { readonly kind: 'end' };
 
-/** What a loaded graph holds: whether all keys below `size` are there, and no others. */
+/** Contents of a loaded graph; `complete` if its keys are exactly those below `size`. */
 export interface GraphContents {
   dimension: number;
   size: number;
@@ -43,16 +43,16 @@ interface Call {
   reject(reason: unknown): void;
 }
 
-/** It keeps the process alive only while a call is under way. */
+/** Keeps the process alive only while a call is pending. */
 export class GraphThread {
   readonly #worker: Worker;
   readonly #calls: Call[] = [];
   #closed: Error | undefined;
   readonly #exit: Promise<unknown>;
 
-  /** With an empty graph. Where usearch has no binary for this machine, every call is rejected. */
+  /** Starts with an empty graph. If usearch has no binary for this machine, every call is rejected. */
   constructor(shape: GraphShape) {
-    // Flags of the main program (--input-type, loaders) are not meant for this file, and some keep it from starting.
+    // Flags of the main program (--input-type, loaders) do not apply to this file, and some keep it from starting.
     const options = { execArgv: [], workerData: shape };
     this.#worker = new Worker(new URL('./graph-thread-entry.js', import.meta.url), options);
     this.#worker.unref();
@@ -60,18 +60,18 @@ export class GraphThread {
     this.#worker.on('error', (error) => this.#fail(error));
     this.#exit = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
-        this.#fail(new Error(`the graph's thread has stopped with code ${code}`));
+        this.#fail(new Error(`the graph's thread stopped with code ${code}`));
         resolve(code);
       });
     });
   }
 
-  /** Adds rows that are not there yet. The arrays are handed over: they can not be read afterwards. */
+  /** Adds new rows. The arrays are transferred and cannot be read afterwards. */
   async add(rows: Int32Array<ArrayBuffer>, vectors: Float32Array<ArrayBuffer>): Promise<void> {
     await this.#call({ kind: 'add', rows, vectors }, [rows.buffer, vectors.buffer]);
   }
 
-  /** The `wanted` nearest, of as many candidates. At least one query. */
+  /** The `wanted` nearest rows of each query, of as many candidates. Takes at least one query. */
   async search(queries: Float32Array, wanted: number): Promise<GraphMatches> {
     const own = new Float32Array(queries);
     return (await this.#call({ kind: 'search', queries: own, wanted }, [own.buffer])) as GraphMatches;
@@ -85,10 +85,10 @@ export class GraphThread {
     return (await this.#call({ kind: 'load', path })) as GraphContents;
   }
 
-  /** Ends the thread once the call it is at has returned; all calls under way are rejected. */
+  /** Rejects all pending calls and ends the thread once the running one has returned. */
   async dispose(): Promise<void> {
-    this.#fail(new Error('the graph is disposed of'));
-    // Terminated from outside, the binding may abort the process: its calls throw in C++ where nobody catches.
+    this.#fail(new Error('the graph was disposed of'));
+    // Terminating the thread from outside may abort the process: the binding would throw in C++ with nobody to catch.
     this.#worker.ref();
     this.#worker.postMessage({ kind: 'end' } satisfies GraphRequest);
     await this.#exit;
@@ -104,7 +104,7 @@ export class GraphThread {
   }
 
   #settle(reply: GraphReply): void {
-    // Of a call that was rejected by `dispose`, which waits for the thread's end.
+    // The call was rejected by `dispose`, which is waiting for the thread to end.
     if (this.#closed !== undefined) return;
     const call = this.#calls.shift();
     if (this.#calls.length === 0) this.#worker.unref();

@@ -1,8 +1,8 @@
 /**
  * A proximity graph (HNSW: Malkov and Yashunin, arXiv 1603.09320; the implementation is usearch) over the vectors of an
- * index. Once built it never changes: a vector that is replaced or removed is only dropped from what the graph answers
- * for. Changing such a graph in place erodes its recall (measured, docs/decisions/003), this does not: a dropped vector
- * still leads the search on, as it did when the links were made.
+ * index. It never changes after it is built: a replaced or removed vector is only dropped from the rows that the graph
+ * answers for. Changing such a graph in place erodes its recall (measured: docs/decisions/003). Dropping does not, because
+ * searches still follow the links of dropped vectors.
  */
 import { InputError } from '../run/errors.js';
 import { type GraphShape, GraphThread } from './graph-thread.js';
@@ -15,39 +15,39 @@ export interface VectorSource {
   vector(row: number): Float32Array;
 }
 
-/** Vectors are copied and added in pieces of this many: what a disposal has to wait for, and what is copied at once. */
+/** Vectors copied and added at a time; disposal waits for at most one such piece. */
 const PIECE_ROWS = 2048;
-/** A search that finds too few rows the graph still answers for is repeated with so many times the candidates. */
+/** A search that finds too few live rows is repeated with this many times the candidates. */
 const WIDENING = 4;
 
 export class Graph {
   readonly #shape: GraphShape;
   readonly #thread: GraphThread;
-  /** By row: 1 where the graph answers for it. Rows beyond the end are unknown to it. */
+  /** By row: 1 if the graph answers for it. Rows beyond the end are not in the graph. */
   #held: Uint8Array;
   #total = 0;
   #live = 0;
 
-  /** Without vectors: to be filled or loaded. */
+  /** An empty graph, to be filled or loaded. */
   constructor(shape: GraphShape) {
     this.#shape = shape;
     this.#thread = new GraphThread(shape);
     this.#held = new Uint8Array(1024);
   }
 
-  /** Vectors in the graph, dropped ones included. */
+  /** Vectors in the graph, including dropped ones. */
   get total(): number {
     return this.#total;
   }
 
-  /** Vectors it answers for. */
+  /** Vectors that the graph answers for. */
   get live(): number {
     return this.#live;
   }
 
   /**
-   * Adds every vector of a source. The source may change meanwhile: a row that changes must be dropped; those that are
-   * added at its end are taken too.
+   * Adds every vector of a source. The source may change meanwhile: a row that changes must be dropped; rows appended to
+   * the source are added too.
    */
   async fill(source: VectorSource): Promise<void> {
     const { dimension } = this.#shape;
@@ -63,12 +63,12 @@ export class Graph {
     }
   }
 
-  /** Whether the graph answers for a row, with the vector that the row has now. */
+  /** Whether the graph answers for a row, with its current vector. */
   holds(row: number): boolean {
     return this.#held[row] === 1;
   }
 
-  /** The row has changed or is gone: it is not to be found by its old vector. */
+  /** Drops a row that changed or was removed, so that it is not found by its old vector. */
   drop(row: number): void {
     if (!this.holds(row)) return;
     this.#held[row] = 0;
@@ -76,16 +76,16 @@ export class Graph {
   }
 
   /**
-   * Per query the rows near it that the graph answers for, in no order, at least `k` of them or all; undefined where they
-   * lie among so many dropped ones, or are so many, that a scan is the better way.
+   * By query, at least `k` (or all) of the nearest rows that the graph answers for, in no order. Undefined if a scan is
+   * better: too many of the rows around are dropped, or too many are wanted.
    *
-   * @param width candidates to look at, half of which must be live (the ef of HNSW).
+   * @param width candidates to consider, half of which must be live (ef of HNSW).
    */
   async candidates(queries: Float32Array, k: number, width: number): Promise<(number[] | undefined)[]> {
     const { dimension } = this.#shape;
     const enough = Math.min(this.#live, Math.max(k, width >> 1));
     const found: (number[] | undefined)[] = Array.from({ length: queries.length / dimension });
-    // As many candidates as there are vectors: a scan is that, without missing what no link leads to.
+    // For as many candidates as there are vectors a scan is better: it also finds what no link leads to.
     let open = Math.max(k, width) >= this.#total ? [] : found.map((_, query) => query);
     for (let wanted = Math.max(k, width); open.length > 0; wanted *= WIDENING) {
       const part = pickQueries(queries, open, dimension);
@@ -101,12 +101,12 @@ export class Graph {
     return found;
   }
 
-  /** Writes the graph to a file. Vectors that were dropped are in it. */
+  /** Writes the graph to a file, including dropped vectors. */
   async save(path: string): Promise<void> {
     await this.#thread.save(path);
   }
 
-  /** Reads a graph of all rows below `size`. @throws InputError where the file holds another. */
+  /** Reads a graph of all rows below `size`. @throws InputError if the file holds a different graph. */
   async load(path: string, size: number): Promise<void> {
     const expected = `a graph of ${size} vectors of dimension ${this.#shape.dimension}`;
     const fail = (found: string) => new InputError({ source: path, expected, found });
@@ -116,7 +116,7 @@ export class Graph {
     if (contents.size !== size || contents.dimension !== this.#shape.dimension) {
       throw fail(`one of ${contents.size} of dimension ${contents.dimension}`);
     }
-    if (!contents.complete) throw fail('one of other rows');
+    if (!contents.complete) throw fail('one with other rows');
     this.#hold(Array.from({ length: size }, (_, row) => row));
   }
 

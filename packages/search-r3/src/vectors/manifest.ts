@@ -1,4 +1,4 @@
-/** What a saved index says of itself: `manifest.json` in its folder. */
+/** `manifest.json` of a saved index: what it contains, by which model, and the checksums of its files. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -25,7 +25,7 @@ export const fingerprintSchema = z.strictObject({
 });
 
 const graphSchema = z.strictObject({
-  /** What wrote the file, and in which format. */
+  /** The writer and version of the file format. */
   format: z.literal('usearch-2'),
   /** See `AnnIndexOptions`. */
   connectivity: z.int().positive(),
@@ -46,24 +46,24 @@ const manifestSchema = z.strictObject({
     [DOCUMENTS_FILE]: digestSchema,
     [GRAPH_FILE]: digestSchema.optional(),
   }),
-  /** The proximity graph of the vectors, where one was saved. */
+  /** The proximity graph of the vectors, if one was saved. */
   graph: graphSchema.optional(),
 });
 
 export type IndexManifest = z.output<typeof manifestSchema>;
 
-/** The model that made an index, or is to search it. */
+/** The model that made an index or should search it. */
 export type IndexFingerprint = z.output<typeof fingerprintSchema>;
 
 /**
  * Reads the manifest of a saved index.
- * @throws InputError where there is none, where it is of another format version, where its figures disagree with each
- *   other, and where the files it names are missing or of another size. (Their contents `openIndex` checks.)
+ * @throws InputError if it is missing, has another format version or contradicts itself, or if a file it names is missing
+ *   or has another size. (`openIndex` checks the contents of the files.)
  */
 export async function readManifest(folder: string): Promise<IndexManifest> {
   const path = join(folder, MANIFEST_FILE);
   const value = await readJson(path);
-  // First, since the fields of another version would be called unknown.
+  // First, because the fields of another version would be reported as unknown.
   validate(headSchema, value, path);
   const manifest = validate(manifestSchema, value, path);
   const { count, dimension, files } = manifest;
@@ -90,7 +90,7 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
   return manifest;
 }
 
-/** What `saveIndex` replaces: an index of whichever format version, one with a damaged manifest too. */
+/** What `saveIndex` may replace: an index of any format version, also one with a damaged manifest. */
 export const INDEX_FOLDER: FolderKind = {
   name: 'an index',
   is: async (folder) => {
@@ -113,7 +113,7 @@ async function refuseWrongSize(path: string, bytes: number): Promise<void> {
 }
 
 /**
- * Refuses to search an index with another model than made it: the vectors would have nothing to do with each other.
+ * Checks that a model made an index: vectors of different models cannot be compared.
  * @throws InputError naming both fingerprints (or dimensions), the model's as expected, the index's as found.
  */
 export function assertCompatible(
@@ -132,7 +132,7 @@ export function assertCompatible(
     throw new InputError({
       source,
       field,
-      expected: `${expected}, as of the model`,
+      expected: `${expected}, as in the model`,
       found: String(found),
       remedy: 'Search it with the model that made it, or index the corpus again with this one.',
     });

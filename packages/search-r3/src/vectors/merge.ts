@@ -1,9 +1,9 @@
-/** Best rows of slices, joined into the best rows of all. Equal scores: the smaller row first. */
+/** Merges the best rows of slices. Of equal scores, the smaller row comes first. */
 import type { SearchResult } from './types.js';
 
 /**
- * The `limit` best of two lists of best rows for the same queries, in one pass. All rows of `a` come before those of `b`,
- * so that preferring `a` where scores are equal is preferring the smaller row.
+ * The `limit` best of two lists of best rows for the same queries, in one pass. All rows of `a` are smaller than those of
+ * `b`, so preferring `a` for equal scores prefers the smaller row.
  */
 export function mergeBest(a: SearchResult, b: SearchResult, queries: number, limit: number): SearchResult {
   const k = Math.min(limit, a.k + b.k);
@@ -26,7 +26,7 @@ export function mergeBest(a: SearchResult, b: SearchResult, queries: number, lim
   return { k, rows, scores };
 }
 
-/** All rows of a slice in the order of their scores: `scores` [queries * stride], of which the first `k` of each count. */
+/** All rows of a slice sorted by score; of `scores` [queries * stride], the first `k` of each query count. */
 export function sortSlice(scores: Float32Array, stride: number, k: number, firstRow: number): SearchResult {
   const queries = scores.length / stride;
   const result = { k, rows: new Int32Array(queries * k), scores: new Float32Array(queries * k) };

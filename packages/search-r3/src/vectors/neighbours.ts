@@ -1,10 +1,10 @@
 /**
- * The nearest neighbours of every row of an index, kept beside the vectors and repaired when some of them change: the
- * neighbourhood that a selective refresh walks.
+ * The nearest neighbours of every row of an index, repaired when vectors change: the neighbourhoods of the `region` policy
+ * of the selective environment.
  *
- * A list holds more rows than are asked for, and knows how far it reaches: it is every row that comes before its bound in
- * the order of scores. A change takes rows out of lists and puts others in; only a list that has lost its whole reserve is
- * searched for again. So lists are exact wherever the searches are.
+ * A list holds a reserve beyond the neighbours asked for, and a bound: it contains every row that comes before the bound in
+ * the order of scores. Changes remove and insert rows; only a list that has lost its whole reserve is searched for again.
+ * So the lists are as exact as the searches.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -23,27 +23,27 @@ const optionsSchema = z.strictObject({
 export type NeighbourOptions = z.input<typeof optionsSchema>;
 
 export interface NeighbourRepair {
-  /** Lists made anew because their row changed. */
+  /** Lists renewed because their row changed. */
   renewed: number;
-  /** Lists of other rows that lost their reserve, searched for again. */
+  /** Lists of other rows that lost their reserve and were searched for again. */
   searched: number;
 }
 
-/** Rows searched for at once while lists are made. */
+/** Rows searched for at once while lists are built. */
 const SEARCH_ROWS = 256;
 /** Scores held at once while lists are repaired. */
 const BLOCK_SCORES = 1 << 24;
 const NONE = -1;
 
-/** Neighbours by dot product, of equal scores the smaller row first; a row is not its own neighbour. */
+/** Neighbours by dot product; of equal scores, the smaller row first. A row is not its own neighbour. */
 export class NeighbourGraph {
   readonly k: number;
-  /** Rows a list holds at most. */
+  /** Most rows in a list. */
   readonly #length: number;
-  /** [size * length]: best first, `NONE` behind the last. */
+  /** [size * length]: best first, `NONE` after the last. */
   #rows = new Int32Array(0);
   #scores = new Float32Array(0);
-  /** [size]: the last place a list vouches for; rows behind it are unknown. */
+  /** [size]: the bound of each list; rows behind it are unknown. */
   #boundScores = new Float32Array(0);
   #boundRows = new Int32Array(0);
 
@@ -52,7 +52,7 @@ export class NeighbourGraph {
     this.#length = k + reserve;
   }
 
-  /** Searches for the neighbours of all rows of an index; they are as exact as its search. */
+  /** Searches for the neighbours of all rows of an index; the lists are as exact as its search. */
   static async build(index: VectorIndex, options: NeighbourOptions = {}): Promise<NeighbourGraph> {
     const graph = new NeighbourGraph(validate(optionsSchema, options, 'NeighbourGraph options'));
     graph.#resize(index.size);
@@ -63,12 +63,12 @@ export class NeighbourGraph {
     return graph;
   }
 
-  /** Rows there are lists for, removed ones included. */
+  /** Number of rows with a list, including removed ones. */
   get size(): number {
     return this.#boundRows.length;
   }
 
-  /** The nearest rows, best first: `k`, or all others where there are fewer; of a removed row none. A view, good until `update`. */
+  /** The `k` nearest rows (or all others), best first; none for a removed row. A view that is valid until `update`. */
   neighbours(row: number): Int32Array {
     if (!Number.isInteger(row) || row < 0 || row >= this.size) {
       throw new RangeError(`neighbours: expected a row below ${this.size}, found ${row}`);
@@ -77,9 +77,9 @@ export class NeighbourGraph {
   }
 
   /**
-   * Repairs the lists after these rows were replaced, added or removed in the index, by an exact scan for them.
+   * Repairs the lists, by exact scans, after rows were replaced, added or removed in the index.
    *
-   * @param changed every row that changed since `build` or the last `update`, each once or more often.
+   * @param changed every row that changed since `build` or the last `update`; may contain duplicates.
    */
   async update(index: VectorIndex, changed: Iterable<number>): Promise<NeighbourRepair> {
     this.#resize(index.size);
@@ -114,7 +114,7 @@ export class NeighbourGraph {
     };
   }
 
-  /** The graph that `state` was taken of. @throws InputError where it is none, or disagrees with itself. */
+  /** The graph with this state. @throws InputError if the state is invalid or contradicts itself. */
   static restore(state: State): NeighbourGraph {
     const source = 'neighbour graph state';
     const schema = z.strictObject({
@@ -136,7 +136,7 @@ export class NeighbourGraph {
     return graph;
   }
 
-  /** New lists by the search of the index. */
+  /** Builds new lists with the search of the index. */
   async #searchFor(index: VectorIndex, rows: readonly number[]): Promise<void> {
     for (let start = 0; start < rows.length; start += SEARCH_ROWS) {
       const own = rows.slice(start, start + SEARCH_ROWS);
@@ -154,7 +154,7 @@ export class NeighbourGraph {
     }
   }
 
-  /** New lists of these rows by all their scores, which also tell whose lists they belong into. */
+  /** Builds new lists of these rows from all their scores, and inserts the rows into the lists of others. */
   async #scan(index: VectorIndex, rows: readonly number[], isChanged: Uint8Array): Promise<void> {
     const scores = await index.scores(vectorsOf(index, rows));
     for (const [i, row] of rows.entries()) {
@@ -164,14 +164,14 @@ export class NeighbourGraph {
         const score = own[other] as number;
         if (other === row || score === Number.NEGATIVE_INFINITY) continue;
         if (score >= (this.#boundScores[row] as number)) this.#insert(row, other, score);
-        // Changed rows see each other in their own scans.
+        // Changed rows find each other in their own scans.
         if (score >= (this.#boundScores[other] as number) && isChanged[other] === 0)
           this.#insert(other, row, score);
       }
     }
   }
 
-  /** Takes the changed rows out of a list; of a changed row, everything. What the list vouches for stays. */
+  /** Removes the changed rows from a list, or everything if its own row changed. The bound stays. */
   #forget(row: number, isChanged: Uint8Array): void {
     const start = row * this.#length;
     const end = start + (isChanged[row] === 1 ? 0 : this.#count(row));
@@ -186,21 +186,21 @@ export class NeighbourGraph {
     this.#rows.fill(NONE, kept, start + this.#length);
   }
 
-  /** An empty list that vouches for everything: whatever it is shown belongs into it. */
+  /** Empties a list and removes its bound: every row is inserted from now on. */
   #clear(row: number): void {
     this.#rows.fill(NONE, row * this.#length, (row + 1) * this.#length);
     this.#boundScores[row] = Number.NEGATIVE_INFINITY;
     this.#boundRows[row] = this.size;
   }
 
-  /** The list vouches for nothing behind this place. */
+  /** Moves the bound of a list up to this position. */
   #limit(row: number, score: number, last: number): void {
     if (comesBefore(this.#boundScores[row] as number, this.#boundRows[row] as number, score, last)) return;
     this.#boundScores[row] = score;
     this.#boundRows[row] = last;
   }
 
-  /** Puts a row at its place, if that is before the bound. A list that overflows ends at its last row from then on. */
+  /** Inserts a row if it comes before the bound. When a list overflows, its last row becomes the bound. */
   #insert(row: number, other: number, score: number): void {
     if (comesBefore(this.#boundScores[row] as number, this.#boundRows[row] as number, score, other)) return;
     const start = row * this.#length;
@@ -209,7 +209,7 @@ export class NeighbourGraph {
     const [dropped, droppedScore] = [this.#rows[at] as number, this.#scores[at] as number];
     const overflows = count === this.#length;
     if (overflows && comesBefore(droppedScore, dropped, score, other)) {
-      // It comes behind a full list, which it ends.
+      // It comes after the last row of a full list, which becomes the bound.
       this.#limit(row, droppedScore, dropped);
       return;
     }

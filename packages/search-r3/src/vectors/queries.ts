@@ -1,12 +1,12 @@
-/** Batches of queries [queries * dimension], and results of which some are still to be computed. */
+/** Batches of queries [queries * dimension], and partial results. */
 import { copyRows } from '../run/index.js';
 
-/** The vector of a query: a view. */
+/** The vector of a query, as a view. */
 export function queryOf(queries: Float32Array, query: number, dimension: number): Float32Array {
   return queries.subarray(query * dimension, (query + 1) * dimension);
 }
 
-/** The batch of some queries, by their numbers. */
+/** The batch of the queries with these numbers. */
 export function pickQueries(
   queries: Float32Array,
   numbers: readonly number[],
@@ -15,7 +15,7 @@ export function pickQueries(
   return copyRows(new Float32Array(numbers.length * dimension), queries, numbers, dimension);
 }
 
-/** Results of all queries: those that are there, and where one is undefined, what `compute` gives for these numbers. */
+/** Fills in undefined results: `compute` gets the numbers of the open queries. */
 export async function completed<T>(
   results: readonly (T | undefined)[],
   compute: (open: readonly number[]) => Promise<T[]>,
@@ -27,7 +27,7 @@ export async function completed<T>(
   return results.map((result, query) => result ?? (computed[places.get(query) as number] as T));
 }
 
-/** `wanted` numbers below `count`, evenly spread. */
+/** `wanted` evenly spaced numbers below `count`. */
 export function evenly(count: number, wanted: number): number[] {
   return Array.from({ length: wanted }, (_, i) => Math.floor(((i + 0.5) * count) / wanted));
 }

@@ -1,23 +1,23 @@
-/** Ranks of judged rows, counted slice by slice: a rank is one more than the number of rows that come before. */
+/** Ranks of judged rows, counted slice by slice: a rank is one more than the number of rows before it. */
 
-/** Where a slice of rows lies, and how far apart the score rows of two queries are. */
+/** A slice of rows and the stride of its score matrix. */
 export interface SliceSpan {
   start: number;
   /** Scores per query. */
   length: number;
-  /** Rows that are there, the first of them. */
+  /** Number of actual rows; the rest is padding. */
   rows: number;
 }
 
 const holds = ({ start, rows }: SliceSpan, row: number): boolean => row >= start && row < start + rows;
 
 /**
- * Ranks from 1 of each query's positives among all rows; every other row of an equal score comes before a positive,
- * positives of equal scores are in the order given. Slices with positives, all but one, are scored twice, so that no more
- * than two slices of scores are ever in memory.
+ * Ranks, from 1, of each query's positives among all rows. Any other row with an equal score ranks before a positive;
+ * positives with equal scores rank in the given order. All slices with positives but one are scored twice, so that at
+ * most two slices of scores are in memory.
  *
- * @param positives per query, different rows of the slices.
- * @param score [queries * length] for a slice, the same numbers at every call; -Infinity for rows that do not count.
+ * @param positives by query, distinct rows of the slices.
+ * @param score scores [queries * length] of a slice, the same at every call; -Infinity for rows that do not count.
  */
 export async function countRanks<S extends SliceSpan>(
   slices: readonly S[],
@@ -26,7 +26,7 @@ export async function countRanks<S extends SliceSpan>(
 ): Promise<number[][]> {
   const targets = positives.map((rows) => rows.map(() => 0));
   const ranks = positives.map((rows) => rows.map(() => 0));
-  // The positives' own scores, from the very computation they are compared with: of another, the last bit could differ.
+  // The positives' scores come from the same computation as the others: in a different one the last bit could differ.
   let counted: S | undefined;
   let scores = new Float32Array() as Float32Array;
   for (const slice of slices) {
@@ -40,14 +40,14 @@ export async function countRanks<S extends SliceSpan>(
   for (const slice of slices) {
     if (slice !== counted) countAtLeast(slice, await score(slice), targets, ranks);
   }
-  // A positive has counted itself, so that ranks start at 1, and later positives of the same score, which is too many.
+  // A positive counts itself, so ranks start at 1. It also counted later positives with the same score: subtract these.
   return ranks.map((counts, query) => {
     const own = targets[query] as number[];
     return counts.map((count, i) => count - own.filter((score, j) => j > i && score === own[i]).length);
   });
 }
 
-/** Reads the scores of the positives that a slice holds into `targets`. */
+/** Writes the scores of the positives in a slice into `targets`. */
 function readTargets(
   slice: SliceSpan,
   scores: Float32Array,
@@ -62,7 +62,7 @@ function readTargets(
   }
 }
 
-/** Adds to `counts` how many rows of a slice score at least as much as each target. */
+/** Adds to `counts` the number of rows of a slice that score at least each target. */
 function countAtLeast(
   slice: SliceSpan,
   scores: Float32Array,
@@ -74,7 +74,7 @@ function countAtLeast(
     const counted = counts[query] as number[];
     for (const [i, target] of own.entries()) {
       let count = 0;
-      // Added, not branched on: the processor can not guess it (measured, 1 against 3 ns).
+      // Added without a branch, which the processor could not predict (measured: 1 ns against 3 ns).
       for (let at = start; at < start + slice.rows; at++) count += Number((scores[at] as number) >= target);
       counted[i] = (counted[i] as number) + count;
     }

@@ -1,6 +1,6 @@
-/** Recall of a search against an exact scan, over the queries that were measured last. */
+/** Recall of searches against exact scans, over the latest measured queries. */
 
-/** Share of the true rows [queries * k] that are among those found [queries * k]. */
+/** Share of the true rows [queries * k] that are among the found ones [queries * k]. */
 export function recallOf(found: Int32Array, truth: Int32Array, k: number): number {
   let hits = 0;
   for (let start = 0; start < truth.length; start += k) {
@@ -11,12 +11,12 @@ export function recallOf(found: Int32Array, truth: Int32Array, k: number): numbe
 }
 
 export interface MeasuredRecall {
-  /** Mean of the queries, each with the `k` it was searched for. */
+  /** Mean over the queries, each at the `k` of its search. */
   recall: number;
   queries: number;
 }
 
-/** Queries that are remembered. */
+/** Number of latest queries that count. */
 const WINDOW = 256;
 
 export class RecallWindow {

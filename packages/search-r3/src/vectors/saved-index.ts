@@ -1,8 +1,8 @@
 /**
  * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
- * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document a line in the same order,
- * `graph.usearch` (if asked for) a proximity graph of the vectors, `manifest.json` what they are and their checksums.
- * Vectors are held in memory, documents stay on the disk.
+ * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document per line in the same order,
+ * `graph.usearch` (optional) a proximity graph of the vectors, and `manifest.json` describes them, with checksums. Opened,
+ * the vectors are in memory and the documents stay on disk.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
@@ -36,19 +36,19 @@ export interface FoundDocument {
 }
 
 export interface IndexContents {
-  /** [documents * dimension], rows of length 1 in the order of the documents. */
+  /** [documents * dimension]: unit rows in the order of the documents. */
   vectors: Float32Array;
   dimension: number;
-  /** At least one; no id twice. */
+  /** At least one, with distinct ids. */
   documents: readonly DocumentInput[];
   /** The model that made the vectors. */
   fingerprint: IndexFingerprint;
 }
 
 const saveSchema = z.strictObject({
-  /** Replace an index that is there, and nothing else; it stays until the new one is complete. Default false. */
+  /** Replace an existing index (and nothing else), which stays until the new one is complete. Default false. */
   overwrite: z.boolean().default(false),
-  /** Build a proximity graph and save it too: the index opens as an approximate one. Default false. */
+  /** Also build and save a proximity graph: the index opens as an approximate one. Default false. */
   ann: z.boolean().default(false),
 });
 
@@ -56,14 +56,14 @@ export type SaveIndexOptions = z.input<typeof saveSchema>;
 
 /** Files are written and read in pieces of about this many bytes. */
 const PIECE_BYTES = 1 << 24;
-/** By how much the length of an embedding may differ from 1: float32 rounding stays far below. */
+/** Largest deviation of an embedding's length from 1; float32 rounding stays far below it. */
 const LENGTH_TOLERANCE = 1e-3;
 const NEWLINE = 10;
 
 /**
- * Writes the folder of an index, which appears whole or not at all.
- * @throws InputError where something else, or without `overwrite` an index, is there, and on vectors and documents that do
- *   not fit each other.
+ * Writes the folder of an index whole or not at all.
+ * @throws InputError if the folder holds something other than an index, or an index and `overwrite` is not set, or if the
+ *   vectors do not match the documents.
  */
 export async function saveIndex(
   folder: string,
@@ -108,13 +108,13 @@ export async function saveIndex(
   );
 }
 
-/** An index read from its folder. Rows of `vectors` are numbers of documents. */
+/** An open index. Row i of `vectors` is document i. */
 export class SavedIndex {
   readonly manifest: IndexManifest;
   readonly vectors: VectorIndex;
   readonly #path: string;
   readonly #file: FileHandle;
-  /** Where each document starts in the file, and at last its size. */
+  /** Start of each document in the file, and finally the file's size. */
   readonly #offsets: Float64Array;
 
   /** Use `openIndex`. */
@@ -130,7 +130,7 @@ export class SavedIndex {
     this.#offsets = documents.offsets;
   }
 
-  /** The document of a row. @throws InputError where its line is no document. */
+  /** The document of a row. @throws InputError if its line is not a document. */
   async document(row: number): Promise<IndexedDocument> {
     const [start, end] = [this.#offsets[row], this.#offsets[row + 1]];
     if (start === undefined || end === undefined) {
@@ -142,7 +142,7 @@ export class SavedIndex {
     return validate(documentSchema, parseJson(bytes.toString('utf8'), { source }), source);
   }
 
-  /** For each of the queries [queries * dimension] its `k` nearest documents, best first; all where there are fewer. */
+  /** For each of the queries [queries * dimension] its `k` nearest documents (or all), best first. */
   async search(queries: Float32Array, k: number): Promise<FoundDocument[][]> {
     const { k: found, rows, scores } = await this.vectors.search(queries, k);
     return Promise.all(
@@ -171,9 +171,9 @@ const openSchema = z.strictObject({
 export type OpenIndexOptions = z.input<typeof openSchema>;
 
 /**
- * Opens a saved index; every byte is read and checked. To be closed with `dispose`. Whether a model may search it, see
+ * Opens a saved index, reading and checking every byte. Close it with `dispose`. Before searching it with a model, call
  * `assertCompatible`.
- * @throws InputError naming the file where one is missing, cut short, changed, or not what the manifest says.
+ * @throws InputError naming the file that is missing, truncated, changed, or not as the manifest says.
  */
 export async function openIndex(folder: string, options: OpenIndexOptions = {}): Promise<SavedIndex> {
   const { threads } = validate(openSchema, options, 'openIndex options');
@@ -199,7 +199,7 @@ async function openGraph(
   pool: { threads?: number },
 ): Promise<AnnIndex> {
   const path = join(folder, GRAPH_FILE);
-  // usearch trusts what it reads.
+  // usearch does not check what it reads.
   const file = await openChecked(path, files[GRAPH_FILE] as FileDigest, PIECE_BYTES, () => {});
   await file.close();
   const { connectivity, buildWidth } = graph ?? GRAPH_SETTINGS;
@@ -232,7 +232,7 @@ async function openDocuments(path: string, { count, files }: IndexManifest) {
   const file = await openChecked(path, files[DOCUMENTS_FILE], PIECE_BYTES, (piece) => {
     for (let at = piece.indexOf(NEWLINE); at >= 0; at = piece.indexOf(NEWLINE, at + 1)) {
       ends++;
-      // Beyond the last there is nothing to write to; the count tells below.
+      // Writes beyond the end of the array are ignored; the count is checked below.
       offsets[ends] = position + at + 1;
     }
     position += piece.length;
@@ -245,7 +245,7 @@ async function openDocuments(path: string, { count, files }: IndexManifest) {
   return { path, file, offsets };
 }
 
-/** Embeddings have length 1; anything else, NaN included, was made or stored wrongly. */
+/** Embeddings have length 1; anything else, including NaN, is an error in making or storing them. */
 function refuseWrongVectors(matrix: Float32Array, dimension: number, source: string, firstRow: number): void {
   for (let start = 0; start < matrix.length; start += dimension) {
     let squares = 0;

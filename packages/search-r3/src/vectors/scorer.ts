@@ -1,10 +1,10 @@
-/** The program of the exact scan: scores of queries against a slice of rows, all of them or the best. */
+/** The program of the exact scan: all or the best scores of queries against a slice of rows. */
 import { emit, type Feeds, floats, Graph, gemm, type Program, Session, topK } from 'onnx-grad';
 
 /**
- * Feeds: `queries` [queries, dimension], `vectors` [rows, dimension], `penalties` [rows], added to the scores: 0, or
- * -Infinity for rows not to be found. Outputs: `scores` [queries, rows], or with `k` the `k` best of each query,
- * `scores` [queries, k] and `indices` [queries, k], equal scores in the order of their rows.
+ * Feeds: `queries` [queries, dimension], `vectors` [rows, dimension] and `penalties` [rows], which are added to the
+ * scores: 0, or -Infinity for rows that must not be found. Outputs: `scores` [queries, rows]; with `k` the `k` best of
+ * each query, `scores` [queries, k] and `indices` [queries, k], equal scores in the order of their rows.
  */
 function scoringProgram(dimension: number, k?: number): Program {
   const graph = new Graph();
@@ -22,11 +22,11 @@ function scoringProgram(dimension: number, k?: number): Program {
   return emit(graph);
 }
 
-/** Runs the program for all scores and for whatever `k` is asked for. */
+/** Runs the program for all scores or for the `k` best. */
 export class Scorer {
   readonly #dimension: number;
   readonly #threads: number | undefined;
-  /** By `k`, a power of two, so that there are few. */
+  /** Sessions by `k`, which is a power of two, so there are few. */
   readonly #best = new Map<number, Promise<Session>>();
   readonly #all: Session;
 

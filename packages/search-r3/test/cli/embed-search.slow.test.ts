@@ -123,7 +123,7 @@ describe('the config of a run', () => {
     await embedder.dispose();
     await refused(
       ['index', '--config', 'my.yaml'],
-      /^run\/index: expected .* or an empty one, found an index\..*--overwrite/,
+      /^run\/index: expected a new or empty folder, found an index\..*--overwrite/,
     );
     await refused(
       ['search', '--config', 'my.yaml', '-m', 'model', QUERY],
@@ -302,7 +302,7 @@ describe('index and search', () => {
       expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
       expect(stderr).toMatch(
         new RegExp(
-          `^error: index: fingerprint\\.${field}: expected [0-9a-f]{64}, as of the model, found .*\\n$`,
+          `^error: index: fingerprint\\.${field}: expected [0-9a-f]{64}, as in the model, found .*\\n$`,
         ),
       );
     }

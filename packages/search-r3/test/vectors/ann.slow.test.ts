@@ -19,7 +19,7 @@ async function indexOf(matrix: Float32Array, options: AnnIndexOptions = {}): Pro
   return index;
 }
 
-/** What a plain list of vectors holds, and what must be found in it, in float64. */
+/** A plain list of vectors, and what searches must find in it, in float64. */
 class Plain {
   readonly rows: (Float32Array | undefined)[];
   constructor(matrix: Float32Array) {
@@ -37,7 +37,7 @@ class Plain {
 
 const unit = (random: RandomStream) => unitMatrix(random, 1, dimension);
 
-/** Hits among the true `k` best of all queries, as a share. */
+/** Share of the true `k` best of all queries that were found. */
 async function recallByHand(
   index: AnnIndex,
   plain: Plain,
@@ -55,7 +55,7 @@ async function recallByHand(
 }
 
 describe('search', () => {
-  test('exact until there is a graph, then as good as its recall, with the true scores', async () => {
+  test('exact until there is a graph, then as good as its recall, with true scores', async () => {
     const random = randomStream(1);
     const matrix = unitMatrix(random, 3000, dimension);
     const queries = unitMatrix(random, 50, dimension);
@@ -73,7 +73,7 @@ describe('search', () => {
     }
   });
 
-  test('any sequence of changes and rebuilds: nothing removed is found, everything else by its present vector', async () => {
+  test('any sequence of changes and rebuilds: removed rows are never found, others by their current vectors', async () => {
     const change = fc.oneof(
       { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('set', 'remove'), at: fc.nat() }) },
       {
@@ -92,7 +92,7 @@ describe('search', () => {
         const random = randomStream(seed);
         const matrix = unitMatrix(random, rows, dimension);
         const plain = new Plain(matrix);
-        // A graph is being built most of the time, and searched with few candidates.
+        // A graph is being built most of the time, and searches use few candidates.
         const index = await indexOf(matrix, { staleShare: 0.01, searchWidth: 6, sampleShare: 0 });
         const check = async (query: Float32Array, k: number): Promise<number[]> => {
           const found = await index.search(query, k);
@@ -143,7 +143,7 @@ describe('search', () => {
     );
   });
 
-  test('where all near a query have moved away, those behind them are found', async () => {
+  test('finds the next rows if all near a query have moved away', async () => {
     const random = randomStream(3);
     const matrix = unitMatrix(random, 4000, dimension);
     const plain = new Plain(matrix);
@@ -162,7 +162,7 @@ describe('search', () => {
 });
 
 describe('recall', () => {
-  test('holds at every step of replacing all vectors, three times over, while graphs are built', async () => {
+  test('holds while all vectors are replaced three times and graphs are built', async () => {
     const random = randomStream(4);
     const rows = 1500;
     const matrix = unitMatrix(random, rows, dimension);
@@ -187,12 +187,12 @@ describe('recall', () => {
     expect(index.graph.builds).toBeGreaterThan(2);
   });
 
-  test('is measured as by hand, for the share of queries asked for', async () => {
+  test('is measured correctly, on the requested share of queries', async () => {
     const random = randomStream(5);
     const matrix = unitMatrix(random, 2500, dimension);
     const queries = unitMatrix(random, 40, dimension);
     const plain = new Plain(matrix);
-    // The width may not grow, so that there is something to measure.
+    // The width must not grow, so that there is something to measure.
     const poor = { searchWidth: 10, minRecall: 0.01, connectivity: 4, buildWidth: 8 };
     for (const sampleShare of [0, 0.05, 0.5, 1]) {
       const index = await indexOf(matrix, { ...poor, sampleShare });
@@ -205,7 +205,7 @@ describe('recall', () => {
     }
   });
 
-  test('a graph is not used before its recall is what it should be: its searches are widened', async () => {
+  test('searches of a new graph are widened until its recall is high enough', async () => {
     const random = randomStream(6);
     const matrix = unitMatrix(random, 2500, dimension);
     const queries = unitMatrix(random, 64, dimension);
@@ -227,7 +227,7 @@ describe('recall', () => {
     expect(found[1]).toBeGreaterThanOrEqual(0.99);
   });
 
-  test('where it falls, searches are widened and a worn graph is built anew', async () => {
+  test('when it falls, searches are widened and a worn graph is rebuilt', async () => {
     const random = randomStream(7);
     const rows = 2500;
     const index = await indexOf(unitMatrix(random, rows, dimension), {
@@ -240,7 +240,7 @@ describe('recall', () => {
       staleShare: 1,
     });
     await index.rebuild();
-    // Proven on its own rows, which are easier to find than what lies between them.
+    // Tested on its own rows, which are easier to find than points between them.
     await index.search(index.vector(3).slice(), 10);
     const before = index.graph;
     expect(before).toMatchObject({ builds: 1, building: false });
@@ -256,7 +256,7 @@ describe('recall', () => {
 });
 
 describe('ranks', () => {
-  test('with all rows in reach, or rankDepth 0, they are those of the sorted list', async () => {
+  test('are those of the sorted list with all rows in reach or rankDepth 0', async () => {
     const input = [fc.integer(), fc.integer({ min: 1, max: 60 }), fc.constantFrom(0, 3, 100)] as const;
     await fc.assert(
       fc.asyncProperty(...input, async (seed, rows, rankDepth) => {
@@ -283,7 +283,7 @@ describe('ranks', () => {
     );
   });
 
-  test('counted among the rows found where these reach below the positive, otherwise exact; never too large', async () => {
+  test('are counted among the rows found if these include lower scores, otherwise exact; never too large', async () => {
     const random = randomStream(9);
     const matrix = unitMatrix(random, 3000, dimension);
     const plain = new Plain(matrix);
@@ -315,7 +315,7 @@ describe('ranks', () => {
 });
 
 describe('options', () => {
-  test('graphFrom: below, there is no graph', async () => {
+  test('graphFrom: no graph for fewer rows', async () => {
     const index = await indexOf(unitMatrix(randomStream(10), 100, dimension), { graphFrom: 101 });
     await index.search(index.vector(0), 1);
     expect(index.graph.building).toBe(false);
@@ -353,7 +353,7 @@ describe('options', () => {
     expect(await of({ ...base, searchWidth: 60 })).toBeGreaterThan(recall + 0.05);
   });
 
-  test('capacity: within it the memory stays where it is', async () => {
+  test('capacity: memory does not move within it', async () => {
     const index = await AnnIndex.create(dimension, { capacity: 64 });
     open.push(index);
     index.append(unitMatrix(randomStream(14), 1, dimension));
@@ -368,7 +368,7 @@ describe('options', () => {
       open.push(await AnnIndex.create(dimension, { threads }));
       added.push(running() - before);
     }
-    // Two exact scans, in each of which the calling thread is one.
+    // Two exact scans, each with the calling thread as one of its threads.
     expect(added).toEqual([0, 2]);
   });
 
@@ -383,7 +383,7 @@ describe('options', () => {
   });
 });
 
-test('what can not be searched for is refused, before and behind a graph', async () => {
+test('invalid searches are refused, with and without a graph', async () => {
   const index = await indexOf(unitMatrix(randomStream(15), 50, dimension), { searchWidth: 8 });
   for (const builds of [0, 1]) {
     if (builds === 1) await index.rebuild();
@@ -415,7 +415,7 @@ test('a build does not block the caller', async () => {
   expect(longest).toBeLessThan(whole / 3);
 });
 
-test('disposed of in the middle of a build, it ends, and lets the process end', async () => {
+test('disposal in the middle of a build ends the build and lets the process end', async () => {
   const threads = () => readdirSync('/proc/self/task').length;
   const index = await indexOf(unitMatrix(randomStream(17), 5000, dimension), { buildWidth: 200 });
   const before = threads();

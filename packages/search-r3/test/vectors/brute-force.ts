@@ -1,9 +1,9 @@
-/** What an index must find, by definition: float64, one row at a time. */
+/** What an index must find, by definition: in float64, one row at a time. */
 import type { RandomStream } from 'search-r3/run';
 
 /**
- * Vectors of small integers: their dot products are exact in float32 in whatever order they are added, so that results
- * can be compared exactly, and equal scores abound.
+ * Vectors of small integers: their dot products are exact in float32 in any order of addition, so that results can be
+ * compared exactly, and equal scores are frequent.
  */
 export function integerMatrix(
   random: RandomStream,
@@ -14,7 +14,7 @@ export function integerMatrix(
   return Float32Array.from({ length: rows * dimension }, () => random.integer(2 * limit + 1) - limit);
 }
 
-/** Random directions, rows of length 1. */
+/** Random unit rows. */
 export function unitMatrix(random: RandomStream, rows: number, dimension: number): Float32Array {
   const matrix = Float32Array.from({ length: rows * dimension }, () => random.normal());
   for (let row = 0; row < rows; row++) {
@@ -34,7 +34,7 @@ export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
 export const rowOf = (matrix: Float32Array, row: number, dimension: number): Float32Array =>
   matrix.subarray(row * dimension, (row + 1) * dimension);
 
-/** Rows of `scores` (undefined: not there) by score, the smaller row first among equals. */
+/** Rows of `scores` (undefined: removed) by score; of equal scores, the smaller row first. */
 export function ordered(scores: readonly (number | undefined)[]): number[] {
   return scores
     .flatMap((score, row) => (score === undefined ? [] : [{ score, row }]))

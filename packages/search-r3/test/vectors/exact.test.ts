@@ -22,7 +22,7 @@ async function indexOf(
   return index;
 }
 
-/** Rows and scores per query that a search for `k` must give. */
+/** Rows and scores per query that a search for `k` must return. */
 function expected(matrix: Float32Array, queries: Float32Array, dimension: number, k: number) {
   const rows: number[] = [];
   const scores: number[] = [];
@@ -69,7 +69,7 @@ describe('search', () => {
     },
   );
 
-  test('more queries than are scored at once: each gets what it gets alone', async () => {
+  test('more queries than are scored at once: each gets the same result as alone', async () => {
     const random = randomStream(2);
     const matrix = integerMatrix(random, 50_001, 2, 40);
     const queries = integerMatrix(random, 259, 2, 40);
@@ -100,7 +100,7 @@ describe('search', () => {
     [192, 25_001, 1],
     [896, 5_003, 2],
   ])(
-    'equal vectors score equally wherever they stand: dimension %i, %i rows, %i queries',
+    'equal vectors have equal scores in any position: dimension %i, %i rows, %i queries',
     async (d, rows, n) => {
       const random = randomStream(4, d);
       const one = unitMatrix(random, 1, d);
@@ -139,7 +139,7 @@ describe('scores', () => {
 });
 
 describe('changes', () => {
-  test('a replaced vector is found at once, and its view follows', async () => {
+  test('a replaced vector is found at once, and its view shows it', async () => {
     const index = await indexOf(Float32Array.of(1, 0, 0, 1, -1, 0), 2);
     const query = Float32Array.of(0, 1);
     expect([...(await index.search(query, 1)).rows]).toEqual([1]);
@@ -174,7 +174,7 @@ describe('changes', () => {
     expect([...(await index.search(query, 2)).rows]).toEqual([0, 4, 2, 1]);
   });
 
-  test('any sequence of changes leaves what a plain list holds', async () => {
+  test('any sequence of changes gives the contents of a plain list', async () => {
     const dimension = 2;
     const index = await ExactIndex.create(dimension, { capacity: 1 });
     open.push(index);
@@ -230,7 +230,7 @@ describe('changes', () => {
 });
 
 describe('options', () => {
-  test('within its capacity the memory stays where it is, beyond it moves', async () => {
+  test('memory moves only when the capacity is exceeded', async () => {
     const index = await ExactIndex.create(2, { capacity: 32 });
     open.push(index);
     index.append(Float32Array.of(5, -6));
@@ -286,7 +286,7 @@ describe('refusals', () => {
     [
       'a positive twice',
       (i) => i.ranks(matrix, [[0], [1, 0, 1]]),
-      'expected different positives, found [1,0,1] for query 1',
+      'expected distinct positives, found [1,0,1] for query 1',
     ],
     ['an unknown positive', (i) => i.ranks(matrix, [[], [-1]]), 'ranks: expected a row below 2, found -1'],
   ])('%s', async (_name, act, message) => {

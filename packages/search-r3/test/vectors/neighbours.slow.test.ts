@@ -45,7 +45,7 @@ test.each([
   expect(listsOf(graph)).toEqual(byDefinition(rowsOf(matrix), k));
 });
 
-test('after any changes lists are those of a graph built anew, and so they are after a checkpoint', async () => {
+test('after any changes, and after a checkpoint, the lists are those of a new graph', async () => {
   const vector = fc.array(fc.integer({ min: -3, max: 3 }), { minLength: dimension, maxLength: dimension });
   const change = fc.oneof(
     fc.record({ kind: fc.constant('set' as const), at: fc.nat(), vector }),
@@ -98,7 +98,7 @@ test('after any changes lists are those of a graph built anew, and so they are a
   );
 });
 
-test('a reserve spares searches', async () => {
+test('a reserve saves searches', async () => {
   const random = randomStream(4);
   const matrix = unitMatrix(random, 400, dimension);
   const counts: number[] = [];
@@ -123,7 +123,7 @@ test('a reserve spares searches', async () => {
   expect(counts[1]).toBe(0);
 });
 
-test('built through an approximate index, lists are as good as its recall', async () => {
+test('built on an approximate index, lists are as good as its recall', async () => {
   const matrix = unitMatrix(randomStream(5), 1500, dimension);
   const index = await AnnIndex.create(dimension, { graphFrom: 1, searchWidth: 32 });
   open.push(index);
@@ -145,7 +145,7 @@ describe('refusals', () => {
   test.each<[string, (state: State) => State, RegExp]>([
     ['another kind', (s) => ({ ...s, metadata: { kind: 'exact' } }), /neighbour graph state: kind: /],
     [
-      'a size that is not its',
+      'a wrong size',
       (s) => ({ ...s, metadata: { ...(s.metadata as object), size: 8 } }),
       /rows: expected 96/,
     ],
@@ -155,7 +155,7 @@ describe('refusals', () => {
       /boundRows: .*none/,
     ],
     [
-      'a row that is not there',
+      'an unknown row',
       ({ metadata, arrays }) => ({
         metadata,
         arrays: { ...arrays, rows: (arrays.rows as Int32Array).with(3, 9) },
@@ -168,7 +168,7 @@ describe('refusals', () => {
     expect(() => NeighbourGraph.restore(changed)).toThrow(message);
   });
 
-  test('a row that is not there, and options that are none', async () => {
+  test('an unknown row, and invalid options', async () => {
     const graph = NeighbourGraph.restore(await state());
     expect(() => graph.neighbours(9)).toThrow(new RangeError('neighbours: expected a row below 9, found 9'));
     const index = await exactIndex(new Float32Array(0));

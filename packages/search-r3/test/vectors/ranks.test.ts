@@ -30,7 +30,7 @@ describe('ranks by hand', () => {
     expect(await index.ranks(query, [positives])).toEqual([ranks]);
   });
 
-  test('a model whose embeddings have all become one gets the worst ranks', async () => {
+  test('a model that gives all texts the same embedding gets the worst ranks', async () => {
     index.setAll(
       Float32Array.from({ length: 10 * dimension }, () => 0.3),
       10,
@@ -47,7 +47,7 @@ describe('ranks by hand', () => {
   });
 });
 
-test('ranks are those of the sorted list, ties, gaps and several positives included', async () => {
+test('ranks are those of the sorted list, with ties, gaps and several positives', async () => {
   const input = fc.record({
     seed: fc.integer(),
     rows: fc.integer({ min: 1, max: 70 }),

@@ -62,7 +62,7 @@ test('an index saved with its graph opens as an approximate one that searches it
   }
 });
 
-test('without, there is no graph', async () => {
+test('without the option there is no graph', async () => {
   await saveIndex(folder, contents(5, 3));
   expect((await readManifest(folder)).graph).toBeUndefined();
   const opened = await openIndex(folder);
@@ -70,20 +70,20 @@ test('without, there is no graph', async () => {
   await opened.dispose();
 });
 
-test('a save that fails behind the vectors leaves nothing, graph or not', async () => {
+test('a save that fails after the vectors leaves nothing', async () => {
   const broken = contents(3, 3);
   const documents = [...broken.documents.slice(0, 2), { id: 'd2', text: '', big: 1n }];
   await expect(saveIndex(folder, { ...broken, documents }, { ann: true })).rejects.toThrow(/BigInt/);
   expect(await readdir(parent)).toEqual([]);
 });
 
-describe('damaged graphs are refused, the file named', () => {
+describe('damaged graphs are refused with the name of the file', () => {
   type Fields = Record<string, unknown>;
   const editManifest = async (change: (manifest: Fields) => Fields) => {
     const path = join(folder, 'manifest.json');
     await writeFile(path, JSON.stringify(change(JSON.parse(await readFile(path, 'utf8')) as Fields)));
   };
-  /** Puts another file in its place and makes the manifest agree with it. */
+  /** Replaces the file and updates the manifest to match. */
   const forge = async (bytes: Buffer) => {
     await writeFile(join(folder, 'graph.usearch'), bytes);
     const digest = { bytes: bytes.length, sha256: sha256(bytes) };
@@ -120,11 +120,7 @@ describe('damaged graphs are refused, the file named', () => {
       async () => forge(await graphOf(60, 7)),
       /graph of 60 vectors of dimension 8, found one of 60 of dimension 7/,
     ],
-    [
-      'a manifest that does not tell of it',
-      () => editManifest(({ graph: _, ...m }) => m),
-      /manifest\.json: graph: /,
-    ],
+    ['a manifest without it', () => editManifest(({ graph: _, ...m }) => m), /manifest\.json: graph: /],
     [
       'of another format',
       () => editManifest((m) => ({ ...m, graph: { ...(m.graph as Fields), format: 'usearch-3' } })),

@@ -86,10 +86,10 @@ describe('round trip', () => {
     await opened.dispose();
   });
 
-  test('files larger than the pieces they are read in', async () => {
+  test('files larger than the pieces that are read', async () => {
     const dimension = 1031;
     const rows = 4100;
-    // Every vector another direction, told apart by where its one number stands and its sign.
+    // Every vector has a different direction: the position and sign of its one nonzero number.
     const vectors = new Float32Array(rows * dimension);
     for (let row = 0; row < rows; row++) vectors[row * dimension + (row % dimension)] = row < 2000 ? 1 : -1;
     const large = Array.from({ length: rows }, (_, row) => ({
@@ -121,7 +121,7 @@ test.runIf(process.platform === 'linux')('an index opened with threads searches 
   const running = () => readdirSync('/proc/self/task').length;
   const added: number[] = [];
   for (const threads of [1, 3]) {
-    // What reading files starts is there after the first time.
+    // The first read starts threads that stay.
     await (await openIndex(folder, { threads })).dispose();
     const before = running();
     const opened = await openIndex(folder, { threads });
@@ -148,7 +148,7 @@ describe('whole or not at all', () => {
     expect(await readdir(parent)).toEqual([]);
   });
 
-  test('nor does it touch the index it was to replace', async () => {
+  test('a write that fails keeps the index it should replace', async () => {
     await saveIndex(folder, contents());
     const before = await readManifest(folder);
     await expect(saveIndex(folder, failing(), { overwrite: true })).rejects.toThrow('no more');
@@ -156,7 +156,7 @@ describe('whole or not at all', () => {
     expect(await readManifest(folder)).toEqual(before);
   });
 
-  test('killed in the middle: no index, and the next save clears what is left', async () => {
+  test('killed in the middle: no index, and the next save removes the leftovers', async () => {
     const fixture = join(import.meta.dirname, 'fixtures/killed.mjs');
     const { signal, stderr } = spawnSync(process.execPath, [fixture, folder], { encoding: 'utf8' });
     expect([signal, stderr]).toEqual(['SIGKILL', '']);
@@ -168,7 +168,7 @@ describe('whole or not at all', () => {
     expect(await readdir(parent)).toEqual(['saved']);
   });
 
-  test('only an index is replaced, whatever its state, and only where that is asked for', async () => {
+  test('only an index is replaced, in any state, and only on request', async () => {
     await mkdir(folder);
     await writeFile(join(folder, 'manifest.json'), '{"name":"a web page"}');
     for (const overwrite of [false, true]) {
@@ -191,7 +191,7 @@ describe('whole or not at all', () => {
   });
 });
 
-describe('refused to save, with nothing written', () => {
+describe('refuses to save, with nothing written', () => {
   const { vectors } = contents();
   const withRow = (row: number, ...numbers: number[]) => {
     const copy = vectors.slice();
@@ -225,7 +225,7 @@ describe('refused to save, with nothing written', () => {
     expect(await readdir(parent)).toEqual([]);
   });
 
-  test('unknown options, of opening too', async () => {
+  test('unknown options of saving and opening', async () => {
     const unknown = { replace: true } as SaveIndexOptions;
     await expect(saveIndex(folder, contents(), unknown)).rejects.toThrow(/unknown key "replace"/);
     expect(await readdir(parent)).toEqual([]);
@@ -234,7 +234,7 @@ describe('refused to save, with nothing written', () => {
   });
 });
 
-describe('damaged folders are refused, the file named', () => {
+describe('damaged folders are refused with the name of the file', () => {
   const edit = async (name: string, change: (bytes: Buffer) => Uint8Array | string) => {
     const path = join(folder, name);
     await writeFile(path, change(await readFile(path)));
@@ -259,7 +259,7 @@ describe('damaged folders are refused, the file named', () => {
   test.each<[string, () => Promise<unknown>, RegExp]>([
     ['no folder', () => rm(folder, { recursive: true }), /manifest\.json: .*found nothing there/],
     [
-      'a folder of something else',
+      'a folder with something else',
       async () => {
         await rm(folder, { recursive: true });
         await mkdir(folder);
@@ -268,7 +268,7 @@ describe('damaged folders are refused, the file named', () => {
       /manifest\.json: format: expected "search-r3-index", found nothing/,
     ],
     [
-      'a manifest cut short',
+      'a truncated manifest',
       () => edit('manifest.json', (b) => b.subarray(0, 40)),
       /manifest\.json: expected valid JSON/,
     ],
@@ -295,7 +295,7 @@ describe('damaged folders are refused, the file named', () => {
     ],
     ['a dimension of 0', () => editManifest((m) => ({ ...m, dimension: 0 })), /manifest\.json: dimension: /],
     [
-      'a checksum that is none',
+      'an invalid checksum',
       () =>
         editManifest((m) => ({
           ...m,
@@ -309,23 +309,23 @@ describe('damaged folders are refused, the file named', () => {
       /vectors\.f32: expected 48 bytes.*found nothing there/,
     ],
     [
-      'vectors cut short',
+      'truncated vectors',
       () => edit('vectors.f32', (b) => b.subarray(0, 44)),
       /vectors\.f32: expected 48 bytes.*found 44 bytes/,
     ],
     [
-      'a bit of a vector',
+      'a flipped bit of a vector',
       () => edit('vectors.f32', flip(12)),
       /vectors\.f32: SHA-256: expected \w{64}, found \w{64}/,
     ],
     [
-      'vectors that are none',
+      'invalid vectors',
       () => forge('vectors.f32', (b) => b.fill(0, 24, 36)),
       /vectors\.f32: vectors\[2\]: .*found length 0/,
     ],
     ['no documents', () => rm(join(folder, 'documents.jsonl')), /documents\.jsonl: .*found nothing there/],
     [
-      'documents cut short',
+      'truncated documents',
       () => edit('documents.jsonl', (b) => b.subarray(0, -1)),
       /documents\.jsonl: expected \d+ bytes/,
     ],
