@@ -1,7 +1,7 @@
 /**
- * Retrieval by language models that think before they embed. This is what most programs need: load a model, embed, index
- * and search with it, train one, evaluate it. The modules below (`search-r3/rl`, `search-r3/environment`, ...) are public
- * too, for research that takes the parts and puts them together otherwise.
+ * Retrieval by language models that think before they embed. This entry point has what most programs need: load a model,
+ * embed, index and search with it, train one, evaluate it. The modules (`search-r3/rl`, `search-r3/environment`, ...) are
+ * public too, for research that combines the parts differently.
  *
  * @packageDocumentation
  */

@@ -1,10 +1,10 @@
-/** Training and evaluation as typed calls: the commands of the same names, with their settings as an object. */
+/** Training and evaluation as typed calls: the commands of the same names with their settings as an object. */
 import type { z } from 'zod';
 import * as pipeline from '../pipeline/index.js';
 import { InterruptedError, type ProgressEvent, validate } from '../run/index.js';
 import type { ThreadOptions } from './types.js';
 
-/** Settings of `train`, by the names of the command's YAML file; everything but `data` and `out` has a default. */
+/** Settings of `train`, named as in the command's YAML file; only `data` and `out` have no default. */
 export interface TrainConfig extends z.input<typeof pipeline.trainSettings> {}
 /** Settings of `pretrain`. */
 export interface PretrainConfig extends z.input<typeof pipeline.pretrainSettings> {}
@@ -16,22 +16,22 @@ export interface RlConfig extends z.input<typeof pipeline.rlSettings> {}
 export interface EvaluateConfig extends z.input<typeof pipeline.evaluateSettings> {}
 
 export interface EvaluateOptions extends ThreadOptions {
-  /** Aborted, the work ends with an `InterruptedError`; training finishes and saves the step at hand first. */
+  /** Aborting it ends the work with an `InterruptedError`; training first finishes and saves the current step. */
   signal?: AbortSignal;
-  /** Called with every finished step, and now and then between: metrics, rate and remaining time of what is at hand. */
+  /** Called after every step, and between steps in long work, with metrics, rate and remaining time. */
   onProgress?: (event: ProgressEvent) => void;
-  /** Called with what is going on, for people. */
+  /** Called with notes for the user. */
   onNote?: (text: string) => void;
 }
 
 export interface TrainOptions extends EvaluateOptions {
-  /** Go on where the run in the folder stands. Default false. */
+  /** Continue the run in the folder. Default false. */
   resume?: boolean;
   /** Replace the run in the folder. Default false. */
   overwrite?: boolean;
 }
 
-/** What a job is given and what it gives. */
+/** Configuration and result of each job. */
 export interface Jobs {
   train: { config: TrainConfig; result: pipeline.TrainResult };
   pretrain: { config: PretrainConfig; result: pipeline.StageResult };
@@ -76,7 +76,7 @@ export async function runJob<J extends JobName>(
   }
 }
 
-/** Whatever the reason of the caller's abort, what it leads to is an `InterruptedError`. */
+/** A signal that aborts with an `InterruptedError`, whatever the caller's reason. */
 function interruption(signal: AbortSignal | undefined): { signal: AbortSignal; dispose(): void } | undefined {
   if (signal === undefined) return undefined;
   const controller = new AbortController();

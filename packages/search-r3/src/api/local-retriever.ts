@@ -1,4 +1,4 @@
-/** The retriever in the thread it is called in. */
+/** The retriever in the calling thread. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
@@ -46,7 +46,7 @@ export class LocalRetriever implements Retriever {
     this.#threads = threads;
   }
 
-  /** @throws InputError where the folder holds no model, or one that was never made a retriever. */
+  /** @throws InputError if the folder holds no model, or one that was not trained as a retriever. */
   static async load(folder: string, options: LoadOptions = {}): Promise<LocalRetriever> {
     const policy = await loadPolicy(folder, options.onNote);
     const threads = options.threads === undefined ? {} : { threads: options.threads };
@@ -67,7 +67,7 @@ export class LocalRetriever implements Retriever {
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     validate(indexSchema, options ?? {}, 'index options');
     const { out, overwrite = false, ann = false, onProgress, ...how } = options;
-    // Told before the work, not after it.
+    // Before the work, not after it.
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
     const documents = checkedDocuments(
       typeof source === 'string' ? await documentsOf(source) : source,
@@ -110,7 +110,7 @@ export class LocalRetriever implements Retriever {
     return this.dispose();
   }
 
-  /** Reads all weights: made when it is first asked for. */
+  /** Computed on first use, because it reads all weights. */
   #identity(): IndexFingerprint {
     this.#fingerprint ??= {
       checkpoint: checkpointFingerprint(this.#policy),
@@ -181,7 +181,7 @@ export class LocalIndex implements SearchIndex {
 const textOf = ({ id, title, text }: IndexedDocument): string =>
   documentText({ id, text, ...(title !== undefined && { title }) });
 
-/** What TypeScript knows and callers from JavaScript may not. */
+/** Checks for JavaScript callers; TypeScript checks these types at compile time. */
 const textsSchema = z.array(z.string());
 const indexSchema = z.looseObject({
   out: z.string().min(1),
@@ -189,34 +189,34 @@ const indexSchema = z.looseObject({
   ann: z.boolean().optional(),
 });
 
-/** What a query is called in errors. */
+/** Name of a query in errors. */
 const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);
 
-/** Nothing is like a blank query, and the nearest documents to it would look like an answer. */
+/** A blank query has no meaningful neighbours, but its results would look like an answer. */
 export function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {
   const blank = queries.findIndex((query) => query.trim() === '');
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);
-  throw new InputError({ source: nameOf(blank), expected: 'a query of some words', found });
+  throw new InputError({ source: nameOf(blank), expected: 'a query with text', found });
 }
 
 /** Fields that a search adds to a document. */
 const TAKEN = ['rank', 'score'];
 
-/** A document that has such a field would come back with another value in it. */
+/** A search would overwrite such a field of a document. */
 function refuseTaken(document: DocumentInput, source: string): void {
   const field = TAKEN.find((name) => document[name] !== undefined);
   if (field === undefined) return;
   throw new InputError({
     source,
     field,
-    expected: `no field of this name, which a search gives the ${field} of a document it has found`,
+    expected: `no field ${field}, because search results have one`,
     found: 'one',
     remedy: 'Rename the field.',
   });
 }
 
-/** The documents of a folder with all their fields; one that is refused is named by its line. */
+/** The documents of a folder with all their fields; errors name the line. */
 function documentsOf(source: string): Promise<readonly DocumentInput[]> {
   if (source === ATLAS) return loadDocuments(source);
   return loadCorpus(join(source, 'corpus.jsonl'), { check: refuseTaken });

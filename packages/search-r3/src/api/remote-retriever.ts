@@ -1,4 +1,4 @@
-/** The retriever in a thread of its own: the caller's event loop stays free while the model works. */
+/** The retriever in its own thread, which keeps the caller's event loop free while the model works. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import type { DocumentInput } from '../vectors/index.js';
 import type { LoadOptions } from './local-retriever.js';
@@ -22,7 +22,7 @@ export class RemoteRetriever implements Retriever {
     this.dimension = dimension;
   }
 
-  /** Errors are those of `LocalRetriever.load`. */
+  /** Errors: as `LocalRetriever.load`. */
   static async load(folder: string, options: LoadOptions = {}): Promise<RemoteRetriever> {
     const thread = new Thread();
     try {
@@ -83,7 +83,7 @@ class RemoteIndex implements SearchIndex {
     try {
       if (!this.#thread.ended) await this.#thread.call('close', this.#number);
     } catch (error) {
-      // With its thread the index has ended, also where the thread was told to end in the meantime.
+      // If the thread has ended, or was told to end meanwhile, so has the index.
       if (!this.#thread.ended) throw error;
     }
   }

@@ -1,13 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** What the package does for a program that uses it: the interfaces, whatever thread the work is done in. */
+/** The public interfaces of the library, independent of the thread that does the work. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import type { DocumentInput, IndexedDocument } from '../vectors/index.js';
 
-/** Where the work is done. */
+/** The thread that does the work. */
 export interface ThreadOptions {
   /**
-   * `worker` hosts the work in a thread of its own, so that the caller's event loop stays free; `current` does it in the
-   * calling thread, which it occupies while kernels work. Default `worker`.
+   * `worker`: in its own thread, which keeps the caller's event loop free. `current`: in the calling thread, which is
+   * blocked while kernels run. Default `worker`.
    */
   thread?: 'worker' | 'current';
 }
@@ -19,38 +19,38 @@ export interface RetrieverOptions extends ThreadOptions {
   onNote?: (text: string) => void;
 }
 
-/** A model that embeds, indexes and searches. It holds memory outside of the JavaScript heap until it is disposed of. */
+/** A model that embeds, indexes and searches. It holds memory outside the JavaScript heap until it is disposed of. */
 export interface Retriever extends AsyncDisposable {
   /** Length of the vectors. */
   readonly dimension: number;
   /**
-   * Vectors of texts, in their order, with what they were made from. Errors: InputError for bad options, and with
-   * `strict` for a text that does not fit; InterruptedError when aborted.
+   * Embeds texts: vectors in their order, with the reasoning they were computed from.
+   * @throws InputError for bad options, and with `strict` for a text that does not fit; InterruptedError when aborted.
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedding[]>;
   /**
-   * Embeds documents and writes them as the folder of an index, which appears whole or not at all and remembers this
-   * model. Errors: InputError where the folder is occupied or the documents are wrong, both before the work;
-   * InterruptedError when aborted.
+   * Embeds documents and writes them to the folder of an index, which appears whole or not at all and records this model.
    *
-   * @param documents a BEIR folder, `atlas` for the built-in world, or the documents themselves; fields beside `id`,
-   * `title` and `text`, anything JSON can express, are kept and come back from a search. `rank` and `score` are refused:
-   * a search gives the document those of its own.
+   * @param documents a BEIR folder, `atlas` for the built-in world, or the documents themselves. Fields other than `id`,
+   * `title` and `text` are kept, anything that JSON can express, and returned by searches. `rank` and `score` are refused,
+   * because search results have their own.
+   * @throws InputError if the folder is occupied or the documents are invalid, both before any work; InterruptedError when
+   * aborted.
    */
   index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary>;
-  /** Opens an index to search it. Errors: InputError where it is damaged, or another model made it. */
+  /** Opens an index for searching. @throws InputError if it is damaged or another model made it. */
   open(folder: string): Promise<SearchIndex>;
-  /** Releases the memory, that of opened indexes too, and ends the thread. A second call does nothing. */
+  /** Releases the memory, including that of open indexes, and ends the thread. A second call does nothing. */
   dispose(): Promise<void>;
 }
 
 /** An index opened by the model that made it. */
 export interface SearchIndex extends AsyncDisposable {
-  /** Documents in it. */
+  /** Number of documents. */
   readonly size: number;
   /**
-   * The documents nearest to each query, in the order of the queries. Errors: InputError for bad options, and with
-   * `strict` for a query that does not fit; InterruptedError when aborted.
+   * The documents nearest to each query, in the order of the queries.
+   * @throws InputError for bad options, and with `strict` for a query that does not fit; InterruptedError when aborted.
    */
   search(queries: readonly string[], options?: SearchOptions): Promise<FoundDocuments[]>;
   dispose(): Promise<void>;
@@ -59,13 +59,13 @@ export interface SearchIndex extends AsyncDisposable {
 export interface IndexOptions {
   /** Folder of the index. */
   out: string;
-  /** Replace an index that is there. Default false. */
+  /** Replace an existing index. Default false. */
   overwrite?: boolean;
-  /** Write a proximity graph too: faster, approximate searches of large corpora. Default false. */
+  /** Also write a proximity graph, for faster, approximate searches of large corpora. Default false. */
   ann?: boolean;
   /**
-   * Longest document in tokens of its whole prompt; at most what the model can take. Default: what it was trained with,
-   * 512 where it does not remember.
+   * Longest document in tokens of its whole prompt, at most the model's positions. Default: the length the model was
+   * trained with, or 512 if it does not record one.
    */
   maxLength?: number;
   /** Refuse longer documents instead of cutting them. Default false. */
@@ -82,8 +82,9 @@ export interface IndexSummary {
   dimension: number;
   /** Documents that were cut to fit. */
   truncated: number;
-  /** Longest prompt of a document that was allowed, in tokens, and what the model could take. */
+  /** Longest allowed prompt of a document, in tokens. */
   maxLength: number;
+  /** Positions of the model. */
   maxPositions: number;
 }
 
@@ -95,20 +96,20 @@ export interface SearchOptions extends Omit<EmbedOptions, 'role' | 'nameOf'> {
 
 export interface FoundDocuments {
   query: string;
-  /** The query was cut to fit. */
+  /** Whether the query was cut to fit. */
   truncated: boolean;
   /** What the model wrote before the embed token; null without reasoning. */
   reasoning: string | null;
-  /** Whether the model ended its reasoning with the embed token by itself; null without reasoning. */
+  /** Whether the model itself ended its reasoning with the embed token; null without reasoning. */
   completed: boolean | null;
   /** Best first. */
   results: FoundDocument[];
 }
 
-/** A document as it was indexed, with its place. */
+/** A document as indexed, with its rank and score. */
 export type FoundDocument = IndexedDocument & {
   /** From 1. */
   rank: number;
-  /** Cosine of its vector and the query's. */
+  /** Cosine of its vector and that of the query. */
   score: number;
 };

@@ -1,4 +1,4 @@
-/** A strict TypeScript project that has this package and the types of Node compiles, all declarations included. */
+/** A strict TypeScript project with this package and the types of Node compiles, including all declarations. */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url));
 
-test('declarations are checked with the rest', async () => {
+test('compiles with the declarations checked', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'consumer-'));
   await mkdir(join(folder, 'node_modules'));
   await symlink(join(ROOT, 'packages/search-r3'), join(folder, 'node_modules/search-r3'));

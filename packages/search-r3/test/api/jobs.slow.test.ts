@@ -1,4 +1,4 @@
-/** Training and evaluation as calls: what they leave is what the commands leave, in a thread and without. */
+/** Training and evaluation as calls leave what the commands leave, with and without a thread. */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,7 +46,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(cwd, { recursive: true }));
 
-test('train and evaluate: the model and the figures of the commands, with progress and notes', async () => {
+test('train and evaluate give the model and the figures of the commands, with progress and notes', async () => {
   const events: ProgressEvent[] = [];
   const notes: string[] = [];
   const { model, stages, report } = await train(config, {
@@ -75,7 +75,7 @@ test('train and evaluate: the model and the figures of the commands, with progre
   expect(rankings.reasoned?.size).toBe(6);
 });
 
-test('stopped by its signal it can be resumed, and ends in the same model', async () => {
+test('an aborted run can be resumed and ends with the same model', async () => {
   const out = join(cwd, 'stopped');
   const controller = new AbortController();
   const stopped = await train(
@@ -94,7 +94,7 @@ test('stopped by its signal it can be resumed, and ends in the same model', asyn
 });
 
 test.each(['worker', 'current'] as const)(
-  '%s: what a callback throws ends the job, and its folder is free at once',
+  '%s: an error in a callback ends the job and unlocks its folder at once',
   async (thread) => {
     const out = join(cwd, `thrown-${thread}`);
     const thrown = new RangeError('enough');
@@ -133,7 +133,7 @@ test.each(['worker', 'current'] as const)(
 );
 
 test.each(['worker', 'current'] as const)(
-  '%s: training that diverges says at which update, and what to do',
+  '%s: a divergence error names the update and a remedy',
   async (thread) => {
     const { data, pretrain: own } = config;
     const optimization = { warmupSteps: 0, learningRate: 1e30 };
@@ -148,7 +148,7 @@ test.each(['worker', 'current'] as const)(
   },
 );
 
-test.each(['train', 'sft'] as const)('%s: aborted before its first step, nothing is left', async (name) => {
+test.each(['train', 'sft'] as const)('%s: leaves nothing if aborted before its first step', async (name) => {
   const out = join(cwd, `aborted-${name}`);
   const reason = new Error('of the caller');
   const base = await writeModel(join(cwd, 'base'));
@@ -161,7 +161,7 @@ test.each(['train', 'sft'] as const)('%s: aborted before its first step, nothing
   expect(await readdir(cwd)).not.toContain(`aborted-${name}`);
 });
 
-test('defaults give way to a collection of five documents, and say so; the model embeds as it was trained', async () => {
+test('defaults shrink for a collection of five documents, with a note; the model embeds as it was trained', async () => {
   const { corpus, queries } = tinyCollection();
   const train_ = queries.slice(0, 5).map(({ _id }, i): [string, string, number] => [_id, `d${i}`, 1]);
   const data = join(cwd, 'five');
@@ -199,7 +199,7 @@ test('defaults give way to a collection of five documents, and say so; the model
     /rl\.queriesPerStep: expected at most the 1 queries of stage 2 .*, found 2/,
   );
 
-  // 192 positions, of which stage 1 leaves 8 and one to the reasoning.
+  // Of 192 positions stage 1 leaves 9 for the reasoning.
   expect((await loadCheckpoint(join(run, 'sft/model'))).limits).toEqual({ maxLength: 183, maxNewTokens: 8 });
   expect((await loadCheckpoint(model)).limits).toEqual({ maxLength: 50, maxNewTokens: 10 });
   await using retriever = await loadRetriever(model, { thread: 'current' });
@@ -211,7 +211,7 @@ test('defaults give way to a collection of five documents, and say so; the model
 });
 
 test.each(['random', 'lexical', 'latent'] as const)(
-  'pretrain.start: %s, as rows of tokens tell',
+  'pretrain.start: %s shows in the rows of tokens',
   async (start) => {
     const { pretrain: own, data } = config;
     const shape = { ...own?.model, tied: false };
@@ -239,7 +239,7 @@ test.each(['random', 'lexical', 'latent'] as const)(
     const width = found.hiddenSize - 1;
     const directions = await latentDirections(words.documents, words.logIdf, width, 0);
     const rows = weights.get('model.embed_tokens.weight')!.data;
-    // Cosines of rows without their first channel with the directions, over tokens of the corpus.
+    // Cosines between rows without their first channel and the directions, over tokens of the corpus.
     const cosines = [...new Set(words.documents.flat())].map((id) => {
       const row = rows.subarray(id * found.hiddenSize + 1, (id + 1) * found.hiddenSize);
       const dot = row.reduce((sum, x, i) => sum + x * directions[id * width + i]!, 0);
@@ -248,7 +248,7 @@ test.each(['random', 'lexical', 'latent'] as const)(
     const mean = cosines.reduce((a, b) => a + b, 0) / cosines.length;
     if (start === 'latent') expect(mean).toBeGreaterThan(0.999);
     else expect(Math.abs(mean)).toBeLessThan(0.1);
-    // The first channel is ln idf but for a factor.
+    // The first channel is ln idf up to a factor.
     const firsts = words.documents.flat().map((id) => rows[id * found.hiddenSize]! / words.logIdf[id]!);
     const spread = Math.max(...firsts) - Math.min(...firsts);
     if (start === 'random') expect(spread).toBeGreaterThan(0.01);

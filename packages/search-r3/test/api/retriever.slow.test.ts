@@ -56,7 +56,7 @@ const thrown = (work: Promise<unknown>) =>
 test('the version is that of the package', () => expect(VERSION).toBe(manifest.version));
 
 describe.each(THREADS)('thread: %s', (thread) => {
-  test('vectors, reasoning and counts are those of the embedder, also of calls at the same time', async () => {
+  test('vectors, reasoning and counts are those of the embedder, also for concurrent calls', async () => {
     const embedder = await Embedder.create(tinyPolicy());
     const ways = [
       { role: 'query' },
@@ -70,7 +70,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await Promise.all(ways.map((options) => on(thread).embed(QUERIES, options)))).toEqual(expected);
   });
 
-  test('progress and tokens arrive, in order and before the result', async () => {
+  test('progress and tokens arrive in order, before the result', async () => {
     const progress: [number, number][] = [];
     const pieces = new Map<number, string>();
     const embedded = await on(thread).embed(QUERIES, {
@@ -101,7 +101,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     );
   });
 
-  test('an abort ends the work with an InterruptedError; the retriever goes on', async () => {
+  test('an abort ends the work with an InterruptedError; the retriever stays usable', async () => {
     const before = new AbortController();
     before.abort();
     expect(await thrown(on(thread).embed(QUERIES, { signal: before.signal }))).toBeInstanceOf(
@@ -120,12 +120,12 @@ describe.each(THREADS)('thread: %s', (thread) => {
       }),
     );
     expect(stopped).toBeInstanceOf(InterruptedError);
-    // All of them would be 3 times 40.
+    // All texts would take 3 times 40.
     expect(tokens).toBeLessThan(100);
     expect(await on(thread).embed(['soup'])).toHaveLength(1);
   });
 
-  test('what a callback throws ends the work', async () => {
+  test('an error in a callback ends the work', async () => {
     const error = new RangeError('enough');
     const onProgress = () => {
       throw error;
@@ -134,7 +134,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await on(thread).embed(['soup'])).toHaveLength(1);
   });
 
-  test('a folder or documents themselves give the index that finds what is nearest', async () => {
+  test('a folder and documents give an index that finds the nearest documents', async () => {
     const { corpus } = tinyCollection();
     const documents = corpus.map(({ _id, title, text }, i) => ({
       id: _id,
@@ -152,7 +152,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
       index: memory,
     });
     expect(done.at(-1)).toBe(24);
-    // The graph of the second finds the same.
+    // The second has a graph, which finds the same.
     const graphs = [folder, memory].map((place) => existsSync(join(place, 'graph.usearch')));
     expect(graphs).toEqual([false, true]);
 
@@ -194,7 +194,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     }
   });
 
-  test('a folder keeps the further fields of its rows, and those a search gives are refused by line', async () => {
+  test('further fields of a folder are kept; fields of search results are refused with the line', async () => {
     const corpus = tinyCollection().corpus.map((row, i) => ({
       ...row,
       url: `${row._id}.org`,
@@ -218,7 +218,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     });
   });
 
-  test('bad documents and occupied folders are refused before the work; another model is refused', async () => {
+  test('bad documents and occupied folders are refused before the work, and so is another model', async () => {
     const out = join(cwd, `refused-${thread}`);
     const document = { id: 'a', text: 'soup' };
     const twice = await thrown(on(thread).index([document, { ...document, id: 'b' }, document], { out }));
@@ -234,7 +234,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
       });
     }
     expect((await readdir(cwd)).includes(`refused-${thread}`)).toBe(false);
-    // Nothing to replace is no obstacle.
+    // `overwrite` also works without an old index.
     await on(thread).index([document], { out, overwrite: true });
     await on(thread).index([document, { id: 'b', text: 'bread' }], { out, overwrite: true });
     const other = await loadRetriever(await writeModel(join(cwd, `other-${thread}`), 1), { thread });
@@ -266,7 +266,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(done).toBe(0);
   });
 
-  test('an option that is undefined is at its default', async () => {
+  test('an undefined option has its default', async () => {
     const out = join(cwd, `undefined-${thread}`);
     const nothing = {
       maxLength: undefined,
@@ -290,7 +290,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await other.embed(['soup'])).toEqual(await on(thread).embed(['soup']));
   });
 
-  test('a title of null is none', async () => {
+  test('a null title is no title', async () => {
     const out = join(cwd, `untitled-${thread}`);
     const source = { id: 'a', title: null, text: 'soup', page: 7 };
     await on(thread).index([source, { id: 'b', text: 'bread' }], { out });
@@ -304,7 +304,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(found?.results.find(({ id }) => id === 'a')?.score).toBeCloseTo(cosine, 5);
   });
 
-  test('a blank query is refused by its place, in embedding and in search', async () => {
+  test('a blank query is refused with its position, in embedding and search', async () => {
     const out = join(cwd, `blank-${thread}`);
     await on(thread).index([{ id: 'a', text: 'soup' }], { out });
     await using index = await on(thread).open(out);
@@ -312,13 +312,13 @@ describe.each(THREADS)('thread: %s', (thread) => {
       thrown(on(thread).embed(['soup', ' '])),
       thrown(index.search(['soup', ''])),
     ]);
-    const problem = { expected: 'a query of some words' };
+    const problem = { expected: 'a query with text' };
     expect((found[0] as InputError).problem).toMatchObject({ source: 'text 1', ...problem, found: '" "' });
     expect((found[1] as InputError).problem).toMatchObject({ source: 'query ""', ...problem });
     expect(await on(thread).embed([''], { role: 'document' })).toHaveLength(1);
   });
 
-  test('what only JavaScript lets through is refused by its name', async () => {
+  test('errors name bad arguments that only JavaScript lets through', async () => {
     const out = join(cwd, `untyped-${thread}`);
     await on(thread).index([{ id: 'a', text: 'soup' }], { out });
     await using index = await on(thread).open(out);
@@ -346,7 +346,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     }
   });
 
-  test('disposed of, it refuses work, and a second disposal does nothing', async () => {
+  test('after disposal it refuses work, and a second disposal does nothing', async () => {
     const out = join(cwd, `disposed-${thread}`);
     let kept: Retriever;
     {
@@ -359,7 +359,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     await kept.dispose();
   });
 
-  test('an index and its retriever can be disposed of at once, in any order', async () => {
+  test('an index and its retriever can be disposed of together, in any order', async () => {
     const out = join(cwd, `both-${thread}`);
     await on(thread).index([{ id: 'a', text: 'soup' }], { out });
     for (const order of ['index first', 'retriever first']) {
@@ -383,7 +383,7 @@ test.each(THREADS)('notes about the model reach the caller: thread %s', async (t
   ]);
 });
 
-test('a call that is not finished when its thread is disposed of is rejected', async () => {
+test('disposal rejects pending calls', async () => {
   const retriever = await loadRetriever(model);
   const index = join(cwd, 'pending');
   await retriever.index([{ id: 'a', text: 'soup' }], { out: index });
@@ -394,7 +394,7 @@ test('a call that is not finished when its thread is disposed of is rejected', a
   await opened.dispose();
 });
 
-test('the event loop goes on while the thread embeds, and the vectors are the same', async () => {
+test('the event loop keeps running while the thread embeds, and the vectors are the same', async () => {
   const folder = join(cwd, 'atlas');
   await saveCheckpoint(folder, makePolicy(await loadCheckpoint(ATLAS_BASE), ATLAS_PROMPTS));
   const texts = Array.from(
@@ -412,13 +412,13 @@ test('the event loop goes on while the thread embeds, and the vectors are the sa
     });
   }
   const [worker, current] = measured;
-  // Shares of the time in which the loop was occupied: the very thing, whatever else the machine is doing.
+  // Shares of time in which the loop was busy, which do not depend on the load of the machine.
   expect(current?.use.utilization).toBeGreaterThan(0.6);
   expect(worker?.use.utilization).toBeLessThan(0.3);
   expect(worker?.vectors).toEqual(current?.vectors);
 });
 
-test('a program that forgets to dispose ends all the same', async () => {
+test('a program that forgets to dispose still ends', async () => {
   await symlink(resolve(import.meta.dirname, '../../../../node_modules'), join(cwd, 'node_modules'));
   const code = `import { loadRetriever } from 'search-r3';
 const [{ vector }] = await (await loadRetriever(${JSON.stringify(model)})).embed(['soup']);
@@ -428,7 +428,7 @@ console.log(vector.length);`;
   expect(run).toMatchObject({ status: 0, stdout: '32\n', stderr: '' });
 });
 
-test('a program that exits while its model works ends with its own code', () => {
+test('a program that exits while its model works keeps its exit code', () => {
   const code = `import { loadRetriever } from 'search-r3';
 const retriever = await loadRetriever(${JSON.stringify(model)});
 const texts = Array.from({ length: 4000 }, (_, i) => 'soup '.repeat(1 + (i % 40)));

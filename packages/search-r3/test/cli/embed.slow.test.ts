@@ -84,7 +84,7 @@ describe('texts from everywhere', () => {
     expect(lines.map(({ vector }) => vector)).toEqual(rows.map(({ vector }) => vector));
     const blank = await cli(['embed', '--model', 'model', '--quiet', 'soup', ' '], { cwd });
     expect({ status: blank.status, stdout: blank.stdout }).toEqual({ status: 2, stdout: '' });
-    expect(blank.stderr).toMatch(/^error: argument 2: expected a query of some words, found " "/);
+    expect(blank.stderr).toMatch(/^error: argument 2: expected a query with text, found " "/);
     const json = await cliJson<Row[]>(
       ['embed', '--model', 'model', '--role', 'document', '--file', 'rows.jsonl'],
       cwd,

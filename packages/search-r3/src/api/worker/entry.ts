@@ -1,4 +1,4 @@
-/** The thread behind a `RemoteRetriever` or a job: does what it is told, several calls at a time where it comes to that. */
+/** The thread behind a `RemoteRetriever` or a job. It may run several calls at a time. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { announceKernels } from 'onnx-grad';
 import { runJob } from '../jobs.js';
@@ -23,7 +23,7 @@ function loaded(): LocalRetriever {
 
 function opened(number: number): LocalIndex {
   const index = indexes.get(number);
-  if (index === undefined) throw new Error('search: the index has been disposed of');
+  if (index === undefined) throw new Error('search: the index was disposed of');
   return index;
 }
 
@@ -53,7 +53,7 @@ async function handle(call: Call, options: object): Promise<unknown> {
     case 'job':
       return runJob(call.argument.name, call.argument.config, options);
     case 'dispose':
-      // The thread ends next, and one that ends inside of a kernel takes the whole process with it.
+      // The thread ends next. Ending inside a kernel would abort the whole process, so wait for all calls.
       for (const controller of running.values()) controller.abort();
       await Promise.all([...unanswered].filter(([id]) => id !== call.id).map(([, work]) => work));
       await retriever?.dispose();
@@ -64,8 +64,8 @@ async function handle(call: Call, options: object): Promise<unknown> {
 }
 
 /**
- * Options with stand-ins for the caller's functions, and a signal in any case: a call is also aborted when one of those
- * functions throws and when the thread is to end.
+ * Options with stand-ins for the caller's functions. There is always a signal: a call is also aborted when a callback
+ * throws and when the thread must end.
  */
 function inThisThread(id: number, { values, callbacks, aborted }: PortableOptions): object {
   const functions = callbacks.map((callback) => [

@@ -1,4 +1,4 @@
-/** What the thread of a retriever or a job is told and what it answers, and how errors keep their types on the way. */
+/** The messages to and from the thread of a retriever or a job, and how errors keep their types on the way. */
 import { FeedError } from 'onnx-grad';
 import type { Embedding, EmbedOptions } from '../../embed/index.js';
 import { DivergenceError, InputError, type InputProblem, InterruptedError } from '../../run/index.js';
@@ -7,20 +7,20 @@ import type { JobName, Jobs, TrainOptions } from '../jobs.js';
 import type { LoadOptions } from '../local-retriever.js';
 import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from '../types.js';
 
-/** Options as they are given: with functions, which stay where they are, and a signal. */
+/** Options as callers pass them: with functions, which are not sent, and a signal. */
 type Options = object;
 
 /** Everything the thread does. */
 export interface Operations {
   load: { argument: string; options: LoadOptions; result: { dimension: number } };
-  /** With the names of the texts in errors, where the caller has given some. */
+  /** `names`: names of the texts in errors, if the caller gave any. */
   embed: {
     argument: { texts: readonly string[]; names?: readonly string[] };
     options: Omit<EmbedOptions, 'nameOf'>;
     result: Embedding[];
   };
   index: { argument: string | readonly DocumentInput[]; options: IndexOptions; result: IndexSummary };
-  /** The number of the index, by which it is searched, and its size. */
+  /** The result has the number that identifies the index, and its size. */
   open: { argument: string; options: Options; result: { number: number; size: number } };
   search: {
     argument: { number: number; queries: readonly string[] };
@@ -60,11 +60,11 @@ export type FromThread =
       readonly values: readonly unknown[];
     };
 
-/** Options without what can not be sent: functions by name only. */
+/** Options that can be sent: functions by name only. */
 export interface PortableOptions {
   readonly values: Record<string, unknown>;
   readonly callbacks: readonly string[];
-  /** Whether the caller's signal, if there is one, has been aborted already. */
+  /** Whether the caller's signal is already aborted. */
   readonly aborted: boolean;
 }
 
@@ -80,14 +80,14 @@ export function portable(options: Options): PortableOptions {
   return { values, callbacks, aborted: signal?.aborted ?? false };
 }
 
-/** Structured cloning forgets the class of an error. */
+/** An error as sent between threads: structured cloning loses its class. */
 export interface CarriedError {
   readonly name: string;
   readonly message: string;
   readonly stack: string | undefined;
-  /** Of an `InputError`. */
+  /** The problem of an `InputError`. */
   readonly problem?: InputProblem;
-  /** Of an error of the operating system: `code`, `syscall`, `path` and the like. */
+  /** Fields of a system error: `code`, `syscall`, `path` and so on. */
   readonly system?: Record<string, unknown>;
 }
 
@@ -106,7 +106,7 @@ const ERROR_TYPE = new Map<string, new (message: string) => Error>([
   ['TypeError', TypeError],
 ]);
 
-/** The error as it was thrown, with the stack of the thread it comes from. */
+/** The error as it was thrown, with the stack from its thread. */
 export function revive({ name, message, stack, problem, system }: CarriedError): Error {
   const error =
     problem === undefined ? new (ERROR_TYPE.get(name) ?? Error)(message) : new InputError(problem);

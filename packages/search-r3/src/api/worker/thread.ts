@@ -1,7 +1,7 @@
 /**
- * The caller's side of a worker thread: calls that are answered in any order, callbacks on the way, aborts. Messages are
- * few and typed, so they are written out here instead of taking an RPC library: what matters is that errors keep their
- * types, that a callback's failure reaches the caller, and that an idle thread does not keep the process alive.
+ * The caller's side of a worker thread: calls, which may be answered in any order, callbacks and aborts. Messages are few
+ * and typed, so there is no RPC library. What matters is that errors keep their types, that a failing callback reaches the
+ * caller, and that an idle thread does not keep the process alive.
  */
 import { Worker } from 'node:worker_threads';
 import { awaitKernelsAtExit } from 'onnx-grad';
@@ -19,11 +19,11 @@ export class Thread {
   readonly #atExit = awaitKernelsAtExit();
   readonly #pending = new Map<number, Pending>();
   #last = 0;
-  /** Why calls are refused: disposed of, or the thread has died. */
+  /** Why calls are refused: the thread was disposed of or died. */
   #closed: Error | undefined;
 
   constructor() {
-    // Flags of the main program (--input-type, loaders) are not meant for this file, and some keep it from starting.
+    // Flags of the main program (--input-type, loaders) do not apply to this file, and some keep it from starting.
     const options = { execArgv: [], workerData: this.#atExit.memory };
     this.#worker = new Worker(new URL('./entry.js', import.meta.url), options);
     this.#worker.unref();
@@ -32,11 +32,11 @@ export class Thread {
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', (code) => {
       this.#atExit.release();
-      this.#fail(new Error(`the thread has stopped with code ${code}`));
+      this.#fail(new Error(`the thread stopped with code ${code}`));
     });
   }
 
-  /** Disposed of, or dead. */
+  /** Whether the thread was disposed of or died. */
   get ended(): boolean {
     return this.#closed !== undefined;
   }
@@ -72,7 +72,7 @@ export class Thread {
       try {
         this.#post({ kind: 'call', id, name, argument, options: portable(options) } as ToThread);
       } catch (error) {
-        // Something in the options can not be cloned.
+        // Something in the options cannot be cloned.
         this.#pending.get(id)?.reject(error);
         return;
       }
@@ -81,17 +81,17 @@ export class Thread {
     });
   }
 
-  /** Rejects calls that are not finished, and ends the thread after `last` has been done in it. */
+  /** Rejects pending calls and ends the thread after `last`. */
   async end(last: () => Promise<unknown>): Promise<void> {
     if (this.#closed === undefined) {
-      const reason = new Error('it has been disposed of');
+      const reason = new Error('it was disposed of');
       for (const [id, call] of this.#pending) {
         this.#post({ kind: 'abort', id });
         call.reject(reason);
       }
       const released = last();
       this.#closed = reason;
-      // A thread that has died has released everything.
+      // A thread that died has released everything.
       await released.catch(() => {});
     }
     await this.#worker.terminate();
@@ -102,7 +102,7 @@ export class Thread {
   }
 
   #receive(message: FromThread): void {
-    // A call may have been given up.
+    // The call may have been rejected already.
     const call = this.#pending.get(message.id);
     if (call === undefined) return;
     switch (message.kind) {
@@ -116,7 +116,7 @@ export class Thread {
         try {
           (call.options[message.callback] as (...values: readonly unknown[]) => void)(...message.values);
         } catch (error) {
-          // As without a thread: what a callback throws ends the work.
+          // As without a thread, an error in a callback ends the work.
           this.#post({ kind: 'abort', id: message.id });
           call.reject(error);
         }
