@@ -184,7 +184,7 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
     ...(completed === null
       ? []
       : [
-          `reasoning ended by the model itself: ${(100 * completed).toFixed(1)} %; else the embed token was put behind it`,
+          `reasoning ended by the model itself: ${(100 * completed).toFixed(1)} %; the embed token was appended to the rest`,
         ]),
     ...Object.entries(truncated).map(([what, cut]) => {
       const of = what === 'documents' ? `${documents} documents` : `${queries} queries, ${what}`;

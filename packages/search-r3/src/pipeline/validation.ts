@@ -48,8 +48,8 @@ export function splitFor(
   const own = querySplit(settings);
   if (split === undefined || isDeepStrictEqual(split, own)) return own;
   onNote(
-    `Training queries are shared out as this model's training did it (seed ${split.seed}, validation.share ` +
-      `${split.validation}, queries.sftShare ${split.sft}): what was held out stays so.`,
+    `Training queries are split as when this model was trained (seed ${split.seed}, validation.share ` +
+      `${split.validation}, queries.sftShare ${split.sft}), so that held-out queries stay held out.`,
   );
   return split;
 }

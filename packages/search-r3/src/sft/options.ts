@@ -106,7 +106,7 @@ export const sftOptionsSchema = z
       reasoning.enabled || kl === 0 || Object.values(others).some((value) => value > 0),
     {
       path: ['weights'],
-      message: 'expected a weight above 0 beside that of kl, which is on the reasoning alone',
+      message: 'expected a weight above 0 other than kl, which applies to the reasoning alone',
     },
   );
 

@@ -229,7 +229,7 @@ describe('the whole pipeline', () => {
     const argv = ['rl', ...settings, '--model', 'whole/sft/model', '--out', 'other-seed', '--seed', '1'];
     const { status, stderr } = await cli([...argv, '--set', 'rl.steps=4'], { cwd });
     expect(status).toBe(0);
-    expect(stderr).toMatch(/shared out as this model's training did it \(seed 0, validation\.share 0\.2/);
+    expect(stderr).toMatch(/split as when this model was trained \(seed 0, validation\.share 0\.2/);
     const rewarded = (await readFile(join(cwd, 'other-seed/completions.jsonl'), 'utf8'))
       .trim()
       .split('\n')

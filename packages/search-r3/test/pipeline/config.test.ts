@@ -52,7 +52,7 @@ test.each<[string, z.ZodType, string, RegExp]>([
     'stage 1 has something to learn without reasoning too',
     sftSettings,
     'base: b\nsft: { weights: { crossEntropy: 0, infoNce: 0, triplet: 0 }, reasoning: { enabled: false } }',
-    /sft\.weights: expected a weight above 0 beside that of kl, which is on the reasoning alone, found/,
+    /sft\.weights: expected a weight above 0 other than kl, which applies to the reasoning alone, found/,
   ],
   ['a base is needed for sft', sftSettings, '', /base: expected the folder of a base model \(--base\)/],
   ['a model is needed for rl', rlSettings, 'base: b', /model: expected the folder of a model of stage 1/],

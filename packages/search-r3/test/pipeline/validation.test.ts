@@ -63,7 +63,7 @@ test('judgements of missing documents go, and queries that are missing or left w
   expect(qrels.get('train')).toEqual(train);
 });
 
-test('queries are shared out as the settings say, or as they were for the model', () => {
+test('queries are split as the settings say, or as they were for the model', () => {
   const settings = {
     seed: 3,
     validation: { share: 0.1, every: 0, queries: 9 },
