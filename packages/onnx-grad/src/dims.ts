@@ -1,6 +1,6 @@
 /**
- * Dimensions of tensors: fixed numbers, or symbols ("B", "S") that are known only when a program runs. Products of
- * the two are kept in one canonical spelling ("4*B*S"), so that equal sizes are equal strings.
+ * Dimensions of tensors: fixed numbers, or symbols ("B", "S") whose size is known only at run time. Products of the two
+ * have one canonical spelling ("4*B*S"), so that equal sizes are equal strings.
  */
 
 export type Dim = number | string;
@@ -37,7 +37,7 @@ export function product(...dims: Dim[]): Dim {
   return format(result);
 }
 
-/** `a / b`, where `b` divides `a` as a monomial; RangeError where it does not. */
+/** `a / b`. @throws RangeError if `b` does not divide `a` as a monomial. */
 export function quotient(a: Dim, b: Dim): Dim {
   const numerator = parse(a);
   const denominator = parse(b);
@@ -61,8 +61,9 @@ export function factors(dim: Dim): { coefficient: number; symbols: readonly stri
 const SYMBOL = /^[A-Za-z_]\w*$/;
 
 /**
- * A shape in canonical form. RangeError naming `where` for sizes that are negative or no integers, and for symbols that
- * are neither identifiers nor products of them.
+ * A shape in canonical form.
+ * @throws RangeError naming `where` for sizes that are negative or not integers, and for symbols that are neither
+ * identifiers nor products of identifiers.
  */
 export function canonicalShape(where: string, shape: Shape): Dim[] {
   return shape.map((dim) => {
@@ -83,7 +84,7 @@ export const sameShape = (a: Shape, b: Shape): boolean =>
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
-/** NumPy broadcasting of two shapes; a symbol equals only itself. Throws RangeError naming `where`. */
+/** NumPy broadcasting of two shapes; a symbol equals only itself. @throws RangeError naming `where`. */
 export function broadcast(where: string, a: Shape, b: Shape): Dim[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
@@ -95,7 +96,7 @@ export function broadcast(where: string, a: Shape, b: Shape): Dim[] {
   });
 }
 
-/** A non-negative axis; RangeError where it is out of range. */
+/** The axis as a non-negative number. @throws RangeError if it is out of range. */
 export function normalizeAxis(where: string, axis: number, rank: number): number {
   const normalized = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || normalized < 0 || normalized >= rank) {

@@ -1,4 +1,4 @@
-/** The types of tensors, and the arrays that hold their numbers. */
+/** Tensor types, and the typed arrays that hold their elements. */
 import type { Shape } from './dims.js';
 
 export type Dtype = 'float32' | 'int64' | 'int32' | 'bool';
@@ -8,7 +8,7 @@ export interface TensorType {
   readonly shape: Shape;
 }
 
-/** What holds the numbers of a dtype. */
+/** The typed array for each dtype. */
 export const ARRAY_TYPE = {
   float32: Float32Array,
   int64: BigInt64Array,

@@ -1,4 +1,4 @@
-/** Graphs as text, short enough to read in an inline snapshot. */
+/** Graphs as text, short enough for an inline snapshot. */
 import { liveNodes } from './emit.js';
 import type { Graph, Value } from './graph.js';
 

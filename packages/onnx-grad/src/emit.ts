@@ -1,7 +1,7 @@
 /**
- * Graph to ONNX protobuf. Only nodes that an output needs are emitted. They are listed backwards: ONNX Runtime sorts
- * them itself, starting at the last leaf, and this order lets weight gradients run as soon as they can, so that
- * activations are freed early (measured; without it peak memory nearly doubles).
+ * Emits a graph as ONNX protobuf, with only the nodes that an output needs. The nodes are listed backwards: ONNX Runtime
+ * sorts them itself, starting at the last leaf, and with this order weight gradients run as early as possible and
+ * activations are freed early. (Measured: otherwise peak memory nearly doubles.)
  */
 import onnxProto from 'onnx-proto';
 import { type Dim, factors, type Shape } from './dims.js';
@@ -14,17 +14,17 @@ type AttributeProto = onnxProto.onnx.IAttributeProto;
 type TensorProto = onnxProto.onnx.ITensorProto;
 
 const OPSET = 20;
-/** The protobuf's own enumeration stops before what newer formats added, so the numbers are spelled out. */
+/** Data type numbers; the enumeration of the protobuf library lacks the newer ones. */
 const DATA_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
 const EXTERNAL_LOCATION = 1;
 
 /** The emitter of one graph. */
 export class EmitContext implements Emitter {
-  /** @internal Not declared to users, whose compilers need not know the types of the protobuf library. */
+  /** @internal Hidden from users, so that their compilers do not need the types of the protobuf library. */
   readonly nodes: NodeProto[] = [];
   /** @internal */
   readonly initializers: TensorProto[] = [];
-  /** Those that are fed anyway come first, so that no other is asked for because of its size. */
+  /** Inputs that are needed anyway come first, so that sizes do not make others necessary. */
   readonly #inputs: readonly Value[];
   readonly #names = new Map<Value, string>();
   readonly #dimensions = new Map<string, string>();
@@ -32,13 +32,13 @@ export class EmitContext implements Emitter {
   readonly #emitted: Node[] = [];
   #fresh = 0;
 
-  /** @param used the values that some output needs. */
+  /** @param used the values that an output needs. */
   constructor(graph: Graph, used: ReadonlySet<Value>) {
     const fed = (wanted: boolean) => graph.inputs.filter((input) => used.has(input) === wanted);
     this.#inputs = [...fed(true), ...fed(false)];
   }
 
-  /** Emits a node of the graph; those it depends on come before it. */
+  /** Emits a node of the graph, after the nodes it depends on. */
   emit(node: Node): void {
     node.operator.emit(this, node);
     this.#emitted.push(node);
@@ -77,7 +77,7 @@ export class EmitContext implements Emitter {
     return outputs;
   }
 
-  /** The usual case: one ONNX node for one node of the graph. */
+  /** Emits one ONNX node for a node of the graph, the usual case. */
   simple(node: Node<unknown>, type: string, options: Omit<NodeOptions, 'outputs'> = {}): void {
     this.node(
       type,
@@ -108,7 +108,7 @@ export class EmitContext implements Emitter {
     return name;
   }
 
-  /** The run-time value of a dimension as an int64 vector of one element. */
+  /** The run-time size of a dimension as an int64 vector of one element. */
   dimension(dim: Dim): string {
     const { coefficient, symbols } = factors(dim);
     if (symbols.length === 0) return this.integers([coefficient]);
@@ -118,12 +118,10 @@ export class EmitContext implements Emitter {
     const sizes = symbols.map((symbol) => this.#size(symbol));
     const missing = symbols[sizes.indexOf(undefined)];
     if (missing !== undefined) {
-      // Nothing is of that size, but something may be of the whole product.
+      // No value has this size, but one may have the size of the whole product.
       const whole = this.#size(key);
       if (whole !== undefined) return whole;
-      throw new Error(
-        `emit: the symbol ${missing} is the size of no value that is computed before it is needed`,
-      );
+      throw new Error(`emit: no value computed before it is needed has the size ${missing}`);
     }
     let name = sizes[0] as string;
     for (const size of sizes.slice(1)) name = this.one('Mul', [name, size as string]);
@@ -142,7 +140,7 @@ export class EmitContext implements Emitter {
     );
   }
 
-  /** The shape operand of a Reshape from `from` to `to`: constants wherever 0 (copy) and -1 (infer) suffice. */
+  /** The shape operand of a Reshape from `from` to `to`: a constant if 0 (copy) and -1 (infer) suffice. */
   reshapeTarget(from: Shape, to: Shape): string {
     const template = to.map((dim, i) => (typeof dim === 'number' ? dim : dim === from[i] ? 0 : -1));
     if (template.filter((dim) => dim === -1).length <= 1 && !to.includes(0)) return this.integers(template);
@@ -175,7 +173,7 @@ export class EmitContext implements Emitter {
       this.node('Cast', [stored], { attributes: { to: DATA_TYPE.float32 }, outputs: [name] });
   }
 
-  /** A size that some value has, spelled so: an input, or the first of those made (a joined axis). */
+  /** The size with this spelling, read from an input or the first emitted value that has it. */
   #size(dim: string): string | undefined {
     const known = this.#dimensions.get(dim);
     if (known !== undefined) return known;
@@ -205,19 +203,19 @@ export function liveNodes(graph: Graph): Node[] {
   return graph.nodes.filter((node) => live.has(node));
 }
 
-/** A compiled program: its ONNX bytes and what it takes and gives. */
+/** A compiled program: its ONNX bytes, inputs and outputs. */
 export interface Program {
   readonly bytes: Uint8Array;
   readonly inputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
   readonly outputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
-  /** Emitted for `runInPlace`: there is one more output, an opaque sequence, in front. */
+  /** Emitted for `runInPlace`: an additional first output is an opaque sequence. */
   readonly inPlace: boolean;
 }
 
 export interface EmitOptions {
   /**
-   * Adds a first output of sequence type, which makes the 1.30 binding skip its copies of preallocated outputs
-   * (`session.ts`, `runInPlace`). Default false.
+   * Adds a first output of sequence type, which makes the 1.30 binding skip copying preallocated outputs (see
+   * `Session.runInPlace`). Default false.
    */
   inPlace?: boolean;
 }
@@ -225,7 +223,7 @@ export interface EmitOptions {
 /** The name of the sequence output of an in-place program. */
 export const SEQUENCE_OUTPUT = '%sequence';
 
-/** Emits a graph as an ONNX model. Inputs that no output needs are dropped from the signature. */
+/** Emits a graph as an ONNX model. Inputs that no output needs are left out of the signature. */
 export function emit(graph: Graph, options: EmitOptions = {}): Program {
   const inPlace = options.inPlace ?? false;
   const nodes = liveNodes(graph);
@@ -253,14 +251,14 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
       },
     },
   });
-  // Told the shapes, ONNX Runtime sees more often that a result can take the memory of an argument.
+  // With the shapes, ONNX Runtime lets more results reuse the memory of an argument.
   const between = nodes.flatMap((node) => node.outputs);
   const outputInfo = [...graph.outputs].map(([name, value]) => valueInfo(name, value.dtype, value.shape));
   if (inPlace) {
     const element = context.one('Constant', [], { attributes: { value_ints: [0] } });
     context.node('SequenceConstruct', [element], { outputs: [SEQUENCE_OUTPUT] });
   }
-  // A symbol that several emitted sizes need must be produced by an input that is really fed.
+  // Inputs may also be needed only for their sizes, so look at the emitted nodes.
   const mentioned = new Set(context.nodes.flatMap((node) => node.input ?? []));
   const inputs = graph.inputs.filter((input) => mentioned.has(context.name(input)));
   const sequenceInfo = {

@@ -1,14 +1,14 @@
 /**
- * A process that ends while a thread of it is inside a kernel is aborted instead: Node stops the thread there, and the
- * binding throws where nobody catches. So the thread that started it waits, at exit, until no kernel runs, and those that
- * would be next are not started.
+ * If a process exits while one of its threads is inside a kernel, it aborts: Node stops the thread there, and the binding
+ * throws with nobody to catch. So at exit the thread that started the other waits until no kernel runs, and further
+ * kernels are not started.
  */
 
-/** What both sides share: the number of kernels under way, and whether the process ends. */
+/** Indices in the shared memory: the number of running kernels, and whether the process is exiting. */
 const UNDER_WAY = 0;
 const ENDING = 1;
 
-/** Milliseconds that an exit waits at most. */
+/** Longest wait at exit, in milliseconds. */
 const LONGEST_WAIT = 30_000;
 
 const awaited = new Set<Int32Array>();
@@ -26,8 +26,8 @@ function waitForAll(): void {
 }
 
 /**
- * For whoever starts a thread that runs sessions: makes `process.exit`, and an exception that nobody catches, wait until
- * the thread is in no kernel. `memory` is for `announceKernels` in that thread; `release` when it has ended.
+ * Call this when you start a thread that runs sessions: it makes `process.exit` and uncaught exceptions wait until the
+ * thread is not inside a kernel. Pass `memory` to `announceKernels` in that thread; call `release` when it has ended.
  */
 export function awaitKernelsAtExit(): { memory: SharedArrayBuffer; release: () => void } {
   const memory = new SharedArrayBuffer(8);
@@ -45,12 +45,12 @@ export function awaitKernelsAtExit(): { memory: SharedArrayBuffer; release: () =
 
 let announced: Int32Array | undefined;
 
-/** Makes the sessions of this thread tell of their kernels; `memory` comes from `awaitKernelsAtExit`. */
+/** Makes the sessions of this thread announce their kernels; `memory` comes from `awaitKernelsAtExit`. */
 export function announceKernels(memory: SharedArrayBuffer): void {
   announced = new Int32Array(memory);
 }
 
-/** Does `work`, which runs kernels. It is not started, and what this returns never settles, when the process ends. */
+/** Runs `work`, which runs kernels. If the process is exiting, it is not started and the promise never settles. */
 export async function inKernel<T>(work: () => Promise<T>): Promise<T> {
   const state = announced;
   if (state === undefined) return work();

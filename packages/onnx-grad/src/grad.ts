@@ -1,6 +1,6 @@
 /**
- * Reverse-mode differentiation: appends to a graph the nodes that compute the gradients of a scalar. Nothing is
- * computed for values that do not lead to a requested one (frozen weights cost no backward work).
+ * Reverse-mode differentiation: appends the nodes that compute the gradients of a scalar to its graph. Values that do not
+ * depend on a requested source get no gradient, so frozen weights cost no backward work.
  */
 import { formatShape } from './dims.js';
 import type { Graph, Node, Segment, Value } from './graph.js';
@@ -9,7 +9,7 @@ import { scatterAdd, scatterAddOperator } from './ops/gather.js';
 import { gemm, gemmOperator } from './ops/matmul.js';
 import { zeros, zerosOperator } from './ops/shape.js';
 
-/** Which arguments of a node are among `values` and decide its results. */
+/** Which arguments of a node are among `values` and influence its results. */
 function leading({ operator, inputs }: Node, values: ReadonlySet<Value>): boolean[] {
   return inputs.map((input, i) => values.has(input) && !operator.inert?.includes(i));
 }
@@ -33,10 +33,9 @@ const isScatter = (node: Node | undefined): boolean =>
   node.inputs[0]?.node?.operator === (zerosOperator as Node['operator']);
 
 /**
- * Adds up what reaches one value. A plain matrix product takes the sum so far as its additive operand, which costs
- * nothing in the kernel, where a separate addition would pass over memory once more. Scatters come last, onto the sum
- * of all else: that of an embedding table ends the backward pass, and a product that waited for it (of a tied head)
- * would keep its factors until then.
+ * Adds up the contributions to one value. A plain matrix product takes the sum so far as its additive operand, which is
+ * free in the kernel; a separate addition would pass over memory once more. Scatters come last: that of an embedding table
+ * ends the backward pass, and a product that waited for it (of a tied head) would keep its factors until then.
  */
 function accumulate(contributions: readonly Value[]): Value | undefined {
   const products: Value[] = [];
@@ -60,7 +59,7 @@ function accumulate(contributions: readonly Value[]): Value | undefined {
   return total;
 }
 
-/** Recomputes a checkpointed segment behind barriers; maps its values to their fresh twins. */
+/** Recomputes a checkpointed segment behind barriers; maps its values to the recomputed ones. */
 function recompute(graph: Graph, segment: Segment, after: Value): Map<Value, Value> {
   const twins = new Map<Value, Value>();
   for (const input of segment.inputs) twins.set(input, barrier(input, after));
@@ -93,7 +92,7 @@ function checkSources(loss: Value, sources: readonly Value[]): void {
   }
 }
 
-/** The gradients with respect to the inputs of a node; Error where one that is needed does not exist. */
+/** The gradients with respect to the inputs of a node. @throws Error if a needed one does not exist. */
 function pullBack(
   node: Node,
   outgoing: readonly (Value | undefined)[],
@@ -104,7 +103,7 @@ function pullBack(
     (gradient, i) => gradient !== undefined && i >= (differentiable ?? Infinity),
   );
   if (refused >= 0)
-    throw new Error(`gradients: ${name} can not be differentiated through its output ${refused}`);
+    throw new Error(`gradients: ${name} cannot be differentiated through its output ${refused}`);
   const incoming = vjp?.(node, outgoing, needed) ?? [];
   for (const [i, wanted] of needed.entries()) {
     if (wanted && incoming[i] === undefined) {
@@ -115,9 +114,9 @@ function pullBack(
 }
 
 /**
- * Where a source has more uses than this product (a tied head), its gradient is complete only at the end of the backward
- * pass, and ONNX Runtime would compute its part there, keeping both factors until then. So this part is added to what is
- * known so far, and the pass goes on, into the argument that is no source, only when that sum is there.
+ * If a source has other uses than this product (a tied head), its gradient is complete only at the end of the backward
+ * pass. ONNX Runtime would compute the product's contribution there and keep both factors until then. So the contribution
+ * is added to the sum so far, and the pass continues into the other argument only after that.
  */
 function inTurn(
   node: Node,
@@ -143,10 +142,11 @@ function inTurn(
 }
 
 /**
- * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or values in
- * between. A source that the loss does not depend on gets zeros; so does one behind operators without a gradient
- * (comparisons, `cast`, `max`, `stopGradient`). Errors: RangeError when the loss is no scalar, TypeError when a source
- * is not float32 or lies in a file, Error where an operator on the way can not be differentiated.
+ * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or intermediate
+ * values. A source that the loss does not depend on gets zeros, and so does one behind an operator without a gradient
+ * (comparisons, `cast`, `max`, `stopGradient`).
+ * @throws RangeError if the loss is not a scalar, TypeError if a source is not float32 or is external data, Error if an
+ * operator on the way cannot be differentiated.
  */
 export function gradients(loss: Value, sources: readonly Value[]): Value[] {
   const { graph } = loss;

@@ -1,16 +1,16 @@
 /**
- * Programs as graphs: values with a type, made by nodes, in the order they were built (which is a topological order).
- * A graph knows nothing of ONNX: each operator brings its own emission (`emit.ts`) and its own vector-Jacobian product
+ * Programs as graphs: typed values and the nodes that compute them, in the order they were built, which is a topological
+ * order. A graph does not know ONNX: each operator brings its own emission (`emit.ts`) and vector-Jacobian product
  * (`grad.ts`).
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
 import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
 
-/** A tensor in a program: an input, a constant, or an output of a node. */
+/** A tensor in a program: an input, a constant or an output of a node. */
 export interface Value extends TensorType {
   readonly id: number;
   readonly graph: Graph;
-  /** The name of an input or constant; for outputs of nodes `undefined`. */
+  /** Name of an input or constant; undefined for outputs of nodes. */
   readonly name: string | undefined;
   readonly node: Node | undefined;
 }
@@ -21,67 +21,67 @@ export interface Constant extends TensorType {
   readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
 }
 
-/** A large read-only tensor that ONNX Runtime maps from a file (a checkpoint), never copied through JavaScript. */
+/** A large read-only tensor that ONNX Runtime maps from a file (a checkpoint) without a copy in JavaScript. */
 export interface ExternalData {
-  /** Path as the session's external-data folder resolves it. */
+  /** Path relative to the session's external-data folder. */
   readonly location: string;
   readonly offset: number;
   readonly length: number;
-  /** How the bytes are stored; half formats are cast to float32 in the graph. */
+  /** Storage format; half formats are cast to float32 in the graph. */
   readonly storage: 'float32' | 'float16' | 'bfloat16';
 }
 
 export type AttributeValue = number | string | readonly number[];
 
 export interface NodeOptions {
-  /** `com.microsoft` for ONNX Runtime's fused operators; the default is the ONNX domain. */
+  /** `com.microsoft` for ONNX Runtime's fused operators. Default: the ONNX domain. */
   domain?: 'com.microsoft';
-  /** Integers unless listed in `floats`. */
+  /** Attributes; numbers are integers. */
   attributes?: Record<string, AttributeValue>;
-  /** Float attributes, which the protobuf tells apart from integers. */
+  /** Float attributes, which the protobuf distinguishes from integers. */
   floats?: Record<string, number>;
-  /** Number of outputs or their names; one fresh name by default. */
+  /** Number of outputs or their names. Default: one output with a new name. */
   outputs?: number | readonly string[];
 }
 
-/** What an operator emits through: ONNX nodes, constants and run-time sizes, all known by name. */
+/** What operators emit ONNX nodes, constants and run-time sizes with; all are identified by name. */
 export interface Emitter {
   /** The ONNX name of a value. */
   name(value: Value): string;
   /** Emits one ONNX node and returns the names of its outputs. */
   node(type: string, inputs: readonly string[], options?: NodeOptions): string[];
-  /** The usual case: one ONNX node for one node of the graph. */
+  /** Emits one ONNX node for a node of the graph, the usual case. */
   simple(node: Node<unknown>, type: string, options?: Omit<NodeOptions, 'outputs'>): void;
   /** Emits a single node and returns its only output. */
   one(type: string, inputs: readonly string[], options?: NodeOptions): string;
   /** An int64 vector constant. */
   integers(values: readonly number[]): string;
-  /** The run-time value of a dimension as an int64 vector of one element. */
+  /** The run-time size of a dimension as an int64 vector of one element. */
   dimension(dim: Dim): string;
   /** A shape as an int64 vector known at run time. */
   shape(shape: Shape): string;
-  /** The shape operand of a Reshape from `from` to `to`: constants wherever 0 (copy) and -1 (infer) suffice. */
+  /** The shape operand of a Reshape from `from` to `to`: a constant if 0 (copy) and -1 (infer) suffice. */
   reshapeTarget(from: Shape, to: Shape): string;
 }
 
 /**
- * One operator: shape rule, ONNX emission, vector-Jacobian product. `A` are its attributes. An operator without `vjp`
- * stops the gradient (comparisons, index arithmetic).
+ * An operator with attributes `A`: shape rule, ONNX emission and vector-Jacobian product. An operator without `vjp` stops
+ * the gradient (comparisons, index arithmetic).
  */
 export interface Operator<A = unknown> {
   readonly name: string;
   /**
-   * How many of the outputs, counted from the first, carry gradients; the rest are by-products that the vjp reuses,
-   * through which `gradients` refuses to differentiate. Default: all.
+   * How many of the outputs, from the first, can be differentiated. The rest are by-products for the vjp, through which
+   * `gradients` refuses to differentiate. Default: all.
    */
   readonly differentiable?: number;
-  /** Arguments that are waited for and not computed with: nothing depends on their numbers. */
+  /** Arguments that the operator only waits for; their elements do not influence its results. */
   readonly inert?: readonly number[];
   infer(inputs: readonly Value[], attributes: A): TensorType[];
   emit(context: Emitter, node: Node<A>): void;
   /**
-   * Gradients with respect to the inputs, given those of the outputs (`undefined`: not used by the loss). `needed[i]`
-   * tells which inputs lead to a requested gradient; others may be left `undefined`.
+   * Gradients with respect to the inputs, given those of the outputs (undefined: not used by the loss). Inputs for which
+   * `needed[i]` is false may stay undefined.
    */
   vjp?(
     node: Node<A>,
@@ -99,7 +99,7 @@ export interface Node<A = unknown> {
   readonly segment: Segment | undefined;
 }
 
-/** Nodes whose results are recomputed in the backward pass instead of kept (activation checkpointing). */
+/** Nodes whose results are recomputed in the backward pass instead of being kept (activation checkpointing). */
 export interface Segment {
   readonly inputs: readonly Value[];
   readonly nodes: Node[];
@@ -116,7 +116,7 @@ export class Graph {
   #segment: Segment | undefined;
   readonly #names = new Set<string>();
 
-  /** A tensor that the caller feeds at every run. */
+  /** A tensor that is fed at every run. */
   input(name: string, dtype: Dtype, shape: Shape): Value {
     this.#claim(name);
     const value = this.#value({ dtype, shape: canonicalShape(`input ${name}`, shape) }, name, undefined);
@@ -124,7 +124,7 @@ export class Graph {
     return value;
   }
 
-  /** A tensor stored in the program: scalars, small tables. TypeError where the array is not one of its dtype. */
+  /** A tensor stored in the program: a scalar or a small table. @throws TypeError if the array does not fit its dtype. */
   constant(constant: Constant): Value {
     canonicalShape('constant', constant.shape);
     if (!(constant.data instanceof ARRAY_TYPE[constant.dtype])) {
@@ -148,7 +148,7 @@ export class Graph {
     return this.constant({ dtype: 'float32', shape: [], data: Float32Array.of(value) });
   }
 
-  /** A tensor in a file. It counts as frozen: it can not be differentiated with respect to. */
+  /** A tensor in a file. It is frozen: gradients with respect to it are refused. */
   external(name: string, shape: readonly number[], data: ExternalData): Value {
     this.#claim(name);
     canonicalShape(`external ${name}`, shape);
@@ -178,7 +178,7 @@ export class Graph {
       outputs,
       segment: this.#segment,
     };
-    // Attributes are opaque to everything but the operator itself, so the list may forget their type.
+    // Only the operator itself looks at its attributes, so the list need not know their type.
     const stored = node as unknown as Node;
     for (const type of types) outputs.push(this.#value(type, undefined, stored));
     this.nodes.push(stored);
@@ -187,8 +187,8 @@ export class Graph {
   }
 
   /**
-   * Runs `build` so that what it computes from `inputs` is computed again in the backward pass instead of kept:
-   * less memory for about one more forward pass. Segments do not nest.
+   * Runs `build` so that its results from `inputs` are recomputed in the backward pass instead of being kept: less memory
+   * for about one more forward pass. Segments do not nest.
    */
   checkpoint<T>(inputs: readonly Value[], build: () => T): T {
     if (this.#segment !== undefined) throw new Error('checkpoint: segments do not nest');
@@ -205,10 +205,10 @@ export class Graph {
     return this.#segment !== undefined;
   }
 
-  /** Names beginning with % are those that emission makes up. */
+  /** Names that begin with % are reserved for emission. */
   #claim(name: string): void {
     if (name === '' || name.startsWith('%'))
-      throw new Error(`graph: ${JSON.stringify(name)} can not be a name`);
+      throw new Error(`graph: ${JSON.stringify(name)} is not a valid name`);
     if (this.#names.has(name)) throw new Error(`graph: the name ${name} is taken`);
     this.#names.add(name);
   }
@@ -218,7 +218,7 @@ export class Graph {
   }
 }
 
-/** The first output of a node with one operator output. */
+/** The output of an operator that has one. */
 export function single(outputs: readonly Value[]): Value {
   const value = outputs[0];
   if (value === undefined) throw new Error('internal: operator without output');

@@ -1,4 +1,4 @@
-/** Tensors in JavaScript memory: what programs are fed with and give back, and whether they fit a program. */
+/** Tensors in JavaScript memory: feeds and results of programs, and checks against their declarations. */
 import { type Dim, factors, type Shape } from './dims.js';
 import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
 
@@ -13,12 +13,12 @@ export interface HostTensor {
 
 export type Feeds = Readonly<Record<string, HostTensor>>;
 
-/** A run was given something the program does not take. */
+/** A feed that does not fit the program. */
 export class FeedError extends Error {
   override readonly name = 'FeedError';
 }
 
-/** Compares tensors with their declarations, and the sizes that one symbol has in several of them. */
+/** Compares tensors with their declarations; a symbol must have the same size in all of them. */
 export class Matcher {
   readonly #where: string;
   readonly #symbols = new Map<string, number>();
@@ -41,9 +41,9 @@ export class Matcher {
     if (size !== data.length) this.#refuse(name, `${size} elements`, String(data.length));
   }
 
-  /** To be called after the last `match`: sizes that are products of symbols. */
+  /** Checks sizes that are products of symbols; call it after the last `match`. */
   finish(): void {
-    // A product of symbols that are no sizes of their own is what it was first.
+    // A product of symbols that have no sizes of their own has the size it had first.
     const first = new Map<string, number>();
     for (const { name, dim, size } of this.#products) {
       const expected = this.resolve([dim])?.[0] ?? first.get(dim) ?? size;
@@ -52,7 +52,7 @@ export class Matcher {
     }
   }
 
-  /** A declared shape with the sizes that symbols had so far; `undefined` where one had none. */
+  /** A declared shape with the sizes of symbols so far; undefined if one is unknown. */
   resolve(shape: Shape): number[] | undefined {
     const sizes = shape.map((dim) => {
       const { coefficient, symbols } = factors(dim);
@@ -102,7 +102,7 @@ export const i64 = (values: ArrayLike<number>, shape: readonly number[]): HostTe
   data: BigInt64Array.from(values as number[], BigInt),
 });
 
-/** The numbers of a float32 result; a TypeError for anything else. */
+/** The elements of a float32 result. @throws TypeError for anything else. */
 export function floats(tensor: HostTensor | undefined): Float32Array {
   if (!(tensor?.data instanceof Float32Array)) throw new TypeError('floats: expected a float32 tensor');
   return tensor.data;

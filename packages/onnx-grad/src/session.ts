@@ -1,6 +1,6 @@
 /**
- * Runs emitted programs with ONNX Runtime in this thread. `run` occupies the thread while kernels work (that is how the
- * binding is made): use `worker.ts` where something else must stay responsive.
+ * Runs emitted programs with ONNX Runtime in this thread. The binding blocks the thread while kernels run; use
+ * `WorkerSession` if the thread must stay responsive.
  */
 import * as ort from 'onnxruntime-node';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
@@ -10,33 +10,33 @@ import { allocate, FeedError, type Feeds, type HostTensor, Matcher, type TensorD
 export interface SessionOptions {
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
   threads?: number;
-  /** Keep copies of weights in the layout the kernels like best; for programs with constant weights. Default true. */
+  /** Copy constant weights into the layout that suits the kernels. Default true. */
   prepack?: boolean;
-  /** Folder against which external data is resolved. Default `/`: locations are absolute paths without the slash. */
+  /** Folder of external data. Default `/`: locations are absolute paths without the leading slash. */
   externalDataFolder?: string;
-  /** Writes a profile with this file prefix (ends at `dispose`). */
+  /** Write a profile with this file prefix; it ends at `dispose`. */
   profile?: string;
 }
 
-/** What the 1.30 binding throws for a sequence output, after ONNX Runtime has filled the preallocated ones. */
+/** The 1.30 binding throws this for a sequence output, after ONNX Runtime has filled the preallocated outputs. */
 const SEQUENCE_MESSAGE = 'Non tensor type is temporarily not supported';
 
 export interface RunOptions {
-  /** Rejects with the signal's reason. In this thread kernels can not be interrupted, only not be started. */
+  /** Aborting rejects with the signal's reason. In this thread it only keeps kernels from starting. */
   signal?: AbortSignal;
 }
 
-/** What `Session` and `WorkerSession` have in common. */
+/** The common interface of `Session` and `WorkerSession`. */
 export interface RunnableSession {
   readonly program: Program;
-  /** Keeps tensors (weights) as feeds of every following run. Tensors that the program does not take are ignored. */
+  /** Keeps tensors (weights) as feeds of all later runs. Tensors that are not inputs of the program are ignored. */
   bind(tensors: Feeds): void | Promise<void>;
   /**
-   * Runs the program. Feeds that were bound need not be given again. Errors: `FeedError` naming the input, what was
-   * expected and what was found.
+   * Runs the program. Bound feeds need not be given again.
+   * @throws FeedError naming the input, what was expected and what was found.
    */
   run(feeds: Feeds, options?: RunOptions): Promise<Record<string, HostTensor>>;
-  /** Releases the memory of the program; every later call is refused, a second `dispose` does nothing. */
+  /** Releases the memory of the program. Later calls are refused; a second `dispose` does nothing. */
   dispose(): Promise<void>;
 }
 
@@ -60,13 +60,13 @@ export class Session implements RunnableSession {
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       executionMode: 'sequential',
-      // Errors are thrown; ONNX Runtime need not print them as well.
+      // Errors are thrown, so ONNX Runtime should not print them too.
       logSeverityLevel: 4,
       ...(options.threads !== undefined && { intraOpNumThreads: options.threads }),
       ...(options.profile !== undefined && { enableProfiling: true, profileFilePrefix: options.profile }),
       extra: {
         session: {
-          // Otherwise the idle threads of one session spin and slow the others down.
+          // Otherwise idle threads of one session spin and slow down the others.
           force_spinning_stop: '1',
           disable_prepacking: options.prepack === false ? '1' : '0',
           model_external_initializers_file_folder_path: options.externalDataFolder ?? '/',
@@ -77,7 +77,7 @@ export class Session implements RunnableSession {
     return new Session(program, session, options.profile !== undefined);
   }
 
-  /** See `RunnableSession`. The memory is shared with the caller: later changes to it are seen. */
+  /** See `RunnableSession`. The memory is shared with the caller: runs see later changes. */
   bind(tensors: Feeds): void {
     this.#open('bind');
     for (const [name, host] of Object.entries(tensors)) {
@@ -101,9 +101,9 @@ export class Session implements RunnableSession {
   }
 
   /**
-   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that
-   * the binding otherwise makes of each. Those that are not given are allocated; their sizes must be those of inputs. An
-   * input and an output may share memory where the kernel allows it (key/value caches). Returns all outputs.
+   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that the
+   * binding otherwise makes of each. Other outputs are allocated; their sizes must follow from the inputs. An input and an
+   * output may share memory if the kernel allows it (key/value caches). Returns all outputs.
    */
   async runInPlace(feeds: Feeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
     this.#open('runInPlace');
@@ -156,7 +156,7 @@ export class Session implements RunnableSession {
       const bound = this.#bound.get(name);
       const host = given ?? bound?.host;
       if (host === undefined) throw new FeedError(`${where}: the input ${name} is missing`);
-      // Bound memory too: symbols must agree with it, and it may have been transferred away meanwhile.
+      // Check bound memory too: symbols must agree with it, and it may have been transferred meanwhile.
       matcher.match(name, expected, host);
       result[name] = given === undefined && bound !== undefined ? bound.tensor : toOrt(host);
     }
@@ -169,7 +169,7 @@ export class Session implements RunnableSession {
 
 function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
   if (data.buffer instanceof SharedArrayBuffer) {
-    throw new FeedError('the binding takes no tensors on a SharedArrayBuffer; copy them');
+    throw new FeedError('the binding does not accept tensors on a SharedArrayBuffer; copy them');
   }
   return new ort.Tensor(dtype, data, shape);
 }

@@ -1,4 +1,4 @@
-/** The thread behind a `WorkerSession`: answers its requests one by one. */
+/** The thread behind a `WorkerSession`, which answers its requests one at a time. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { announceKernels } from './exit-guard.js';
 import type { HostTensor } from './host.js';

@@ -1,7 +1,7 @@
 /**
- * Runs emitted programs in a thread of their own, so that the calling thread's event loop stays free while kernels
- * work. Messages are few and typed, so they are written out here instead of taking an RPC library: what matters is which
- * arrays are copied and which are handed over. Feeds are copied once, results are handed over without a copy.
+ * Runs emitted programs in their own thread, which keeps the calling thread's event loop free while kernels run. Messages
+ * are few and typed, so there is no RPC library; what matters is which arrays are copied. Feeds are copied once, results
+ * are transferred without a copy.
  */
 import { Worker } from 'node:worker_threads';
 import type { Program } from './emit.js';
@@ -9,7 +9,7 @@ import { awaitKernelsAtExit } from './exit-guard.js';
 import { FeedError, type Feeds, type HostTensor, type TensorData } from './host.js';
 import type { RunnableSession, RunOptions, SessionOptions } from './session.js';
 
-/** Requests are answered one by one, in order; the first one is `create`. */
+/** Requests are answered one at a time, in order; the first is `create`. */
 export type Request =
   | { readonly kind: 'create'; readonly program: Program; readonly options: SessionOptions }
   | { readonly kind: 'bind'; readonly tensors: Feeds }
@@ -20,7 +20,7 @@ export type Reply =
   | { readonly ok: true; readonly results: Record<string, HostTensor> }
   | { readonly ok: false; readonly error: CarriedError };
 
-/** Structured cloning forgets the class of an error. */
+/** An error as sent between threads: structured cloning loses its class. */
 export interface CarriedError {
   readonly name: string;
   readonly message: string;
@@ -46,20 +46,20 @@ interface Call {
   reject(reason: unknown): void;
 }
 
-/** A program that runs in a worker thread. It does not keep the process alive while nothing is under way. */
+/** A program that runs in a worker thread. It keeps the process alive only while a request is pending. */
 export class WorkerSession implements RunnableSession {
   readonly program: Program;
   readonly #worker: Worker;
   readonly #atExit = awaitKernelsAtExit();
   readonly #waiting: Call[] = [];
   #running: Call | undefined;
-  /** Why calls are refused: disposed of, or the worker has died. */
+  /** Why calls are refused: the session was disposed of or the worker died. */
   #closed: Error | undefined;
   #disposal: Promise<void> | undefined;
 
   private constructor(program: Program) {
     this.program = program;
-    // Flags of the main program (--input-type, loaders) are not meant for this file, and some keep it from starting.
+    // Flags of the main program (--input-type, loaders) do not apply to this file, and some keep it from starting.
     const options = { execArgv: [], workerData: this.#atExit.memory };
     this.#worker = new Worker(new URL('./worker-entry.js', import.meta.url), options);
     this.#worker.on('message', (reply: Reply) => this.#settle(reply));
@@ -67,11 +67,11 @@ export class WorkerSession implements RunnableSession {
     this.#worker.on('error', (error) => this.#fail(error));
     this.#worker.on('exit', (code) => {
       this.#atExit.release();
-      this.#fail(new Error(`the worker has stopped with code ${code}`));
+      this.#fail(new Error(`the worker stopped with code ${code}`));
     });
   }
 
-  /** Starts a worker and creates the session there. Errors are those of `Session.create`. */
+  /** Starts a worker and creates the session there. Errors: as `Session.create`. */
   static async create(program: Program, options: SessionOptions = {}): Promise<WorkerSession> {
     if (program.inPlace) throw new FeedError('create: expected a program that is not emitted with inPlace');
     const session = new WorkerSession(program);
@@ -92,8 +92,8 @@ export class WorkerSession implements RunnableSession {
   }
 
   /**
-   * See `RunnableSession`. Feeds are copied when this is called. An abort rejects at once: a run that waits is not
-   * started, the result of one under way is dropped when it comes.
+   * See `RunnableSession`. Feeds are copied at the call. An abort rejects at once: a waiting run is not started, and the
+   * result of a running one is dropped.
    */
   async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, HostTensor>> {
     options.signal?.throwIfAborted();
@@ -101,7 +101,7 @@ export class WorkerSession implements RunnableSession {
     return this.#call({ kind: 'run', feeds: copies }, buffers, options.signal);
   }
 
-  /** Rejects runs that are not finished, and resolves when the memory is released and the worker has ended. */
+  /** Rejects pending runs, and resolves when the memory is released and the worker has ended. */
   async dispose(): Promise<void> {
     this.#disposal ??= this.#end();
     await this.#disposal;
@@ -165,7 +165,7 @@ export class WorkerSession implements RunnableSession {
     try {
       this.#worker.postMessage(request, transfer);
     } catch (error) {
-      // Something in it can not be cloned.
+      // Something in it cannot be cloned.
       reject(error);
       this.#running = undefined;
       this.#next();
@@ -188,7 +188,7 @@ export class WorkerSession implements RunnableSession {
   }
 }
 
-/** Copies of tensors that can be handed over; a copy of a view holds no more than the view. */
+/** Copies of tensors that can be transferred; the copy of a view holds only the view. */
 function copy(tensors: Feeds): { copies: Feeds; buffers: ArrayBuffer[] } {
   const buffers: ArrayBuffer[] = [];
   const copies = Object.entries(tensors).map(([name, tensor]) => {

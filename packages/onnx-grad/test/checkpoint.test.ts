@@ -26,7 +26,7 @@ import { relativeError } from './support/tensor.js';
 const LAYERS = 3;
 const WIDTH = 6;
 
-/** Residual blocks of a norm and two products, each a segment where `checkpointed`. */
+/** Residual blocks of a norm and two products; each is a segment if `checkpointed`. */
 function residual(checkpointed: boolean): { graph: Graph; sources: readonly Value[] } {
   const graph = new Graph();
   const x = graph.input('x', 'float32', ['B', WIDTH]);
@@ -52,7 +52,7 @@ function residual(checkpointed: boolean): { graph: Graph; sources: readonly Valu
 const count = (graph: Graph, name: string) =>
   liveNodes(graph).filter((node) => node.operator.name === name).length;
 
-test('gradients are equal to the bit', async () => {
+test('gradients are bit-identical', async () => {
   const source = random('checkpoint');
   const results = [];
   const { sources } = residual(false);
@@ -76,15 +76,15 @@ test('gradients are equal to the bit', async () => {
   }
 });
 
-describe('what is recomputed', () => {
-  test('is what the backward pass reads, behind one barrier per segment', () => {
+describe('the recomputation', () => {
+  test('covers what the backward pass reads, behind one barrier per segment', () => {
     const plain = residual(false).graph;
     const { graph } = residual(true);
     expect(count(plain, 'barrier')).toBe(0);
     expect(count(graph, 'barrier')).toBe(LAYERS);
     expect(count(graph, 'rmsNorm')).toBe(2 * LAYERS);
     expect(count(graph, 'silu')).toBe(2 * LAYERS);
-    // Of the two products of a block, nothing reads the result of the second.
+    // Nothing reads the result of the second product of a block.
     expect(count(graph, 'gemm') - count(plain, 'gemm')).toBe(LAYERS);
   });
 
@@ -149,7 +149,7 @@ test('segments do not nest', () => {
   expect(() => graph.checkpoint([x], () => graph.checkpoint([x], () => tanh(x)))).toThrow(
     'checkpoint: segments do not nest',
   );
-  // The refused attempt leaves no open segment behind.
+  // The refused attempt leaves no open segment.
   expect(graph.checkpoint([x], () => tanh(x)).shape).toEqual([2]);
 });
 

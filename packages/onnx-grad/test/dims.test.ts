@@ -17,7 +17,7 @@ const positive = fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constantFrom(...NA
 const dims = (element: fc.Arbitrary<Dim>) =>
   fc.array(element, { maxLength: 5 }).map((parts) => product(...parts));
 
-/** The size of a dimension under values of the symbols, worked out from its spelling. */
+/** The size of a dimension for given symbols, evaluated from its spelling. */
 const sizeOf = (dim: Dim, sizes: Readonly<Record<string, number>>): number =>
   String(dim)
     .split('*')
@@ -106,7 +106,7 @@ describe('broadcast', () => {
     );
   });
 
-  test('names who asked, and both shapes', () => {
+  test('names the caller and both shapes', () => {
     expect(() => broadcast('mul', ['B', 3], ['S', 3])).toThrow(
       new RangeError('mul: shapes [B, 3] and [S, 3] do not broadcast'),
     );
@@ -114,14 +114,14 @@ describe('broadcast', () => {
   });
 });
 
-test('shapes are equal when their canonical dimensions are', () => {
+test('shapes are equal if their canonical dimensions are', () => {
   expect(sameShape(['B', 3], ['B', 3])).toBe(true);
   expect(sameShape(['B', 3], ['B'])).toBe(false);
   expect(sameShape([product('S', 'B')], ['B*S'])).toBe(true);
   expect(formatShape(['B', 3])).toBe('[B, 3]');
 });
 
-test('canonicalShape orders products and refuses what is no size', () => {
+test('canonicalShape orders products and refuses invalid sizes', () => {
   expect(canonicalShape('test', ['2*S*B', '1*B', 0, 3])).toEqual(['2*B*S', 'B', 0, 3]);
   for (const bad of [-1, 1.5, Number.NaN, '', 'B S', 'B*', 'B*2', '-3*B', '1x', 'B*1.5']) {
     expect(() => canonicalShape('input x', ['B', bad]), `${bad}`).toThrow(

@@ -1,4 +1,4 @@
-/** Emission: names, signatures, sizes that arise inside, data in files. */
+/** Emission: names, signatures, sizes that appear inside a program, data in files. */
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ describe('the signature', () => {
     expect([...program.outputs.keys()]).toEqual(['twice', 'same']);
   });
 
-  test('keeps an input of which only the size is used', async () => {
+  test('keeps an input if only its size is used', async () => {
     const ones = await evaluate(
       (graph) => {
         graph.input('sized', 'float32', [3, 'N']);
@@ -49,7 +49,7 @@ describe('the signature', () => {
     expect(numbers(ones.ones)).toEqual([1, 1, 1, 1]);
   });
 
-  test('may use any names, those of generated values aside', async () => {
+  test('may use any names except those of generated values', async () => {
     const names = ['v1', 't0', 'i0', 'n0', 'constant_3', 'in place', 'a/b.c', 'sequence'];
     const results = await evaluate(
       (graph) => {
@@ -65,7 +65,7 @@ describe('the signature', () => {
     graph.input('x', 'float32', []);
     for (const name of ['%7', '']) {
       expect(() => graph.input(name, 'float32', [])).toThrow(
-        `graph: ${JSON.stringify(name)} can not be a name`,
+        `graph: ${JSON.stringify(name)} is not a valid name`,
       );
     }
     expect(() => graph.input('x', 'float32', [])).toThrow('graph: the name x is taken');
@@ -114,13 +114,13 @@ describe('constants', () => {
   });
 });
 
-describe('sizes that arise inside a program', () => {
-  test('are read from a value that is really computed', async () => {
+describe('sizes that appear inside a program', () => {
+  test('are read from a value that is computed', async () => {
     const feeds = { a: f32(Float32Array.of(1, 2), [2, 1]), b: f32(Float32Array.of(3), [1, 1]) };
     const results = await evaluate((graph) => {
       const a = graph.input('a', 'float32', ['M', 1]);
       const b = graph.input('b', 'float32', ['N', 1]);
-      // The first value of this size is used by no output.
+      // No output uses the first value of this size.
       tanh(concat([b, a], 0, 'joined'));
       const both = concat([a, b], 0, 'joined');
       return {
@@ -133,7 +133,7 @@ describe('sizes that arise inside a program', () => {
     expect(numbers(results.apart)).toEqual([0, 0, 0]);
   });
 
-  test('are read as a product where no value has its factors', async () => {
+  test('are read as a product if no value has its factors', async () => {
     const results = await evaluate(
       (graph) => {
         const x = graph.input('x', 'float32', ['2*B', 3]);
@@ -149,7 +149,7 @@ describe('sizes that arise inside a program', () => {
     expect(numbers(results.dy)).toEqual([2, 4, 6]);
   });
 
-  test('are taken from inputs that are fed anyway', () => {
+  test('are taken from inputs that are needed anyway', () => {
     const graph = new Graph();
     graph.input('labels', 'int64', ['B']);
     const x = graph.input('x', 'float32', ['B', 2]);
@@ -157,13 +157,11 @@ describe('sizes that arise inside a program', () => {
     expect([...emit(graph).inputs.keys()]).toEqual(['x']);
   });
 
-  test('must be known from somewhere', () => {
+  test('must be the size of some value', () => {
     const graph = new Graph();
     graph.output('y', sum(zeros(graph, ['nowhere'])));
-    // The only value of that size is the one that needs it.
-    expect(() => emit(graph)).toThrow(
-      'emit: the symbol nowhere is the size of no value that is computed before',
-    );
+    // The only value of this size is the one that needs it.
+    expect(() => emit(graph)).toThrow('emit: no value computed before it is needed has the size nowhere');
   });
 });
 
@@ -233,7 +231,7 @@ describe('data in files', () => {
     }
   });
 
-  test('that are not there are an error at creation', async () => {
+  test('missing files are an error at creation', async () => {
     const graph = new Graph();
     const data = { location: 'missing', offset: 0, length: 4, storage: 'float32' } as const;
     graph.output('y', mul(graph.external('w', [1], data), graph.scalar(2)));
@@ -285,7 +283,7 @@ test('a program is plain data: it survives structured cloning', async () => {
   await session.dispose();
 });
 
-test('data that is not float32 or int64 index data is typed at the edge', () => {
+test('i64 refuses numbers that are not integers', () => {
   expect(i64([1, 2, 2 ** 40], [3]).data).toEqual(BigInt64Array.of(1n, 2n, 2n ** 40n));
   expect(() => i64([0.5], [1])).toThrow(RangeError);
 });

@@ -1,4 +1,4 @@
-/** Differentiation of whole programs: fan-out, frozen inputs, zeros, values in between, refusals. */
+/** Differentiation of whole programs: fan-out, frozen inputs, zeros, intermediate values, refusals. */
 import {
   add,
   barrier,
@@ -101,17 +101,17 @@ test('a program with its gradients reads like this', () => {
 });
 
 describe('frozen inputs', () => {
-  test('cost nothing: no node is computed for them', () => {
+  test('cost nothing: no nodes are added for them', () => {
     const last = operators(classifier(['w2']));
     // Forward: two products; backward: the one for w2, and none through the hidden layer.
     expect(last.filter((name) => name === 'gemm')).toHaveLength(3);
-    // (The subtraction is one of cross-entropy.)
+    // (The subtraction belongs to cross-entropy.)
     expect(last.filter((name) => name === 'tanh' || name === 'sub')).toEqual(['tanh', 'sub']);
 
     const first = operators(classifier(['w1']));
     // Backward: the gradient of the hidden layer and that of w1; neither w2 nor x nor b1.
     expect(first.filter((name) => name === 'gemm')).toHaveLength(4);
-    // The one sum is the loss itself; the gradient of the bias would be another.
+    // The one sum is the loss; the gradient of the bias would be another.
     expect(first.filter((name) => name === 'sum')).toHaveLength(1);
 
     const all = operators(classifier(['w1', 'b1', 'w2']));
@@ -171,7 +171,7 @@ describe('fan-out', () => {
       Value,
     ];
     graph.output('da', gradients(sum(build(a, b, c)), [a])[0] as Value);
-    // Three contributions reach h: both products take the sum so far as their third operand, nothing is added apart.
+    // h gets three contributions: both products take the sum so far as their third operand, without separate additions.
     const backward = liveNodes(graph).filter((node) => node.operator.name === 'gemm');
     expect(backward.map((node) => node.inputs.length)).toEqual([2, 2, 3, 3]);
     expect(operators(graph)).not.toContain('add');
@@ -227,7 +227,7 @@ test('a source that the loss does not use gets zeros of its shape', async () => 
   expect(numbers(results.stopped)).toEqual([0, 0, 0, 0, 0, 0]);
 });
 
-test('gradients with respect to inputs, constants and values in between, all at once', async () => {
+test('gradients with respect to inputs, constants and intermediate values at once', async () => {
   // h = 3x, y = h^2: dy/dh = 2h = 6x, dy/dx = 3 * 6x, dy/d3 = sum(6x * x).
   const results = await evaluate(
     (graph) => {
@@ -246,7 +246,7 @@ test('gradients with respect to inputs, constants and values in between, all at 
   expect(numbers(results.dLoss)).toEqual([1]);
 });
 
-test('nothing before a value in between is computed when only its gradient is wanted', () => {
+test('nothing before an intermediate value is computed if only its gradient is wanted', () => {
   const graph = new Graph();
   const x = graph.input('x', 'float32', [2, 2]);
   const h = gemm(x, x);
@@ -275,16 +275,16 @@ describe('gradients of gradients', () => {
     });
   });
 
-  test('are refused where a fused operator has only first ones', () => {
+  test('are refused if a fused operator has only first-order ones', () => {
     const graph = new Graph();
     const x = graph.input('x', 'float32', [2, 3]);
     const weight = graph.input('weight', 'float32', [3]);
     const twice = (loss: Value) => () => gradients(sum(gradients(loss, [x])[0] as Value), [x]);
     expect(twice(sum(crossEntropy(x, graph.input('target', 'int64', [2]))))).toThrow(
-      'gradients: crossEntropy can not be differentiated through its output 1',
+      'gradients: crossEntropy cannot be differentiated through its output 1',
     );
     expect(twice(sum(tanh(rmsNorm(x, weight, 1e-6))))).toThrow(
-      'gradients: rmsNorm can not be differentiated through its output 1',
+      'gradients: rmsNorm cannot be differentiated through its output 1',
     );
   });
 });
@@ -297,12 +297,12 @@ describe('refusals', () => {
 
   test.each<[string, () => unknown, Error]>([
     [
-      'a loss that is no scalar',
+      'a loss that is not a scalar',
       () => gradients(x, [x]),
       new RangeError('gradients: expected a float32 scalar, found float32 [B, 2]'),
     ],
     [
-      'a loss that is no float',
+      'a loss that is not float32',
       () => gradients(n, [x]),
       new RangeError('gradients: expected a float32 scalar, found int64 []'),
     ],
@@ -382,17 +382,17 @@ describe('one weight in several products, as in a recurrent network', () => {
     });
   });
 
-  test('is multiplied with once per use, the sum waiting for nothing', () => {
+  test('appears in one product per use, without additions that wait', () => {
     const graph = new Graph();
     const [x, w] = [graph.input('x', 'float32', ['rows', 3]), graph.input('w', 'float32', [3, 3])];
     graph.output('dw', gradients(sum(build({ x, w })), [w])[0] as Value);
-    // Forward, gradients of the weight, and of what lies between.
+    // Forward products, gradients of the weight, and gradients of the intermediate values.
     expect(operators(graph).filter((name) => name === 'gemm')).toHaveLength(STEPS + STEPS + STEPS - 1);
     expect(operators(graph)).not.toContain('add');
   });
 });
 
-test('what is only waited for has no part in a gradient', async () => {
+test('an argument that is only waited for gets no gradient', async () => {
   const results = await evaluate(
     (graph) => {
       const k = graph.input('k', 'float32', [2]);
@@ -405,7 +405,7 @@ test('what is only waited for has no part in a gradient', async () => {
   expect(numbers(results.second)).toEqual([12, -4]);
 });
 
-describe('a table that is both read by index and a factor', () => {
+describe('a table that is read by index and used as a factor', () => {
   const IDS = [2, 0, 2, 3];
   const build = (table: Value, ids: Value) => linear(tanh(gatherRows(table, ids)), table);
 
@@ -426,7 +426,7 @@ describe('a table that is both read by index and a factor', () => {
     });
   });
 
-  test('is scattered to last: no product waits for what the end of the backward pass gives', () => {
+  test('gets its scatter last: no product waits for the end of the backward pass', () => {
     const graph = new Graph();
     const table = graph.input('table', 'float32', [5, 3]);
     const loss = sum(build(table, graph.input('ids', 'int64', ['B'])));
@@ -435,7 +435,7 @@ describe('a table that is both read by index and a factor', () => {
     expect(node?.operator.name).toBe('scatterAdd');
     expect(node?.inputs[0]?.node?.operator.name).toBe('gemm');
     expect(node?.inputs[0]?.node?.inputs).toHaveLength(2);
-    // What is scattered depends on the product, so that ONNX Runtime computes it before.
+    // The scattered value depends on the product, so ONNX Runtime computes the product first.
     const barriers = liveNodes(graph).filter(({ operator }) => operator.name === 'barrier');
     expect(barriers.map(({ inputs }) => inputs[1])).toEqual([node?.inputs[0]]);
     expect(operators(graph)).not.toContain('zeros');

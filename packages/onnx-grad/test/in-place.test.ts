@@ -1,4 +1,4 @@
-/** Programs that write their outputs into given memory, and caches that share it. */
+/** Programs that write outputs into given memory, and caches that share it. */
 import {
   cachedAttention,
   concat,
@@ -30,7 +30,7 @@ afterEach(async () => {
   for (const session of open.splice(0)) await session.dispose();
 });
 
-/** y = W x per row, with one weight to bind. */
+/** y = W x by row, with one weight to bind. */
 function product(): Graph {
   const graph = new Graph();
   const x = graph.input('x', 'float32', ['B', 3]);
@@ -54,7 +54,7 @@ test('writes every output into given memory', async () => {
   expect(numbers(outputs.y)).toEqual([0, 0, 0, 0]);
 });
 
-test('allocates outputs that are not given, where their sizes follow from the inputs', async () => {
+test('allocates other outputs if their sizes follow from the inputs', async () => {
   const graph = product();
   const y = graph.outputs.get('y') as Value;
   graph.output('joined', concat([y, y], 0, 'rows'));
@@ -71,7 +71,7 @@ test('allocates outputs that are not given, where their sizes follow from the in
   expect(numbers(joined)).toEqual([7, -1, 0, 1, 7, -1, 0, 1]);
 });
 
-test('refuses memory that does not fit, and programs emitted otherwise', async () => {
+test('refuses memory that does not fit, and other programs', async () => {
   const inPlace = await start(emit(product(), { inPlace: true }));
   const feeds = { x: f32(new Float32Array(6), [2, 3]), w: f32(W, [2, 3]) };
   const run = (outputs: Record<string, HostTensor>) => inPlace.runInPlace(feeds, outputs);
@@ -136,7 +136,7 @@ test('lets a cache grow in its own memory', async () => {
       },
       { result: out, keys: keyCache, values: valueCache },
     );
-    // Attention over the tokens so far, from the inputs and not from the cache.
+    // Attention over the tokens so far, computed from the inputs instead of the cache.
     const seen = tokens.slice(0, step + 1);
     const expected = Array.from({ length: heads * headDim }, (_, column) => {
       const first = column - (column % headDim);

@@ -1,4 +1,4 @@
-/** The README's example does what it says, and its table knows the operators. */
+/** The README's example prints what it says, and its table lists the operators. */
 import { readFile } from 'node:fs/promises';
 import * as engine from 'onnx-grad';
 import { expect, test } from 'vitest';
@@ -11,7 +11,7 @@ const block = (language: string): string => {
   return found[0]?.[1] as string;
 };
 
-/** Numbers apart from the words around them. */
+/** Splits text into numbers and the words around them. */
 const NUMBER = /\d+(?:\.\d+)?/g;
 
 test('the example prints what the README says', async () => {
@@ -20,7 +20,7 @@ test('the example prints what the README says', async () => {
   expect(stdout.replaceAll(NUMBER, '#')).toBe(expected.replaceAll(NUMBER, '#'));
   const numbers = (text: string) => Array.from(text.matchAll(NUMBER), ([digits]) => Number(digits));
   for (const [i, value] of numbers(stdout).entries()) {
-    // Kernels of other processors round differently, which training amplifies.
+    // Kernels round differently on other processors, and training amplifies that.
     const written = numbers(expected)[i] as number;
     expect(Math.abs(value - written), `${value}, written as ${written}`).toBeLessThan(0.02 * written + 0.01);
   }

@@ -1,4 +1,4 @@
-/** Sessions in this thread: dynamic sizes, bound feeds, what is refused, outputs in place, memory. */
+/** Sessions in this thread: dynamic sizes, bound feeds, refusals, memory, options. */
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -34,7 +34,7 @@ import { runModule } from './support/child.js';
 import { random } from './support/random.js';
 import { at, relativeError, sumOver, tabulate } from './support/tensor.js';
 
-// Node's typings leave WebAssembly to lib.dom.
+// Node's types leave WebAssembly to lib.dom.
 declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer: ArrayBuffer } };
 
 const open: Session[] = [];
@@ -47,7 +47,7 @@ afterEach(async () => {
   for (const session of open.splice(0)) await session.dispose();
 });
 
-/** y = W x per row, with one weight to bind. */
+/** y = W x by row, with one weight to bind. */
 function product(): Graph {
   const graph = new Graph();
   const x = graph.input('x', 'float32', ['B', 3]);
@@ -87,7 +87,7 @@ test('one session takes any batch and any length', async () => {
   }
 });
 
-test('equal runs agree to the bit, in one session and in another', async () => {
+test('equal runs are bit-identical, in one session and across sessions', async () => {
   const [batch, length, width, vocabulary] = [4, 48, 64, 96];
   const graph = new Graph();
   const shapes = {
@@ -136,7 +136,7 @@ test('equal runs agree to the bit, in one session and in another', async () => {
 });
 
 describe('bound tensors', () => {
-  test('are fed to every run, share memory, and give way to feeds', async () => {
+  test('are fed to every run, share memory, and are overridden by feeds', async () => {
     const session = await start(emit(product()));
     const w = W.slice();
     const x = f32(Float32Array.of(1, 2, 3), [1, 3]);
@@ -150,7 +150,7 @@ describe('bound tensors', () => {
     expect(numbers((await session.run({ x })).y)).toEqual([7, -1]);
   });
 
-  test('may lie in the memory of a WebAssembly module', async () => {
+  test('may be in the memory of a WebAssembly module', async () => {
     const session = await start(emit(product()));
     const memory = new WebAssembly.Memory({ initial: 1 });
     const w = new Float32Array(memory.buffer, 64, 6);
@@ -159,7 +159,7 @@ describe('bound tensors', () => {
     expect(numbers((await session.run({ x: f32(Float32Array.of(1, 2, 3), [1, 3]) })).y)).toEqual([7, -1]);
   });
 
-  test('that were transferred away are noticed', async () => {
+  test('are refused after their memory was transferred', async () => {
     const session = await start(emit(product()));
     const w = W.slice();
     session.bind({ w: f32(w, [2, 3]) });
@@ -201,7 +201,7 @@ describe('feeds that do not fit are refused with a FeedError', () => {
     ],
     ['a wrong rank', { ...good, x: f32(new Float32Array(3), [3]) }, 'run: x: expected [B, 3], found [3]'],
     [
-      'a symbol of two sizes',
+      'a symbol with two sizes',
       { ...good, mask: { dtype: 'bool', shape: [3, 4], data: new Uint8Array(12) } },
       'run: mask: expected [B = 2, S], found [3, 4]',
     ],
@@ -216,19 +216,19 @@ describe('feeds that do not fit are refused with a FeedError', () => {
       'run: x: expected 6 elements, found 5',
     ],
     [
-      'another dtype',
+      'a different dtype',
       { ...good, x: i64([1, 2, 3], [1, 3]) },
       'run: x: expected float32, found int64 in BigInt64Array',
     ],
     [
-      'an array that is not of its dtype',
+      'an array that does not fit its dtype',
       { ...good, mask: { dtype: 'bool', shape: [2, 4], data: new Int32Array(8) } },
       'run: mask: expected bool, found bool in Int32Array',
     ],
     [
       'shared memory',
       { ...good, x: f32(new Float32Array(new SharedArrayBuffer(24)), [2, 3]) },
-      'the binding takes no tensors on a SharedArrayBuffer; copy them',
+      'the binding does not accept tensors on a SharedArrayBuffer; copy them',
     ],
   ])('%s', async (_name, feeds, message) => {
     const session = await start(emit(graph));
@@ -238,7 +238,7 @@ describe('feeds that do not fit are refused with a FeedError', () => {
     expect(error).toMatchObject({ name: 'FeedError', message });
   });
 
-  test('as products of symbols that nothing else has', async () => {
+  test('as products of symbols that appear nowhere else', async () => {
     const products = new Graph();
     const [a, b] = [products.input('a', 'float32', ['B*S']), products.input('b', 'float32', ['B*S'])];
     products.output('sum', add(a, b));
@@ -248,7 +248,7 @@ describe('feeds that do not fit are refused with a FeedError', () => {
     await expect(session.run(feeds(1))).rejects.toThrow(new FeedError('run: b: expected B*S = 3, found 1'));
   });
 
-  test('when they are bound already', async () => {
+  test('when they are already bound', async () => {
     const session = await start(emit(graph));
     expect(() => session.bind({ x: f32(new Float32Array(2), [1, 2]) })).toThrow(
       new FeedError('bind: x: expected [B = 1, 3], found [1, 2]'),
@@ -281,7 +281,7 @@ describe('dispose', () => {
   });
 
   test('releases the memory of a program', async () => {
-    // Each program holds 32 MiB of weights; twelve of them are created, run and disposed of.
+    // Creates, runs and disposes of twelve programs with 32 MiB of weights each.
     const { stdout } = await runModule(`
       import { Graph, Session, emit, f32, linear } from 'onnx-grad';
       const resident = [];
@@ -312,7 +312,7 @@ describe('options', () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  test('profile writes a trace that names the kernels', async () => {
+  test('profile writes a trace with the names of the kernels', async () => {
     const session = await start(emit(product()), { profile: join(folder, 'trace') });
     await session.run({ x: f32(new Float32Array(3), [1, 3]), w: f32(W, [2, 3]) });
     await session.dispose();
@@ -340,7 +340,7 @@ describe('options', () => {
   });
 
   test.skipIf(process.platform !== 'linux')(
-    'threads is the number of threads at work (reads /proc)',
+    'threads is the number of working threads (reads /proc)',
     async () => {
       const { stdout } = await runModule(`
       import { readdirSync } from 'node:fs';

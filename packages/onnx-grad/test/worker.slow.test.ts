@@ -1,4 +1,4 @@
-/** Sessions in a thread of their own: the same numbers, a responsive caller, errors, aborts, ends. */
+/** Sessions in their own thread: the same numbers, a responsive caller, errors, aborts, disposal. */
 import { performance } from 'node:perf_hooks';
 import {
   crossEntropy,
@@ -64,7 +64,7 @@ const BATCHES = [3, 1, 7].map((rows) => ({
   ),
 }));
 
-/** A program of `count` products of 512 x 512 matrices, one after another: some milliseconds each. */
+/** A program of `count` consecutive products of 512 x 512 matrices, a few milliseconds each. */
 function slow(count: number): Program {
   const graph = new Graph();
   const x = graph.input('x', 'float32', [512, 512]);
@@ -82,7 +82,7 @@ test('gives the numbers of a session in this thread', async () => {
   ];
   here.bind({ w: W });
   await there.bind({ w: W, unrelated: draw(3) });
-  // Not awaited one by one: runs wait for each other, in order.
+  // Not awaited one by one: runs queue up in order.
   const found = await Promise.all(BATCHES.map((feeds) => there.run(feeds)));
   for (const [i, feeds] of BATCHES.entries()) {
     const expected = await here.run(feeds);
@@ -96,7 +96,7 @@ test('gives the numbers of a session in this thread', async () => {
 });
 
 describe('feeds', () => {
-  test('are copied when a call is made: neither detached nor seen to change', async () => {
+  test('are copied at the call: they are not detached, and later changes have no effect', async () => {
     const graph = new Graph();
     const x = graph.input('x', 'float32', ['N']);
     const w = graph.input('w', 'float32', [1]);
@@ -115,7 +115,7 @@ describe('feeds', () => {
     expect(numbers((await session.run({ x: f32(view, [3]) })).y)).toEqual([70, 20, 30]);
   });
 
-  test('may lie in shared memory or in a Buffer', async () => {
+  test('may be in shared memory or in a Buffer', async () => {
     const graph = new Graph();
     const x = graph.input('x', 'float32', ['N']);
     graph.output('x2', tanh(x));
@@ -140,7 +140,7 @@ describe.each(KINDS)('%s', (kind, create) => {
     await expect((async () => session.bind({ w: draw(4, 8) }))()).rejects.toThrow(
       new FeedError('bind: w: expected [5, 8], found [4, 8]'),
     );
-    // An error is no end: the next run is fine. Kernels' own errors are carried as well.
+    // The session stays usable after an error. Errors from kernels are carried too.
     await session.bind({ w: W });
     await expect(session.run({ ...first, target: i64([0, 5, 1], [3]) })).rejects.toThrow(
       /GatherElements|out of/i,
@@ -196,7 +196,7 @@ describe.each(KINDS)('%s', (kind, create) => {
   });
 });
 
-test('what can not be sent is an error of its call, and of no other', async () => {
+test('data that cannot be sent is an error of its call only', async () => {
   const session = await start(WorkerSession.create(slow(1)));
   const feeds = { x: { ...LARGE.x, dtype: (() => 'float32') as unknown as 'float32' } };
   await expect(session.run(feeds)).rejects.toThrow(/could not be cloned/);
@@ -206,7 +206,7 @@ test('what can not be sent is an error of its call, and of no other', async () =
 });
 
 describe('an abort', () => {
-  test('rejects a run under way at once; its result is dropped, the next run is right', async () => {
+  test('rejects a running run at once; its result is dropped, and the next run is right', async () => {
     const session = await start(WorkerSession.create(slow(200), { threads: 1 }));
     const controller = new AbortController();
     const begin = performance.now();
@@ -233,14 +233,14 @@ describe('an abort', () => {
     controller.abort(new Error('not needed'));
     for (const run of skipped) await expect(run).rejects.toThrow('not needed');
     const results = [await first, await last];
-    // Two runs were worked on, not 11.
+    // Two runs were executed, not 11.
     expect(performance.now() - begin).toBeLessThan(6 * single);
     expect(relativeError(floats(results[1]?.y), floats(results[0]?.y))).toBe(0);
   });
 });
 
 describe('the end', () => {
-  test('dispose rejects what is not finished and ends the worker', async () => {
+  test('dispose rejects pending runs and ends the worker', async () => {
     const session = await WorkerSession.create(slow(60), { threads: 1 });
     const runs = [session.run(LARGE), session.run(LARGE)].map((run) =>
       run.catch((error: Error) => error.message),
@@ -249,7 +249,7 @@ describe('the end', () => {
     expect(await Promise.all(runs)).toEqual(['the session is disposed', 'the session is disposed']);
   });
 
-  test('a process ends by itself, with sessions disposed of or forgotten', async () => {
+  test('a process ends by itself, whether sessions were disposed of or forgotten', async () => {
     const { stdout } = await runModule(
       `
       import { Graph, WorkerSession, add, emit, f32 } from 'onnx-grad';
@@ -294,7 +294,7 @@ describe('the end', () => {
     });
   });
 
-  test('results are handed over, not copied: the peak is that of a session in this thread', async () => {
+  test('results are transferred, not copied: peak memory is that of a session in this thread', async () => {
     const MIB = 128;
     const peak = async (kind: string) => {
       const run = await runModule(`

@@ -1,7 +1,7 @@
 /**
- * Attention over one batch of sequences, differentiable, and rotary position embedding. Several query heads may share
- * one key/value head (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): they are folded into rows, so
- * that keys and values are never repeated.
+ * Differentiable attention over a batch of sequences, and rotary position embedding. Several query heads may share one
+ * key/value head (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): they are folded into rows, so that
+ * keys and values are never repeated.
  */
 import { type Dim, formatShape, product, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
@@ -115,8 +115,8 @@ export interface AttentionOptions {
 }
 
 /**
- * Softmax attention: q [batch, length, heads * headDim], k and v [batch, length, kvHeads * headDim], an additive bias
- * [batch | 1, 1, 1, length, length] (0 where a key may be seen, very negative elsewhere); result shaped like q.
+ * Softmax attention: q [batch, length, heads * headDim], k and v [batch, length, kvHeads * headDim], additive bias
+ * [batch | 1, 1, 1, length, length] (0 for visible keys, very negative for others). The result has the shape of q.
  */
 export function attention(q: Value, k: Value, v: Value, bias: Value, options: AttentionOptions): Value {
   const { heads, kvHeads, headDim } = options;
@@ -153,7 +153,7 @@ const rotaryOperator: Operator<{ heads: number }> = {
   vjp(node, [gradient]) {
     if (gradient === undefined) return [];
     const [, positions, cos, sin] = node.inputs as [Value, Value, Value, Value];
-    // A rotation is undone by the opposite angle.
+    // The opposite angle undoes a rotation.
     return [rotary(gradient, positions, cos, neg(sin), node.attributes.heads)];
   },
 };

@@ -1,10 +1,11 @@
-/** Attention over a key/value cache and other operators of inference only: they carry no gradient. */
+/** Operators for inference only, without gradients: attention over a key/value cache, argMax, topK. */
 import type { Dim } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 
 export interface CachedAttentionInputs {
-  /** [batch, length, heads * headDim], and [batch, length, kvHeads * headDim] twice. */
+  /** [batch, length, heads * headDim]. */
   q: Value;
+  /** [batch, length, kvHeads * headDim], like v. */
   k: Value;
   v: Value;
   /** [batch, kvHeads, capacity, headDim] each. */
@@ -14,7 +15,7 @@ export interface CachedAttentionInputs {
   lastIndex: Value;
   /** int32 []: the largest number of tokens of any row after this step. */
   total: Value;
-  /** Angle tables [positions, headDim / 2]. Used only where `rotate` is true. */
+  /** Angle tables [positions, headDim / 2], used only if `rotate` is true. */
   cos: Value;
   sin: Value;
 }
@@ -22,7 +23,7 @@ export interface CachedAttentionInputs {
 export interface CachedAttentionOptions {
   heads: number;
   kvHeads: number;
-  /** Rotate q and k inside the kernel (needs a head size divisible by 16). */
+  /** Rotate q and k inside the kernel, which needs a head size divisible by 16. */
   rotate: boolean;
 }
 
@@ -45,8 +46,9 @@ const cachedAttentionOperator: Operator<CachedAttentionOptions> = {
 };
 
 /**
- * Grouped-query attention with a cache (ONNX Runtime's GroupQueryAttention): appends k and v behind each row's tokens
- * and attends to all of them. Presents may share memory with pasts. More than one new token needs an empty cache.
+ * Grouped-query attention with a cache (ONNX Runtime's GroupQueryAttention): appends k and v to each row's tokens and
+ * attends to all of them. The returned keys and values may share memory with the past ones. More than one new token needs
+ * an empty cache.
  */
 export function cachedAttention(
   inputs: CachedAttentionInputs,
@@ -65,7 +67,7 @@ const argMaxOperator: Operator<null> = {
   emit: (context, node) => context.simple(node, 'ArgMax', { attributes: { axis: -1, keepdims: 0 } }),
 };
 
-/** Index of the largest element along the last axis (the first of equals), int64. */
+/** int64 index of the largest element along the last axis (of equals, the first). */
 export const argMax = (x: Value): Value => single(x.graph.apply(argMaxOperator, [x], null));
 
 const topKOperator: Operator<{ k: number }> = {

@@ -1,5 +1,5 @@
 /**
- * Elementwise arithmetic with NumPy broadcasting. Gradients of broadcast arguments are summed back to their shape.
+ * Elementwise arithmetic with NumPy broadcasting. Gradients of broadcast arguments are summed to their shape.
  */
 import { broadcast } from '../dims.js';
 import { onnxDataType } from '../emit.js';
@@ -51,7 +51,7 @@ function unary(
   return (x: Value): Value => single(x.graph.apply(operator, [x], null));
 }
 
-/** A comparison: bool result, no gradient. */
+/** A comparison: the result is bool and has no gradient. */
 function comparison(name: string, onnx: string) {
   const operator: Operator<null> = {
     name,
@@ -79,12 +79,12 @@ export const div = binary('div', 'Div', [
   ([, b], _, g) => div(g, b as Value),
   ([, b], quotient, g) => neg(div(mul(g, quotient), b as Value)),
 ]);
-/** Elementwise minimum; where both are equal the gradient goes to `a`. */
+/** Elementwise minimum; of equals, `a` gets the gradient. */
 export const minimum = binary('minimum', 'Min', [
   ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g, g.graph.scalar(0)),
   ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g.graph.scalar(0), g),
 ]);
-/** Elementwise maximum; where both are equal the gradient goes to `a`. */
+/** Elementwise maximum; of equals, `a` gets the gradient. */
 export const maximum = binary('maximum', 'Max', [
   ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g, g.graph.scalar(0)),
   ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g.graph.scalar(0), g),
@@ -106,7 +106,7 @@ export const tanh = unary('tanh', 'Tanh', (_, y, g) => mul(g, sub(g.graph.scalar
 export const relu = unary('relu', 'Relu', (x, _, g) =>
   where(greater(x, g.graph.scalar(0)), g, g.graph.scalar(0)),
 );
-/** `x * sigmoid(x)`, by ONNX Runtime's fused QuickGelu with alpha 1. Derivative: s + y (1 - s). */
+/** `x * sigmoid(x)`, ONNX Runtime's fused QuickGelu with alpha 1. Derivative: s + y (1 - s). */
 export const silu = unary(
   'silu',
   'QuickGelu',
@@ -152,7 +152,7 @@ const whereOperator: Operator<null> = {
 export const where = (condition: Value, a: Value, b: Value): Value =>
   single(condition.graph.apply(whereOperator, [condition, a, b], null));
 
-/** `x` limited to [low, high]; no gradient outside. */
+/** `x` limited to [low, high]; the gradient is 0 outside. */
 export const clip = (x: Value, low: number, high: number): Value =>
   minimum(maximum(x, x.graph.scalar(low)), x.graph.scalar(high));
 
@@ -162,7 +162,7 @@ const stopOperator: Operator<null> = {
   emit: (context, node) => context.simple(node, 'Identity'),
 };
 
-/** The same value, through which no gradient flows. */
+/** The same value without a gradient. */
 export const stopGradient = (x: Value): Value => single(x.graph.apply(stopOperator, [x], null));
 
 const barrierOperator: Operator<null> = {
@@ -174,8 +174,8 @@ const barrierOperator: Operator<null> = {
   },
   emit(context, node) {
     const [x, after] = node.inputs as [Value, Value];
-    // A Reshape to x's own shape, which is computed from no elements of `after` as well: ONNX Runtime can not start it
-    // before `after` is there. (Not from its shape, which ONNX Runtime may know beforehand.)
+    // A Reshape to x's own shape, computed with an empty slice of `after`: ONNX Runtime cannot start it before `after`
+    // exists. (The shape of `after` would not do: ONNX Runtime may know it beforehand.)
     const flat = context.one('Reshape', [context.name(after), context.integers([-1])]);
     const none = context.one('Slice', [flat, context.integers([0]), context.integers([0])]);
     const own = context.one('Shape', [context.name(x)]);
@@ -187,8 +187,8 @@ const barrierOperator: Operator<null> = {
 };
 
 /**
- * `x`, not to be computed with before `after` exists: what keeps recomputation in the backward pass late, or overwrites
- * memory only when it has been read.
+ * `x`, but not available before `after` exists. It delays recomputation in the backward pass, and keeps memory from being
+ * overwritten before it was read.
  */
 export const barrier = (x: Value, after: Value): Value =>
   single(x.graph.apply(barrierOperator, [x, after], null));

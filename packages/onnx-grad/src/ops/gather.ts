@@ -1,6 +1,6 @@
 /**
- * Reading rows or elements by index, and the scatter that is its adjoint. `ScatterElements` with addition, never
- * `ScatterND`: the latter races on duplicate indices in the CPU build and silently loses gradients (measured).
+ * Reads rows or elements by index, and the adjoint scatter. It uses `ScatterElements` with addition, never `ScatterND`,
+ * which races on duplicate indices in the CPU build and silently loses gradients (measured).
  */
 import { formatShape, normalizeAxis, product, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';

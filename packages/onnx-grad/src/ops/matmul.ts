@@ -1,4 +1,4 @@
-/** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches (attention). */
+/** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches of matrices (attention). */
 import { broadcast, type Dim, formatShape, type Shape, sameShape } from '../dims.js';
 import { type Node, type Operator, single, type Value } from '../graph.js';
 import { mul } from './elementwise.js';
@@ -7,7 +7,7 @@ import { sumTo } from './reduce.js';
 export interface GemmOptions {
   transA?: boolean;
   transB?: boolean;
-  /** Added to the product; broadcast to its shape ([n], [1, n] or [m, n]). */
+  /** Added to the product, broadcast to its shape: [n], [1, n] or [m, n]. */
   c?: Value;
 }
 
@@ -63,8 +63,8 @@ export const gemmOperator: Operator<GemmAttributes> = {
 };
 
 /**
- * The gradients of `A B` where that of the product is a matrix with scaled rows: scaling the thinner factors instead
- * leaves the wide matrix (of a row per label and a column per class, say) as it is.
+ * The gradients of `A B` if that of the product is a matrix with scaled rows. Scaling the thinner factors instead avoids a
+ * pass over the wide matrix (which may have a row per label and a column per class).
  */
 function scaledProducts(node: Node<GemmAttributes>, gradient: Node, needed: readonly boolean[]) {
   const { transB } = node.attributes;
@@ -94,7 +94,7 @@ const scaleRowsOperator: Operator<null> = {
   },
 };
 
-/** x [rows, width] times a column [rows, 1]: what a product takes apart in its backward pass. */
+/** x [rows, width] times a column [rows, 1]; the backward pass of `gemm` recognises it (`scaledProducts`). */
 export const scaleRows = (x: Value, column: Value): Value =>
   single(x.graph.apply(scaleRowsOperator, [x, column], null));
 

@@ -1,4 +1,4 @@
-/** The mean over axes: a sum and one division of the small result. */
+/** The mean over axes: a sum and a division of the smaller result. */
 import { normalizeAxis, product } from '../dims.js';
 import type { Value } from '../graph.js';
 import { div } from './elementwise.js';

@@ -1,4 +1,4 @@
-/** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467), by ONNX Runtime's fused kernel. */
+/** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467), ONNX Runtime's fused kernel. */
 import { type Dim, product } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
 import { div, mul, sub } from './elementwise.js';
@@ -32,7 +32,7 @@ const rmsNormOperator: Operator<{ epsilon: number }> = {
     const reciprocal = node.outputs[1] as Value;
     const width = weight.shape[0] as Dim;
     const rows = product(...x.shape.slice(0, -1));
-    // Both sums are products with a vector: of g x with the weight over columns, with 1 / rms over rows.
+    // Both sums are matrix-vector products: of g x with the weight over columns, and with 1 / rms over rows.
     const products = reshape(mul(gradient, x), [rows, width]);
     const dx = () => {
       const dots = reshape(gemm(products, reshape(weight, [width, 1])), reciprocal.shape);

@@ -1,4 +1,4 @@
-/** Reductions over axes, their adjoint (expanding), and the undoing of broadcasting. */
+/** Reductions over axes, their adjoint (expand), and the inverse of broadcasting. */
 import {
   broadcast,
   canonicalShape,
@@ -47,7 +47,7 @@ function reduction(name: string, onnx: string, vjp?: Operator<ReduceAttributes>[
   };
 }
 
-/** The gradient of a reduction with its reduced axes back as 1, expanded to the input. */
+/** The gradient of a reduction, with the reduced axes restored as 1 and expanded to the input. */
 function spread(gradient: Value, input: Value, attributes: ReduceAttributes): Value {
   const kept = reducedShape(input.shape, { axes: attributes.axes, keepDims: true });
   return expand(reshape(gradient, kept), input.shape);
@@ -58,10 +58,10 @@ export const sum = reduction('sum', 'ReduceSum', (node, [gradient]) => [
   gradient && spread(gradient, node.inputs[0] as Value, node.attributes),
 ]);
 
-/** Maximum over `axes`; carries no gradient (use it for stabilisation only). */
+/** Maximum over `axes`, without a gradient (for numerical stabilisation only). */
 export const max = reduction('max', 'ReduceMax');
 
-/** Sums `x` over whatever axes broadcasting added or stretched, so that the result has `shape`. */
+/** Sums `x` over the axes that broadcasting added or stretched, so that the result has `shape`. */
 export function sumTo(x: Value, shape: Shape): Value {
   if (sameShape(x.shape, shape)) return x;
   const extra = x.shape.length - shape.length;

@@ -1,4 +1,4 @@
-/** Operators that move, cut or join data without arithmetic, and run-time sizes. */
+/** Operators that move, split or join data without arithmetic, and run-time sizes. */
 import {
   canonicalShape,
   type Dim,
@@ -18,7 +18,7 @@ const reshapeOperator: Operator<{ shape: Shape }> = {
     const x = inputs[0] as Value;
     if (product(...x.shape) !== product(...shape)) {
       throw new RangeError(
-        `reshape: ${formatShape(x.shape)} and ${formatShape(shape)} hold different numbers`,
+        `reshape: ${formatShape(x.shape)} and ${formatShape(shape)} have different numbers of elements`,
       );
     }
     return [{ dtype: x.dtype, shape }];
@@ -31,7 +31,7 @@ const reshapeOperator: Operator<{ shape: Shape }> = {
   vjp: (node, [gradient]) => [gradient && reshape(gradient, (node.inputs[0] as Value).shape)],
 };
 
-/** The same numbers in another shape (row-major). */
+/** The same elements in another shape (row-major). */
 export function reshape(x: Value, shape: Shape): Value {
   const target = canonicalShape('reshape', shape);
   if (sameShape(x.shape, target)) return x;
@@ -44,7 +44,7 @@ const transposeOperator: Operator<{ order: readonly number[] }> = {
     const x = inputs[0] as Value;
     const sorted = [...order].sort((a, b) => a - b);
     if (order.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {
-      throw new RangeError(`transpose: [${order.join(', ')}] is no order of ${x.shape.length} axes`);
+      throw new RangeError(`transpose: [${order.join(', ')}] is not a permutation of ${x.shape.length} axes`);
     }
     return [{ dtype: x.dtype, shape: order.map((axis) => x.shape[axis] as Dim) }];
   },
@@ -59,7 +59,7 @@ const transposeOperator: Operator<{ order: readonly number[] }> = {
 export const transpose = (x: Value, order: readonly number[]): Value =>
   single(x.graph.apply(transposeOperator, [x], { order }));
 
-/** The sum of sizes where all are known. */
+/** The sum of sizes; undefined unless all are known. */
 const add = (sizes: readonly Dim[]): number | undefined =>
   sizes.reduce<number | undefined>(
     (total, size) => (total === undefined || typeof size !== 'number' ? undefined : total + size),
@@ -93,7 +93,7 @@ const sliceOperator: Operator<SliceAttributes> = {
       context.node('Slice', [context.name(x), ...operands], { outputs });
       return;
     }
-    // Slice takes what there is, where the size turns out to be smaller; Gather refuses it.
+    // If the actual size is smaller, Slice would return what there is, and Gather fails.
     const indices = context.integers(Array.from({ length: end - start }, (_, i) => start + i));
     context.node('Gather', [context.name(x), indices], { attributes: { axis }, outputs });
   },
@@ -115,7 +115,7 @@ const sliceOperator: Operator<SliceAttributes> = {
   },
 };
 
-/** Elements [start, end) along one axis. Where its size is a symbol, a smaller one is an error when the program runs. */
+/** Elements [start, end) along one axis. If its size is a symbol, a size below `end` is an error at run time. */
 export const slice = (x: Value, axis: number, start: number, end: number): Value =>
   single(
     x.graph.apply(sliceOperator, [x], { axis: normalizeAxis('slice', axis, x.shape.length), start, end }),
@@ -148,7 +148,7 @@ const concatOperator: Operator<{ axis: number; size: Dim }> = {
   },
 };
 
-/** Joins values along one axis; a symbolic size along it must be given as `size`. */
+/** Joins values along one axis; pass `size` if the resulting size is symbolic. */
 export function concat(values: readonly Value[], axis: number, size?: Dim): Value {
   const first = values[0];
   if (first === undefined) throw new RangeError('concat: expected at least one value, found none');
@@ -186,7 +186,7 @@ const splitOperator: Operator<{ axis: number; sizes: readonly Dim[] }> = {
   },
 };
 
-/** Cuts `x` along one axis into parts of the given sizes, which add up to its size there. */
+/** Splits `x` along one axis into parts of the given sizes, which must add up to its size. */
 export const split = (x: Value, axis: number, sizes: readonly Dim[]): readonly Value[] =>
   x.graph.apply(splitOperator, [x], {
     axis: normalizeAxis('split', axis, x.shape.length),
@@ -214,7 +214,7 @@ const dimensionOperator: Operator<{ dim: Dim }> = {
   },
 };
 
-/** The size of a dimension as a float32 scalar, known at run time. */
+/** The run-time size of a dimension as a float32 scalar. */
 export function dimension(graph: Graph, size: Dim): Value {
   const [dim] = canonicalShape('dimension', [size]) as [Dim];
   return typeof dim === 'number' ? graph.scalar(dim) : single(graph.apply(dimensionOperator, [], { dim }));

@@ -39,9 +39,9 @@ const logSoftmaxOperator: Operator<null> = {
 export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOperator, [x], null));
 
 /**
- * Inputs: logits [rows, classes], targets [rows], and how far the logit of each target lies behind the highest of its row,
+ * Inputs: logits [rows, classes], targets [rows], and the distance of each target's logit from the highest of its row
  * [rows, 1]. Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) - log(max(p)),
- * where max(p) >= 1 / classes: neither tiny probabilities nor ones near 1 give infinities or NaN.
+ * and max(p) >= 1 / classes, so neither tiny probabilities nor ones near 1 give infinities or NaN.
  */
 const crossEntropyOperator: Operator<null> = {
   name: 'crossEntropy',
@@ -80,11 +80,11 @@ const crossEntropyOperator: Operator<null> = {
 
 /**
  * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. A negative target counts
- * from the end; none is left out.
+ * from the end; no target is ignored.
  *
- * The classes can be many, so the softmax takes the memory of the logits and the gradient that of the softmax: ONNX
- * Runtime's kernels of Softmax and ScatterElements write over their argument where nothing reads it any more (those of
- * binary arithmetic never do), and barriers see to it that nothing does.
+ * There may be many classes, so the softmax reuses the memory of the logits and the gradient that of the softmax: ONNX
+ * Runtime's kernels for Softmax and ScatterElements overwrite an argument that nothing reads later (those for binary
+ * arithmetic never do), and barriers make sure that nothing does.
  */
 export function crossEntropy(logits: Value, targets: Value): Value {
   if (
@@ -99,7 +99,7 @@ export function crossEntropy(logits: Value, targets: Value): Value {
     );
   }
   const column = reshape(targets, [targets.shape[0] ?? 0, 1]);
-  // Nothing is lost to large logits: the difference is exact where the target is the highest.
+  // Large logits lose no precision: the difference is exact if the target is the highest.
   const behind = sub(max(logits, [-1], true), stopGradient(gatherElements(logits, column)));
   const released = barrier(logits, behind);
   return single(logits.graph.apply(crossEntropyOperator, [released, targets, behind], null));

@@ -1,6 +1,6 @@
 /**
- * The gate of a feed-forward layer (SwiGLU, Shazeer 2020, arXiv 2002.05202) as one operator, because its backward pass
- * takes fewer passes over memory than those of its parts.
+ * The gate of a feed-forward layer (SwiGLU, Shazeer 2020, arXiv 2002.05202) as one operator, whose backward pass takes
+ * fewer passes over memory than those of its parts.
  */
 import { formatShape, sameShape } from '../dims.js';
 import { type Operator, single, type Value } from '../graph.js';
@@ -34,12 +34,12 @@ const swigluOperator: Operator<null> = {
     if (gradient === undefined) return [];
     const up = node.inputs[1] as Value;
     const [y, activated, sigmoid] = node.outputs as [Value, Value, Value];
-    // With s = sigmoid(gate): up (s + gate s (1 - s)) = y + s (up - y), which rounds as 1 + |gate| numbers do.
+    // With s = sigmoid(gate): up (s + gate s (1 - s)) = y + s (up - y), whose rounding error is that of numbers of size 1 + |gate|.
     const slope = () => add(y, mul(sigmoid, sub(up, y)));
     return [needed[0] ? mul(gradient, slope()) : undefined, needed[1] ? mul(gradient, activated) : undefined];
   },
 };
 
-/** `silu(gate) * up`, elementwise, of equal shapes. */
+/** `silu(gate) * up`, elementwise, for equal shapes. */
 export const swiglu = (gate: Value, up: Value): Value =>
   single(gate.graph.apply(swigluOperator, [gate, up], null));

@@ -1,19 +1,19 @@
-/** Sums the gradients of several micro-batches into those of one batch. */
+/** Sums the gradients of micro-batches into those of one batch. */
 import type { Tensors } from './adamw.js';
 import { demand, lengthOf } from './errors.js';
 import { addScaled } from './kernel.js';
 
 /**
- * Accumulates weighted gradients in float32. Weights are the caller's: for a loss averaged over tokens, a micro-batch
- * weighs its share of the batch's tokens, so that eight batches of one give the same as one batch of eight.
+ * Accumulates weighted gradients in float32. The caller chooses the weights: for a loss averaged over tokens, a
+ * micro-batch weighs its share of the batch's tokens, so that eight batches of one equal one batch of eight.
  */
 export class GradientAccumulator {
   readonly #buffers = new Map<string, Float32Array>();
   #result = new Map<string, Float32Array>();
 
   /**
-   * Adds weight * gradients; the arrays are only read. A tensor that one micro-batch lacks counts as zero there.
-   * Errors: `OptimError`; nothing has been added then.
+   * Adds weight * gradients; the arrays are only read. A tensor missing from a micro-batch counts as zero there.
+   * @throws OptimError before anything is added.
    */
   add(gradients: Tensors, weight = 1): void {
     const call = 'GradientAccumulator.add';
@@ -25,12 +25,12 @@ export class GradientAccumulator {
     for (const [name, gradient] of gradients) addScaled(this.#sum(name, gradient.length), gradient, weight);
   }
 
-  /** The sums since the last `reset`. They are the accumulator's own arrays: valid until the next `add`. */
+  /** The sums since the last `reset`, in the accumulator's own arrays, which are valid until the next `add`. */
   result(): Tensors {
     return new Map(this.#result);
   }
 
-  /** Starts anew; the memory is kept for the next batch. */
+  /** Starts again; the memory is kept for the next batch. */
   reset(): void {
     this.#result = new Map();
   }

@@ -8,9 +8,9 @@ import { adamw, allocate, allocateBeside } from './kernel.js';
 /** Named float32 tensors. */
 export type Tensors = ReadonlyMap<string, Float32Array>;
 
-/** How one parameter departs from the others. */
+/** Settings of one parameter. */
 export interface ParameterGroup {
-  /** Weight decay of this parameter. Default: that of the optimiser. */
+  /** Weight decay of this parameter. Default: the optimiser's. */
   weightDecay?: number;
   /** Factor on the learning rate for this parameter. Default 1. */
   learningRateScale?: number;
@@ -21,22 +21,22 @@ export interface AdamWOptions {
   betas?: readonly [number, number];
   /** Added to the root of the second moment, > 0. Default 1e-8. */
   epsilon?: number;
-  /** Share of a parameter taken off per update, times the learning rate. Default 0.01. */
+  /** Each update subtracts weightDecay * learning rate * parameter. Default 0.01. */
   weightDecay?: number;
-  /** The group of a parameter, asked for by its name at every update; e.g. no decay for norms. Default: no difference. */
+  /** Settings of a parameter by its name, called at every update; e.g. no decay for norms. Default: none. */
   group?: (name: string) => ParameterGroup;
 }
 
 export interface AdamWStepOptions {
   /** Learning rate of this update, >= 0. */
   learningRate: number;
-  /** Factor on all gradients, e.g. of `clipScale`. Default 1. */
+  /** Factor on all gradients, e.g. from `clipScale`. Default 1. */
   scale?: number;
 }
 
-/** What AdamW remembers of one parameter. */
+/** The state of AdamW for one parameter. */
 export interface AdamWMoments {
-  /** Updates so far, which the bias correction needs; a parameter without gradient is not counted on. */
+  /** Updates so far, for the bias correction; steps without a gradient do not count. */
   readonly updates: number;
   readonly first: Float32Array;
   readonly second: Float32Array;
@@ -53,7 +53,7 @@ interface Update {
   decay: number;
 }
 
-/** Moments, where possible in the memory of the gradient, so that none of the three is copied (`allocateGradients`). */
+/** Moments in the memory of the gradient if possible, so that the kernel copies none of them (`allocateGradients`). */
 function momentsBeside(
   gradient: Float32Array,
   known: AdamWMoments | undefined,
@@ -72,9 +72,8 @@ function momentsBeside(
 }
 
 /**
- * Arrays of zeros for gradients of these lengths, in a WebAssembly memory with room for the moments of AdamW: it works
- * on them there, where ordinary arrays are copied to and fro. Ordinary arrays where gradients and moments are more than
- * one such memory holds (4 GiB).
+ * Arrays of zeros for gradients of these lengths, in a WebAssembly memory with room for AdamW's moments, where it works on
+ * them without copying. Ordinary arrays, which are copied, if gradients and moments exceed one such memory (4 GiB).
  */
 export const allocateGradients = (lengths: readonly number[]): Float32Array<ArrayBuffer>[] =>
   allocate(lengths, 2);
@@ -82,7 +81,7 @@ export const allocateGradients = (lengths: readonly number[]): Float32Array<Arra
 const isRate = (value: number) => Number.isFinite(value) && value >= 0;
 
 /**
- * The optimiser. With t updates of a parameter so far, this one included, and g its scaled gradient:
+ * The optimiser. For a parameter with scaled gradient g at its update number t, from 1:
  *
  *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
  *   p = p - learningRate (weightDecay p + (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon))
@@ -97,7 +96,7 @@ export class AdamW {
   readonly #group: (name: string) => ParameterGroup;
   #state = new Map<string, AdamWMoments>();
 
-  /** Errors: `OptimError` naming the option. */
+  /** @throws OptimError naming the option. */
   constructor(options: AdamWOptions = {}) {
     [this.#beta1, this.#beta2] = options.betas ?? [0.9, 0.999];
     this.#epsilon = options.epsilon ?? 1e-8;
@@ -115,9 +114,9 @@ export class AdamW {
   }
 
   /**
-   * Updates in place every parameter that has a gradient; the others, and their moments, stay as they are. Gradients
-   * are only read; that they are finite is for `globalNorm` to check. Errors: `OptimError` for a gradient without
-   * parameter, unequal lengths or a bad option; nothing has been updated then.
+   * Updates every parameter that has a gradient, in place; the others and their moments stay unchanged. Gradients are only
+   * read, and not checked to be finite (`globalNorm` does that).
+   * @throws OptimError for a gradient without parameter, unequal lengths or a bad option, before anything is updated.
    */
   step(parameters: Tensors, gradients: Tensors, options: AdamWStepOptions): void {
     const { learningRate, scale = 1 } = options;
@@ -142,14 +141,14 @@ export class AdamW {
   }
 
   /**
-   * What has to be saved for an exact continuation. The arrays are the optimiser's own, not copies: write them out
-   * before the next `step`.
+   * The state to save for an exact continuation. The arrays are the optimiser's own, not copies: write them out before the
+   * next `step`.
    */
   state(): AdamWState {
     return new Map(this.#state);
   }
 
-  /** Replaces the state by a copy of a saved one. Errors: `OptimError` where it is no state of AdamW. */
+  /** Replaces the state by a copy of a saved one. @throws OptimError if it is not a valid state. */
   loadState(state: AdamWState): void {
     const loaded = new Map<string, AdamWMoments>();
     for (const [name, { updates, first, second }] of state) {

@@ -3,10 +3,10 @@ import type { Tensors } from './adamw.js';
 import { demand } from './errors.js';
 import { sumOfSquares } from './kernel.js';
 
-/** Gradients hold infinities or NaN: the step must not be taken. */
+/** Gradients contain infinities or NaN: do not take the step. */
 export class NonFiniteGradientError extends Error {
   override readonly name = 'NonFiniteGradientError';
-  /** The names of all tensors that hold such an element. */
+  /** Names of all tensors with such an element. */
   readonly tensors: readonly string[];
   constructor(tensors: readonly string[]) {
     const rest = tensors.length > 3 ? ` and ${tensors.length - 3} more` : '';
@@ -16,8 +16,9 @@ export class NonFiniteGradientError extends Error {
 }
 
 /**
- * The Euclidean norm over all elements of all tensors, summed in float64 (so that no float32 gradient overflows or
- * underflows it). Errors: `NonFiniteGradientError` naming the tensors with infinite or NaN elements.
+ * The Euclidean norm over all elements of all tensors, summed in float64, which no float32 gradient overflows or
+ * underflows.
+ * @throws NonFiniteGradientError naming the tensors with infinite or NaN elements.
  */
 export function globalNorm(gradients: Tensors): number {
   const squares = [...gradients].map(([name, gradient]) => ({ name, square: sumOfSquares(gradient) }));
@@ -26,12 +27,13 @@ export function globalNorm(gradients: Tensors): number {
   return Math.sqrt(squares.reduce((total, { square }) => total + square, 0));
 }
 
-/** Keeps the quotient finite for a norm of zero. */
+/** Keeps the quotient finite if the norm is zero. */
 const CLIP_EPSILON = 1e-6;
 
 /**
- * The factor that brings gradients of this norm down to `maxNorm`: maxNorm / (norm + 1e-6), at most 1. Pass it to
- * `AdamW.step` as `scale`. Errors: `OptimError`.
+ * The factor that scales gradients of this norm down to `maxNorm`: maxNorm / (norm + 1e-6), at most 1. Pass it to
+ * `AdamW.step` as `scale`.
+ * @throws OptimError for an invalid norm or limit.
  */
 export function clipScale(norm: number, maxNorm: number): number {
   demand(Number.isFinite(norm) && norm >= 0, 'clipScale', 'norm', 'a finite number >= 0', norm);

@@ -1,4 +1,4 @@
-/** What the optimiser side refuses: bad options or tensors that do not belong together. Nothing was changed by then. */
+/** Errors of the optimiser, thrown before anything is changed. */
 
 export interface OptimProblem {
   /** The function or method that refused. */
@@ -9,7 +9,7 @@ export interface OptimProblem {
   found: string;
 }
 
-/** A bad option, or tensors that do not belong together. */
+/** A bad option, or tensors that do not match. */
 export class OptimError extends Error {
   override readonly name = 'OptimError';
   readonly problem: OptimProblem;
@@ -19,10 +19,10 @@ export class OptimError extends Error {
   }
 }
 
-/** Throws an `OptimError` unless `ok` (which must be false for NaN). */
+/** @throws OptimError unless `ok`, which must be false for NaN. */
 export function demand(ok: boolean, call: string, field: string, expected: string, found: unknown): void {
   if (!ok) throw new OptimError({ call, field, expected, found: String(found) });
 }
 
-/** The length of an array as messages put it. */
+/** The length of an array, for messages. */
 export const lengthOf = (array: Float32Array): string => `${array.length} elements`;

@@ -1,4 +1,4 @@
-/** The optimiser side of training: what happens to gradients between two runs of a differentiated program. */
+/** The optimiser side of training: what happens to gradients between two runs of a program. */
 export { GradientAccumulator } from './accumulator.js';
 export * from './adamw.js';
 export * from './clip.js';

@@ -1,13 +1,13 @@
 /**
- * The elementwise kernels of the optimiser, in AssemblyScript with 128-bit SIMD (`npm run build` compiles this file to
- * `dist/optim/kernel.wasm`; TypeScript and biome leave it alone). They work at byte addresses of the module's memory,
- * which is imported. What does not live there is copied by `kernel.ts`, chunk by chunk, to and from four fixed scratch
- * areas of CHUNK elements: 32-bit WebAssembly memory cannot hold everything of a large model.
+ * The elementwise kernels of the optimiser, in AssemblyScript with 128-bit SIMD. `npm run build` compiles this file to
+ * `dist/optim/kernel.wasm`; TypeScript and biome ignore it. The kernels take byte addresses in the module's imported
+ * memory. `kernel.ts` copies other arrays, chunk by chunk, to and from four fixed scratch areas of CHUNK elements, because
+ * 32-bit WebAssembly memory cannot hold all of a large model.
  *
- * Lengths are rounded up to whole vectors of four: what lies behind the end is computed too and must not be read.
+ * Lengths are rounded up to whole vectors of four: up to three elements behind the end are computed too and are garbage.
  */
 
-/** Elements per chunk: four areas of 32 KiB stay in the second-level cache (2,048 to 16,384 measure alike). */
+/** Elements per chunk: four areas of 32 KiB stay in the second-level cache (2,048 to 16,384 measured the same). */
 export const CHUNK: i32 = 8192;
 
 /** 2^-126. */
@@ -28,9 +28,9 @@ export const AREA_3: usize = memory.data(CHUNK * 4, 16);
  *   p = p - (decay * p + stepSize * m / (sqrt(v) * inverseCorrection + epsilon))
  *
  * with decay = learning rate * weight decay, stepSize = learning rate / (1 - beta1^t) and inverseCorrection =
- * 1 / sqrt(1 - beta2^t). Moments below the smallest normal number become zero: x86 computes with subnormal numbers many
- * times slower (twelve, measured over a whole update), and moments of parameters without gradient decay into that range
- * and would stay there, because 0.9 times the smallest of them rounds to itself.
+ * 1 / sqrt(1 - beta2^t). Moments below the smallest normal number become zero: subnormal numbers are slow on x86 (a whole
+ * update measured twelve times slower). Moments of parameters without gradient decay into that range and would stay there,
+ * because 0.9 times the smallest subnormal rounds to itself.
  */
 export function adamw(
   parameter: usize,
@@ -61,7 +61,7 @@ export function adamw(
       f32x4.mul(v128.load(second + i), f32x4.splat(beta2)),
       f32x4.mul(f32x4.mul(g, f32x4.splat(oneMinusBeta2)), g),
     );
-    // By what is taken away, so that NaN stays.
+    // Masks out what is too small, so that NaN stays.
     m = v128.andnot(m, f32x4.lt(f32x4.abs(m), smallest));
     v = v128.andnot(v, f32x4.lt(v, smallest));
     const denominator = f32x4.add(
@@ -78,7 +78,7 @@ export function adamw(
   }
 }
 
-/** Sum of the squares at an address in float64, which neither overflows nor underflows for any float32. */
+/** Sum of the squares at an address, in float64, which no float32 overflows or underflows. */
 export function sumOfSquares(array: usize, length: i32): f64 {
   const vectors: i32 = length & ~3;
   let a = f64x2.splat(0);

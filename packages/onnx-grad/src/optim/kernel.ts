@@ -1,7 +1,7 @@
 /**
  * Applies the WebAssembly kernels (`kernel.as.ts`) to arrays of any length. Arrays in a kernel's memory (`allocate`) are
- * worked on where they are; ordinary ones are copied chunk by chunk through a small scratch memory. Everything is
- * synchronous, so one instance serves all callers of the thread.
+ * processed in place; ordinary ones are copied chunk by chunk through a small scratch memory. Everything is synchronous,
+ * so one instance serves all callers of the thread.
  */
 import { readFileSync } from 'node:fs';
 
@@ -9,7 +9,7 @@ interface WasmMemory {
   readonly buffer: ArrayBuffer;
 }
 
-// Node's typings leave WebAssembly to lib.dom, which would bring all browser globals with it.
+// Node's types leave WebAssembly to lib.dom, which would add all browser globals.
 declare const WebAssembly: {
   Memory: new (limits: { initial: number }) => WasmMemory;
   Module: new (bytes: Uint8Array) => object;
@@ -44,16 +44,16 @@ interface KernelExports {
 
 const module = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)));
 const PAGE = 65_536;
-/** 32-bit addresses. */
+/** The limit of 32-bit addresses. */
 const MAX_PAGES = 65_536;
-/** Arrays begin at multiples of a cache line, so that a kernel that rounds up stays between them. */
+/** Arrays begin at multiples of a cache line, so that kernels, which round up, do not reach the next array. */
 const LINE = 64;
 const bytesOf = (length: number) => Math.ceil((4 * length) / LINE) * LINE;
 const bytesOfAll = (lengths: readonly number[]) => lengths.reduce((sum, length) => sum + bytesOf(length), 0);
 
 const endOf = ({ byteOffset, byteLength }: Float32Array) => byteOffset + byteLength;
 
-/** The kernels with a memory of their own, which never grows (growing would detach the arrays). */
+/** The kernels with their own memory, which never grows, because growing would detach the arrays. */
 class Kernel {
   readonly exports: KernelExports;
   readonly buffer: ArrayBuffer;
@@ -61,7 +61,7 @@ class Kernel {
   readonly #areaAddresses: readonly number[];
   #free: number;
 
-  /** Error where the system does not grant the memory. */
+  /** @throws RangeError if the system does not grant the memory. */
   constructor(pages: number) {
     const memory = new WebAssembly.Memory({ initial: pages });
     this.exports = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelExports;
@@ -72,7 +72,7 @@ class Kernel {
     this.#free = Math.ceil(Math.max(...this.areas.map(endOf)) / LINE) * LINE;
   }
 
-  /** Arrays of zeros; `undefined` where they do not fit. */
+  /** Arrays of zeros; undefined if they do not fit. */
   allocate(lengths: readonly number[]): Float32Array<ArrayBuffer>[] | undefined {
     if (this.#free + bytesOfAll(lengths) > this.buffer.byteLength) return undefined;
     return lengths.map((length) => {
@@ -83,8 +83,8 @@ class Kernel {
   }
 
   /**
-   * Calls `visit` for each chunk of arrays of equal length, with the addresses where it lies. Ordinary arrays are copied
-   * there before; the first `written` of them are copied back.
+   * Calls `visit` with the addresses of each chunk of arrays of equal length. Chunks of ordinary arrays are copied in
+   * before; those of the first `written` arrays are copied back.
    */
   eachChunk(
     arrays: readonly Float32Array[],
@@ -96,7 +96,7 @@ class Kernel {
     for (let start = 0; start < size; start += chunk) {
       const end = Math.min(start + chunk, size);
       const length = end - start;
-      // A part of an array may be followed by what is still needed, and kernels round up to whole vectors.
+      // Kernels round up to whole vectors, and a view may be followed by other data.
       const inPlace = arrays.map(({ buffer }) => buffer === this.buffer && length % 4 === 0);
       const addresses = arrays.map(({ byteOffset }, i) =>
         inPlace[i] ? byteOffset + 4 * start : (this.#areaAddresses[i] as number),
@@ -110,7 +110,7 @@ class Kernel {
   }
 }
 
-/** 16 pages hold what the module declares. */
+/** 16 pages hold the scratch areas. */
 const scratch = new Kernel(16);
 const kernels = new WeakMap<ArrayBufferLike, Kernel>();
 
@@ -119,9 +119,9 @@ const kernelOf = (arrays: readonly Float32Array[]): Kernel =>
   arrays.map(({ buffer }) => kernels.get(buffer)).find((kernel) => kernel !== undefined) ?? scratch;
 
 /**
- * Arrays of zeros in the memory of a kernel, which need not be copied to be worked on; with `room` for as many elements
- * more per element (`allocateBeside`; memory that is not touched costs nothing). Ordinary arrays where they are too
- * large for one WebAssembly memory (4 GiB) or the system does not grant it.
+ * Arrays of zeros in the memory of a kernel, which processes them in place. `room`: how many more elements per element to
+ * leave space for (`allocateBeside`); untouched memory costs nothing. Ordinary arrays if one WebAssembly memory (4 GiB) is
+ * too small or the system does not grant it.
  */
 export function allocate(lengths: readonly number[], room = 0): Float32Array<ArrayBuffer>[] {
   const pages = Math.ceil((scratch.buffer.byteLength + bytesOfAll(lengths) * (1 + room)) / PAGE);
@@ -140,7 +140,7 @@ export function allocate(lengths: readonly number[], room = 0): Float32Array<Arr
   return lengths.map((length) => new Float32Array(length));
 }
 
-/** Arrays of zeros in the memory of `neighbour`; `undefined` where it is an ordinary array or there is no room. */
+/** Arrays of zeros in the memory of `neighbour`; undefined if it is an ordinary array or there is no room. */
 export const allocateBeside = (
   neighbour: Float32Array,
   lengths: readonly number[],
@@ -187,7 +187,7 @@ export function adamw(
   );
 }
 
-/** Sum of squares in float64; not finite exactly when an element is not. */
+/** Sum of squares in float64; finite if and only if all elements are. */
 export function sumOfSquares(array: Float32Array): number {
   const kernel = kernelOf([array]);
   let total = 0;

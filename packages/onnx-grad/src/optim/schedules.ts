@@ -1,11 +1,11 @@
 /**
- * Learning-rate schedules: pure functions from the number of an update, counted from 1, to a factor on the learning
- * rate. All rise linearly over the warm-up and reach 1 at its last update. (Those of the transformers library count
- * from 0, which makes the first update of a warm-up one of learning rate 0.)
+ * Learning-rate schedules: pure functions from the number of an update, from 1, to a factor on the learning rate. All rise
+ * linearly over the warm-up and reach 1 at its last update. (The transformers library counts from 0, so that the first
+ * update of a warm-up has learning rate 0.)
  */
 import { demand } from './errors.js';
 
-/** Factor on the learning rate at update `step` = 1, 2, ... Errors: `OptimError` for any other number. */
+/** Factor on the learning rate at update `step` = 1, 2, ... @throws OptimError for any other number. */
 export type Schedule = (step: number) => number;
 
 export interface WarmupOptions {
@@ -14,23 +14,26 @@ export interface WarmupOptions {
 }
 
 export interface DecayOptions extends WarmupOptions {
-  /** The update at which the final fraction is reached; it holds from there on. More than `warmupSteps`. */
+  /** The update at which the factor reaches its final value, which it keeps. More than `warmupSteps`. */
   totalSteps: number;
-  /** The factor at the end, in [0, 1]. Default 0. */
+  /** The final factor, in [0, 1]. Default 0. */
   finalFraction?: number;
 }
 
-/** Stays at 1 after the warm-up. Errors: `OptimError`. */
+/** Stays at 1 after the warm-up. @throws OptimError for bad options. */
 export function constantSchedule(options: WarmupOptions = {}): Schedule {
   return withWarmup('constantSchedule', options.warmupSteps ?? 0, () => 1);
 }
 
-/** Falls in a straight line from 1 to the final fraction. Errors: `OptimError`. */
+/** Falls linearly from 1 to the final fraction. @throws OptimError for bad options. */
 export function linearSchedule(options: DecayOptions): Schedule {
   return decaying('linearSchedule', options, (progress) => 1 - progress);
 }
 
-/** Falls along half a cosine from 1 to the final fraction (Loshchilov & Hutter, "SGDR", 2017, without restarts). Errors: `OptimError`. */
+/**
+ * Falls along half a cosine from 1 to the final fraction (Loshchilov & Hutter, "SGDR", 2017, without restarts).
+ * @throws OptimError for bad options.
+ */
 export function cosineSchedule(options: DecayOptions): Schedule {
   return decaying('cosineSchedule', options, (progress) => (1 + Math.cos(Math.PI * progress)) / 2);
 }

@@ -28,7 +28,7 @@ const SIZES: readonly AttentionSizes[] = [
   { heads: 3, kvHeads: 1, headDim: 2, scale: 0.3 },
 ];
 
-/** 1 where a key may be seen; at least one per query. */
+/** 1 for visible keys, at least one per query. */
 const MASKS: Record<string, { shape: Shape; visible: (row: number, query: number, key: number) => boolean }> =
   {
     'causal, shared by all rows': {
@@ -164,7 +164,7 @@ describe('rotary', () => {
     });
   });
 
-  test('the angle tables are no variables', () => {
+  test('the angle tables have no gradient', () => {
     const graph = new GraphClass();
     const x = graph.input('x', 'float32', ['B', 'S', 4]);
     const cos = graph.input('cos', 'float32', [6, 2]);

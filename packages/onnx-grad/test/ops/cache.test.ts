@@ -16,7 +16,7 @@ import { evaluate, numbers } from '../support/check.js';
 import { random } from '../support/random.js';
 import { at, relativeError, type Tensor, tabulate } from '../support/tensor.js';
 
-test('argMax takes the first of equals, topK sorts downwards', async () => {
+test('argMax takes the first of equals, topK sorts in descending order', async () => {
   const results = await evaluate(
     (graph) => {
       const x = graph.input('x', 'float32', ['rows', 5]);
@@ -69,7 +69,7 @@ describe.each([
   }
 
   /** One row after another: prefill of uneven lengths, then one joint step. */
-  test('prefill and ragged steps give what whole sequences give', async () => {
+  test('prefill and ragged steps give the results of whole sequences', async () => {
     const source = random(`cached ${heads}`);
     const draw = (length: number, width: number): Tensor =>
       tabulate([1, length, width], () => Math.fround(source.normal()));

@@ -47,7 +47,7 @@ const sized = (shape: Shape) => shape.map((dim) => (typeof dim === 'number' ? di
 
 /** Away from zero, both signs. */
 const divisor = (random: Random) => random.uniform(0.5, 2) * (random.uniform() < 0.5 ? -1 : 1);
-/** So that minimum and maximum choose both arguments somewhere: one is small, the other large of either sign. */
+/** Values for which minimum and maximum choose each argument somewhere: one small, one large with either sign. */
 const small = (random: Random) => random.uniform(-0.4, 0.4);
 const large = (random: Random, index: number) => random.uniform(0.5, 1) * (index % 2 === 0 ? -1 : 1);
 const choosing = (shape: Shape) => (shape.length === 0 ? small : large);
@@ -220,7 +220,7 @@ test('comparisons give bools and no gradient', async () => {
   expect(Array.from(floats(results.da))).toEqual([0, 0, 1]);
 });
 
-test('stopGradient is the identity forwards and a wall backwards', async () => {
+test('stopGradient is the identity forwards and has no gradient', async () => {
   // d/dx of x * stop(x) is stop(x), half of what x * x has.
   const { y, dx } = await pointwise((x) => mul(x, stopGradient(x)), [1, -2, 3]);
   expect(y).toEqual([1, 4, 9]);

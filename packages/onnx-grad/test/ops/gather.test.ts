@@ -123,7 +123,7 @@ describe('duplicate indices', () => {
 
     const source = random('duplicates');
     const rows = Array.from({ length: READS }, () => Math.floor(source.integer(ROWS) * source.uniform()));
-    // Small integers: their sums are exact in float32, in whatever order they are added.
+    // Small integers: their sums are exact in float32 in any order.
     const cotangent = Float32Array.from({ length: READS * WIDTH }, () => source.integer(17) - 8);
     const expected = new Array<number>(ROWS * WIDTH).fill(0);
     for (const [i, row] of rows.entries()) {

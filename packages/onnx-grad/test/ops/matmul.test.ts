@@ -7,7 +7,7 @@ const COMBINATIONS = [false, true].flatMap((transA) => [false, true].map((transB
 const turned = (transposed: boolean, rows: Shape[number], columns: Shape[number]): Shape =>
   transposed ? [columns, rows] : [rows, columns];
 
-/** Row `i`, column `j` of the product of two optionally transposed matrices, under the same leading indices. */
+/** Element (i, j) of the product of two optionally transposed matrices with the same leading indices. */
 const product = (
   a: Tensor,
   b: Tensor,

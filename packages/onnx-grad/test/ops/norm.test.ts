@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { checkOperator, evaluate, numbers } from '../support/check.js';
 import { at, sumOver, type Tensor, tabulate } from '../support/tensor.js';
 
-/** The attribute travels as a float32. */
+/** The attribute is stored as a float32. */
 const reference = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
   const width = x.shape.at(-1) as number;
   return tabulate(x.shape, (...index) => {
@@ -18,7 +18,7 @@ const reference = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
 test.each([
   { shape: ['B', 'S', 6], size: [2, 3, 6], epsilon: 1e-6, scale: 1 },
   { shape: [5, 6], size: [5, 6], epsilon: 1e-5, scale: 30 },
-  // Where the row is as small as epsilon, epsilon decides.
+  // For rows as small as epsilon, epsilon dominates.
   { shape: [5, 6], size: [5, 6], epsilon: 1e-5, scale: 2e-3 },
 ])('rmsNorm of $shape at scale $scale', async ({ shape, epsilon, scale }) => {
   await checkOperator({
@@ -47,7 +47,7 @@ test('a row of zeros gives zeros and a finite gradient', async () => {
   for (const [i, value] of numbers(results.dx).entries()) expect(value).toBeCloseTo(1000 * (i + 1), 2);
 });
 
-test('a weight of another width is refused', () => {
+test('a weight of a different width is refused', () => {
   const graph = new Graph();
   const x = graph.input('x', 'float32', ['B', 6]);
   expect(() => rmsNorm(x, graph.input('weight', 'float32', [5]), 1e-6)).toThrow(

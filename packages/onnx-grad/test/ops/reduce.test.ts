@@ -5,7 +5,7 @@ import { at, sumOver, type Tensor, tabulate } from '../support/tensor.js';
 
 const SIZES = { B: 4, S: 3 };
 
-/** Sum over all elements of a [2, 3, 4] tensor whose kept indices are given (`undefined`: summed over). */
+/** Sum of the elements of a [2, 3, 4] tensor with the given indices (`undefined`: any). */
 function partial(x: Tensor, kept: readonly (number | undefined)[]): number {
   const [n, m, l] = x.shape as [number, number, number];
   return sumOver(n, (i) =>
@@ -71,7 +71,7 @@ describe.each(BROADCASTS)('$from and $to', ({ from, to }) => {
       name: `expand ${from} ${to}`,
       sizes: SIZES,
       inputs: { x: from },
-      // The second input brings the symbols that x does not have.
+      // The second input has the symbols that x lacks.
       indices: { like: { shape: ['B', 'S'], values: new Array<number>(12).fill(0) } },
       build: ({ x }) => expand(x as Value, to),
       reference: ({ x }) => tabulate(sized(to), (...index) => at(x as Tensor, ...index)),
@@ -86,7 +86,7 @@ describe.each(BROADCASTS)('$from and $to', ({ from, to }) => {
       build: ({ x }) => sumTo(x as Value, from),
       reference: ({ x }) => {
         const result = tabulate(sized(from), () => 0);
-        // The adjoint of broadcasting: every element is added where broadcasting would have read it.
+        // The adjoint of broadcasting: every element is added where broadcasting would read it.
         tabulate(sized(to), (...index) => {
           const target = index.slice(to.length - from.length).map((i, axis) => (from[axis] === 1 ? 0 : i));
           const flat = target.reduce((sofar, i, axis) => sofar * (result.shape[axis] as number) + i, 0);
@@ -99,7 +99,7 @@ describe.each(BROADCASTS)('$from and $to', ({ from, to }) => {
   });
 });
 
-test('max is for stabilisation: it carries no gradient', async () => {
+test('max has no gradient', async () => {
   const results = await evaluate(
     (graph) => {
       const x = graph.input('x', 'float32', [2, 3]);
@@ -113,7 +113,7 @@ test('max is for stabilisation: it carries no gradient', async () => {
   expect(numbers(results.dx)).toEqual([5, 5, 5, -3, -3, -3]);
 });
 
-test('axes that do not exist or repeat are refused', () => {
+test('invalid and repeated axes are refused', () => {
   const x = new Graph().input('x', 'float32', [2, 3]);
   expect(() => sum(x, [2])).toThrow(new RangeError('sum: expected an axis in [-2, 2), found 2'));
   expect(() => sum(x, [-3])).toThrow(new RangeError('sum: expected an axis in [-2, 2), found -3'));

@@ -115,7 +115,7 @@ test('split into parts, one of them unused by the loss', async () => {
   });
 });
 
-test('split gives all parts', async () => {
+test('split returns all parts', async () => {
   await checkOperator({
     name: 'split all',
     inputs: { x: [6, 2] },
@@ -186,9 +186,13 @@ describe('shape rules', () => {
 
   test.each<[string, () => unknown, string]>([
     ['reshape', () => reshape(x, [-3, -4]), 'reshape: expected sizes or symbols, found -3'],
-    ['reshape', () => reshape(x, ['B', 'S', 5]), 'reshape: [B, S, 4] and [B, S, 5] hold different numbers'],
-    ['transpose', () => transpose(x, [0, 1]), 'transpose: [0, 1] is no order of 3 axes'],
-    ['transpose', () => transpose(x, [0, 1, 1]), 'transpose: [0, 1, 1] is no order of 3 axes'],
+    [
+      'reshape',
+      () => reshape(x, ['B', 'S', 5]),
+      'reshape: [B, S, 4] and [B, S, 5] have different numbers of elements',
+    ],
+    ['transpose', () => transpose(x, [0, 1]), 'transpose: [0, 1] is not a permutation of 3 axes'],
+    ['transpose', () => transpose(x, [0, 1, 1]), 'transpose: [0, 1, 1] is not a permutation of 3 axes'],
     ['slice', () => slice(x, 2, 1, 6), 'slice: expected 0 <= start < end <= 4, found [1, 6)'],
     ['slice', () => slice(x, 2, -1, 2), 'slice: expected 0 <= start < end <= 4, found [-1, 2)'],
     ['slice', () => slice(x, 3, 0, 1), 'slice: expected an axis in [-3, 3), found 3'],
@@ -210,7 +214,7 @@ describe('shape rules', () => {
     expect(build).toThrow(new RangeError(message));
   });
 
-  test('the order of factors makes no difference', () => {
+  test('the order of factors does not matter', () => {
     const flat = graph.input('flat', 'float32', ['B*S', 4]);
     expect(add(reshape(x, ['S*B', 4]), flat).shape).toEqual(['B*S', 4]);
     expect(zeros(graph, ['S*B', 6]).shape).toEqual(['B*S', 6]);
@@ -223,7 +227,7 @@ describe('shape rules', () => {
   });
 });
 
-test('a slice of an axis whose size is a symbol is whole, or an error', async () => {
+test('a slice of a symbolic axis is complete, or an error', async () => {
   const rows = async (count: number) =>
     evaluate((graph) => ({ y: slice(graph.input('x', 'float32', ['B', 2]), 0, 1, 3) }), {
       x: f32(

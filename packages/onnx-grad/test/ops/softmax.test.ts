@@ -17,7 +17,7 @@ import { checkOperator, evaluate, numbers } from '../support/check.js';
 import type { Random } from '../support/random.js';
 import { at, sumOver, type Tensor, tabulate } from '../support/tensor.js';
 
-/** log(sum_j exp(x[..., j])) with the largest term taken out. */
+/** log(sum_j exp(x[..., j])) with the largest term factored out. */
 function logSumExp(x: Tensor, row: readonly number[]): number {
   const classes = x.shape.at(-1) as number;
   const highest = Math.max(...Array.from({ length: classes }, (_, j) => at(x, ...row, j)));
@@ -74,7 +74,7 @@ describe.each(Object.entries(samplers))('crossEntropy of %s', (name, sample) => 
       build: (x) => crossEntropy(x.logits as Value, x.targets as Value),
       reference: ({ logits: x }) =>
         tabulate([5], (row) => -logProbability(x as Tensor, [row, TARGETS[row] as number])),
-      // A gradient of p - 1 = -3e-4 is known to the distance of float32 numbers next to 1, which is 6e-8.
+      // A gradient of p - 1 = -3e-4 is accurate to the spacing of float32 numbers near 1, which is 6e-8.
       ...(name === 'a target of probability near 1' && { tolerance: 1e-3 }),
     });
   });
@@ -122,7 +122,7 @@ test('crossEntropy of equal logits is log(classes), for many classes', async () 
   for (const value of numbers(results.loss)) expect(value).toBeCloseTo(Math.log(classes), 4);
 });
 
-test('softmax of a row that is masked throughout is uniform, not NaN', async () => {
+test('softmax of a fully masked row is uniform, not NaN', async () => {
   const results = await evaluate(
     (graph) => {
       const x = graph.input('x', 'float32', [2, 4]);
@@ -146,7 +146,7 @@ test('a negative target of crossEntropy counts from the end', async () => {
   expect(numbers(negative.gradient)).toEqual(numbers(last.gradient));
 });
 
-test('crossEntropy refuses what is no table of logits with one target per row', () => {
+test('crossEntropy refuses anything but a matrix of logits with one target per row', () => {
   const graph = new Graph();
   const logits = graph.input('logits', 'float32', ['B', 7]);
   const floatTargets = graph.input('float_targets', 'float32', ['B']);

@@ -2,7 +2,7 @@ import { AdamW, GradientAccumulator, OptimError } from 'onnx-grad/optim';
 import { describe, expect, test } from 'vitest';
 import { LENGTHS, randomTensor, relativeError } from './random.js';
 
-/** Tokens of eight examples of unequal length; each token has a gradient, a batch's is the mean over its tokens. */
+/** Tokens of eight examples of unequal length. Each token has a gradient; a batch's is the mean over its tokens. */
 const TOKENS = [3, 11, 1, 7, 5, 2, 13, 4];
 const TOTAL = TOKENS.reduce((a, b) => a + b);
 
@@ -47,7 +47,7 @@ describe('GradientAccumulator', () => {
     }
   });
 
-  test('starts anew after a reset and keeps nothing of tensors that no longer come', () => {
+  test('starts again after a reset and forgets tensors that no longer occur', () => {
     const accumulator = new GradientAccumulator();
     accumulator.add(
       new Map([

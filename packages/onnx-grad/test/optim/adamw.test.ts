@@ -103,7 +103,7 @@ describe('AdamW', () => {
     expect(optimiser.state().get('bias')?.updates).toBe(6);
   });
 
-  test('leaves parameters without gradient, gradients and a step of learning rate 0 alone', () => {
+  test('leaves gradients, parameters without gradient, and with learning rate 0 all parameters unchanged', () => {
     const parameters = parametersOf();
     const gradients = new Map([['bias', gradientsOf(1).get('bias') as Float32Array]]);
     const optimiser = new AdamW();
@@ -146,7 +146,7 @@ describe('AdamW', () => {
     run(resumed, first, 1, 2);
     const second = new AdamW();
     second.loadState(first.state());
-    // What the first optimiser does afterwards is nothing to the second.
+    // Later steps of the first optimiser do not affect the second.
     run(parametersOf(), first, 3, 3);
     run(resumed, second, 3, 5);
     for (const [name, moments] of uninterrupted.state()) {
@@ -157,7 +157,7 @@ describe('AdamW', () => {
     }
   });
 
-  test('lets moments end at zero instead of subnormal numbers', () => {
+  test('sets moments to zero instead of subnormal numbers', () => {
     const parameter = Float32Array.of(1, 1, 1, 1, 1);
     const optimiser = new AdamW({ betas: [0.9, 0.9] });
     const step = (gradient: number) =>
@@ -175,7 +175,7 @@ describe('AdamW', () => {
     expect(parameter.every((p) => Number.isFinite(p) && p < 1)).toBe(true);
   });
 
-  test('keeps what is no number, as torch.optim.AdamW does, instead of forgetting its moments', () => {
+  test('keeps NaN in the moments, as torch.optim.AdamW does', () => {
     const parameter = Float32Array.of(1, 1, 1, 1, 1);
     const optimiser = new AdamW();
     for (const gradient of [
@@ -193,7 +193,7 @@ describe('AdamW', () => {
     }
   });
 
-  test('refuses what does not belong together, before anything is changed', () => {
+  test('refuses tensors that do not match, before anything is changed', () => {
     const refused = (
       gradients: Map<string, Float32Array>,
       options: { learningRate: number; scale?: number },
@@ -223,7 +223,7 @@ describe('AdamW', () => {
     );
   });
 
-  test('refuses a state of other parameters', () => {
+  test('refuses the state of other parameters', () => {
     const optimiser = new AdamW();
     const moments = (updates: number, second: number) =>
       new Map([['three', { updates, first: new Float32Array(2), second: new Float32Array(second) }]]);

@@ -29,7 +29,7 @@ describe('globalNorm', () => {
     }
   });
 
-  test('loses no small element beside large ones', () => {
+  test('does not lose small elements beside large ones', () => {
     // In float32 a running sum of ones stops at 2^24: 4096^2 + 70000 would be 4096^2.
     const tensor = new Float32Array(70_001).fill(1);
     tensor[0] = 4096;
@@ -66,7 +66,7 @@ describe('clipScale', () => {
     expect(clipScale(5, Infinity)).toBe(1);
   });
 
-  test('refuses norms and limits that mean nothing', () => {
+  test('refuses invalid norms and limits', () => {
     expect(() => clipScale(Number.NaN, 1)).toThrow(OptimError);
     expect(() => clipScale(-1, 1)).toThrow('clipScale: norm: expected a finite number >= 0, found -1');
     expect(() => clipScale(1, 0)).toThrow('clipScale: maxNorm: expected a number > 0, found 0');

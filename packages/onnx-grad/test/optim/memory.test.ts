@@ -1,4 +1,4 @@
-/** Gradients and moments in one WebAssembly memory: the same numbers to the bit, and nothing else is touched. */
+/** Gradients and moments in one WebAssembly memory give bit-identical numbers, and nothing else is touched. */
 import { AdamW, allocateGradients, GradientAccumulator, globalNorm } from 'onnx-grad/optim';
 import { expect, test } from 'vitest';
 import { LENGTHS, randomTensor } from './random.js';
@@ -14,7 +14,7 @@ function train(steps: number, gradients: (step: number) => ReadonlyMap<string, F
   return { parameters, state: adamw.state() };
 }
 
-/** The gradients of a step, in ordinary arrays and in memory of their own. */
+/** The gradients of a step, in ordinary arrays and in WebAssembly memory. */
 const ordinary = (step: number) => tensors(1000 * (step + 1));
 function settled(): (step: number) => ReadonlyMap<string, Float32Array> {
   const arrays = allocateGradients(LENGTHS.map(([, length]) => length));
@@ -25,14 +25,14 @@ function settled(): (step: number) => ReadonlyMap<string, Float32Array> {
 }
 
 const bits = (array: Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
-/** Equal to the bit. */
+/** Bit-identical. */
 function expectSame(found: ReadonlyMap<string, Float32Array>, expected: ReadonlyMap<string, Float32Array>) {
   expect([...found.keys()]).toEqual([...expected.keys()]);
   for (const [name, array] of found)
     expect(bits(array).equals(bits(expected.get(name) as Float32Array)), name).toBe(true);
 }
 
-test('updates are equal to the bit, and moments lie beside their gradients', () => {
+test('updates are bit-identical, and moments are beside their gradients', () => {
   const expected = train(4, ordinary);
   const gradients = settled();
   const found = train(4, gradients);
@@ -46,7 +46,7 @@ test('updates are equal to the bit, and moments lie beside their gradients', () 
   }
 });
 
-test('gradients are only read, and none touches its neighbour', () => {
+test('gradients are only read, and neighbours are not touched', () => {
   const gradients = settled();
   train(3, gradients);
   const last = gradients(2);
@@ -67,13 +67,13 @@ test('loaded moments move beside the gradients', () => {
   }
 });
 
-test('moments stay where they are when gradients come from elsewhere', () => {
+test('moments stay in place if gradients come from elsewhere', () => {
   const gradients = settled();
   const found = train(4, (step) => (step % 2 === 0 ? gradients(step) : ordinary(step)));
   expectSame(found.parameters, train(4, ordinary).parameters);
 });
 
-test('norms and sums are equal to the bit', () => {
+test('norms and sums are bit-identical', () => {
   const gradients = settled()(0);
   expect(globalNorm(gradients)).toBe(globalNorm(ordinary(0)));
   const [found, expected] = [new GradientAccumulator(), new GradientAccumulator()];
@@ -84,7 +84,7 @@ test('norms and sums are equal to the bit', () => {
   expectSame(found.result(), expected.result());
 });
 
-test('a part of such an array is updated without its surroundings', () => {
+test('a view of such an array is updated without its surroundings', () => {
   const [gradient] = allocateGradients([40]) as [Float32Array];
   gradient.fill(1);
   const part = gradient.subarray(8, 14);
@@ -99,7 +99,7 @@ test('a part of such an array is updated without its surroundings', () => {
   expect(target.subarray(8, 14).every((value) => value < 0)).toBe(true);
 });
 
-test('more than one memory holds is allocated all the same', () => {
+test('arrays that exceed one memory are allocated too', () => {
   const lengths = [2 ** 28, 2 ** 28];
   const arrays = allocateGradients(lengths);
   expect(arrays.map(({ length }) => length)).toEqual(lengths);

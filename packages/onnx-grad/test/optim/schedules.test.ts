@@ -12,7 +12,7 @@ describe('schedules', () => {
     ]);
   });
 
-  test('linear: a straight line to the final fraction, which holds', () => {
+  test('linear: a straight line to the final fraction, which it keeps', () => {
     expect(values(linearSchedule({ totalSteps: 4 }), [1, 2, 3, 4, 5])).toEqual([0.75, 0.5, 0.25, 0, 0]);
     const schedule = linearSchedule({ warmupSteps: 2, totalSteps: 10, finalFraction: 0.2 });
     expect(values(schedule, [1, 2, 4, 6, 10, 11])).toEqual([0.5, 1, 0.8, 0.6, 0.2, 0.2]);

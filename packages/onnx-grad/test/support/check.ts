@@ -1,5 +1,5 @@
 /**
- * Checks an operator as ONNX Runtime runs it, forward and gradient, against a float64 reference of the forward function
+ * Checks an operator as run by ONNX Runtime, forward and gradient, against a float64 reference of the forward function,
  * differentiated by central differences. The loss is the sum of all outputs, each times a random cotangent.
  */
 import {
@@ -120,7 +120,7 @@ export async function checkOperator(test: OperatorCase): Promise<void> {
   }
 }
 
-/** The gradient of `f` at `x` by (f(x + h e) - f(x - h e)) / 2h; `x` is changed meanwhile and restored. */
+/** The gradient of `f` at `x` by (f(x + h e) - f(x - h e)) / 2h; `x` is modified and restored. */
 export function centralDifferences(f: () => number, x: Float64Array, step: number): Float64Array {
   return Float64Array.from(x, (value, i) => {
     x[i] = value + step;
@@ -138,7 +138,7 @@ export function numbers(tensor: HostTensor | undefined): number[] {
   return Array.from(tensor.data as ArrayLike<number | bigint>, Number);
 }
 
-/** Builds, runs once and disposes: for tests that look at a few numbers. */
+/** Builds, runs once and disposes, for tests of a few numbers. */
 export async function evaluate(
   build: (graph: Graph) => Readonly<Record<string, Value>>,
   feeds: Feeds = {},

@@ -1,4 +1,4 @@
-/** Runs JavaScript in a process of its own: for peaks of memory and whether a process ends. */
+/** Runs JavaScript in its own process, to measure peak memory and to see whether the process ends. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -10,8 +10,8 @@ export interface ChildResult {
 }
 
 /**
- * Runs an ES module given as text, in this package's folder (so that it may import the package by name). Rejects when
- * it fails or takes more than `timeout` milliseconds.
+ * Runs the text of an ES module in this package's folder, so that it can import the package by name. Rejects if it fails
+ * or takes more than `timeout` milliseconds.
  */
 export async function runModule(source: string, timeout = 60_000): Promise<ChildResult> {
   const report = `process.on('exit', () => process.stderr.write('PEAK ' + process.resourceUsage().maxRSS));\n`;

@@ -55,7 +55,7 @@ export function sumOver(n: number, f: (i: number) => number): number {
 export const norm = (x: ArrayLike<number>): number =>
   Math.sqrt(sumOver(x.length, (i) => (x[i] as number) ** 2));
 
-/** |found - expected| / |expected| by Euclidean norm; absolute where the expectation is zero. */
+/** |found - expected| / |expected| by Euclidean norm; the absolute error if `expected` is zero. */
 export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (found.length !== expected.length) {
     throw new RangeError(`relativeError: expected ${expected.length} elements, found ${found.length}`);
