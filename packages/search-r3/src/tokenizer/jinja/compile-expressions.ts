@@ -2,18 +2,58 @@
 import { call } from './arguments.js';
 import { getAttribute, getItem } from './attributes.js';
 import { Dict, iterate, Tuple } from './containers.js';
-import { raise, TemplateError } from './errors.js';
-import type { Arguments, Expression, Filter } from './nodes.js';
+import { numeric } from './equality.js';
+import { raise, TemplateError, unsupported } from './errors.js';
+import { type Arguments, children, type Expression, type Filter, type Node } from './nodes.js';
 import { arithmetic, compare, signed } from './operators.js';
 import { FILTERS, TESTS } from './registry.js';
 import { str } from './repr.js';
-import { type Activation, nameReader, type Scope } from './scope.js';
+import { type Activation, activate, Context, nameReader, type Scope } from './scope.js';
 import { sliced } from './slices.js';
 import { type Keywords, NO_KEYWORDS, truthy, typeName, Undefined, type Value } from './values.js';
 
 export type Evaluate = (activation: Activation) => Value;
 
 export function compileExpression(node: Expression, scope: Scope): Evaluate {
+  const evaluate = compileNode(node, scope);
+  return isConstant(node) ? folded(evaluate) : evaluate;
+}
+
+/** Filters that Jinja2 does not evaluate before rendering. */
+const OF_CONTEXT: ReadonlySet<string> = new Set([
+  'map',
+  'select',
+  'reject',
+  'selectattr',
+  'rejectattr',
+  'random',
+]);
+
+function isConstant(node: Node): boolean {
+  if (node.type === 'name' || node.type === 'call') return false;
+  if (node.type === 'filter' && (node.input === undefined || OF_CONTEXT.has(node.name))) return false;
+  return children(node).every(isConstant);
+}
+
+/** Jinja2 evaluates what is constant once, and writes it into Python code, where infinity and NaN have no name. */
+function folded(evaluate: Evaluate): Evaluate {
+  const value = constantValue(evaluate);
+  if (typeof value === 'number' && !Number.isFinite(value)) unsupported('a constant that is infinite or NaN');
+  const isScalar = value !== undefined && (value === null || typeof value !== 'object');
+  return isScalar ? () => value : evaluate;
+}
+
+/** The value of a constant; undefined where it raises, which it then does where it is reached. */
+function constantValue(evaluate: Evaluate): Value | undefined {
+  try {
+    return evaluate(activate(new Context(new Map(), new Map())));
+  } catch (error) {
+    if (error instanceof TemplateError) return undefined;
+    throw error;
+  }
+}
+
+function compileNode(node: Expression, scope: Scope): Evaluate {
   const compile = (child: Expression) => compileExpression(child, scope);
   switch (node.type) {
     case 'constant': {
@@ -70,6 +110,9 @@ export function compileExpression(node: Expression, scope: Scope): Evaluate {
     }
     case 'binary': {
       const { operator } = node;
+      // Jinja2 writes a constant without brackets, so that -2 ** x becomes -(2 ** x).
+      const isMisread = operator === '**' && isConstant(node.left) && !isConstant(node.right);
+      if (isMisread && isNegative(node.left, scope)) unsupported('a negative constant to a power');
       const [left, right] = [compile(node.left), compile(node.right)];
       return (activation) => arithmetic(operator, left(activation), right(activation));
     }
@@ -102,6 +145,11 @@ export function compileExpression(node: Expression, scope: Scope): Evaluate {
     default:
       return node satisfies never;
   }
+}
+
+function isNegative(node: Expression, scope: Scope): boolean {
+  const value = numeric(constantValue(compileNode(node, scope)) ?? null);
+  return value !== undefined && (value < 0 || Object.is(value, -0));
 }
 
 function compileCondition(node: Extract<Expression, { type: 'condition' }>, scope: Scope): Evaluate {

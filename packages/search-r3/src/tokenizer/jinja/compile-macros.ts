@@ -3,8 +3,8 @@ import { call } from './arguments.js';
 import { compileArguments, compileExpression, type Evaluate } from './compile-expressions.js';
 import { TemplateError } from './errors.js';
 import { Macro } from './macro.js';
+import { written } from './markup.js';
 import type { CallBlock, Macro as MacroNode } from './nodes.js';
-import { str } from './repr.js';
 import {
   type Activation,
   activate,
@@ -77,7 +77,7 @@ export function compileCallBlock(node: CallBlock, scope: Scope, compileBody: Com
   const make = compileMacro(node, scope, compileBody);
   if (node.call === undefined) {
     return (activation) => {
-      const text = str(call(make(activation), [], new Map()));
+      const text = written(call(make(activation), [], new Map()));
       activation.output += text;
       return undefined;
     };
@@ -90,7 +90,7 @@ export function compileCallBlock(node: CallBlock, scope: Scope, compileBody: Com
   return (activation) => {
     const caller = make(activation);
     const keywords = new Map([...args.keywords(activation), ['caller', caller] as const]);
-    const text = str(call(callee(activation), args.positional(activation), keywords));
+    const text = written(call(callee(activation), args.positional(activation), keywords));
     activation.output += text;
     return undefined;
   };

@@ -4,6 +4,7 @@ import { compileFor, scoped } from './compile-loops.js';
 import { compileCallBlock, compileMacro } from './compile-macros.js';
 import { compileTarget, namespaceReader, namespaceTargets, targetNames } from './compile-targets.js';
 import { raise, TemplateError, withLine } from './errors.js';
+import { written } from './markup.js';
 import type { Block, Data, Expression, Filter, If, Statement, Target } from './nodes.js';
 import { str } from './repr.js';
 import { type Activation, type Execute, entrance, exit, reader, type Scope, writer } from './scope.js';
@@ -175,7 +176,7 @@ function compileFilterBlock(filter: Filter, body: readonly Statement[], scope: S
   const capture = compileCapture(body, inner);
   const value = compileCaptured(filter, inner);
   return capture((activation) => {
-    const text = str(value(activation));
+    const text = written(value(activation));
     activation.output += text;
   });
 }

@@ -184,7 +184,6 @@ function numberText(number: bigint | number, spec: NumberSpec): { prefix: string
     grouping === undefined ? digits : grouped(digits, grouping, size);
   if (typeof number === 'bigint' && (kind === undefined || /[bcdoxXn]/.test(kind))) {
     if (kind === 'c' || kind === 'n') unsupported(`the format code '${kind}'`);
-    if (kind === undefined && typeof value === 'boolean') unsupported('formatting a bool with no type');
     if (precision !== undefined) raise('Precision not allowed in integer format specifier');
     const radix = { b: 2, o: 8, x: 16, X: 16 }[kind ?? 'd'] ?? 10;
     if (radix !== 10 && grouping === ',') raise(`Cannot specify ',' with '${kind}'.`);

@@ -1,8 +1,8 @@
 /** Text marked as HTML: what `escape` and `safe` give. It prints as it is, and escapes the text that is added to it. */
-import { unsupported } from './errors.js';
-import { str } from './repr.js';
+import { raise, unsupported } from './errors.js';
+import { repr, str } from './repr.js';
 import { codePoints, textLength } from './text.js';
-import { PyObject, type Value } from './values.js';
+import { PyObject, typeName, type Value } from './values.js';
 
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -57,7 +57,7 @@ export class Markup extends PyObject {
   }
 
   override repr(): string {
-    return unsupported('the repr of escaped text');
+    return `Markup(${repr(this.text)})`;
   }
 
   override attribute(name: string): Value | undefined {
@@ -75,4 +75,10 @@ export class Markup extends PyObject {
   override hash(): unknown {
     return this.text;
   }
+}
+
+/** What a block writes, which Jinja2 joins without turning it into text. */
+export function written(value: Value): string {
+  if (typeof value === 'string' || value instanceof Markup) return String(value);
+  return raise(`a block has to write text, not ${typeName(value)}`);
 }

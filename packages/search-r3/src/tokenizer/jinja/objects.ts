@@ -38,6 +38,7 @@ export class Namespace extends PyObject {
 /** `dict(mapping or pairs, **keywords)`. */
 export function makeDict(name: string, args: readonly Value[], keywords: Keywords): Dict {
   const [source] = args;
+  if (source instanceof Undefined) source.fail();
   if (args.length > 1) raise(`${name} expected at most 1 argument, got ${args.length}`);
   const pairs =
     source === undefined ? [] : source instanceof Dict ? source.pairs() : Array.from(iterate(source), pair);

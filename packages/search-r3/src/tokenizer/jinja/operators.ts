@@ -173,13 +173,20 @@ function intArithmetic(operator: Arithmetic, a: bigint, b: bigint): Value {
   }
 }
 
+/** The float nearest to the quotient: of large ints that is not the quotient of their floats. */
 function intQuotient(a: bigint, b: bigint): number {
   if (b === 0n) raise('division by zero');
   const [left, right] = [Number(a), Number(b)];
-  const exact = Number.isSafeInteger(left) && Number.isSafeInteger(right);
-  if (!exact) unsupported('dividing ints beyond 2 ** 53');
-  // An int has no negative zero.
-  return left === 0 ? 0 : left / right;
+  if (Number.isSafeInteger(left) && Number.isSafeInteger(right)) return left / right;
+  const bits = (value: bigint) => value.toString(2).length;
+  const [size, by] = [a < 0n ? -a : a, b < 0n ? -b : b];
+  // So many bits that the last one, which is set where there is a rest, only decides ties.
+  const shift = Math.max(0, 66 - bits(size) + bits(by));
+  if (shift > 1000) unsupported('a quotient this small');
+  const scaled = size << BigInt(shift);
+  const quotient = (scaled / by) | (scaled % by === 0n ? 0n : 1n);
+  const result = toFloat(quotient) / 2 ** shift;
+  return a < 0n !== b < 0n ? -result : result;
 }
 
 function intPower(base: bigint, exponent: bigint): Value {

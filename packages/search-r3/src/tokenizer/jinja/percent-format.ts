@@ -6,7 +6,7 @@ import { floatDigits } from './number-format.js';
 import { toFloat, toIndex, truncated } from './numbers.js';
 import { repr, str } from './repr.js';
 import { subtext, textLength } from './text.js';
-import { isList, typeName, type Value } from './values.js';
+import { isList, typeName, Undefined, type Value } from './values.js';
 
 /** What follows the % and the key in brackets. */
 const DIRECTIVE = /([-+ #0]*)(\*|\d*)(?:(\.)(\*|\d*))?[hlL]?(.)?/suy;
@@ -63,7 +63,7 @@ export function percentFormat(format: string, values: Value): string {
     position = rest + whole.length;
   }
   // Python asks only whether the value can be subscripted: such a one may be a mapping that is not used.
-  const isMapping = mapping !== undefined || isList(values) || values instanceof Range;
+  const isMapping = [Dict, Range, Undefined].some((type) => values instanceof type) || isList(values);
   if (used < args.length && !isMapping) {
     raise('not all arguments converted during string formatting');
   }
@@ -155,9 +155,8 @@ function padded({ flags, width }: Spec, prefix: string, text: string, isNumber: 
 
 function character(value: Value): string {
   if (typeof value === 'string' && textLength(value) === 1) return value;
-  if (typeof value !== 'bigint' || value < 0n || value > 0x10ffffn) {
-    return raise('%c requires int or char');
-  }
-  if (value >= 0xd800n && value <= 0xdfffn) unsupported('half of a surrogate pair');
-  return String.fromCodePoint(Number(value));
+  const code = numeric(value);
+  if (typeof code !== 'bigint' || code < 0n || code > 0x10ffffn) return raise('%c requires int or char');
+  if (code >= 0xd800n && code <= 0xdfffn) unsupported('half of a surrogate pair');
+  return String.fromCodePoint(Number(code));
 }

@@ -3,6 +3,7 @@ import { type Bound, intArgument, type Method, method, optionalText, textArgumen
 import { iterate, Tuple } from './containers.js';
 import { numeric } from './equality.js';
 import { raise, unsupported } from './errors.js';
+import { Markup } from './markup.js';
 import { NOT_PRINTABLE } from './repr.js';
 import { sliceBounds } from './slices.js';
 import {
@@ -206,11 +207,10 @@ function partition(text: string, last: boolean, separator: Value | undefined): T
 }
 
 export function join(separator: string, items: Value): string {
-  const texts = Array.from(iterate(items), (item, i) =>
-    typeof item === 'string'
-      ? item
-      : raise(`sequence item ${i}: expected str instance, ${typeName(item)} found`),
-  );
+  const texts = Array.from(iterate(items), (item, i) => {
+    if (typeof item === 'string' || item instanceof Markup) return String(item);
+    return raise(`sequence item ${i}: expected str instance, ${typeName(item)} found`);
+  });
   return texts.join(separator);
 }
 

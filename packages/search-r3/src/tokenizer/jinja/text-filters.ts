@@ -108,7 +108,7 @@ function xmlAttributes(value: Value, space: Value = true): string {
   return truthy(space) && text !== '' ? ` ${text}` : text;
 }
 
-function stripTags(value: Value): Markup {
+function stripTags(value: Value): string {
   let text = str(value);
   for (const [open, close] of [
     ['<!--', '-->'],
@@ -122,7 +122,7 @@ function stripTags(value: Value): Markup {
   }
   if (text.includes('&')) unsupported('striptags on text with &');
   const words = text.split(new RegExp(`[${SPACES}]+`)).filter((word) => word !== '');
-  return new Markup(words.join(' '));
+  return words.join(' ');
 }
 
 /** `pprint` changes only what does not fit on a line of 80 characters, and the order of dicts. */

@@ -87,16 +87,20 @@ export function splitLines(text: string, keepEnds = false): string[] {
   return lines;
 }
 
-/** Characters whose title case is not their upper case, but a digraph's or a ligature's. */
+/** Characters whose title case is a digraph of its own, or has a Greek iota beside it. */
 const TITLE_CASED =
-  /[\xdf\u01c4-\u01cc\u01f1-\u01f3\u0587\u1f80-\u1faf\u1fb2-\u1fb4\u1fb7\u1fbc\u1fc2-\u1fc4\u1fc7\u1fcc\u1ff2-\u1ff4\u1ff7\u1ffc\ufb00-\ufb06\ufb13-\ufb17]/;
+  /[\u01c4-\u01cc\u01f1-\u01f3\u1f80-\u1faf\u1fb2-\u1fb4\u1fb7\u1fbc\u1fc2-\u1fc4\u1fc7\u1fcc\u1ff2-\u1ff4\u1ff7\u1ffc]/;
+/** Ligatures, whose title case is the first letter's upper case and the others' lower. */
+const LIGATURE = /[\xdf\u0587\ufb00-\ufb06\ufb13-\ufb17]/;
 /** Georgian letters: their capitals are for words that are capitals throughout. */
 const UNCHANGED_IN_TITLES = /[\u10d0-\u10fa\u10fd-\u10ff]/;
 
 /** The title case of a character; undefined where it is neither its upper case nor itself. */
 export function titleCase(character: string): string | undefined {
   if (TITLE_CASED.test(character)) return undefined;
-  return UNCHANGED_IN_TITLES.test(character) ? character : character.toUpperCase();
+  if (UNCHANGED_IN_TITLES.test(character)) return character;
+  const upper = character.toUpperCase();
+  return LIGATURE.test(character) ? upper.slice(0, 1) + upper.slice(1).toLowerCase() : upper;
 }
 
 export const LOWERCASE = /\p{Lowercase}/u;
