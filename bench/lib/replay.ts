@@ -87,6 +87,7 @@ export async function replay(
     },
     tokens: (id) => documents[rowOf(id)].tokens,
     text: (id) => documents[rowOf(id)].text,
+    analyzer: 'auto',
   });
   const records: StepRecord[] = [];
   const kept: Record<number, number[]> = {};

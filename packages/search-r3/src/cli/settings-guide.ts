@@ -350,6 +350,14 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
     'Accepts judgements of missing documents or queries. Training leaves them out; evaluation scores them as trec_eval does.',
     'Switch on for a part of a public collection.',
   ),
+  excludeSelf: advice(
+    'Leaves a query that is a document out of its own ranking, in training and evaluation. `auto`: if both have the same id and text, or the same id and no judgement pairs a query with its own id. `always`: if ids are the same, as BEIR does.',
+    '`never` if ids coincide by accident; `always` to compare with figures of BEIR.',
+  ),
+  analyzer: advice(
+    'How texts become words for BM25, hard negatives and the drift: as text, or as code with identifiers split. `auto` decides by what most documents are.',
+    'Set it if the report of `evaluate` names the wrong one.',
+  ),
   saveEvery: advice('Steps between checkpoints.', 'Lower if a killed run would lose too much.'),
   'prompts.version': advice('Version of the prompt format.', 'Never.'),
   'prompts.embedToken': advice(

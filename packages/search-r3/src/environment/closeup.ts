@@ -3,7 +3,7 @@
  * positives among them, and the value of encoding each stale one.
  */
 import type { ExactIndex, SearchResult } from '../vectors/index.js';
-import type { GradedRow } from './corpus.js';
+import { type GradedRow, withoutOwn } from './corpus.js';
 import type { RefreshStep } from './step.js';
 import type { Uncertainty } from './uncertainty.js';
 import { type Boundary, boundaryOf, type Valuation, valuate } from './value.js';
@@ -136,12 +136,18 @@ function findBoundaries(
   cut: number | undefined,
 ): Boundary[] {
   const columns = new Map(rows.map((row, i) => [row, i]));
-  return relevant.flatMap((own, rollout) => {
+  return relevant.flatMap((all, rollout) => {
     const start = rollout * rows.length;
-    const grades = own.map(({ grade }) => grade);
-    return own.map(({ row, grade }) => {
-      const score = scores[start + (columns.get(row) as number)] as number;
-      const rank = countFrom(scores, start, start + rows.length, score);
+    const scoreOf = ({ row }: GradedRow) => scores[start + (columns.get(row) as number)] as number;
+    const positives = withoutOwn(all);
+    const [first] = all;
+    // The document that is the query takes no place.
+    const own = first !== undefined && first.grade === 0 ? scoreOf(first) : Number.NEGATIVE_INFINITY;
+    const grades = positives.map(({ grade }) => grade);
+    return positives.map((positive) => {
+      const { grade } = positive;
+      const score = scoreOf(positive);
+      const rank = countFrom(scores, start, start + rows.length, score) - (own >= score ? 1 : 0);
       return boundaryOf(rollout, { score, rank }, grade, grades, cut);
     });
   });
@@ -168,7 +174,7 @@ export function ranksOf(
   const byRollout = relevant.map((): Boundary[] => []);
   for (const boundary of boundaries) byRollout[boundary.rollout]?.push(boundary);
   return byRollout.map((own, rollout) => {
-    if (own.length < (relevant[rollout] as readonly GradedRow[]).length) return undefined;
+    if (own.length < withoutOwn(relevant[rollout] as readonly GradedRow[]).length) return undefined;
     if (own.some(({ rank }) => rank > SETTLED * depth)) return undefined;
     return own.map(
       ({ score, rank }, i) => rank - own.filter((other, j) => j > i && other.score === score).length,

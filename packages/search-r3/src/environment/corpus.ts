@@ -22,11 +22,15 @@ export const corpusStateSchema = z.strictObject({
 });
 export type CorpusState = z.infer<typeof corpusStateSchema>;
 
-/** A relevant document of a rollout. */
+/** A relevant document of a rollout, or with grade 0 the document that is its query. */
 export interface GradedRow {
   row: number;
   grade: number;
 }
+
+/** The relevant ones of these. */
+export const withoutOwn = (rows: readonly GradedRow[]): readonly GradedRow[] =>
+  rows[0]?.grade === 0 ? rows.slice(1) : rows;
 
 export class Corpus {
   /** The initial ids. */
@@ -118,17 +122,23 @@ export class Corpus {
     return { ...rows, added: added.map((id) => this.#add(id, free)) };
   }
 
-  /** The current relevant documents of each rollout, smallest grade first. Errors: as `Environment.reward`. */
-  relevant({ relevant }: RolloutBatch): GradedRow[][] {
+  /**
+   * The current relevant documents of each rollout, smallest grade first, after the document that is its query. Errors: as
+   * `Environment.reward`.
+   */
+  relevant({ relevant, own = [] }: RolloutBatch): GradedRow[][] {
+    const rowsOf = (id: string, grade: number): GradedRow[] => {
+      const row = this.row(id);
+      return row === undefined ? [] : [{ row, grade }];
+    };
     return relevant.map((grades, rollout) => {
-      const present = [...grades].flatMap(([id, grade]) => {
-        const row = this.row(id);
-        return row === undefined ? [] : [{ row, grade }];
-      });
+      const self = own[rollout];
+      const present = [...grades].flatMap(([id, grade]) => (id === self ? [] : rowsOf(id, grade)));
       if (present.length === 0) {
         throw new RangeError(`expected relevant documents of rollout ${rollout} in the corpus, found none`);
       }
-      return present.sort((a, b) => a.grade - b.grade);
+      const sorted = present.sort((a, b) => a.grade - b.grade);
+      return self === undefined ? sorted : [...rowsOf(self, 0), ...sorted];
     });
   }
 

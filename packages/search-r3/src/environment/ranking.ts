@@ -1,7 +1,7 @@
 /** Rewards and searches by the vectors of a store; both environments use them. */
 import { InputError } from '../run/index.js';
 import { completed, pickQueries } from '../vectors/queries.js';
-import type { Corpus, GradedRow } from './corpus.js';
+import { type Corpus, type GradedRow, withoutOwn } from './corpus.js';
 import { scaledDcg } from './reward.js';
 import type { VectorStore } from './store.js';
 import type { RolloutBatch, RolloutReward } from './types.js';
@@ -36,10 +36,18 @@ export function assertEncoded(
   });
 }
 
+/** Ranks of the relevant documents of a rollout, given those of all its rows: its own document takes no place. */
+function ranksWithoutOwn(ranks: readonly number[], rows: readonly GradedRow[]): readonly number[] {
+  const [own, ...others] = ranks;
+  if (own === undefined || rows[0]?.grade !== 0) return ranks;
+  return others.map((rank) => (rank > own ? rank - 1 : rank));
+}
+
 /**
  * Rewards by the vectors of a store.
  *
- * @param known by rollout, the ranks of its relevant documents in the order of `Corpus.relevant`, if already known.
+ * @param known by rollout, the ranks of its relevant documents in the order of `Corpus.relevant`, its own document left
+ *   out, if already known.
  */
 export async function rewards(
   store: VectorStore,
@@ -55,15 +63,18 @@ export async function rewards(
   // Of positives with equal scores the store ranks the first, which has the smallest grade, first: a tie never helps.
   const ranks = await completed<readonly number[]>(
     relevant.map((_, rollout) => known[rollout]),
-    (open) =>
-      store.ranks(
+    async (open) => {
+      const rows = open.map((rollout) => relevant[rollout] as GradedRow[]);
+      const found = await store.ranks(
         pickQueries(batch.vectors, open, dimension),
-        open.map((rollout) => (relevant[rollout] as GradedRow[]).map(({ row }) => row)),
-      ),
+        rows.map((own) => own.map(({ row }) => row)),
+      );
+      return found.map((own, i) => ranksWithoutOwn(own, rows[i] as GradedRow[]));
+    },
   );
-  return relevant.map((own, rollout) => {
+  return relevant.map((rows, rollout) => {
     const found = ranks[rollout] as readonly number[];
-    const grades = own.map(({ grade }) => grade);
+    const grades = withoutOwn(rows).map(({ grade }) => grade);
     return { reward: scaledDcg(found, grades, cut), rank: Math.min(...found) };
   });
 }

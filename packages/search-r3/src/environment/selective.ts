@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import type { AnalyzerChoice } from '../evaluate/index.js';
 import { randomStream, type State, validate } from '../run/index.js';
 import { AnnIndex, ExactIndex } from '../vectors/index.js';
 import { auditSample, estimateErrors } from './audit.js';
@@ -38,6 +39,8 @@ export interface SelectiveSources {
   tokens?: (id: string) => number;
   /** Text of a document, for the part of the drift's kernel that compares words. Without it, only vectors are compared. */
   text?: (id: string) => string;
+  /** How texts become words. Default `auto`. */
+  analyzer?: AnalyzerChoice;
 }
 
 const POLICIES: Record<ResolvedSelectiveOptions['policy'], RefreshPolicy> = {
@@ -107,7 +110,7 @@ export class SelectiveEnvironment implements Environment {
     const words =
       text === undefined || !resolved.drift.kernel || resolved.drift.words === 0
         ? undefined
-        : new WordVectors((row) => text(corpus.id(row)), corpus.rows());
+        : new WordVectors((row) => text(corpus.id(row)), corpus.rows(), sources.analyzer);
     const parts = {
       corpus,
       store: await VectorStore.create(
@@ -312,10 +315,10 @@ export class SelectiveEnvironment implements Environment {
   }
 
   /** The close-up after the last refresh, if it was for these rollouts. */
-  #closeupFor({ vectors, relevant }: RolloutBatch): Closeup | undefined {
-    const seen = this.#seen;
-    if (seen === undefined || !isDeepStrictEqual(vectors, seen.batch.vectors)) return undefined;
-    return isDeepStrictEqual(relevant, seen.batch.relevant) ? seen.closeup : undefined;
+  #closeupFor(batch: RolloutBatch): Closeup | undefined {
+    return this.#seen !== undefined && isDeepStrictEqual(copyOf(batch), this.#seen.batch)
+      ? this.#seen.closeup
+      : undefined;
   }
 
   /** A close look by the current vectors. */
@@ -350,7 +353,8 @@ function dotOfRows(a: Float32Array, b: Float32Array, row: number, dimension: num
 }
 
 /** A copy, so that callers may write their next rollouts into the same memory. */
-const copyOf = ({ vectors, relevant }: RolloutBatch): RolloutBatch => ({
+const copyOf = ({ vectors, relevant, own = [] }: RolloutBatch): RolloutBatch => ({
   vectors: vectors.slice(),
-  relevant: relevant.map((own) => new Map(own)),
+  relevant: relevant.map((grades) => new Map(grades)),
+  own: [...own],
 });

@@ -13,6 +13,8 @@ export interface RolloutBatch {
   vectors: Float32Array;
   /** By rollout: the documents that answer its query, with grades above 0. Removed documents are ignored. */
   relevant: readonly ReadonlyMap<string, number>[];
+  /** Per rollout: the document that is its query, which is left out of its ranking. Default none. */
+  own?: readonly (string | undefined)[];
 }
 
 /**

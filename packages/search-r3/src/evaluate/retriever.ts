@@ -1,11 +1,20 @@
 /**
- * A policy as a retriever on a collection: BM25, the direct embedding, the embedding after reasoning, and their hybrids
- * with BM25, whose weights are tuned on training queries.
+ * Ranks the documents of a collection by BM25, by the direct embedding, by the embedding after reasoning, and by hybrids
+ * of BM25 and each embedding. The weights of the hybrids are tuned on training queries.
  */
-import { type Collection, documentText, type Qrels, type Query, type Rankings } from '../dataset/index.js';
+import {
+  type Collection,
+  documentText,
+  ownDocuments,
+  type Qrels,
+  type Query,
+  type Rankings,
+  type SelfExclusion,
+} from '../dataset/index.js';
 import type { Embedder, Embedding, EmbedOptions } from '../embed/index.js';
 import { InputError, type PartProgress } from '../run/index.js';
 import { ExactIndex } from '../vectors/index.js';
+import { type AnalyzerChoice, type AnalyzerKind, type TextAnalysis, textAnalysis } from './analyzer.js';
 import { Bm25Index } from './bm25.js';
 import { fusePair, tuneFusionWeight } from './fusion.js';
 
@@ -18,6 +27,10 @@ export interface RetrieverOptions {
   tuningQueries?: number;
   /** Documents per ranking. Default 100. */
   depth?: number;
+  /** Whether queries that are documents are left out of their own ranking; see `ownDocuments`. Default `auto`. */
+  excludeSelf?: SelfExclusion;
+  /** How texts become terms for BM25. Default `auto`. */
+  analyzer?: AnalyzerChoice;
   /** Longest text in tokens. Default: what the model was trained with; see `EmbedOptions`. */
   maxLength?: number;
   /** Length limit of the reasoning. Default: what the model was trained with; see `EmbedOptions`. */
@@ -37,33 +50,43 @@ export interface RetrieverRun {
   weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
   /** Texts that were cut to fit, by how they were embedded. */
   truncated: Partial<Record<'documents' | 'direct' | 'reasoned', number>>;
+  /** By what BM25 cut the texts; undefined where no system uses it. */
+  analysis?: TextAnalysis;
 }
 
 /** Documents and judged queries of a collection, encoded once and searched by any vectors. */
 export class RetrieverEvaluation {
-  readonly #embedder: Embedder;
+  readonly #model: Embedder | undefined;
   readonly #collection: Collection;
   readonly #options: RetrieverOptions;
   #index: Promise<ExactIndex> | undefined;
   #bm25: Bm25Index | undefined;
   #truncatedDocuments = 0;
+  /** The queries whose own document, the one with their id, is left out of their ranking. */
+  readonly ownDocuments: ReadonlySet<string>;
 
-  constructor(embedder: Embedder, collection: Collection, options: RetrieverOptions = {}) {
-    this.#embedder = embedder;
+  /** @param embedder needed by every system but `bm25`. */
+  constructor(embedder: Embedder | undefined, collection: Collection, options: RetrieverOptions = {}) {
+    this.#model = embedder;
     this.#collection = collection;
     this.#options = options;
+    this.ownDocuments = ownDocuments(collection, options.excludeSelf);
   }
 
-  /** Rankings of the judged queries by every system asked for. */
+  /**
+   * Rankings of the judged queries by every system asked for.
+   * @throws InputError where a query is missing, or a system needs a model and there is none.
+   */
   async run(qrels: Qrels): Promise<RetrieverRun> {
     const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
-    // Documents come first, and take long: where there is no room for reasoning, it is told before them.
+    // Encoding the documents takes long: a lack of room for reasoning is found before.
     if (wants('reasoned', 'hybrid_reasoned')) await this.#embedder.longestPrompt(this.#how('query', true));
     const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
     const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
     if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;
+    if (lexical !== undefined) run.analysis = this.#analysis(queries);
     for (const [dense, hybrid] of [
       ['direct', 'hybrid'],
       ['reasoned', 'hybrid_reasoned'],
@@ -88,23 +111,53 @@ export class RetrieverEvaluation {
   async search(ids: readonly string[], vectors: Float32Array): Promise<Rankings> {
     const index = await this.#documents();
     const { corpus } = this.#collection;
-    const depth = Math.min(this.#options.depth ?? 100, corpus.length);
+    const depth = Math.min(this.#searched, corpus.length);
     const { rows, scores } = await index.search(vectors, depth);
-    return new Map(
-      ids.map((id, query) => {
-        const own = new Map<string, number>();
-        for (let i = query * depth; i < (query + 1) * depth; i++) {
-          own.set(corpus[rows[i] as number]?.id as string, scores[i] as number);
-        }
-        return [id, own];
-      }),
+    return this.#withoutOwn(
+      new Map(
+        ids.map((id, query) => {
+          const own = new Map<string, number>();
+          for (let i = query * depth; i < (query + 1) * depth; i++) {
+            own.set(corpus[rows[i] as number]?.id as string, scores[i] as number);
+          }
+          return [id, own];
+        }),
+      ),
     );
   }
 
   async dispose(): Promise<void> {
-    // One that could not be made has nothing to give back, and its error has been told.
+    // An index that could not be built has thrown its error already.
     const index = await this.#index?.catch(() => undefined);
     await index?.dispose();
+  }
+
+  get #embedder(): Embedder {
+    if (this.#model !== undefined) return this.#model;
+    const expected = 'a model, for every system but bm25';
+    throw new InputError({ source: 'RetrieverEvaluation', field: 'embedder', expected, found: 'none' });
+  }
+
+  get #depth(): number {
+    return this.#options.depth ?? 100;
+  }
+
+  /** Documents to search for: one more where one of them may be left out. */
+  get #searched(): number {
+    return this.#depth + (this.ownDocuments.size > 0 ? 1 : 0);
+  }
+
+  /** Rankings, best first, without the queries' own documents and no longer than asked for. */
+  #withoutOwn(rankings: Rankings): Rankings {
+    if (this.ownDocuments.size === 0) return rankings;
+    const kept = (query: string, ranking: ReadonlyMap<string, number>) =>
+      [...ranking].filter(([id]) => id !== query || !this.ownDocuments.has(query)).slice(0, this.#depth);
+    return new Map(Array.from(rankings, ([query, ranking]) => [query, new Map(kept(query, ranking))]));
+  }
+
+  #analysis(queries: readonly Query[]): TextAnalysis {
+    const texts = [...this.#collection.corpus.map(documentText), ...queries.map(({ text }) => text)];
+    return textAnalysis(this.#bm25?.analyzer as AnalyzerKind, texts);
   }
 
   #queries(qrels: Qrels): Query[] {
@@ -123,8 +176,9 @@ export class RetrieverEvaluation {
   }
 
   #lexical(queries: readonly Query[]): Rankings {
-    this.#bm25 ??= Bm25Index.build(this.#collection.corpus);
-    return this.#bm25.rank(queries, this.#options.depth ?? 100);
+    const { analyzer = 'auto' } = this.#options;
+    this.#bm25 ??= Bm25Index.build(this.#collection.corpus, { analyzer });
+    return this.#withoutOwn(this.#bm25.rank(queries, this.#searched));
   }
 
   async #dense(

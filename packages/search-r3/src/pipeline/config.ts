@@ -5,7 +5,8 @@
 import { relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { promptsSchema } from '../checkpoint/index.js';
-import { RETRIEVER_SYSTEMS } from '../evaluate/index.js';
+import { SELF_EXCLUSIONS } from '../dataset/index.js';
+import { ANALYZERS, RETRIEVER_SYSTEMS } from '../evaluate/index.js';
 import { modelShapeSchema, pretrainOptionsSchema } from '../pretrain/index.js';
 import { rlOptionsSchema } from '../rl/index.js';
 import { sftOptionsSchema } from '../sft/index.js';
@@ -73,6 +74,10 @@ const shape = {
   seed: z.int().default(0),
   /** Judgements that name missing documents or queries: left out of training, counted by evaluation as trec_eval does. */
   allowMissing: z.boolean().default(false),
+  /** Whether queries that are documents are left out of their own ranking; see `ownDocuments`. */
+  excludeSelf: z.enum(SELF_EXCLUSIONS).default('auto'),
+  /** How texts become words, for BM25, hard negatives and the drift; see `analyzerFor`. */
+  analyzer: z.enum(ANALYZERS).default('auto'),
   /** Default: those of the base model. */
   prompts: promptsSchema.optional(),
   /** Which queries the stages learn from; see `TrainingDataOptions`. */

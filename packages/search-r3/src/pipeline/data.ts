@@ -6,8 +6,11 @@ import {
   generateAtlas,
   type LoadBeirOptions,
   loadBeir,
+  type SelfExclusion,
+  sameTexts,
   titlePairs,
 } from '../dataset/index.js';
+import type { AnalyzerChoice } from '../evaluate/index.js';
 import { InputError, randomStream } from '../run/index.js';
 import {
   lexicalNegatives,
@@ -15,6 +18,7 @@ import {
   positivesOf,
   type TrainingQuery,
   trainingQueries,
+  withNoNegatives,
 } from '../sft/index.js';
 
 /** The name of the built-in world where a BEIR folder is expected. */
@@ -38,6 +42,10 @@ export interface TrainingDataOptions {
   sftShare?: number;
   /** Add the titles of the corpus as queries for their texts, in stage 1. Default false. */
   titlePairs?: boolean;
+  /** Whether queries that are documents are kept from finding themselves; see `ownDocuments`. Default `auto`. */
+  excludeSelf?: SelfExclusion;
+  /** How texts become words where hard negatives are searched for. Default `auto`. */
+  analyzer?: AnalyzerChoice;
   seed?: number;
 }
 
@@ -47,6 +55,8 @@ export interface TrainingData {
   /** Text of a document as it is embedded. */
   document: (id: string) => string;
   negatives: NegativeSource;
+  /** How texts become words. Default `auto`. */
+  analyzer?: AnalyzerChoice;
 }
 
 /** The document without its title, as positive of the title: an id that no corpus has. */
@@ -55,6 +65,7 @@ const bodyOf = (id: string) => `${id}\u0000body`;
 /** Queries of both stages, never the same query in both. @throws InputError where a split is missing or shared. */
 export function trainingData(collection: Collection, options: TrainingDataOptions = {}): TrainingData {
   const { sft: judged, rl } = stageQueries(collection, options);
+  const { analyzer = 'auto' } = options;
   const texts = new Map(collection.corpus.map((document) => [document.id, documentText(document)]));
   const titles: TrainingQuery[] = [];
   if (options.titlePairs ?? false) {
@@ -68,15 +79,20 @@ export function trainingData(collection: Collection, options: TrainingDataOption
       titles.push({ id: `title ${positive}`, text: query, relevant, positives: [body] });
     }
   }
+  const same = sameTexts(texts);
   return {
-    sft: [...judged.map((query) => withBodies(query, texts)), ...titles],
-    rl,
+    sft: withNoNegatives([...judged.map((query) => withBodies(query, texts)), ...titles], same),
+    rl: withNoNegatives(rl, same),
     document: (id) => {
       const text = texts.get(id);
       if (text === undefined) throw new RangeError(`no document ${id} in the collection`);
       return text;
     },
-    negatives: lexicalNegatives(collection.corpus, { text: (id) => texts.get(id) }),
+    negatives: lexicalNegatives(collection.corpus, {
+      text: (id) => texts.get(id),
+      analyzer,
+    }),
+    analyzer,
   };
 }
 
@@ -91,17 +107,20 @@ function withBodies(query: TrainingQuery, texts: ReadonlyMap<string, string>): T
 
 function stageQueries(
   collection: Collection,
-  { sftSplit, rlSplit, sftShare = 0.5, seed = 0 }: TrainingDataOptions,
+  { sftSplit, rlSplit, sftShare = 0.5, seed = 0, excludeSelf = 'auto' }: TrainingDataOptions,
 ): { sft: TrainingQuery[]; rl: TrainingQuery[] } {
   const has = (split: string) => collection.qrels.has(split);
   const first = sftSplit ?? (has('sft') ? 'sft' : 'train');
   const second = rlSplit ?? (has('rl') ? 'rl' : 'train');
   if (first === second) {
-    const all = randomStream(seed, 'stages').shuffle(trainingQueries(collection, first));
+    const all = randomStream(seed, 'stages').shuffle(trainingQueries(collection, first, excludeSelf));
     const cut = Math.round(all.length * sftShare);
     return { sft: all.slice(0, cut), rl: all.slice(cut) };
   }
-  const [sft, rl] = [trainingQueries(collection, first), trainingQueries(collection, second)];
+  const [sft, rl] = [first, second].map((split) => trainingQueries(collection, split, excludeSelf)) as [
+    TrainingQuery[],
+    TrainingQuery[],
+  ];
   const known = new Set(sft.map(({ id }) => id));
   const shared = rl.find(({ id }) => known.has(id));
   if (shared !== undefined) {

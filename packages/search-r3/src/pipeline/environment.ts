@@ -9,6 +9,7 @@ import {
   SelectiveEnvironment,
   type SelectiveSources,
 } from '../environment/index.js';
+import type { AnalyzerChoice } from '../evaluate/index.js';
 import { type Policy, parameterFeeds } from '../model/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 
@@ -18,6 +19,12 @@ export interface RunEnvironment {
   /** How many of the documents encoded so far were cut to `options.maxLength`. */
   truncatedDocuments(): number;
   dispose(): Promise<void>;
+}
+
+export interface EnvironmentSettings
+  extends Pick<ResolvedRlOptions, 'environment' | 'maxLength' | 'optimization' | 'reward' | 'seed'> {
+  /** How texts become words, for the drift. Default `auto`. */
+  analyzer?: AnalyzerChoice;
 }
 
 /**
@@ -30,7 +37,7 @@ export async function createEnvironment(
   policy: Policy,
   { corpus }: Collection,
   text: (id: string) => string,
-  options: Pick<ResolvedRlOptions, 'environment' | 'maxLength' | 'optimization' | 'reward' | 'seed'>,
+  options: EnvironmentSettings,
 ): Promise<RunEnvironment> {
   const { tokenizer, prompts, config } = policy;
   const limit = { maxTokens: options.maxLength };
@@ -60,7 +67,13 @@ export async function createEnvironment(
     }
     return encoder.encode(sequences, { maxTokens: options.optimization.maxTokens });
   };
-  const sources = { dimension: config.hiddenSize, encode, tokens: (id: string) => tokensOf(id).length, text };
+  const sources = {
+    dimension: config.hiddenSize,
+    encode,
+    tokens: (id: string) => tokensOf(id).length,
+    text,
+    analyzer: options.analyzer ?? 'auto',
+  };
   const environment = await chosen(ids, sources, options);
   return {
     environment,

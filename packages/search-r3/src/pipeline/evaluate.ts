@@ -14,8 +14,10 @@ import { InputError } from '../run/index.js';
 
 export interface PolicyEvaluation extends RetrieverRun {
   evaluation: Evaluation<DefaultMetric>;
-  /** Share of reasonings that the model ended with the embed token by itself. */
+  /** Share of reasonings that the model ended with the embed token. */
   completed: number | null;
+  /** The queries whose own document was left out of their ranking, among those evaluated. */
+  ownDocuments: string[];
 }
 
 /** The judgements of a split. @throws InputError naming the splits there are. */
@@ -29,15 +31,16 @@ export function splitOf(collection: Collection, split: string): Qrels {
 /**
  * Runs and compares the systems on the judged queries of `qrels`. A judged query that the collection does not have (see
  * `LoadBeirOptions.allowMissing`) scores 0, as in trec_eval.
+ * @param policy needed by every system but `bm25`.
  */
 export async function evaluatePolicy(
-  policy: Policy,
+  policy: Policy | undefined,
   collection: Collection,
   qrels: Qrels,
   options: RetrieverOptions & { seed?: number } = {},
 ): Promise<PolicyEvaluation> {
   const { seed = 0, ...retriever } = options;
-  const embedder = await Embedder.create(policy);
+  const embedder = policy === undefined ? undefined : await Embedder.create(policy);
   const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
   try {
     const there = new Map([...qrels].filter(([id]) => collection.queries.has(id)));
@@ -48,8 +51,9 @@ export async function evaluatePolicy(
       reasoned.length === 0
         ? null
         : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
-    return { ...run, evaluation, completed };
+    const own = [...qrels.keys()].filter((id) => retrieval.ownDocuments.has(id));
+    return { ...run, evaluation, completed, ownDocuments: own };
   } finally {
-    await retrieval.dispose().finally(() => embedder.dispose());
+    await retrieval.dispose().finally(() => embedder?.dispose());
   }
 }

@@ -6,9 +6,11 @@ import {
   type Qrels,
   QUERY_KINDS,
   type Rankings,
+  type SelfExclusion,
 } from '../dataset/index.js';
 import {
   type DefaultMetric,
+  describeAnalysis,
   type Evaluation,
   type Interval,
   RETRIEVER_SYSTEMS,
@@ -17,8 +19,9 @@ import {
   renderTable,
   saveTrecQrels,
   saveTrecRun,
+  type TextAnalysis,
 } from '../evaluate/index.js';
-import { InputError, type ProgressReporter } from '../run/index.js';
+import { exists, InputError, type ProgressReporter } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { loadCollection } from './data.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
@@ -39,7 +42,8 @@ const FEW_TUNING_QUERIES = 30;
 
 /** What an evaluation found, as it is written for machines. */
 export interface EvaluationSummary {
-  model: string;
+  /** Null where BM25 alone was evaluated, without one. */
+  model: string | null;
   data: string;
   split: string;
   queries: number;
@@ -52,7 +56,14 @@ export interface EvaluationSummary {
   comparisons: Evaluation<DefaultMetric>['comparisons'];
   /** Share of the dense score in each hybrid, and the split it was tuned on, of which so many queries were used. */
   fusion: { weights: Record<string, number>; tunedOn: string; queries: number } | null;
-  /** Of the reasoned queries: the share whose reasoning the model ended by itself. */
+  /**
+   * Queries that are documents: how many were left out of their own ranking, of these how many are judged with
+   * themselves, and the setting.
+   */
+  ownDocuments: { excludeSelf: SelfExclusion; queries: number; judged: number };
+  /** By what texts were cut into terms; null without BM25. */
+  analysis: TextAnalysis | null;
+  /** Share of the reasoned queries whose reasoning the model ended. */
   completed: number | null;
   /** Texts that were cut to fit. */
   truncated: PolicyEvaluation['truncated'];
@@ -72,12 +83,12 @@ export async function evaluateModel(
   settings: EvaluateSettings,
   options: EvaluationOptions = {},
 ): Promise<FinishedEvaluation> {
-  const { data, seed, allowMissing, evaluate, embed } = settings;
+  const { data, seed, allowMissing, excludeSelf, analyzer, evaluate, embed } = settings;
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
-  const model = modelFolder(settings);
-  const policy = await loadPolicy(model, options.onNote);
-  const shared = splitFor(policy, settings);
+  const model = await neededModel(settings);
+  const policy = model === undefined ? undefined : await loadPolicy(model, options.onNote);
+  const shared = splitFor(policy ?? {}, settings);
   const loaded = await loadCollection(data, shared.seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
   const tuning = tuningSplit(learnable(loaded, allowMissing, shared), qrels);
@@ -87,6 +98,8 @@ export async function evaluateModel(
     ...(tuning && { tuning: tuning.qrels }),
     tuningQueries,
     depth,
+    excludeSelf,
+    analyzer,
     ...(maxLength !== undefined && { maxLength }),
     ...(maxNewTokens !== undefined && { maxNewTokens }),
     seed,
@@ -107,8 +120,9 @@ export async function evaluateModel(
         'others may give quite different ones.',
     );
   }
+  const own = result.ownDocuments;
   const summary: EvaluationSummary = {
-    model,
+    model: model ?? null,
     data,
     split,
     queries: qrels.size,
@@ -122,11 +136,31 @@ export async function evaluateModel(
     })),
     comparisons: result.evaluation.comparisons,
     fusion,
+    ownDocuments: {
+      excludeSelf,
+      queries: own.length,
+      judged: own.filter((id) => qrels.get(id)?.has(id)).length,
+    },
+    analysis: result.analysis ?? null,
     completed: result.completed,
     truncated: result.truncated,
     kinds: byKind(loaded, result.evaluation),
   };
   return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
+}
+
+/**
+ * The model of the settings; none if BM25 alone is asked for and there is none yet.
+ * @throws InputError if no setting names it.
+ */
+async function neededModel(settings: EvaluateSettings): Promise<string | undefined> {
+  const { systems = RETRIEVER_SYSTEMS } = settings.evaluate;
+  const lexical = systems.every((system) => system === 'bm25');
+  if (settings.model === undefined && lexical) {
+    const folder = settings.out === undefined ? undefined : modelFolder(settings);
+    return folder !== undefined && (await exists(folder)) ? folder : undefined;
+  }
+  return modelFolder(settings, 'With evaluate.systems bm25 (--systems bm25) none is needed.');
 }
 
 /** Judgements to tune fusions on: validation queries, else training queries; never those that are evaluated. */
@@ -172,6 +206,7 @@ function byKind(collection: Collection, { systems }: Evaluation<DefaultMetric>):
 
 function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetric>): string {
   const { model, data, split, documents, fusion, completed, truncated, kinds, queries } = summary;
+  const { ownDocuments: own, analysis } = summary;
   // All metrics of all pairs would hide what matters; the JSON has them.
   const comparisons = evaluation.comparisons.filter(({ metric }) => metric === 'ndcg@10');
   const notes = [
@@ -181,6 +216,13 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
           ([system, weight]) =>
             `${system}: ${Number((1 - weight).toFixed(6))} BM25 + ${weight} dense, weights tuned on the split ${fusion.tunedOn} (queries: ${fusion.queries})`,
         )),
+    ...(analysis === null ? [] : [`terms of BM25: ${describeAnalysis(analysis)}`]),
+    ...(own.queries === 0
+      ? []
+      : [
+          `queries that are documents: ${own.queries} of ${queries}, each left out of its own ranking ` +
+            `(excludeSelf ${own.excludeSelf})${own.judged === 0 ? '' : `; ${own.judged} of them are judged with themselves`}`,
+        ]),
     ...(completed === null
       ? []
       : [
@@ -203,7 +245,7 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
             ...systems.map((system) => (scores[system] ?? 0).toFixed(3)),
           ]),
         ])}`;
-  return `${model} on ${data}, split ${split}, ${documents} documents\n\n${renderEvaluation({ ...evaluation, comparisons })}\n${notes.join('\n')}\n${table}`;
+  return `${model ?? 'BM25'} on ${data}, split ${split}, ${documents} documents\n\n${renderEvaluation({ ...evaluation, comparisons })}\n${notes.join('\n')}\n${table}`;
 }
 
 /** Writes `qrels.trec` and a run `<system>.trec` per system, as trec_eval reads them. The paths written. */

@@ -7,10 +7,14 @@ import { MODEL } from './stage-result.js';
 /** Of the model of a run, in its folder. */
 const INDEX = 'index';
 
-/** The model to use. @throws InputError where no setting tells. */
-export const modelFolder = ({ model, out }: Pick<Settings, 'model' | 'out'>): string =>
+/** The model to use. @throws InputError, with the remedy given, where no setting tells. */
+export const modelFolder = ({ model, out }: Pick<Settings, 'model' | 'out'>, remedy?: string): string =>
   model ??
-  inRun(out, MODEL, { field: 'model', expected: 'the folder of a model (--model), or a config of a run' });
+  inRun(out, MODEL, {
+    field: 'model',
+    expected: 'the folder of a model (--model), or a config of a run',
+    ...(remedy !== undefined && { remedy }),
+  });
 
 /** The index to write or to search; `flag` names it on the command line. @throws InputError where no setting tells. */
 export const indexFolder = ({ index, out }: Pick<Settings, 'index' | 'out'>, flag: string): string =>
@@ -20,7 +24,11 @@ export const indexFolder = ({ index, out }: Pick<Settings, 'index' | 'out'>, fla
     expected: `the folder of the index (${flag}), or a config of a run and no other model`,
   });
 
-function inRun(out: string | undefined, name: string, wanted: { field: string; expected: string }): string {
+function inRun(
+  out: string | undefined,
+  name: string,
+  wanted: { field: string; expected: string; remedy?: string },
+): string {
   if (out !== undefined) return join(out, name);
   throw new InputError({ source: 'settings', ...wanted, found: 'nothing' });
 }

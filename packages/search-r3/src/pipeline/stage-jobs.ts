@@ -37,6 +37,7 @@ import { runRl, runSft } from './stages.js';
 import {
   basePrompts,
   promptLimit,
+  readingSettings,
   rlLimits,
   rlOptions,
   scratchPrompts,
@@ -156,7 +157,7 @@ export async function sftStage(
     data: settings.data,
     ...(settings.base !== undefined && { base: settings.base }),
     seed,
-    ...(settings.allowMissing && { allowMissing: true }),
+    ...readingSettings(settings),
     prompts: start.prompts,
     queries,
     validation,
@@ -211,7 +212,7 @@ export async function rlStage(
     data: settings.data,
     ...(settings.model !== undefined && { model: settings.model }),
     seed,
-    ...(settings.allowMissing && { allowMissing: true }),
+    ...readingSettings(settings),
     queries,
     validation,
     rl: settings.rl,
@@ -303,6 +304,7 @@ function validationScores(
     const { evaluation } = await evaluatePolicy(policy(), collection, qrels, {
       systems,
       ...limits,
+      excludeSelf: settings.excludeSelf,
       seed: settings.seed,
       ...(options.signal && { signal: options.signal }),
       ...(options.progress && { onProgress: partProgress(options.progress, 'validation') }),

@@ -101,7 +101,7 @@ export async function runRl(
     policy,
     collection,
     data.document,
-    options,
+    { ...options, ...(data.analyzer && { analyzer: data.analyzer }) },
   );
   const trainer = await RlTrainer.create(
     policy,

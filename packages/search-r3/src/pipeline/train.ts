@@ -17,6 +17,7 @@ import {
   basePrompts,
   collectionFingerprint,
   loadTraining,
+  readingSettings,
   rlOptions,
   sftOptions,
   type TrainingContext,
@@ -125,10 +126,9 @@ async function checkedConfig(
   context: TrainingContext,
   options: RunOptions,
 ) {
-  const { data, base, seed, allowMissing, prompts, queries, validation, pretrain, sft, rl, saveEvery } =
-    settings;
-  const missing = allowMissing && { allowMissing };
-  const common = { data, seed, ...missing, prompts, queries, validation, sft, rl, saveEvery };
+  const { data, base, seed, prompts, queries, validation, pretrain, sft, rl, saveEvery } = settings;
+  const reading = readingSettings(settings);
+  const common = { data, seed, ...reading, prompts, queries, validation, sft, rl, saveEvery };
   if (given === undefined) return { ...common, pretrain, fingerprints: { data: context.fingerprint } };
   const policy = makePolicy(given, basePrompts(settings, given));
   await limitedSft(sftOptions(settings), policy, options);

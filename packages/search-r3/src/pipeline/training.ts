@@ -37,12 +37,14 @@ export async function loadTraining(
   settings: DataSettings,
   split = querySplit(settings),
 ): Promise<TrainingContext> {
-  const { data: source, allowMissing, queries } = settings;
+  const { data: source, allowMissing, excludeSelf, analyzer, queries } = settings;
   const loaded = await loadCollection(source, split.seed, { allowMissing });
   const collection = learnable(loaded, allowMissing, split);
   const { sftSplit, rlSplit, titlePairs } = queries;
   const data = trainingData(collection, {
     titlePairs,
+    excludeSelf,
+    analyzer,
     sftShare: split.sft,
     ...(sftSplit !== undefined && { sftSplit }),
     ...(rlSplit !== undefined && { rlSplit }),
@@ -62,6 +64,13 @@ export function collectionFingerprint({ corpus, queries, qrels }: Collection): s
   }
   return hash.digest('hex');
 }
+
+/** Settings about the reading of collections, those that are not the default: runs of before had no others. */
+export const readingSettings = ({ allowMissing, excludeSelf, analyzer }: Settings) => ({
+  ...(allowMissing && { allowMissing }),
+  ...(excludeSelf !== 'auto' && { excludeSelf }),
+  ...(analyzer !== 'auto' && { analyzer }),
+});
 
 /** The prompts of a model from scratch. */
 export function scratchPrompts({ data, prompts }: DataSettings): PromptOverrides {

@@ -5,7 +5,7 @@
  * document to its key terms or another of its sentences. Which of these help retrieval, stage 2 finds out.
  */
 import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
-import { type Document, documentText } from '../dataset/index.js';
+import { assertTexts, type Document, documentText } from '../dataset/index.js';
 import { inTurns, type LongWorkOptions, type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
 import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
@@ -59,7 +59,7 @@ export interface CollectionTextOptions {
 /**
  * What a base model of the collection reads, step by step.
  * @param work told of the part `key terms`.
- * @throws InputError where a batch is larger than the corpus; InterruptedError when aborted.
+ * @throws InputError where a batch is larger than the corpus, or no document has a text; InterruptedError when aborted.
  */
 export async function collectionSequences(
   corpus: readonly Document[],
@@ -68,6 +68,7 @@ export async function collectionSequences(
   options: CollectionTextOptions,
   work: LongWorkOptions = {},
 ): Promise<SequenceSource> {
+  assertTexts(corpus, 'corpus');
   const { batchSize, maxLength, chatShare, seed } = options;
   const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain' });
   const terms = await keyTerms(corpus, work);
@@ -161,7 +162,25 @@ export async function keyTerms(corpus: readonly Document[], work: LongWorkOption
   };
 }
 
-/** Words of at least three letters or digits, hyphens inside kept, in lower case. */
+/** Scripts without spaces; Korean has them. */
+const UNSPACED =
+  '(?=\\p{L})[\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}]';
+const spaced = (characters: string) => `(?:(?!${UNSPACED})[${characters}])`;
+const WORD = new RegExp(
+  `(?<run>(?:${UNSPACED}\\p{M}*)+)|` +
+    `${spaced('\\p{L}')}${spaced('\\p{L}\\p{M}\\p{N}-')}*(?:${spaced('\\p{L}\\p{N}')}\\p{M}*){2}`,
+  'gu',
+);
+const segmenter = new Intl.Segmenter('en', { granularity: 'word' });
+
+/**
+ * Words of at least three letters or digits, hyphens inside kept, in lower case. Scripts without spaces are cut by
+ * dictionary, not into bigrams, since a model is to write these words; they have at least two characters.
+ */
 function wordsOf(text: string): string[] {
-  return text.toLowerCase().match(/\p{L}[\p{L}\p{N}-]*[\p{L}\p{N}]{2}/gu) ?? [];
+  return Array.from(text.toLowerCase().matchAll(WORD)).flatMap(({ 0: word, groups }) =>
+    groups?.run === undefined
+      ? [word]
+      : Array.from(segmenter.segment(word), ({ segment }) => segment).filter((part) => part.length >= 2),
+  );
 }

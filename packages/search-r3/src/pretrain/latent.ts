@@ -4,7 +4,7 @@
  * (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4), which only ever multiplies by the sparse matrix.
  */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { evenly, inTurns, type LongWorkOptions, randomStream } from '../run/index.js';
+import { evenly, InputError, inTurns, type LongWorkOptions, randomStream } from '../run/index.js';
 
 /** Subspace iterations: more move what is found by less than the choice of documents does. */
 const ITERATIONS = 5;
@@ -148,6 +148,7 @@ export async function rightSingularVectors(
  * token of no document gets a random direction; columns beyond the rank of the collection are zero.
  * @param logIdf ln idf by token id.
  * @param work as for `rightSingularVectors`.
+ * @throws InputError where all documents are empty.
  */
 export async function latentDirections(
   documents: readonly (readonly number[])[],
@@ -156,7 +157,12 @@ export async function latentDirections(
   seed: number,
   work: LongWorkOptions = {},
 ): Promise<Float64Array> {
-  const seen = evenly(documents, MOST_DOCUMENTS);
+  const filled = documents.filter((ids) => ids.length > 0);
+  if (filled.length === 0) {
+    const found = documents.length === 0 ? 'none' : `${documents.length} without any`;
+    throw new InputError({ source: 'latent directions', expected: 'a document with tokens', found });
+  }
+  const seen = evenly(filled.length === documents.length ? documents : filled, MOST_DOCUMENTS);
   const vocabulary = logIdf.length;
   const vectors = await rightSingularVectors(tfIdfRows(seen, logIdf), vocabulary, width, seed, work);
   const random = randomStream(seed, 'latent directions');

@@ -10,7 +10,7 @@
  * nothing at first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
-import { type Document, documentText } from '../dataset/index.js';
+import { assertTexts, type Document, documentText } from '../dataset/index.js';
 import { InterruptedError, type LongWorkOptions } from '../run/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 
@@ -51,13 +51,18 @@ export interface CollectionWords {
   documents: number[][];
 }
 
-/** Counts the words of a collection; `work` is told of the part `tokens`. @throws InterruptedError when aborted. */
+/**
+ * Counts the words of a collection.
+ * @param work told of the part `tokens`.
+ * @throws InputError where no document has a text; InterruptedError when aborted.
+ */
 export async function collectionWords(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
   prompts: Prompts,
   work: LongWorkOptions = {},
 ): Promise<CollectionWords> {
+  assertTexts(corpus, 'corpus');
   const { query, document, reasoning } = prompts;
   const around = await tokenizer.encodeBatch(
     [query, document, { ...reasoning, assistant: '' }].map(({ system, assistant }) =>

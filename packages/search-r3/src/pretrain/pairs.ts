@@ -4,7 +4,7 @@
  * is not left in its document: matching it would be all there is to learn.
  */
 import { directPrompts, type PromptIds, type Prompts } from '../checkpoint/index.js';
-import type { Document } from '../dataset/index.js';
+import { type Document, documentText, sameTexts } from '../dataset/index.js';
 import { type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
@@ -33,6 +33,7 @@ export function collectionPairs(
 ): PairSource {
   const sampler = new EpochSampler({ count: corpus.length, batchSize, seed, label: 'pretrain pairs' });
   const limit = { maxTokens: maxLength };
+  const same = sameTexts(corpus.map((document) => [document.id, documentText(document)]));
   return async (step) => {
     const random = randomStream(seed, 'pretrain', 'pairs', step);
     const drawn = sampler.batch(step).map((i) => corpus[i] as Document);
@@ -47,7 +48,8 @@ export function collectionPairs(
       );
     const [queries, documents] = await Promise.all([prompted('query'), prompted('document')]);
     return drawn.map(({ id }, i) => ({
-      id,
+      // Equal texts under several ids are one document here: no pair is a negative of the other.
+      id: same(id)?.[0] ?? id,
       query: (queries[i] as PromptIds).ids,
       document: (documents[i] as PromptIds).ids,
     }));

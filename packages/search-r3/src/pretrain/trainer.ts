@@ -16,8 +16,9 @@ import type { ResolvedPretrainOptions } from './options.js';
 /** The sequences of a step (from 0), each of at least two tokens; the same step must give the same sequences. */
 export type SequenceSource = (step: number) => Promise<readonly (readonly number[])[]>;
 
-/** A query and a document that belong together, each ending with the embed token; `id` says of what they are. */
+/** A query and a document that belong together, each ending with the embed token. */
 export interface TextPair {
+  /** The same for pairs of the same text, which are no negatives of each other. */
   id: string;
   query: readonly number[];
   document: readonly number[];

@@ -91,7 +91,11 @@ export function rolloutBatch(rollouts: readonly Rollout[], dimension: number): R
   for (const [i, { completion }] of embedded.entries()) {
     vectors.set(unit(completion.hidden as Float32Array), i * dimension);
   }
-  return { vectors, relevant: embedded.map(({ query }) => query.relevant) };
+  return {
+    vectors,
+    relevant: embedded.map(({ query }) => query.relevant),
+    own: embedded.map(({ query }) => query.own),
+  };
 }
 
 /**

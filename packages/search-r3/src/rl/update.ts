@@ -6,6 +6,7 @@ import { randomStream } from '../run/index.js';
 import {
   type Anchor,
   type Label,
+  mayBeNegative,
   positivesOf,
   type SftData,
   type StepRequest,
@@ -81,7 +82,7 @@ export async function updateBatch(
       infoNceWeight: options.contrastive.weight / drawn.length,
       tripletWeight: 0,
       falseNegatives: documents.flatMap((id, i) =>
-        i !== positive && rollout.query.relevant.has(id) ? [i] : [],
+        i !== positive && !mayBeNegative(rollout.query, id) ? [i] : [],
       ),
     };
   });

@@ -1,5 +1,5 @@
 /** Training queries, the order they come in, and what is drawn beside them. */
-import type { Collection } from '../dataset/index.js';
+import { type Collection, ownDocuments, type SelfExclusion } from '../dataset/index.js';
 import { InputError, type RandomStream, randomStream } from '../run/index.js';
 
 export interface TrainingQuery {
@@ -9,7 +9,15 @@ export interface TrainingQuery {
   relevant: ReadonlyMap<string, number>;
   /** Which of them are drawn as positives. Default all. */
   positives?: readonly string[];
+  /** The document that is the query (see `ownDocuments`): it is not ranked for it. Default none. */
+  own?: string;
+  /** Documents that are no negatives of the query beside those that answer it; see `withNoNegatives`. Default none. */
+  noNegatives?: ReadonlySet<string>;
 }
+
+/** Whether a document may be a negative of a query, drawn for it or as another query's document of the same batch. */
+export const mayBeNegative = ({ relevant, own, noNegatives }: TrainingQuery, id: string): boolean =>
+  !relevant.has(id) && id !== own && !noNegatives?.has(id);
 
 /** The documents a query's positive is drawn from. */
 export const positivesOf = ({ relevant, positives }: TrainingQuery): readonly string[] =>
@@ -22,8 +30,15 @@ export type NegativeSource = (
   random: RandomStream,
 ) => string | undefined;
 
-/** The queries of a split that have a relevant document, in the order of the judgements. */
-export function trainingQueries(collection: Collection, split: string): TrainingQuery[] {
+/**
+ * The queries of a split that have a relevant document, in the order of the judgements. A query's own document is none of
+ * them.
+ */
+export function trainingQueries(
+  collection: Collection,
+  split: string,
+  excludeSelf: SelfExclusion = 'auto',
+): TrainingQuery[] {
   const qrels = collection.qrels.get(split);
   if (qrels === undefined) {
     throw new InputError({
@@ -33,11 +48,16 @@ export function trainingQueries(collection: Collection, split: string): Training
       found: [...collection.qrels.keys()].join(', ') || 'none',
     });
   }
+  const own = ownDocuments(collection, excludeSelf);
   const queries: TrainingQuery[] = [];
   for (const [id, grades] of qrels) {
-    const relevant = new Map([...grades].filter(([, grade]) => grade > 0));
+    const isOwn = own.has(id);
+    const relevant = new Map(
+      [...grades].filter(([document, grade]) => grade > 0 && !(isOwn && document === id)),
+    );
     const query = collection.queries.get(id);
-    if (relevant.size > 0 && query !== undefined) queries.push({ id, text: query.text, relevant });
+    if (relevant.size === 0 || query === undefined) continue;
+    queries.push({ id, text: query.text, relevant, ...(isOwn && { own: id }) });
   }
   if (queries.length === 0) {
     const expected = 'queries with a relevant document';

@@ -1,16 +1,34 @@
 /**
- * Hard negatives by lexical likeness: documents that look like the query, and documents that look like its answer. They
- * are mined once with BM25, which needs no model; documents judged relevant are never among them.
+ * Negatives. Hard ones are documents that BM25 finds for the query or for its positive; they are searched for once and need
+ * no model. A document that answers a query, or says the same as one that does, is never a negative of it.
  */
 import { type Document, documentText } from '../dataset/index.js';
-import { Bm25Index } from '../evaluate/index.js';
-import type { NegativeSource, TrainingQuery } from './data.js';
+import { type AnalyzerChoice, Bm25Index } from '../evaluate/index.js';
+import { mayBeNegative, type NegativeSource, type TrainingQuery } from './data.js';
+
+/**
+ * Queries with `noNegatives`: the documents of the same text as one that answers the query, or as its own document.
+ * @param same the documents of the same text as a document; see `sameTexts`.
+ */
+export function withNoNegatives(
+  queries: readonly TrainingQuery[],
+  same: (id: string) => readonly string[] | undefined,
+): TrainingQuery[] {
+  return queries.map((query) => {
+    const answers = [...query.relevant.keys(), ...(query.own === undefined ? [] : [query.own])];
+    const others = answers.flatMap((id) => same(id) ?? []).filter((id) => mayBeNegative(query, id));
+    if (others.length === 0) return query;
+    return { ...query, noNegatives: new Set([...(query.noNegatives ?? []), ...others]) };
+  });
+}
 
 export interface MiningOptions {
   /** Candidates per query from each side. Default 10. */
   candidates?: number;
   /** Text of a positive by its id. Default: that of the document in the corpus. */
   text?: (id: string) => string | undefined;
+  /** How texts become the terms that are searched for. Default `auto`. */
+  analyzer?: AnalyzerChoice;
 }
 
 function textsIn(corpus: readonly Document[]): (id: string) => string | undefined {
@@ -18,28 +36,29 @@ function textsIn(corpus: readonly Document[]): (id: string) => string | undefine
   return (id) => texts.get(id);
 }
 
-/** Mines candidates lazily, per query and positive, and draws one of them uniformly. */
+/** Searches for candidates when they are first needed, per query and positive, and draws one of them uniformly. */
 export function lexicalNegatives(corpus: readonly Document[], options: MiningOptions = {}): NegativeSource {
-  const { candidates = 10, text: textOf = textsIn(corpus) } = options;
-  const index = Bm25Index.build(corpus);
+  const { candidates = 10, text: textOf = textsIn(corpus), analyzer = 'auto' } = options;
+  const index = Bm25Index.build(corpus, { analyzer });
   const near = new Map<string, string[]>();
-  const search = (key: string, text: string, excluded: ReadonlySet<string>): string[] => {
+  const search = (key: string, text: string, query: TrainingQuery): string[] => {
     const known = near.get(key);
     if (known !== undefined) return known;
+    const { relevant, own, noNegatives } = query;
+    const excluded = relevant.size + (own === undefined ? 0 : 1) + (noNegatives?.size ?? 0);
     const found = index
-      .search(text, candidates + excluded.size)
+      .search(text, candidates + excluded)
       .map(({ id }) => id)
-      .filter((id) => !excluded.has(id))
+      .filter((id) => mayBeNegative(query, id))
       .slice(0, candidates);
     near.set(key, found);
     return found;
   };
-  return (query: TrainingQuery, positive, random) => {
-    const relevant = new Set(query.relevant.keys());
+  return (query, positive, random) => {
     const pool =
       random.uniform() < 0.5
-        ? search(`query ${query.id}`, query.text, relevant)
-        : search(`document ${query.id} ${positive}`, textOf(positive) ?? '', relevant);
+        ? search(`query ${query.id}`, query.text, query)
+        : search(`document ${query.id} ${positive}`, textOf(positive) ?? '', query);
     return pool.length === 0 ? undefined : random.choice(pool);
   };
 }

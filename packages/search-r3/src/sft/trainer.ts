@@ -6,7 +6,7 @@ import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/inde
 import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
-import { EpochSampler, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
+import { EpochSampler, mayBeNegative, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import { GradientEngine, type StepRequest } from './engine.js';
 import type { StepRecord, Trainer } from './loop.js';
 import { Optimizer } from './optimizer.js';
@@ -203,9 +203,8 @@ async function collateBatch(
       ...(negative !== undefined && { negative }),
       infoNceWeight: (share * weights.infoNce) / queries.length,
       tripletWeight: (share * weights.triplet) / queries.length,
-      // Another row's document that answers this query too is no negative.
       falseNegatives: documents.flatMap((id, column) =>
-        column !== i && query.relevant.has(id) ? [column] : [],
+        column !== i && !mayBeNegative(query, id) ? [column] : [],
       ),
     };
   };

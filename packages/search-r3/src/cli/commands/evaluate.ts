@@ -1,4 +1,4 @@
-/** `search-r3 evaluate`: scores a model on a split of a collection. */
+/** `search-r3 evaluate`: scores the systems on a split of a collection. */
 import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
@@ -32,11 +32,27 @@ export function evaluateCommand(): Command {
     'length limit of the reasoning (default: as in training)',
     'evaluate.maxNewTokens',
   );
+  configFlag(
+    command,
+    '--exclude-self <when>',
+    'leave a query that is a document out of its own ranking: auto, always or never (default: auto)',
+    'excludeSelf',
+  );
+  configFlag(
+    command,
+    '--analyzer <kind>',
+    'how BM25 cuts texts into terms: auto, text or code (default: auto)',
+    'analyzer',
+  );
   configFlag(command, '--seed <n>', 'seed of splits and significance tests', 'seed');
   withMissing(command, 'scores them as trec_eval does');
   command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
   withOutput(command);
   examples(command, [
+    {
+      command: 'evaluate --data data/scifact --systems bm25',
+      does: 'The baseline alone, for which no model is needed.',
+    },
     {
       command: 'evaluate --model runs/scifact/model --data data/scifact',
       does: 'Compare all systems on the split test, with bootstrap intervals and p-values.',

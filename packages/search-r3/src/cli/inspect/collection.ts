@@ -1,11 +1,12 @@
 /** The counts of a BEIR collection. */
-import { loadBeir } from '../../dataset/index.js';
+import { documentText, loadBeir, ownDocuments } from '../../dataset/index.js';
 import type { Inspection } from './inspection.js';
 import { pairs, table } from './text.js';
 
 export async function inspectCollection(path: string): Promise<Inspection> {
   // Counts judgements of missing documents instead of refusing them: this is for looking at broken collections too.
-  const { corpus, queries, qrels } = await loadBeir(path, { allowMissing: true });
+  const collection = await loadBeir(path, { allowMissing: true });
+  const { corpus, queries, qrels } = collection;
   const documents = new Set(corpus.map(({ id }) => id));
   const splits = [...qrels].map(([split, judged]) => {
     const pairsOf = [...judged.values()].flatMap((grades) => [...grades]);
@@ -23,7 +24,9 @@ export async function inspectCollection(path: string): Promise<Inspection> {
     path,
     documents: corpus.length,
     meanDocumentCharacters: characters / corpus.length,
+    documentsWithoutText: corpus.filter((document) => documentText(document) === '').length,
     queries: queries.size,
+    queriesThatAreDocuments: ownDocuments(collection).size,
     splits,
   };
   return {
@@ -34,7 +37,9 @@ export async function inspectCollection(path: string): Promise<Inspection> {
         pairs([
           ['documents', value.documents],
           ['mean characters of a document', Math.round(value.meanDocumentCharacters)],
+          ['documents without text', value.documentsWithoutText],
           ['queries', value.queries],
+          ['queries that are documents', value.queriesThatAreDocuments],
         ]),
         table(
           ['split', 'queries', 'judgements', 'relevant', 'of missing documents'],

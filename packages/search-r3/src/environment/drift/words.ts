@@ -1,9 +1,12 @@
 /** Documents as unit vectors of inverse document frequencies: documents with similar words have similar map residuals. */
 import { z } from 'zod';
-import { englishTerms } from '../../evaluate/index.js';
+import { ANALYZER_KINDS, type Analyzer, type AnalyzerChoice, analyzerFor } from '../../evaluate/index.js';
+import { evenly } from '../../run/index.js';
 
 /** Most documents that frequencies are counted on; a sample of a larger corpus is as good. */
 const COUNTED = 20_000;
+/** Documents that decide whether the corpus is code. */
+const JUDGED = 500;
 /** Most documents whose terms are cached. */
 const KEPT = 100_000;
 
@@ -18,6 +21,7 @@ export const wordCountsSchema = z.strictObject({
   terms: z.array(z.string()),
   frequencies: z.array(z.int()),
   counted: z.int(),
+  analyzer: z.enum(ANALYZER_KINDS).default('text'),
 });
 export type WordCounts = z.infer<typeof wordCountsSchema>;
 
@@ -29,18 +33,19 @@ interface Postings {
 
 export class WordVectors {
   readonly #text: (row: number) => string;
-  readonly #terms = englishTerms();
+  #analyzer: Analyzer;
   readonly #numbers = new Map<string, number>();
   #frequencies: number[] = [];
   #counted = 0;
   readonly #kept = new Map<number, TermVector>();
 
   /** Counts words in evenly spaced documents of `rows`. */
-  constructor(text: (row: number) => string, rows: readonly number[]) {
+  constructor(text: (row: number) => string, rows: readonly number[], analyzer?: AnalyzerChoice) {
     this.#text = text;
+    this.#analyzer = analyzerFor(evenly(rows, JUDGED).map(text), analyzer);
     const stride = Math.max(1, rows.length / COUNTED);
     for (let at = 0; at < rows.length; at += stride) {
-      const words = new Set(this.#terms(text(rows[Math.floor(at)] as number)));
+      const words = new Set(this.#analyzer.terms(text(rows[Math.floor(at)] as number)));
       for (const word of words) {
         const number = this.#numbers.get(word) ?? this.#numbers.size;
         this.#numbers.set(word, number);
@@ -52,10 +57,16 @@ export class WordVectors {
 
   /** The counts, for a checkpoint: texts may have changed since they were counted. */
   state(): WordCounts {
-    return { terms: [...this.#numbers.keys()], frequencies: [...this.#frequencies], counted: this.#counted };
+    return {
+      terms: [...this.#numbers.keys()],
+      frequencies: [...this.#frequencies],
+      counted: this.#counted,
+      analyzer: this.#analyzer.kind,
+    };
   }
 
-  restore({ terms, frequencies, counted }: WordCounts): void {
+  restore({ terms, frequencies, counted, analyzer }: WordCounts): void {
+    this.#analyzer = analyzerFor([], analyzer);
     this.#numbers.clear();
     for (const [number, term] of terms.entries()) this.#numbers.set(term, number);
     this.#frequencies = [...frequencies];
@@ -117,7 +128,7 @@ export class WordVectors {
     const known = this.#kept.get(row);
     if (known !== undefined) return known;
     const found: [number, number][] = [];
-    for (const word of new Set(this.#terms(this.#text(row)))) {
+    for (const word of new Set(this.#analyzer.terms(this.#text(row)))) {
       const number = this.#numbers.get(word);
       if (number === undefined) continue;
       const weight = Math.log(this.#counted / (this.#frequencies[number] as number));
