@@ -162,7 +162,7 @@ export async function latentDirections(
     const found = documents.length === 0 ? 'none' : `${documents.length} without any`;
     throw new InputError({ source: 'latent directions', expected: 'a document with tokens', found });
   }
-  const seen = evenly(filled.length === documents.length ? documents : filled, MOST_DOCUMENTS);
+  const seen = evenly(filled, MOST_DOCUMENTS);
   const vocabulary = logIdf.length;
   const vectors = await rightSingularVectors(tfIdfRows(seen, logIdf), vocabulary, width, seed, work);
   const random = randomStream(seed, 'latent directions');

@@ -9,6 +9,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
 
 interface Result {
+  model: string | null;
+  ownDocuments: { excludeSelf: string; queries: number; judged: number };
+  analysis: { kind: string; bigrams: boolean; dictionary: string[] } | null;
   queries: number;
   systems: {
     system: string;
@@ -208,6 +211,116 @@ describe('on a collection', () => {
   test('--queries takes the first judged queries', async () => {
     const { queries, completed } = await evaluate('--systems', 'bm25', '--queries', '4');
     expect({ queries, completed }).toEqual({ queries: 4, completed: null });
+  });
+});
+
+describe('queries that are documents', () => {
+  beforeAll(async () => {
+    const corpus = Array.from({ length: 8 }, (_, i) => ({ _id: `a${i}`, text: `stew number ${i} is good` }));
+    const qrels = { test: [0, 1, 2, 3].map((i): [string, string, number] => [`a${i}`, `a${i + 1}`, 1]) };
+    await writeCollection(join(cwd, 'own'), { corpus, queries: corpus.slice(0, 4), qrels });
+  });
+  const run = async (...argv: string[]) => {
+    const systems = ['--data', 'own', '--systems', 'bm25', 'direct', '--run-dir', 'own-runs'];
+    const { ownDocuments } = await evaluate(...systems, ...argv);
+    const runs = await Promise.all(
+      ['bm25', 'direct'].map(
+        async (system) => (await loadTrecRun(join(cwd, `own-runs/${system}.trec`))).rankings,
+      ),
+    );
+    return { ownDocuments, runs };
+  };
+
+  test('are left out of their own ranking, by every system and in the run files, and counted', async () => {
+    const { ownDocuments, runs } = await run();
+    expect(ownDocuments).toEqual({ excludeSelf: 'auto', queries: 4, judged: 0 });
+    for (const rankings of runs) {
+      expect([...rankings.values()].map(({ size }) => size)).toEqual([7, 7, 7, 7]);
+      for (const [query, ranking] of rankings) expect([...ranking.keys()]).not.toContain(query);
+    }
+    const { stdout } = await cli(['evaluate', '--data', 'own', '--systems', 'bm25', '--quiet'], { cwd });
+    expect(stdout).toContain(
+      '\nqueries that are documents: 4 of 4, each left out of its own ranking (excludeSelf auto)\n',
+    );
+  });
+
+  test('are in it with --exclude-self never', async () => {
+    const { ownDocuments, runs } = await run('--exclude-self', 'never');
+    expect(ownDocuments).toEqual({ excludeSelf: 'never', queries: 0, judged: 0 });
+    for (const rankings of runs) {
+      expect([...rankings.values()].map(({ size }) => size)).toEqual([8, 8, 8, 8]);
+    }
+    const [bm25] = runs;
+    for (const [query, ranking] of bm25!) expect([...ranking.keys()][0]).toBe(query);
+    const refused = await cli(['evaluate', '--data', 'own', '--exclude-self', 'yes'], { cwd });
+    expect(refused).toMatchObject({ status: 2 });
+    expect(refused.stderr).toContain('--exclude-self');
+  });
+});
+
+describe('BM25 alone', () => {
+  test('needs no model, and is the same with one', async () => {
+    const argv = ['evaluate', '--data', 'data', '--systems', 'bm25'];
+    const alone = await cliJson<Result>(argv, cwd);
+    expect(alone.model).toBeNull();
+    expect(alone.systems).toEqual((await evaluate('--systems', 'bm25')).systems);
+    const { stdout } = await cli([...argv, '--quiet'], { cwd });
+    expect(stdout).toMatch(/^BM25 on data, split test, 24 documents\n/);
+    expect(stdout).toContain('\nterms of BM25: words without English stop words and endings\n');
+    const { status, stderr } = await cli(['evaluate', '--data', 'data'], { cwd });
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr:
+        'error: settings: model: expected the folder of a model (--model), or a config of a run, found nothing. ' +
+        'With evaluate.systems bm25 (--systems bm25) none is needed.\n',
+    });
+  });
+
+  // Six queries, each a part of its document; without bigrams the score was 0.
+  test('finds Chinese, and says by what it was cut', async () => {
+    const pairs = [
+      ['今天天气很好我们去公园散步', '公园散步'],
+      ['这家餐厅的牛肉面非常好吃', '牛肉面'],
+      ['人工智能正在改变医疗行业', '人工智能'],
+      ['明天可能会下雨请带雨伞', '下雨'],
+    ];
+    await writeCollection(join(cwd, 'chinese'), {
+      corpus: pairs.map(([text], i) => ({ _id: `d${i}`, text: text! })),
+      queries: pairs.map(([, text], i) => ({ _id: `q${i}`, text: text! })),
+      qrels: { test: pairs.map((_, i): [string, string, number] => [`q${i}`, `d${i}`, 1]) },
+    });
+    const argv = ['evaluate', '--data', 'chinese', '--systems', 'bm25'];
+    const { systems, analysis } = await cliJson<Result>(argv, cwd);
+    expect(systems[0]?.scores['ndcg@10']?.mean).toBe(1);
+    expect(analysis).toEqual({ kind: 'text', bigrams: true, dictionary: [] });
+    const { analysis: code } = await cliJson<Result>([...argv, '--analyzer', 'code'], cwd);
+    expect(code?.kind).toBe('code');
+  });
+
+  test('a collection with nothing in it is refused', async () => {
+    await writeCollection(join(cwd, 'blank'), {
+      corpus: [1, 2, 3].map((i) => ({ _id: `d${i}`, title: '', text: ' ' })),
+      queries: [{ _id: 'q1', text: 'x' }],
+      qrels: { test: [['q1', 'd1', 1]], train: [['q1', 'd1', 1]] },
+    });
+    const message =
+      'error: blank/corpus.jsonl: expected at least one document with a text, found 3 whose title and text are empty.\n';
+    for (const argv of [
+      ['evaluate', '--systems', 'bm25'],
+      ['evaluate', '--model', 'model'],
+      ['index', '--model', 'model', '--out', 'blank-index'],
+      ['train', '--out', 'blank-run'],
+      ['sft', '--base', 'model', '--out', 'blank-run'],
+      ['rl', '--model', 'model', '--out', 'blank-run'],
+      ...['random', 'lexical', 'latent'].map((start) => [
+        ...['pretrain', '--out', 'blank-run', '--set', `pretrain.start=${start}`],
+      ]),
+    ]) {
+      const { status, stderr } = await cli([...argv, '--data', 'blank'], { cwd });
+      expect({ argv, status, stderr }).toEqual({ argv, status: 2, stderr: message });
+    }
+    expect(await cli(['inspect', 'blank'], { cwd })).toMatchObject({ status: 2, stderr: message });
+    expect(await readdir(cwd)).not.toContain('blank-run');
   });
 });
 

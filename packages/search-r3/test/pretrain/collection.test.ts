@@ -107,6 +107,31 @@ describe('long work on a collection', () => {
   });
 });
 
+test('key terms of languages without spaces are words of a dictionary; marks stay in the word', async () => {
+  const corpus: Document[] = [
+    { id: 'a', text: '今天天气很好，我们去公园散步。' },
+    { id: 'b', text: 'วันนี้เราไปเดินเล่นในสวน' },
+    { id: 'c', text: 'हिन्दी की किताब' },
+    { id: 'd', text: 'iron iPhone手机' },
+  ];
+  const terms = await keyTerms(corpus);
+  expect(corpus.map((document) => terms(document, '').join(' '))).toEqual([
+    '今天 天气 很好 我们 公园 散步',
+    'วัน นี้ เรา ไป เดิน เล่น ใน สวน',
+    'हिन्दी किताब',
+    'iron iphone 手机',
+  ]);
+});
+
+test('texts that are empty are refused', async () => {
+  const empty = [1, 2].map((i) => ({ id: `d${i}`, title: ' ', text: '\n' }));
+  const message =
+    'corpus: expected at least one document with a text, found 2 whose title and text are empty.';
+  const options = { batchSize: 1, maxLength: 16, chatShare: 0.5, seed: 0 };
+  await expect(collectionSequences(empty, tokenizer, prompts, options)).rejects.toThrow(message);
+  await expect(collectionWords(empty, tokenizer, prompts)).rejects.toThrow(message);
+});
+
 test('key terms by tf ln(N / df), the words of the question left out', async () => {
   const terms = await keyTerms(CORPUS);
   // Five documents: `the` is in a, b, c, e; `blood` in a, c (ln 5/2 = 0.92); the others of `a` in it alone (ln 5 =

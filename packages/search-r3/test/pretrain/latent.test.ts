@@ -56,6 +56,21 @@ const dense = (rows: readonly SparseRow[], columns: number) =>
     return full;
   });
 
+test('latent directions of documents without tokens are refused', async () => {
+  const idf = new Float64Array(4);
+  for (const [documents, found] of [
+    [[], 'none'],
+    [[[], []], '2 without any'],
+  ] as const) {
+    await expect(latentDirections(documents, idf, 3, 0)).rejects.toThrow(
+      `latent directions: expected a document with tokens, found ${found}.`,
+    );
+  }
+  const one = await latentDirections([[], [1, 2], []], idf, 3, 0);
+  expect(one).toEqual(await latentDirections([[1, 2]], idf, 3, 0));
+  expect(one.every(Number.isFinite)).toBe(true);
+});
+
 describe('rightSingularVectors', () => {
   test('are those of the dense decomposition, up to sign', async () => {
     const expected = jacobi(dense(SPARSE, 13));

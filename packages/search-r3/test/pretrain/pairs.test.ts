@@ -62,6 +62,12 @@ describe('the pairs of a collection', () => {
   const source = (changes: Partial<typeof options> = {}) =>
     collectionPairs(CORPUS, tokenizer, prompts, { ...options, ...changes });
 
+  test('documents of equal texts are one: their pairs are no negatives of each other', async () => {
+    const twins = [...CORPUS, { id: 'twin', title: 'iron', text: `${S1}  ${S2}\n${S3}` }];
+    const pairs = await collectionPairs(twins, tokenizer, prompts, { ...options, batchSize: 6 })(0);
+    expect(pairs.map(({ id }) => id).sort()).toEqual([...CORPUS.map(({ id }) => id), 'full'].sort());
+  });
+
   test('every document once an epoch, in the prompts of query and document', async () => {
     for (const step of [0, 1, 2]) {
       const pairs = await source()(step);

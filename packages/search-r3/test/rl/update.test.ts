@@ -243,6 +243,17 @@ describe('the contrastive term', async () => {
     ]);
   });
 
+  test('the document that is the query, and one that says the same as its answer, are no negatives of it', async () => {
+    // The other positive is d1; the source of this test gives both queries d8.
+    const special = group(
+      { ...q3, own: 'd8', noNegatives: new Set(['d1']), relevant: new Map([['d4', 1]]), positives: ['d4'] },
+      PROMPTS[0]!,
+      [completion(2, 0.1), completion(3, 0.8)],
+    );
+    const [first] = (await update([special, MIXED])).request!.contrastive!.anchors;
+    expect(first).toMatchObject({ positive: 0, falseNegatives: [1, 2, 3] });
+  });
+
   test('without weight, or with nothing to draw, there is none', async () => {
     const none = await update(groups, { contrastive: { weight: 0 } });
     expect(none.request!.contrastive).toBeUndefined();
@@ -293,7 +304,10 @@ describe('rollouts', () => {
   });
 
   test('only what embedded is shown to the environment, as unit vectors with its judgements', () => {
-    const { vectors, relevant } = rolloutBatch([...MIXED, ...EQUAL], policy.config.hiddenSize);
+    const { vectors, relevant, own } = rolloutBatch([...MIXED, ...EQUAL], policy.config.hiddenSize);
+    expect(own).toEqual(new Array(6).fill(undefined));
+    const itself = MIXED.map((rollout) => ({ ...rollout, query: { ...rollout.query, own: 'd8' } }));
+    expect(rolloutBatch(itself, policy.config.hiddenSize).own).toEqual(['d8', 'd8']);
     expect(relevant).toEqual([...new Array(2).fill(q1.relevant), ...new Array(4).fill(q2.relevant)]);
     expect(vectors.length).toBe(6 * policy.config.hiddenSize);
     for (let i = 0; i < 6; i++) {

@@ -1,7 +1,14 @@
 /** The order of prompts, and what is drawn beside them. */
-import type { Collection } from 'search-r3/dataset';
+import { type Collection, documentText, sameTexts } from 'search-r3/dataset';
 import { InputError, randomStream } from 'search-r3/run';
-import { EpochSampler, lexicalNegatives, positivesOf, trainingQueries } from 'search-r3/sft';
+import {
+  EpochSampler,
+  lexicalNegatives,
+  mayBeNegative,
+  positivesOf,
+  trainingQueries,
+  withNoNegatives,
+} from 'search-r3/sft';
 import { describe, expect, test } from 'vitest';
 
 describe('EpochSampler', () => {
@@ -111,6 +118,63 @@ describe('trainingQueries', () => {
   test('names a split that is not there, and one that teaches nothing', () => {
     expect(() => trainingQueries(collection, 'test')).toThrow(/expected the split test, found train, empty/);
     expect(() => trainingQueries(collection, 'empty')).toThrow(/expected queries with a relevant document/);
+  });
+});
+
+describe('queries that are documents', () => {
+  const own = (id: string, text: string, judged: Record<string, number>): Collection => ({
+    corpus,
+    queries: new Map([[id, { id, text }]]),
+    qrels: new Map([['train', new Map([[id, new Map(Object.entries(judged))]])]]),
+  });
+
+  test('have their own document, which does not answer them', () => {
+    const [query] = trainingQueries(own('d1', TEXTS.d1!, { d1: 2, d2: 1 }), 'train');
+    expect(query).toEqual({ id: 'd1', text: TEXTS.d1, own: 'd1', relevant: new Map([['d2', 1]]) });
+    expect(['d1', 'd2', 'd3'].map((id) => mayBeNegative(query!, id))).toEqual([false, false, true]);
+    const drawn = Array.from({ length: 60 }, (_, i) =>
+      lexicalNegatives(corpus)(query!, 'd2', randomStream(i, 'own')),
+    );
+    expect(drawn).not.toContain('d1');
+    expect(drawn).toContain('d5');
+  });
+
+  test('are those of the option', () => {
+    const named = own('d1', 'other words', { d2: 1 });
+    expect(trainingQueries(named, 'train')[0]?.own).toBe('d1');
+    expect(trainingQueries(named, 'train', 'never')[0]).not.toHaveProperty('own');
+    const numbered = own('d1', 'other words', { d1: 1 });
+    expect(trainingQueries(numbered, 'train')[0]).not.toHaveProperty('own');
+    expect(() => trainingQueries(numbered, 'train', 'always')).toThrow(/queries with a relevant document/);
+  });
+});
+
+describe('documents of equal texts', () => {
+  const twins = [
+    ...corpus,
+    { id: 'e1', title: TEXTS.d1!.split(' ')[0]!, text: `${TEXTS.d1!.split(' ').slice(1).join('  ')}\n` },
+    { id: 'e5', text: TEXTS.d5!.toUpperCase() },
+  ];
+  const same = sameTexts(twins.map((document) => [document.id, documentText(document)]));
+
+  test('are no negatives of what one of them answers', () => {
+    const queries = trainingQueries(collection, 'train');
+    const [first, second] = withNoNegatives(queries, same);
+    expect(first).toEqual({ ...queries[0], noNegatives: new Set(['e1']) });
+    expect(second).toBe(queries[1]);
+    const source = lexicalNegatives(twins, { candidates: 2 });
+    const drawn = Array.from({ length: 80 }, (_, i) => source(first!, 'd1', randomStream(i, 'twins')));
+    expect(new Set(drawn)).toEqual(new Set(['d5', 'e5']));
+    const unaware = Array.from({ length: 80 }, (_, i) => source(queries[1]!, 'd1', randomStream(i, 'twins')));
+    expect(unaware).toContain('e1');
+  });
+
+  test('nor of what is a document like them', () => {
+    const [query] = withNoNegatives(
+      [{ id: 'd5', text: 'x', own: 'd5', relevant: new Map([['d2', 1]]) }],
+      same,
+    );
+    expect(query?.noNegatives).toEqual(new Set(['e5']));
   });
 });
 

@@ -126,8 +126,10 @@ export async function referenceSft(
     const kl = klToBase(predicting(fixed, reasoned, counts), policyLogits, vocabulary, isReasoning);
 
     const documentVectors = embeddings(model, ids.slice(queries.length));
-    // The first relevant document of another row, in the batch for that row's sake.
-    const excluded = queries.map(({ relevant }, q) => documents.map((id, d) => d !== q && relevant.has(id)));
+    // Documents of other rows that answer this one too, are its query, or say the same as its answers.
+    const excluded = queries.map(({ relevant, own: self, noNegatives }, q) =>
+      documents.map((id, d) => d !== q && (relevant.has(id) || id === self || noNegatives?.has(id) === true)),
+    );
     const own = queries.map((_, q) => q);
     const withHard = own.filter((q) => hard[q] !== undefined);
     const hardColumns = withHard.map((_, i) => queries.length + i);

@@ -1,4 +1,7 @@
-/** Five queries on eight documents: one query with two answers, one document that answers two, one without negative. */
+/**
+ * Five queries on eight documents: one query with two answers, one document that answers two, one query without negative,
+ * one that is a document, and one with a document that is no negative of it.
+ */
 import type { SftData, TrainingQuery } from 'search-r3/sft';
 
 export const DOCUMENTS = new Map([
@@ -28,9 +31,9 @@ const query = (
 export const QUERIES: TrainingQuery[] = [
   query('q1', 'where food of ada', { d1: 1, d4: 2 }, 'd1'),
   query('q2', 'trade', { d2: 1 }, 'd2'),
-  query('q3', 'who dance in the old tower', { d3: 1 }, 'd3'),
+  { ...query('q3', 'who dance in the old tower', { d3: 1 }, 'd3'), own: 'd7' },
   query('q4', 'new food in bern', { d4: 1 }, 'd4'),
-  query('q5', 'river', { d5: 2, d2: 1 }, 'd5'),
+  { ...query('q5', 'river', { d5: 2, d2: 1 }, 'd5'), noNegatives: new Set(['d8']) },
 ];
 
 const HARD = new Map([
