@@ -13,7 +13,8 @@ const SEGMENTED = '\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}';
 
 /** Characters that are not seen and cut nothing: joiners, soft hyphens, marks of direction, variation selectors. */
 const UNSEEN = /\p{Variation_Selector}|[\u00ad\u061c\u200c-\u200f\u2060\ufeff]/gu;
-const WORD = /[\p{L}\p{N}][\p{L}\p{M}\p{N}]*/gu;
+/** With a letter or digit in it. */
+const WORD = /\p{M}*[\p{L}\p{N}][\p{L}\p{M}\p{N}]*/gu;
 const UNSPACED = new RegExp(`[${CJK}${SEGMENTED}]`, 'u');
 const PIECE = new RegExp(
   `(?<cjk>(?:[${CJK}]\\p{M}*)+)|(?<segmented>[${SEGMENTED}]+)|(?:(?![${CJK}${SEGMENTED}]).)+`,

@@ -36,7 +36,7 @@ describe('codeTerms', () => {
     ['snake_case', 'snakecas snake case'],
     ['camelCase PascalCase', 'camelcas camel case pascalcas pascal case'],
     ['HTTPServer parseURL', 'httpserver http server parseurl pars url'],
-    ['utf8 int32_t x', 'utf8 utf 8 int32t int 32 t x'],
+    ['utf8 int16_t x', 'utf8 utf 8 int16t int 16 t x'],
     ['os.path.join', 'os.path.join os path join'],
     ['self._file_name', 'self.filename self filenam file name'],
     ['__init__', 'init'],
