@@ -3,6 +3,8 @@ export {
   CHATML_TEMPLATE,
   type ChatMessage,
   type ChatOptions,
+  type ChatTemplate,
+  compileChatTemplate,
   TEMPLATE_GIVEN,
   type TemplateVariables,
 } from './chat-template.js';

@@ -35,7 +35,7 @@ function formatPieces(
   numbering: Numbering,
   depth: number,
 ): string {
-  if (depth < 1) raise('Max string recursion exceeded');
+  if (depth < 0) raise('Max string recursion exceeded');
   let result = '';
   let position = 0;
   PIECE.lastIndex = 0;
@@ -78,7 +78,12 @@ function parseField(field: string): { name: string; conversion: string; spec: st
 
 function fieldValue(name: string, given: Arguments, access: FieldAccess, numbering: Numbering): Value {
   const [, first = '', rest = ''] = /^([^.[]*)(.*)$/s.exec(name) ?? [];
-  let value = argument(first, given, numbering);
+  let value = argument(name === '' ? automatic(numbering) : first, given);
+  if (/^\d+$/.test(name)) {
+    if (numbering.next > 0)
+      raise('cannot switch from automatic field numbering to manual field specification');
+    numbering.manual = true;
+  }
   let position = 0;
   const step = /\.([^.[]+)|\[([^\]]+)\]/gy;
   for (let part = step.exec(rest); part !== null; part = step.exec(rest)) {
@@ -90,21 +95,19 @@ function fieldValue(name: string, given: Arguments, access: FieldAccess, numberi
   return position === rest.length ? value : raise('Empty attribute in format string');
 }
 
-function argument(name: string, { args, keyword }: Arguments, numbering: Numbering): Value {
-  const isNumber = /^\d+$/.test(name);
-  if (!isNumber && name !== '') {
-    const value = keyword(name);
-    return value === undefined ? raise(`KeyError: '${name}'`) : value;
+/** The number of a field that has no name. */
+function automatic(numbering: Numbering): string {
+  if (numbering.manual) raise('cannot switch from manual field specification to automatic field numbering');
+  return String(numbering.next++);
+}
+
+function argument(name: string, { args, keyword }: Arguments): Value {
+  if (/^\d+$/.test(name)) {
+    const value = args[Number(name)];
+    return value === undefined ? raise(`Replacement index ${name} out of range`) : value;
   }
-  if (isNumber && numbering.next > 0) {
-    raise('cannot switch from automatic field numbering to manual field specification');
-  }
-  if (!isNumber && numbering.manual) {
-    raise('cannot switch from manual field specification to automatic field numbering');
-  }
-  numbering.manual = isNumber;
-  const value = args[isNumber ? Number(name) : numbering.next++];
-  return value === undefined ? raise('Replacement index out of range for positional args tuple') : value;
+  const value = keyword(name);
+  return value === undefined ? raise(`KeyError: '${name}'`) : value;
 }
 
 function converted(value: Value, conversion: string): Value {

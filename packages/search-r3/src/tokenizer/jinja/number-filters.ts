@@ -76,7 +76,7 @@ function fileSize(value: Value, binary: Value = false): string {
   if (!Number.isFinite(bytes)) unsupported('filesizeformat of NaN or infinity');
   const base = truthy(binary) ? 1024 : 1000;
   if (bytes === 1) return '1 Byte';
-  if (bytes < base) return `${Math.trunc(bytes)} Bytes`;
+  if (bytes < base) return `${truncated(bytes)} Bytes`;
   let index = 0;
   while (index < UNITS.length - 1 && bytes >= Number(BigInt(base) ** BigInt(index + 2))) index++;
   const amount = (base * bytes) / Number(BigInt(base) ** BigInt(index + 2));

@@ -59,7 +59,7 @@ export function percentFormat(format: string, values: Value): string {
       precision: precision === undefined ? undefined : Math.max(0, precision),
     };
     if (spec.width > MAX_WIDTH || (spec.precision ?? 0) > MAX_WIDTH) unsupported('a field this wide');
-    result += kind === '%' ? '%' : directiveText(kind, spec, key ?? next());
+    result += kind === '%' ? '%' : directiveText(kind, spec, key === undefined ? next() : key);
     position = rest + whole.length;
   }
   // Python asks only whether the value can be subscripted: such a one may be a mapping that is not used.

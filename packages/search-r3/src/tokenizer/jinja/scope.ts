@@ -3,6 +3,7 @@
  * variables live in an array of slots for each call; a function within another reads the other's variables as they are
  * at that moment.
  */
+import { unsupported } from './errors.js';
 import type { Statement } from './nodes.js';
 import type { Symbols, Variable } from './symbols.js';
 import { Undefined, type Value } from './values.js';
@@ -123,10 +124,15 @@ export function nameReader(
   name: string,
   { symbols, function: from }: Scope,
 ): (activation: Activation) => Value {
-  const read = reader(symbols.reference(name), from);
+  const variable = symbols.reference(name);
+  const read = reader(variable, from);
+  const isOuterParameter = variable.level < from.level && symbols.loadOf(variable)?.kind === 'parameter';
   return (activation) => {
     const value = read(activation);
-    return value === undefined ? Undefined.ofName(name) : value;
+    if (value !== undefined) return value;
+    // Jinja2 takes parameters for assigned, and prints its own marker for what is not.
+    if (isOuterParameter) unsupported(`the variable "${name}" of a loop that is over`);
+    return Undefined.ofName(name);
   };
 }
 

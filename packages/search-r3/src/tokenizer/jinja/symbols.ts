@@ -3,7 +3,7 @@
  * own, which begins as a copy of the outer one, and a scope that only reads it uses the outer one. This follows
  * Jinja2's `idtracking`, whose order of visits decides what a name means before it is assigned.
  */
-import { raise } from './errors.js';
+import { raise, TemplateError } from './errors.js';
 import { children, descendants, type Node, type Statement } from './nodes.js';
 
 /** How a variable begins where its scope is entered. */
@@ -39,6 +39,10 @@ export class Symbols {
 
   find(name: string): Variable | undefined {
     return this.#references.get(name) ?? this.parent?.find(name);
+  }
+
+  loadOf(variable: Variable): Load | undefined {
+    return this.#loads.get(idOf(variable))?.load ?? this.parent?.loadOf(variable);
   }
 
   reference(name: string): Variable {
@@ -177,7 +181,11 @@ export function undeclared(nodes: readonly Node[], names: readonly string[]): Se
 export function findBlocks(body: readonly Statement[]): Map<string, Extract<Statement, { type: 'block' }>> {
   const blocks = new Map<string, Extract<Statement, { type: 'block' }>>();
   for (const statement of body) {
-    for (const node of descendants(statement)) if (node.type === 'block') blocks.set(node.name, node);
+    for (const node of descendants(statement)) {
+      if (node.type !== 'block') continue;
+      if (blocks.has(node.name)) throw new TemplateError(`block '${node.name}' defined twice`, node.line);
+      blocks.set(node.name, node);
+    }
   }
   return blocks;
 }
