@@ -1,7 +1,7 @@
 /**
- * Emits a graph as ONNX protobuf, with only the nodes that an output needs. The nodes are listed backwards: ONNX Runtime
- * sorts them itself, starting at the last leaf, and with this order weight gradients run as early as possible and
- * activations are freed early. (Measured: otherwise peak memory nearly doubles.)
+ * Emits a graph as ONNX protobuf, with only the nodes that an output needs. The nodes are listed backwards: ONNX
+ * Runtime sorts them itself, starting at the last leaf, and with this order weight gradients run as early as possible
+ * and activations are freed early. (Measured: otherwise peak memory nearly doubles.)
  */
 import onnxProto from 'onnx-proto';
 import { type Dim, factors, type Shape } from './dims.js';

@@ -1,7 +1,7 @@
 /**
- * If a process exits while one of its threads is inside a kernel, it aborts: Node stops the thread there, and the binding
- * throws with nobody to catch. So at exit the thread that started the other waits until no kernel runs, and further
- * kernels are not started.
+ * If a process exits while one of its threads is inside a kernel, it aborts: Node stops the thread there, and the
+ * binding throws with nobody to catch. So at exit the thread that started the other waits until no kernel runs, and
+ * further kernels are not started.
  */
 
 /** Indices in the shared memory: the number of running kernels, and whether the process is exiting. */

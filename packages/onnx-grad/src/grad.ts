@@ -1,6 +1,6 @@
 /**
- * Reverse-mode differentiation: appends the nodes that compute the gradients of a scalar to its graph. Values that do not
- * depend on a requested source get no gradient, so frozen weights cost no backward work.
+ * Reverse-mode differentiation: appends the nodes that compute the gradients of a scalar to its graph. Values that do
+ * not depend on a requested source get no gradient, so frozen weights cost no backward work.
  */
 import { formatShape } from './dims.js';
 import type { Graph, Node, Segment, Value } from './graph.js';
@@ -34,8 +34,8 @@ const isScatter = (node: Node | undefined): boolean =>
 
 /**
  * Adds up the contributions to one value. A plain matrix product takes the sum so far as its additive operand, which is
- * free in the kernel; a separate addition would pass over memory once more. Scatters come last: that of an embedding table
- * ends the backward pass, and a product that waited for it (of a tied head) would keep its factors until then.
+ * free in the kernel; a separate addition would pass over memory once more. Scatters come last: that of an embedding
+ * table ends the backward pass, and a product that waited for it (of a tied head) would keep its factors until then.
  */
 function accumulate(contributions: readonly Value[]): Value | undefined {
   const products: Value[] = [];
@@ -115,8 +115,8 @@ function pullBack(
 
 /**
  * If a source has other uses than this product (a tied head), its gradient is complete only at the end of the backward
- * pass. ONNX Runtime would compute the product's contribution there and keep both factors until then. So the contribution
- * is added to the sum so far, and the pass continues into the other argument only after that.
+ * pass. ONNX Runtime would compute the product's contribution there and keep both factors until then. So the
+ * contribution is added to the sum so far, and the pass continues into the other argument only after that.
  */
 function inTurn(
   node: Node,
@@ -142,9 +142,9 @@ function inTurn(
 }
 
 /**
- * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or intermediate
- * values. A source that the loss does not depend on gets zeros, and so does one behind an operator without a gradient
- * (comparisons, `cast`, `max`, `stopGradient`).
+ * The gradients of `loss` (a float32 scalar) with respect to `sources`, in their order: inputs, constants or
+ * intermediate values. A source that the loss does not depend on gets zeros, and so does one behind an operator without
+ * a gradient (comparisons, `cast`, `max`, `stopGradient`).
  * @throws RangeError if the loss is not a scalar, TypeError if a source is not float32 or is external data, Error if an
  * operator on the way cannot be differentiated.
  */

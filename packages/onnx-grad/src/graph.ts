@@ -1,7 +1,7 @@
 /**
- * Programs as graphs: typed values and the nodes that compute them, in the order they were built, which is a topological
- * order. A graph does not know ONNX: each operator brings its own emission (`emit.ts`) and vector-Jacobian product
- * (`grad.ts`).
+ * Programs as graphs: typed values and the nodes that compute them, in the order they were built, which is a
+ * topological order. A graph does not know ONNX: each operator brings its own emission (`emit.ts`) and vector-Jacobian
+ * product (`grad.ts`).
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
 import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
@@ -65,8 +65,8 @@ export interface Emitter {
 }
 
 /**
- * An operator with attributes `A`: shape rule, ONNX emission and vector-Jacobian product. An operator without `vjp` stops
- * the gradient (comparisons, index arithmetic).
+ * An operator with attributes `A`: shape rule, ONNX emission and vector-Jacobian product. An operator without `vjp`
+ * stops the gradient (comparisons, index arithmetic).
  */
 export interface Operator<A = unknown> {
   readonly name: string;
@@ -80,8 +80,8 @@ export interface Operator<A = unknown> {
   infer(inputs: readonly Value[], attributes: A): TensorType[];
   emit(context: Emitter, node: Node<A>): void;
   /**
-   * Gradients with respect to the inputs, given those of the outputs (undefined: not used by the loss). Inputs for which
-   * `needed[i]` is false may stay undefined.
+   * Gradients with respect to the inputs, given those of the outputs (undefined: not used by the loss). Inputs for
+   * which `needed[i]` is false may stay undefined.
    */
   vjp?(
     node: Node<A>,
@@ -124,7 +124,10 @@ export class Graph {
     return value;
   }
 
-  /** A tensor stored in the program: a scalar or a small table. @throws TypeError if the array does not fit its dtype. */
+  /**
+   * A tensor stored in the program: a scalar or a small table.
+   * @throws TypeError if the array does not fit its dtype.
+   */
   constant(constant: Constant): Value {
     canonicalShape('constant', constant.shape);
     if (!(constant.data instanceof ARRAY_TYPE[constant.dtype])) {
@@ -187,8 +190,8 @@ export class Graph {
   }
 
   /**
-   * Runs `build` so that its results from `inputs` are recomputed in the backward pass instead of being kept: less memory
-   * for about one more forward pass. Segments do not nest.
+   * Runs `build` so that its results from `inputs` are recomputed in the backward pass instead of being kept: less
+   * memory for about one more forward pass. Segments do not nest.
    */
   checkpoint<T>(inputs: readonly Value[], build: () => T): T {
     if (this.#segment !== undefined) throw new Error('checkpoint: segments do not nest');

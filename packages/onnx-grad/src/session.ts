@@ -101,9 +101,9 @@ export class Session implements RunnableSession {
   }
 
   /**
-   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that the
-   * binding otherwise makes of each. Other outputs are allocated; their sizes must follow from the inputs. An input and an
-   * output may share memory if the kernel allows it (key/value caches). Returns all outputs.
+   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that
+   * the binding otherwise makes of each. Other outputs are allocated; their sizes must follow from the inputs. An input
+   * and an output may share memory if the kernel allows it (key/value caches). Returns all outputs.
    */
   async runInPlace(feeds: Feeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
     this.#open('runInPlace');

@@ -1,7 +1,7 @@
 /**
- * Runs emitted programs in their own thread, which keeps the calling thread's event loop free while kernels run. Messages
- * are few and typed, so there is no RPC library; what matters is which arrays are copied. Feeds are copied once, results
- * are transferred without a copy.
+ * Runs emitted programs in their own thread, which keeps the calling thread's event loop free while kernels run.
+ * Messages are few and typed, so there is no RPC library; what matters is which arrays are copied. Feeds are copied
+ * once, results are transferred without a copy.
  */
 import { Worker } from 'node:worker_threads';
 import type { Program } from './emit.js';
@@ -92,8 +92,8 @@ export class WorkerSession implements RunnableSession {
   }
 
   /**
-   * See `RunnableSession`. Feeds are copied at the call. An abort rejects at once: a waiting run is not started, and the
-   * result of a running one is dropped.
+   * See `RunnableSession`. Feeds are copied at the call. An abort rejects at once: a waiting run is not started, and
+   * the result of a running one is dropped.
    */
   async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, HostTensor>> {
     options.signal?.throwIfAborted();

@@ -47,8 +47,8 @@ const cachedAttentionOperator: Operator<CachedAttentionOptions> = {
 
 /**
  * Grouped-query attention with a cache (ONNX Runtime's GroupQueryAttention): appends k and v to each row's tokens and
- * attends to all of them. The returned keys and values may share memory with the past ones. More than one new token needs
- * an empty cache.
+ * attends to all of them. The returned keys and values may share memory with the past ones. More than one new token
+ * needs an empty cache.
  */
 export function cachedAttention(
   inputs: CachedAttentionInputs,

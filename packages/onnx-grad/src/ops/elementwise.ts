@@ -187,8 +187,8 @@ const barrierOperator: Operator<null> = {
 };
 
 /**
- * `x`, but not available before `after` exists. It delays recomputation in the backward pass, and keeps memory from being
- * overwritten before it was read.
+ * `x`, but not available before `after` exists. It delays recomputation in the backward pass, and keeps memory from
+ * being overwritten before it was read.
  */
 export const barrier = (x: Value, after: Value): Value =>
   single(x.graph.apply(barrierOperator, [x, after], null));

@@ -63,8 +63,8 @@ export const gemmOperator: Operator<GemmAttributes> = {
 };
 
 /**
- * The gradients of `A B` if that of the product is a matrix with scaled rows. Scaling the thinner factors instead avoids a
- * pass over the wide matrix (which may have a row per label and a column per class).
+ * The gradients of `A B` if that of the product is a matrix with scaled rows. Scaling the thinner factors instead
+ * avoids a pass over the wide matrix (which may have a row per label and a column per class).
  */
 function scaledProducts(node: Node<GemmAttributes>, gradient: Node, needed: readonly boolean[]) {
   const { transB } = node.attributes;

@@ -40,8 +40,8 @@ export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOp
 
 /**
  * Inputs: logits [rows, classes], targets [rows], and the distance of each target's logit from the highest of its row
- * [rows, 1]. Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) - log(max(p)),
- * and max(p) >= 1 / classes, so neither tiny probabilities nor ones near 1 give infinities or NaN.
+ * [rows, 1]. Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) -
+ * log(max(p)), and max(p) >= 1 / classes, so neither tiny probabilities nor ones near 1 give infinities or NaN.
  */
 const crossEntropyOperator: Operator<null> = {
   name: 'crossEntropy',
@@ -79,8 +79,8 @@ const crossEntropyOperator: Operator<null> = {
 };
 
 /**
- * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. A negative target counts
- * from the end; no target is ignored.
+ * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. A negative target
+ * counts from the end; no target is ignored.
  *
  * There may be many classes, so the softmax reuses the memory of the logits and the gradient that of the softmax: ONNX
  * Runtime's kernels for Softmax and ScatterElements overwrite an argument that nothing reads later (those for binary

@@ -34,7 +34,8 @@ const swigluOperator: Operator<null> = {
     if (gradient === undefined) return [];
     const up = node.inputs[1] as Value;
     const [y, activated, sigmoid] = node.outputs as [Value, Value, Value];
-    // With s = sigmoid(gate): up (s + gate s (1 - s)) = y + s (up - y), whose rounding error is that of numbers of size 1 + |gate|.
+    // With s = sigmoid(gate): up (s + gate s (1 - s)) = y + s (up - y), whose rounding error is that of numbers of size
+    // 1 + |gate|.
     const slope = () => add(y, mul(sigmoid, sub(up, y)));
     return [needed[0] ? mul(gradient, slope()) : undefined, needed[1] ? mul(gradient, activated) : undefined];
   },

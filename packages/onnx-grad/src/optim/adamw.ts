@@ -72,8 +72,8 @@ function momentsBeside(
 }
 
 /**
- * Arrays of zeros for gradients of these lengths, in a WebAssembly memory with room for AdamW's moments, where it works on
- * them without copying. Ordinary arrays, which are copied, if gradients and moments exceed one such memory (4 GiB).
+ * Arrays of zeros for gradients of these lengths, in a WebAssembly memory with room for AdamW's moments, where it works
+ * on them without copying. Ordinary arrays, which are copied, if gradients and moments exceed one such memory (4 GiB).
  */
 export const allocateGradients = (lengths: readonly number[]): Float32Array<ArrayBuffer>[] =>
   allocate(lengths, 2);
@@ -114,8 +114,8 @@ export class AdamW {
   }
 
   /**
-   * Updates every parameter that has a gradient, in place; the others and their moments stay unchanged. Gradients are only
-   * read, and not checked to be finite (`globalNorm` does that).
+   * Updates every parameter that has a gradient, in place; the others and their moments stay unchanged. Gradients are
+   * only read, and not checked to be finite (`globalNorm` does that).
    * @throws OptimError for a gradient without parameter, unequal lengths or a bad option, before anything is updated.
    */
   step(parameters: Tensors, gradients: Tensors, options: AdamWStepOptions): void {
@@ -141,8 +141,8 @@ export class AdamW {
   }
 
   /**
-   * The state to save for an exact continuation. The arrays are the optimiser's own, not copies: write them out before the
-   * next `step`.
+   * The state to save for an exact continuation. The arrays are the optimiser's own, not copies: write them out before
+   * the next `step`.
    */
   state(): AdamWState {
     return new Map(this.#state);

@@ -1,10 +1,11 @@
 /**
  * The elementwise kernels of the optimiser, in AssemblyScript with 128-bit SIMD. `npm run build` compiles this file to
  * `dist/optim/kernel.wasm`; TypeScript and biome ignore it. The kernels take byte addresses in the module's imported
- * memory. `kernel.ts` copies other arrays, chunk by chunk, to and from four fixed scratch areas of CHUNK elements, because
- * 32-bit WebAssembly memory cannot hold all of a large model.
+ * memory. `kernel.ts` copies other arrays, chunk by chunk, to and from four fixed scratch areas of CHUNK elements,
+ * because 32-bit WebAssembly memory cannot hold all of a large model.
  *
- * Lengths are rounded up to whole vectors of four: up to three elements behind the end are computed too and are garbage.
+ * Lengths are rounded up to whole vectors of four: up to three elements behind the end are computed too and are
+ * garbage.
  */
 
 /** Elements per chunk: four areas of 32 KiB stay in the second-level cache (2,048 to 16,384 measured the same). */
@@ -27,10 +28,10 @@ export const AREA_3: usize = memory.data(CHUNK * 4, 16);
  *   v = beta2 * v + (1 - beta2) * g * g
  *   p = p - (decay * p + stepSize * m / (sqrt(v) * inverseCorrection + epsilon))
  *
- * with decay = learning rate * weight decay, stepSize = learning rate / (1 - beta1^t) and inverseCorrection =
- * 1 / sqrt(1 - beta2^t). Moments below the smallest normal number become zero: subnormal numbers are slow on x86 (a whole
- * update measured twelve times slower). Moments of parameters without gradient decay into that range and would stay there,
- * because 0.9 times the smallest subnormal rounds to itself.
+ * with decay = learning rate * weight decay, stepSize = learning rate / (1 - beta1^t) and inverseCorrection = 1 /
+ * sqrt(1 - beta2^t). Moments below the smallest normal number become zero: subnormal numbers are slow on x86 (a whole
+ * update measured twelve times slower). Moments of parameters without gradient decay into that range and would stay
+ * there, because 0.9 times the smallest subnormal rounds to itself.
  */
 export function adamw(
   parameter: usize,

@@ -1,7 +1,7 @@
 /**
- * Applies the WebAssembly kernels (`kernel.as.ts`) to arrays of any length. Arrays in a kernel's memory (`allocate`) are
- * processed in place; ordinary ones are copied chunk by chunk through a small scratch memory. Everything is synchronous,
- * so one instance serves all callers of the thread.
+ * Applies the WebAssembly kernels (`kernel.as.ts`) to arrays of any length. Arrays in a kernel's memory (`allocate`)
+ * are processed in place; ordinary ones are copied chunk by chunk through a small scratch memory. Everything is
+ * synchronous, so one instance serves all callers of the thread.
  */
 import { readFileSync } from 'node:fs';
 
@@ -119,9 +119,9 @@ const kernelOf = (arrays: readonly Float32Array[]): Kernel =>
   arrays.map(({ buffer }) => kernels.get(buffer)).find((kernel) => kernel !== undefined) ?? scratch;
 
 /**
- * Arrays of zeros in the memory of a kernel, which processes them in place. `room`: how many more elements per element to
- * leave space for (`allocateBeside`); untouched memory costs nothing. Ordinary arrays if one WebAssembly memory (4 GiB) is
- * too small or the system does not grant it.
+ * Arrays of zeros in the memory of a kernel, which processes them in place. `room`: how many more elements per element
+ * to leave space for (`allocateBeside`); untouched memory costs nothing. Ordinary arrays if one WebAssembly memory (4
+ * GiB) is too small or the system does not grant it.
  */
 export function allocate(lengths: readonly number[], room = 0): Float32Array<ArrayBuffer>[] {
   const pages = Math.ceil((scratch.buffer.byteLength + bytesOfAll(lengths) * (1 + room)) / PAGE);

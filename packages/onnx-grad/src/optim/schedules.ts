@@ -1,7 +1,7 @@
 /**
- * Learning-rate schedules: pure functions from the number of an update, from 1, to a factor on the learning rate. All rise
- * linearly over the warm-up and reach 1 at its last update. (The transformers library counts from 0, so that the first
- * update of a warm-up has learning rate 0.)
+ * Learning-rate schedules: pure functions from the number of an update, from 1, to a factor on the learning rate. All
+ * rise linearly over the warm-up and reach 1 at its last update. (The transformers library counts from 0, so that the
+ * first update of a warm-up has learning rate 0.)
  */
 import { demand } from './errors.js';
 

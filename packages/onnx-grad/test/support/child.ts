@@ -10,8 +10,8 @@ export interface ChildResult {
 }
 
 /**
- * Runs the text of an ES module in this package's folder, so that it can import the package by name. Rejects if it fails
- * or takes more than `timeout` milliseconds.
+ * Runs the text of an ES module in this package's folder, so that it can import the package by name. Rejects if it
+ * fails or takes more than `timeout` milliseconds.
  */
 export async function runModule(source: string, timeout = 60_000): Promise<ChildResult> {
   const report = `process.on('exit', () => process.stderr.write('PEAK ' + process.resourceUsage().maxRSS));\n`;

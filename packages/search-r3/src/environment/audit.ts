@@ -2,22 +2,22 @@
  * The audit: estimates how far the rewards are from those of a freshly encoded corpus.
  *
  * It encodes a random sample of the stale documents: a third from those that hold most of the value, a third from the
- * next, a third from the rest (the strata). For these it knows which crossed a positive. Rewards err by few crossings, so
- * counting them in the sample would give an interval many times as wide as the error. Instead, the prediction errors of
- * the sample, as every rollout sees them, stand for those of the other documents of the same stratum: documents of little
- * value have errors several times as large as those of much value.
+ * next, a third from the rest (the strata). For these it knows which crossed a positive. Rewards err by few crossings,
+ * so counting them in the sample would give an interval many times as wide as the error. Instead, the prediction errors
+ * of the sample, as every rollout sees them, stand for those of the other documents of the same stratum: documents of
+ * little value have errors several times as large as those of much value.
  *
- * This is a smoothed bootstrap (Efron and Tibshirani 1993, 16.4). Each of many draws resamples the sample. Every document
- * then gets the mean error plus a random mixture of the deviations of two resampled documents from it, which has their
- * covariance but is not limited to the values seen. Errors scale with the root of a document's age and with what a
- * rollout can see of them; the resulting crossings change the ranks. The middle 95 % of the reward errors are the
- * interval. Their median is the estimate, because a few draws with errors many times as large would dominate a mean. Each
- * draw also draws the scale of the errors, which is known only from a sample, as in a t distribution.
+ * This is a smoothed bootstrap (Efron and Tibshirani 1993, 16.4). Each of many draws resamples the sample. Every
+ * document then gets the mean error plus a random mixture of the deviations of two resampled documents from it, which
+ * has their covariance but is not limited to the values seen. Errors scale with the root of a document's age and with
+ * what a rollout can see of them; the resulting crossings change the ranks. The middle 95 % of the reward errors are
+ * the interval. Their median is the estimate, because a few draws with errors many times as large would dominate a
+ * mean. Each draw also draws the scale of the errors, which is known only from a sample, as in a t distribution.
  *
- * What a rollout q sees: let x be the true vector and p the predicted one, x = (1 - l) p + e with e orthogonal to p. With
- * s = q p the score errs by q x - s = sqrt(1 - s^2) (u e) - l s, where u is a unit vector orthogonal to p. The first term
- * has no preferred sign and the same size for any q. The second, with l = 1 - p x, lowers the true score of every
- * predicted document, most where s is large.
+ * What a rollout q sees: let x be the true vector and p the predicted one, x = (1 - l) p + e with e orthogonal to p.
+ * With s = q p the score errs by q x - s = sqrt(1 - s^2) (u e) - l s, where u is a unit vector orthogonal to p. The
+ * first term has no preferred sign and the same size for any q. The second, with l = 1 - p x, lowers the true score of
+ * every predicted document, most where s is large.
  */
 import type { RandomStream } from '../run/index.js';
 import type { Closeup } from './closeup.js';
@@ -33,8 +33,8 @@ const REACH = 3;
 
 /**
  * The share of a stratum's sampled documents that count as degrees of freedom of its scale: a few documents near a
- * boundary decide the error of a reward, and they are not average. Measured on two recordings: with 1 the intervals held
- * the true error in 0.87 to 0.97 of the audits, with a third in 0.90 to 0.93.
+ * boundary decide the error of a reward, and they are not average. Measured on two recordings: with 1 the intervals
+ * held the true error in 0.87 to 0.97 of the audits, with a third in 0.90 to 0.93.
  */
 const EVIDENCE = 1 / 3;
 

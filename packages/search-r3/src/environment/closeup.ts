@@ -15,7 +15,9 @@ export interface Closeup extends Valuation {
   stale: number;
   /** [rollouts * rows]. */
   scores: Float32Array;
-  /** By row, standard deviation of a score of 0; 0 for fresh rows, and for all before anything is known about errors. */
+  /**
+   * By row, standard deviation of a score of 0; 0 for fresh rows, and for all before anything is known about errors.
+   */
   deviations: Float32Array;
   boundaries: readonly Boundary[];
   /** Share of the positives, counted once per rollout, that are not looked at. */
@@ -52,8 +54,8 @@ const NEAR = 8192;
 
 /**
  * All rows of a corpus of up to `most` documents. Of a larger corpus, the positives and the nearest documents of each
- * rollout, `NEAR` (or `most`, if that is less) in all. Positives that rank behind these are left out: one place is worth
- * little to them, but they may move by many. No rows if nothing is stale.
+ * rollout, `NEAR` (or `most`, if that is less) in all. Positives that rank behind these are left out: one place is
+ * worth little to them, but they may move by many. No rows if nothing is stale.
  *
  * @param queries the rollouts in the space of the index: before its vectors are moved, times the transposed map.
  */
@@ -164,8 +166,8 @@ function countFrom(scores: Float32Array, start: number, end: number, least: numb
 const SETTLED = 0.5;
 
 /**
- * By rollout, the ranks of its relevant documents, or undefined unless all of them are well within what was looked at. Of
- * equal scores, the first ranks first.
+ * By rollout, the ranks of its relevant documents, or undefined unless all of them are well within what was looked at.
+ * Of equal scores, the first ranks first.
  */
 export function ranksOf(
   { boundaries, depth }: Closeup,

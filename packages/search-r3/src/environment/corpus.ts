@@ -1,6 +1,6 @@
 /**
- * The documents of the corpus: their ids and the rows of their vectors. A document keeps its row until it is removed, and
- * gets it back when it returns unless another document took it. Added documents take the first free rows.
+ * The documents of the corpus: their ids and the rows of their vectors. A document keeps its row until it is removed,
+ * and gets it back when it returns unless another document took it. Added documents take the first free rows.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';

@@ -1,10 +1,11 @@
 /**
  * Moves all vectors of a large corpus without touching them: the stored vectors stay in place and their frame moves. A
- * stored vector x stands for x P, where P is the product of the maps so far. The query q P' finds among the stored vectors
- * what q would find among the moved ones, since (q P') x = q (x P). New vectors enter the frame through P's inverse.
+ * stored vector x stands for x P, where P is the product of the maps so far. The query q P' finds among the stored
+ * vectors what q would find among the moved ones, since (q P') x = q (x P). New vectors enter the frame through P's
+ * inverse.
  *
- * The moved vectors are not normalised one by one; P is scaled so that the mean length of a sample is 1. After some steps,
- * when the lengths differ too much or P has no inverse, the stored vectors themselves must be moved.
+ * The moved vectors are not normalised one by one; P is scaled so that the mean length of a sample is 1. After some
+ * steps, when the lengths differ too much or P has no inverse, the stored vectors themselves must be moved.
  */
 import { f32, floats, Session } from 'onnx-grad';
 import { factorised } from './drift/cholesky.js';
@@ -41,8 +42,8 @@ export class Frame {
   }
 
   /**
-   * Moves the frame by one more map; `sample` are stored vectors whose mean length stays 1. Returns whether the frame is
-   * worn out: then the stored vectors must be moved before anything new is stored.
+   * Moves the frame by one more map; `sample` are stored vectors whose mean length stays 1. Returns whether the frame
+   * is worn out: then the stored vectors must be moved before anything new is stored.
    */
   async move(map: Float32Array, sample: Float32Array): Promise<boolean> {
     const { dimension } = this;

@@ -34,7 +34,9 @@ const budgetSchema = z
   });
 
 const schema = z.strictObject({
-  /** `value`: what may change the rewards most; `region`: what is near rollouts and positives; `random`: random ones. */
+  /**
+   * `value`: what may change the rewards most; `region`: what is near rollouts and positives; `random`: random ones.
+   */
   policy: z.enum(['value', 'region', 'random']).default('value'),
   budget: budgetSchema.prefault({ fraction: 0.05 }),
   /**
@@ -74,8 +76,8 @@ const schema = z.strictObject({
       ageLimit: count.default(8),
       /**
        * Corpora of up to this many documents are looked at as a whole; in larger ones, the positives and at most 8,192
-       * documents near some rollout. The map alone moves the others, and positives that rank behind the documents looked
-       * at count neither for the expected error nor for audits.
+       * documents near some rollout. The map alone moves the others, and positives that rank behind the documents
+       * looked at count neither for the expected error nor for audits.
        */
       candidates: count.default(20_000),
     })

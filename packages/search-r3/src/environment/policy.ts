@@ -40,8 +40,8 @@ export const refreshAtRandom: RefreshPolicy = async (step, context) => {
 const PIECE = 0.01;
 
 /**
- * Spends the rest of the budget at once; with a target error, in pieces until the expected error is at most the target or
- * nothing is left or stale. Returns the number of pieces.
+ * Spends the rest of the budget at once; with a target error, in pieces until the expected error is at most the target
+ * or nothing is left or stale. Returns the number of pieces.
  */
 export async function untilTarget(
   step: RefreshStep,

@@ -1,7 +1,7 @@
 /**
- * The policy of Gui and Cheng (arXiv 2510.07048). The region of a step is what its rollouts find, the positives, and the
- * neighbours of the positives. Its stale documents are encoded and it is searched again, until nothing in it is stale or
- * the budget is spent. Outside the region only a slow sweep encodes the oldest documents.
+ * The policy of Gui and Cheng (arXiv 2510.07048). The region of a step is what its rollouts find, the positives, and
+ * the neighbours of the positives. Its stale documents are encoded and it is searched again, until nothing in it is
+ * stale or the budget is spent. Outside the region only a slow sweep encodes the oldest documents.
  */
 import { type RefreshPolicy, untilTarget } from './policy.js';
 import type { RefreshStep } from './step.js';

@@ -37,7 +37,9 @@ export interface SelectiveSources {
   encode: EncodeDocuments;
   /** Length of a document in tokens, for the reports. */
   tokens?: (id: string) => number;
-  /** Text of a document, for the part of the drift's kernel that compares words. Without it, only vectors are compared. */
+  /**
+   * Text of a document, for the part of the drift's kernel that compares words. Without it, only vectors are compared.
+   */
   text?: (id: string) => string;
   /** How texts become words. Default `auto`. */
   analyzer?: AnalyzerChoice;
@@ -134,8 +136,8 @@ export class SelectiveEnvironment implements Environment {
   }
 
   /**
-   * A document's vector, the policy version that encoded it, and whether the drift map has moved it since. Undefined for a
-   * document that has no vector yet.
+   * A document's vector, the policy version that encoded it, and whether the drift map has moved it since. Undefined
+   * for a document that has no vector yet.
    */
   provenance(id: string): { vector: Float32Array; version: number; predicted: boolean } | undefined {
     const { corpus, store } = this.#parts;

@@ -94,8 +94,8 @@ export class RefreshStep {
   }
 
   /**
-   * Encodes the stale ones of `rows`, the first ones if the budget or `most` does not allow all. `free` ones are encoded in
-   * any case, but use up budget. Returns the number encoded.
+   * Encodes the stale ones of `rows`, the first ones if the budget or `most` does not allow all. `free` ones are
+   * encoded in any case, but use up budget. Returns the number encoded.
    */
   async encode(
     rows: readonly number[],
@@ -128,8 +128,8 @@ export class RefreshStep {
   }
 
   /**
-   * Old and new vectors of the documents that this refresh encoded again, with their ages in steps; evenly spaced ones if
-   * there are more than can be learned from.
+   * Old and new vectors of the documents that this refresh encoded again, with their ages in steps; evenly spaced ones
+   * if there are more than can be learned from.
    */
   async pairs(): Promise<RowPairs & { ages: readonly number[] }> {
     const pairs = evenly(this.#pairs, PAIRS);

@@ -1,6 +1,6 @@
 /**
- * The environment of stage 2: a corpus whose embeddings move with the policy. The exact environment re-encodes everything
- * at every step; the selective one encodes few documents and measures the error this causes in the rewards.
+ * The environment of stage 2: a corpus whose embeddings move with the policy. The exact environment re-encodes
+ * everything at every step; the selective one encodes few documents and measures the error this causes in the rewards.
  */
 import type { State } from '../run/index.js';
 
@@ -20,8 +20,8 @@ export interface RolloutBatch {
 /**
  * Why a document was encoded: `full` with the whole corpus; `changed` because it was added or its text changed;
  * `positives` because it answers a rollout's query; `random` so that the drift map is not learned from chosen documents
- * alone; `value` because it may change the rewards; `region` because it is near a rollout or a positive; `sweep` because
- * it is one of the oldest; `audit` to measure the error.
+ * alone; `value` because it may change the rewards; `region` because it is near a rollout or a positive; `sweep`
+ * because it is one of the oldest; `audit` to measure the error.
  */
 export const CAUSES = [
   'full',
@@ -91,39 +91,40 @@ export interface CorpusChange {
 }
 
 /**
- * A corpus that follows the policy. A step calls `refresh`, then `reward` (and `search`), and sometimes `audit`. `change`
- * is called between steps.
+ * A corpus that follows the policy. A step calls `refresh`, then `reward` (and `search`), and sometimes `audit`.
+ * `change` is called between steps.
  */
 export interface Environment {
   /** Ids of the current documents. */
   readonly documents: readonly string[];
   has(id: string): boolean;
   /**
-   * Adds, changes and removes documents. Added and changed ones can be found after the next refresh; removed ones cannot
-   * be found any more.
+   * Adds, changes and removes documents. Added and changed ones can be found after the next refresh; removed ones
+   * cannot be found any more.
    * @throws RangeError for an added id that is already in the corpus, or another id that is not.
    */
   change(change: CorpusChange): void;
   /**
    * Updates the vectors that matter for these rollouts to the policy of `version`.
-   * @throws RangeError for rollouts of the wrong size, and InputError naming a document for which the encoder returned no
-   * finite vector. Nothing from that call of the encoder is stored, earlier results are, and the refresh may be repeated.
+   * @throws RangeError for rollouts of the wrong size, and InputError naming a document for which the encoder returned
+   * no finite vector. Nothing from that call of the encoder is stored, earlier results are, and the refresh may be
+   * repeated.
    */
   refresh(version: number, rollouts: RolloutBatch): Promise<RefreshReport>;
   /**
-   * The `k` nearest documents of each query vector, best first. Scores are cosines, within a hundredth for documents that
-   * were moved with their frame, as in large corpora.
+   * The `k` nearest documents of each query vector, best first. Scores are cosines, within a hundredth for documents
+   * that were moved with their frame, as in large corpora.
    */
   search(vectors: Float32Array, k: number): Promise<{ id: string; score: number }[][]>;
   /**
    * Rewards of rollouts by the current vectors. Removed relevant documents do not count.
-   * @throws RangeError for an unknown relevant document and for a rollout that has none left; InputError for one that was
-   * added or changed since the last refresh and has no vector yet.
+   * @throws RangeError for an unknown relevant document and for a rollout that has none left; InputError for one that
+   * was added or changed since the last refresh and has no vector yet.
    */
   reward(rollouts: RolloutBatch): Promise<RolloutReward[]>;
   /**
-   * Estimates how far the rewards are from those of a freshly encoded corpus, after a refresh at the same version for the
-   * same rollouts. Documents without a vector are left out. Errors: as `reward`.
+   * Estimates how far the rewards are from those of a freshly encoded corpus, after a refresh at the same version for
+   * the same rollouts. Documents without a vector are left out. Errors: as `reward`.
    */
   audit(version: number, rollouts: RolloutBatch): Promise<AuditReport>;
   /** Everything a resumed run needs to continue with the same vectors. */

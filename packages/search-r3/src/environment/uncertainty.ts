@@ -57,8 +57,8 @@ export class Uncertainty {
   }
 
   /**
-   * Learns from errors as the step's rollouts [rollouts * dimension] see them. A later call for the same version replaces
-   * the earlier one.
+   * Learns from errors as the step's rollouts [rollouts * dimension] see them. A later call for the same version
+   * replaces the earlier one.
    */
   learn(version: number, { residuals, fresh, ages }: SeenErrors, rollouts: Float32Array): void {
     if (version !== this.#version) {

@@ -1,7 +1,7 @@
 /**
  * The policy by value of information. The positives and a few random documents show how the update moved vectors, and
- * stale vectors are predicted from that. Each round encodes the documents that may change the rewards most and learns the
- * drift again with them. In the end the predictions replace all stale vectors in the store.
+ * stale vectors are predicted from that. Each round encodes the documents that may change the rewards most and learns
+ * the drift again with them. In the end the predictions replace all stale vectors in the store.
  */
 import { copyRows } from '../run/index.js';
 import { type Candidates, type Closeup, candidatesOf, lookClosely } from './closeup.js';

@@ -1,7 +1,7 @@
 /**
  * Value of information: how much a document's stale vector may change the rewards. It is the probability that the true
- * score is on the other side of a positive's score than the predicted one, times the worth of one place at the positive's
- * rank, summed over rollouts and positives.
+ * score is on the other side of a positive's score than the predicted one, times the worth of one place at the
+ * positive's rank, summed over rollouts and positives.
  */
 import { idealDcg } from '../evaluate/index.js';
 import { discount } from './reward.js';
@@ -47,8 +47,8 @@ const REACH = 6;
 /**
  * Degrees of freedom of the errors as Student's t: their deviation is estimated from few documents and differs between
  * documents. 12,810 measured errors had a kurtosis of 3.2, and 0.0044 of them were beyond 3 deviations (normal
- * distribution: 0.0027; this one: 0.0040). This matters for the sum of many small probabilities, which is compared with a
- * target, but not for the order of the values.
+ * distribution: 0.0027; this one: 0.0040). This matters for the sum of many small probabilities, which is compared with
+ * a target, but not for the order of the values.
  */
 const DEGREES = 34;
 

@@ -139,8 +139,8 @@ export async function publishFolder(
 }
 
 /**
- * Checks, before long work that ends in `publishFolder`, that `path` may be written. Completes an interrupted replacement
- * of `path` first.
+ * Checks, before long work that ends in `publishFolder`, that `path` may be written. Completes an interrupted
+ * replacement of `path` first.
  * @param how what the caller's users set to replace the folder. Default `overwrite`.
  * @throws InputError if `path` is occupied and may not be replaced.
  */
@@ -257,8 +257,8 @@ export interface JsonOrigin {
 }
 
 /**
- * Parses JSON. @throws InputError naming its source and the broken text; a long text is cut and followed by the parser's
- * message.
+ * Parses JSON. @throws InputError naming its source and the broken text; a long text is cut and followed by the
+ * parser's message.
  */
 export function parseJson(text: string, { whole = false, ...from }: JsonOrigin): unknown {
   try {

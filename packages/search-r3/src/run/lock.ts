@@ -68,7 +68,8 @@ export async function acquireLock(path: string): Promise<Lock> {
       try {
         if (tokenOf(await readHolder(path)) === token) await rm(path, { force: true });
       } finally {
-        // Only now: a lock that looks stale while its file is still there could be taken over between check and removal.
+        // Only now: a lock that looks stale while its file is still there could be taken over between check and
+        // removal.
         held.delete(token);
       }
     },
@@ -152,8 +153,9 @@ async function processStart(pid: number): Promise<string | null> {
 }
 
 /**
- * Removes a stale lock. If two processes that found it both removed it, the second could remove the first one's new lock.
- * So the right to remove is itself a lock, named after the stale holder, and a stale right is removed the same way.
+ * Removes a stale lock. If two processes that found it both removed it, the second could remove the first one's new
+ * lock. So the right to remove is itself a lock, named after the stale holder, and a stale right is removed the same
+ * way.
  */
 async function removeStale(path: string, stale: Holder | 'unreadable', prepared: string): Promise<void> {
   const claim = `${path}.after-${tokenOf(stale)}`;

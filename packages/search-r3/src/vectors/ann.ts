@@ -1,7 +1,7 @@
 /**
- * The approximate index searches a proximity graph for the vectors that have not changed since it was built, scans those
- * that have, and merges the results. So a changed vector is always found, and changes do not erode the recall; they only
- * make searches slower until a new graph, built in the background, takes over.
+ * The approximate index searches a proximity graph for the vectors that have not changed since it was built, scans
+ * those that have, and merges the results. So a changed vector is always found, and changes do not erode the recall;
+ * they only make searches slower until a new graph, built in the background, takes over.
  */
 import { randomStream } from '../run/random.js';
 import { validate } from '../run/validate.js';
@@ -169,9 +169,9 @@ export class AnnIndex implements VectorIndex {
   }
 
   /**
-   * The rank of a positive that scores above the worst of the `rankDepth` rows found by a search is counted among these.
-   * It is too small by the better rows that the search missed (on average a share of 1 - recall), and never too large. If
-   * any positive of a query scores lower, all ranks of the query are exact.
+   * The rank of a positive that scores above the worst of the `rankDepth` rows found by a search is counted among
+   * these. It is too small by the better rows that the search missed (on average a share of 1 - recall), and never too
+   * large. If any positive of a query scores lower, all ranks of the query are exact.
    */
   async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
     const { rankDepth } = this.#options;
@@ -209,8 +209,8 @@ export class AnnIndex implements VectorIndex {
   }
 
   /**
-   * Builds a new graph in the background, unless one is being built. Resolves when it is built or `setAll` cancels it. The
-   * next search uses it.
+   * Builds a new graph in the background, unless one is being built. Resolves when it is built or `setAll` cancels it.
+   * The next search uses it.
    */
   async rebuild(): Promise<void> {
     this.#building ??= this.#build();

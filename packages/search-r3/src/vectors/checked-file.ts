@@ -40,8 +40,8 @@ export async function digestOf(path: string): Promise<FileDigest> {
 }
 
 /**
- * Opens a file and reads the bytes that the digest covers: `take` gets pieces of `pieceBytes` (the last may be shorter),
- * whose memory is reused. The caller closes the handle.
+ * Opens a file and reads the bytes that the digest covers: `take` gets pieces of `pieceBytes` (the last may be
+ * shorter), whose memory is reused. The caller closes the handle.
  * @throws InputError if the file cannot be read or does not match the digest.
  */
 export async function openChecked(

@@ -21,8 +21,8 @@ export type DocumentInput = z.output<typeof inputSchema>;
 /**
  * Checks documents and returns them as an index stores them.
  * @param source name of the list in errors.
- * @throws InputError for an empty list, and for a document without id or text, with a duplicate id, or with metadata that
- * JSON cannot hold.
+ * @throws InputError for an empty list, and for a document without id or text, with a duplicate id, or with metadata
+ * that JSON cannot hold.
  */
 export function checkedDocuments(documents: readonly DocumentInput[], source: string): IndexedDocument[] {
   if (!Array.isArray(documents)) {

@@ -1,6 +1,6 @@
 /**
- * The exact index: every search scans all vectors. It measured faster than a graph up to a few hundred thousand vectors,
- * its recall is 1, and replacing a vector costs only a copy; a moving corpus uses it for its vectors.
+ * The exact index: every search scans all vectors. It measured faster than a graph up to a few hundred thousand
+ * vectors, its recall is 1, and replacing a vector costs only a copy; a moving corpus uses it for its vectors.
  *
  * The scan goes over slices of one array, which keeps the score matrix in the cache and out of JavaScript.
  */
@@ -26,8 +26,8 @@ const SLICE_ROWS = 50_000;
 /** Most scores computed at once; larger batches of queries are split. */
 const BLOCK_SCORES = 256 * SLICE_ROWS;
 /**
- * Slices end at multiples of this, padded with rows that are never found: the kernels compute leftover columns at the end
- * of a matrix in a different order, so the scores of equal vectors would differ in the last bit.
+ * Slices end at multiples of this, padded with rows that are never found: the kernels compute leftover columns at the
+ * end of a matrix in a different order, so the scores of equal vectors would differ in the last bit.
  */
 const ROW_ALIGNMENT = 16;
 

@@ -13,7 +13,8 @@ import type {
 const port = parentPort;
 if (port === null) throw new Error('internal: started outside a worker');
 
-// Its ES module looks for the binary from the calling file upwards and may never end; the CommonJS one knows where it is.
+// Its ES module looks for the binary from the calling file upwards and may never end; the CommonJS one knows where it
+// is.
 const usearch: typeof import('usearch') = createRequire(import.meta.url)('usearch');
 
 const { dimension, connectivity, buildWidth, threads } = workerData as GraphShape;

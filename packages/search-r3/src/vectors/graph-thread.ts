@@ -1,7 +1,7 @@
 /**
  * A usearch graph in its own thread, so that building one (minutes for a million vectors) blocks nobody. The binding is
- * synchronous and cannot share a graph between threads, so the graph stays in the thread that built it, and searches run
- * there too. Requests are answered one at a time, in order.
+ * synchronous and cannot share a graph between threads, so the graph stays in the thread that built it, and searches
+ * run there too. Requests are answered one at a time, in order.
  */
 import { Worker } from 'node:worker_threads';
 

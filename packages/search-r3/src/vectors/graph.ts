@@ -1,8 +1,8 @@
 /**
  * A proximity graph (HNSW: Malkov and Yashunin, arXiv 1603.09320; the implementation is usearch) over the vectors of an
  * index. It never changes after it is built: a replaced or removed vector is only dropped from the rows that the graph
- * answers for. Changing such a graph in place erodes its recall (measured: docs/decisions/003). Dropping does not, because
- * searches still follow the links of dropped vectors.
+ * answers for. Changing such a graph in place erodes its recall (measured: docs/decisions/003). Dropping does not,
+ * because searches still follow the links of dropped vectors.
  */
 import { InputError } from '../run/errors.js';
 import { type GraphShape, GraphThread } from './graph-thread.js';
@@ -46,8 +46,8 @@ export class Graph {
   }
 
   /**
-   * Adds every vector of a source. The source may change meanwhile: a row that changes must be dropped; rows appended to
-   * the source are added too.
+   * Adds every vector of a source. The source may change meanwhile: a row that changes must be dropped; rows appended
+   * to the source are added too.
    */
   async fill(source: VectorSource): Promise<void> {
     const { dimension } = this.#shape;

@@ -57,8 +57,8 @@ export type IndexFingerprint = z.output<typeof fingerprintSchema>;
 
 /**
  * Reads the manifest of a saved index.
- * @throws InputError if it is missing, has another format version or contradicts itself, or if a file it names is missing
- *   or has another size. (`openIndex` checks the contents of the files.)
+ * @throws InputError if it is missing, has another format version or contradicts itself, or if a file it names is
+ *   missing or has another size. (`openIndex` checks the contents of the files.)
  */
 export async function readManifest(folder: string): Promise<IndexManifest> {
   const path = join(folder, MANIFEST_FILE);

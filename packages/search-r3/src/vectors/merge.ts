@@ -2,8 +2,8 @@
 import type { SearchResult } from './types.js';
 
 /**
- * The `limit` best of two lists of best rows for the same queries, in one pass. All rows of `a` are smaller than those of
- * `b`, so preferring `a` for equal scores prefers the smaller row.
+ * The `limit` best of two lists of best rows for the same queries, in one pass. All rows of `a` are smaller than those
+ * of `b`, so preferring `a` for equal scores prefers the smaller row.
  */
 export function mergeBest(a: SearchResult, b: SearchResult, queries: number, limit: number): SearchResult {
   const k = Math.min(limit, a.k + b.k);

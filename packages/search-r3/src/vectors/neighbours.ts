@@ -1,10 +1,10 @@
 /**
- * The nearest neighbours of every row of an index, repaired when vectors change: the neighbourhoods of the `region` policy
- * of the selective environment.
+ * The nearest neighbours of every row of an index, repaired when vectors change: the neighbourhoods of the `region`
+ * policy of the selective environment.
  *
- * A list holds a reserve beyond the neighbours asked for, and a bound: it contains every row that comes before the bound in
- * the order of scores. Changes remove and insert rows; only a list that has lost its whole reserve is searched for again.
- * So the lists are as exact as the searches.
+ * A list holds a reserve beyond the neighbours asked for, and a bound: it contains every row that comes before the
+ * bound in the order of scores. Changes remove and insert rows; only a list that has lost its whole reserve is searched
+ * for again. So the lists are as exact as the searches.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';

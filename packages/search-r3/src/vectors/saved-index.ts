@@ -1,8 +1,8 @@
 /**
  * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
- * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document per line in the same order,
- * `graph.usearch` (optional) a proximity graph of the vectors, and `manifest.json` describes them, with checksums. Opened,
- * the vectors are in memory and the documents stay on disk.
+ * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document per line in the same
+ * order, `graph.usearch` (optional) a proximity graph of the vectors, and `manifest.json` describes them, with
+ * checksums. Opened, the vectors are in memory and the documents stay on disk.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
@@ -62,8 +62,8 @@ const NEWLINE = 10;
 
 /**
  * Writes the folder of an index whole or not at all.
- * @throws InputError if the folder holds something other than an index, or an index and `overwrite` is not set, or if the
- *   vectors do not match the documents.
+ * @throws InputError if the folder holds something other than an index, or an index and `overwrite` is not set, or if
+ *   the vectors do not match the documents.
  */
 export async function saveIndex(
   folder: string,

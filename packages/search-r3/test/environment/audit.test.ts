@@ -16,7 +16,9 @@ const judged = (positives: readonly number[]) => positives.map((i) => new Map([[
 const rowsOf = (documents: readonly { vector: Float32Array }[]): Rows =>
   documents.map(({ vector }) => [...vector]);
 
-/** Mean absolute error of the rewards of predicted vectors, and the number of documents on the wrong side of a positive. */
+/**
+ * Mean absolute error of the rewards of predicted vectors, and the number of documents on the wrong side of a positive.
+ */
 function bruteForce(queries: Rows, positives: readonly number[], predicted: Rows, truth: Rows) {
   const [before, after] = [scoresOf(queries, predicted), scoresOf(queries, truth)];
   const passes = (scores: Rows, i: number, own: number) => scores[i]![own]! >= scores[i]![positives[i]!]!;

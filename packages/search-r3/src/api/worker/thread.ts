@@ -1,7 +1,7 @@
 /**
- * The caller's side of a worker thread: calls, which may be answered in any order, callbacks and aborts. Messages are few
- * and typed, so there is no RPC library. What matters is that errors keep their types, that a failing callback reaches the
- * caller, and that an idle thread does not keep the process alive.
+ * The caller's side of a worker thread: calls, which may be answered in any order, callbacks and aborts. Messages are
+ * few and typed, so there is no RPC library. What matters is that errors keep their types, that a failing callback
+ * reaches the caller, and that an idle thread does not keep the process alive.
  */
 import { Worker } from 'node:worker_threads';
 import { awaitKernelsAtExit } from 'onnx-grad';

@@ -3,7 +3,9 @@
  * times faster than the pure JavaScript libraries, which store matrices as arrays of rows.
  */
 
-/** The lower factor L of a symmetric positive definite matrix A = L L', row-major [n * n]; the upper part is not read. */
+/**
+ * The lower factor L of a symmetric positive definite matrix A = L L', row-major [n * n]; the upper part is not read.
+ */
 export class Cholesky {
   readonly n: number;
   readonly #lower: Float64Array;

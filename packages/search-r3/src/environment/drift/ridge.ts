@@ -1,11 +1,11 @@
 /**
- * The linear part of the drift: ridge regression towards the identity. A policy update moves all vectors alike to a large
- * extent. From the pairs (old vector, new vector) of the documents just encoded,
+ * The linear part of the drift: ridge regression towards the identity. A policy update moves all vectors alike to a
+ * large extent. From the pairs (old vector, new vector) of the documents just encoded,
  *
  *     minimise |X M - Y|^2 + lambda |M - I|^2,  so  M = I + (X'X + lambda I)^-1 X' (Y - X).
  *
- * With fewer pairs than dimensions the dual form is solved, M = I + X' (XX' + lambda I)^-1 (Y - X). Leave-one-out errors
- * come in closed form from the diagonal of the hat matrix H, e_i / (1 - H_ii).
+ * With fewer pairs than dimensions the dual form is solved, M = I + X' (XX' + lambda I)^-1 (Y - X). Leave-one-out
+ * errors come in closed form from the diagonal of the hat matrix H, e_i / (1 - H_ii).
  */
 import { factorised } from './cholesky.js';
 

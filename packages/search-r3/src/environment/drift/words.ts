@@ -1,4 +1,6 @@
-/** Documents as unit vectors of inverse document frequencies: documents with similar words have similar map residuals. */
+/**
+ * Documents as unit vectors of inverse document frequencies: documents with similar words have similar map residuals.
+ */
 import { z } from 'zod';
 import { ANALYZER_KINDS, type Analyzer, type AnalyzerChoice, analyzerFor } from '../../evaluate/index.js';
 import { evenly } from '../../run/index.js';
