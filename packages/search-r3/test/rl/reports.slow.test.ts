@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
-import { GradientEngine, type TrainingQuery } from 'search-r3/sft';
+import { EpochSampler, GradientEngine, type TrainingQuery } from 'search-r3/sft';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { DOCUMENTS, QUERIES } from '../sft/tiny-data.js';
 import { type CraftedEnvironment, completion, craftedEnvironment } from './crafted.js';
@@ -216,6 +216,26 @@ describe('resampling', () => {
   test('stops as soon as there is nothing to replace', async () => {
     const { calls } = await step({ resampleRounds: 5 }, () => VARIED);
     expect(calls.length).toBe(1);
+  });
+
+  test('reads further queries from batches behind the last step, each batch once', async () => {
+    const rounds = 3;
+    const { calls, options } = await step({ resampleRounds: rounds }, () => EQUAL, craftedEnvironment(), 4);
+    const { queriesPerStep: batchSize, seed, steps } = options;
+    const sampler = new EpochSampler({ count: QUERIES.length, batchSize, seed, label: 'rl' });
+    const batch = (position: number) => sampler.batch(position).map((i) => QUERIES[i]!.id);
+    const expected: string[][] = [];
+    let further = steps;
+    for (let index = 0; index < steps; index++) {
+      const asked = batch(index);
+      expected.push([...asked]);
+      for (let round = 1; round <= rounds; round++) {
+        const fresh = batch(further++).filter((id) => !asked.includes(id));
+        asked.push(...fresh);
+        if (fresh.length > 0) expected.push(fresh);
+      }
+    }
+    expect(calls.map(({ queries }) => queries)).toEqual(expected);
   });
 
   test('leaves the queries of later steps what they are, and every round draws anew', async () => {
