@@ -1,4 +1,4 @@
-/** The optimiser's state, and what it refuses. (Its updates are tested in `engine.test.ts` and `trainer.slow.test.ts`.) */
+/** The optimiser's state, and what it refuses. (Its updates are tested in `engine.slow.test.ts` and `trainer.slow.test.ts`.) */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
