@@ -41,10 +41,9 @@ def read(case):
     }
 
 
-# Surrogates that stand alone are valid in JSON; Rust reads them as U+FFFD.
 for line in sys.stdin:
     try:
-        result = read(json.loads(line.encode("utf-8", "replace")))
+        result = read(json.loads(line))
     except Exception as error:
         result = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(result), flush=True)

@@ -13,6 +13,8 @@ export interface PipelineClass {
   model: 'BPE' | 'WordPiece';
   /** Special tokens where the configuration does not name them. */
   roles: Partial<Record<SpecialTokenRole, string>>;
+  /** The pad token is this class's own, not that of `padding` in `tokenizer.json`. */
+  ownPadding: boolean;
   /** All special tokens are added once more, without flags. */
   plainSpecials: boolean;
   /** The parts that take the place of those in `tokenizer.json`. */
@@ -55,6 +57,7 @@ const CLASSES: readonly PipelineClass[] = [
     name: 'LlamaTokenizer',
     model: 'BPE',
     roles: { unk_token: '<unk>', bos_token: '<s>', eos_token: '</s>' },
+    ownPadding: false,
     plainSpecials: false,
     parts: ({ add_prefix_space, legacy }) => {
       const prefix = add_prefix_space !== false;
@@ -79,6 +82,7 @@ const CLASSES: readonly PipelineClass[] = [
     name: 'Qwen2Tokenizer',
     model: 'BPE',
     roles: { unk_token: END, eos_token: END, pad_token: END },
+    ownPadding: true,
     plainSpecials: true,
     parts: ({ add_prefix_space }) => ({
       normalizer: { type: 'NFC' },
@@ -97,6 +101,7 @@ const CLASSES: readonly PipelineClass[] = [
     name: 'GPT2Tokenizer',
     model: 'BPE',
     roles: { unk_token: END, bos_token: END, eos_token: END },
+    ownPadding: true,
     plainSpecials: false,
     parts: ({ add_prefix_space }) => ({
       normalizer: null,
@@ -115,6 +120,7 @@ const CLASSES: readonly PipelineClass[] = [
       cls_token: '[CLS]',
       mask_token: '[MASK]',
     },
+    ownPadding: true,
     plainSpecials: false,
     parts: (
       { do_lower_case = true, tokenize_chinese_chars = true, strip_accents = null },

@@ -18,6 +18,7 @@ import {
 
 const tokenizerJsonSchema = z.looseObject({
   added_tokens: z.array(numberedTokenSchema).nullish(),
+  padding: z.looseObject({ pad_token: z.string().optional() }).nullish(),
   model: z.looseObject({
     type: z.string().nullish(),
     vocab: z.unknown().optional(),

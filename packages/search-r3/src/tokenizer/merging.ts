@@ -35,8 +35,9 @@ export function mergeFiles(
   const pipeline = asWritten || isAsWritten(files.config) ? undefined : pipelineClass(files, folder);
   const config = mergedConfig(files);
   refuseSplitting(config, folder);
-  const declared = declaredTokens(files, config, pipeline, folder);
-  const special = specialTokens(config, declared, pipeline);
+  const defaults = defaultRoles(files, pipeline);
+  const declared = declaredTokens(files, config, defaults, folder);
+  const special = specialTokens(config, declared, defaults);
   const vocabulary = new Map(vocabularyEntries(files.tokenizer.model.vocab, folder) as [string, number][]);
   const added = new AddedTokens(vocabulary, modelSize(files));
   if (pipeline === undefined) added.add(files.tokenizer.added_tokens ?? []);
@@ -117,6 +118,14 @@ function ownNames(config: TokenizerConfig): [string, GivenToken][] {
   return extra && !Array.isArray(extra) ? [...fields, ...Object.entries(extra)] : fields;
 }
 
+type Roles = Partial<Record<SpecialTokenRole, string>>;
+
+/** Roles that no file names: those of the class, and the token that `padding` of `tokenizer.json` pads with. */
+function defaultRoles({ tokenizer }: FolderFiles, pipeline: PipelineClass | undefined): Roles {
+  const padding = pipeline?.ownPadding ? undefined : tokenizer.padding?.pad_token;
+  return { ...pipeline?.roles, ...(padding !== undefined && { pad_token: padding }) };
+}
+
 /** Tokens with their ids, in the order of these, and the file that each is from. */
 type Declared = Map<number, { token: AddedToken; file: string }>;
 
@@ -124,15 +133,13 @@ type Declared = Map<number, { token: AddedToken; file: string }>;
 function declaredTokens(
   files: FolderFiles,
   config: TokenizerConfig,
-  pipeline: PipelineClass | undefined,
+  defaults: Roles,
   folder: string,
 ): Declared {
   const own = files.tokenizer.added_tokens ?? [];
   const named = new Set(
     [
-      ...SPECIAL_TOKEN_ROLES.map((role) =>
-        config[role] === undefined ? pipeline?.roles[role] : config[role],
-      ),
+      ...SPECIAL_TOKEN_ROLES.map((role) => (config[role] === undefined ? defaults[role] : config[role])),
       ...ownNames(config).map(([, token]) => token),
     ].flatMap((token) => (token ? [contentOf(token)] : [])),
   );
@@ -171,18 +178,14 @@ interface SpecialTokens {
   extra: GivenToken[];
 }
 
-function specialTokens(
-  config: TokenizerConfig,
-  declared: Declared,
-  pipeline: PipelineClass | undefined,
-): SpecialTokens {
+function specialTokens(config: TokenizerConfig, declared: Declared, defaults: Roles): SpecialTokens {
   const byContent = new Map([...declared.values()].map(({ token }) => [token.content, token]));
   const named = new Map<string, GivenToken>();
   for (const role of SPECIAL_TOKEN_ROLES) {
     const given = config[role];
     if (given) named.set(role, byContent.get(contentOf(given)) ?? given);
-    // Null takes the default of the class away.
-    else if (given === undefined && pipeline?.roles[role]) named.set(role, pipeline.roles[role]);
+    // Null takes the default away.
+    else if (given === undefined && defaults[role]) named.set(role, defaults[role]);
   }
   for (const [name, token] of ownNames(config)) named.set(name, token);
   return { named, extra: extraTokens(config) };
@@ -222,7 +225,7 @@ function refuse(folder: string, file: string, token: Numbered, other: Numbered):
       ? `the id ${other.id}, which "${token.content}" gets on top of ${reference}`
       : `"${other.content}", which has the id ${token.id} by ${reference}`,
     found: same ? String(token.id) : `"${token.content}"`,
-    remedy: 'Take both files from the same model.',
+    ...(file !== 'tokenizer.json' && { remedy: 'Take both files from the same model.' }),
   });
 }
 

@@ -239,7 +239,7 @@ describe('chat templates', () => {
 
   test('the date is always the same', async () => {
     const tokenizer = await load({ 'chat_template.jinja': '{{ strftime_now("%d %B %Y") }}' });
-    expect(tokenizer.renderChat(MESSAGES)).toBe('26 Jul 2024');
+    expect(tokenizer.renderChat(MESSAGES)).toBe('26 July 2024');
   });
 
   test('switches of a template, which cannot replace what every template is given', async () => {
@@ -267,7 +267,7 @@ describe('chat templates', () => {
   test('a template that refuses the messages', async () => {
     const tokenizer = await load({ 'chat_template.jinja': "{{ raise_exception('no system role') }}" });
     expect(() => tokenizer.renderChat(MESSAGES)).toThrow(
-      /chat_template.jinja: expected a chat template that takes these messages, found no system role/,
+      /chat_template.jinja: line 1: expected a chat template that takes these messages, found no system role/,
     );
   });
 });
@@ -333,7 +333,7 @@ describe('files that are wrong', () => {
     [
       'a template that does not parse',
       { 'tokenizer.json': TINY, 'chat_template.jinja': '{% if %}' },
-      /chat_template.jinja: expected a Jinja template/,
+      /chat_template.jinja: line 1: expected a Jinja template/,
     ],
   ])('%s', async (_, files, message) => {
     const folder = await folderOf(files);

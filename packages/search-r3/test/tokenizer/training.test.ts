@@ -208,7 +208,7 @@ test.each([
   [
     'a template that is none',
     () => trainWordLevel(['a'], { vocabSize: 20, chatTemplate: '{% for %}' }),
-    /chatTemplate: expected a Jinja template/,
+    /chatTemplate: line 1: expected a Jinja template/,
   ],
   [
     'a special token given twice',
