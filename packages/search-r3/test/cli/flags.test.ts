@@ -99,6 +99,8 @@ const COMMANDS: Record<string, Known> = {
       [['--queries', '11'], 'evaluate.queries', 11],
       [['--max-length', '96'], 'evaluate.maxLength', 96],
       [['--max-new-tokens', '9'], 'evaluate.maxNewTokens', 9],
+      [['--exclude-self', 'never'], 'excludeSelf', 'never'],
+      [['--analyzer', 'code'], 'analyzer', 'code'],
       [['--seed', '17'], 'seed', 17],
     ],
   },

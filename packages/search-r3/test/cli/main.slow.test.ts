@@ -149,10 +149,12 @@ describe('inspect', () => {
       lines([
         { _id: 'a', title: 'four', text: '12345678' },
         { _id: 'b', text: '123' },
+        { _id: 'q3', text: ' ' },
+        { _id: 'q2', text: 'X' },
       ]),
     );
     await writeFile(join(path, 'queries.jsonl'), lines([1, 2, 3].map((n) => ({ _id: `q${n}`, text: 'x' }))));
-    const judgements = ['q1\ta\t1', 'q1\tb\t0', 'q2\tgone\t2'];
+    const judgements = ['q1\ta\t1', 'q1\tb\t0', 'q2\tgone\t2', 'q3\tq3\t0'];
     await writeFile(
       join(path, 'qrels/test.tsv'),
       ['query-id\tcorpus-id\tscore', ...judgements, ''].join('\n'),
@@ -160,14 +162,18 @@ describe('inspect', () => {
     expect(JSON.parse(cli('inspect', 'beir', '--json').stdout)).toEqual({
       kind: 'collection',
       path: 'beir',
-      documents: 2,
-      meanDocumentCharacters: 7.5,
+      documents: 4,
+      meanDocumentCharacters: 4.25,
+      documentsWithoutText: 1,
       queries: 3,
-      splits: [{ split: 'test', queries: 2, judgements: 3, relevant: 2, missingDocuments: 1 }],
+      // q2 alone: a judgement pairs q3 with its own id, and the texts of q3 differ.
+      queriesThatAreDocuments: 1,
+      splits: [{ split: 'test', queries: 3, judgements: 4, relevant: 2, missingDocuments: 1 }],
     });
-    expect(cli('inspect', 'beir').stdout).toContain(
-      'test         2           3         2                     1\n',
-    );
+    const { stdout } = cli('inspect', 'beir');
+    expect(stdout).toContain('test         3           4         2                     1\n');
+    expect(stdout).toMatch(/documents without text +1\n/);
+    expect(stdout).toMatch(/queries that are documents +1\n/);
   });
 
   test.skipIf(spawnSync('test', ['-d', scifact]).status !== 0)('SciFact (needs ../shared/data)', () => {
