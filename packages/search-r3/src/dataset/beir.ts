@@ -1,6 +1,6 @@
 /**
- * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and any
- * further fields, `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
+ * Collections in the BEIR layout (Thakur et al. 2021, arXiv 2104.08663): `corpus.jsonl` with `{_id, title, text}` and
+ * other fields, `queries.jsonl` with `{_id, text}`, `qrels/<split>.tsv` with query id, document id and grade.
  */
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,8 +24,8 @@ export interface LoadBeirOptions {
   /** The splits to load; default: every `qrels/*.tsv`. */
   splits?: string[];
   /**
-   * Keep judgements that name a document or query the collection does not have (default false: they are an error).
-   * As in trec_eval they then count: such a document stays in the ideal ranking, such a query scores 0.
+   * Keep judgements of missing documents and queries (default false: they are an error). They count as in trec_eval:
+   * the document stays in the ideal ranking, the query scores 0.
    */
   allowMissing?: boolean;
 }
@@ -65,15 +65,15 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
 }
 
 export interface LoadCorpusOptions {
-  /** Called with every document and `path:line`, so that what refuses one can say where it stands. */
+  /** Called with every document and its `path:line`; throw to refuse a document. */
   check?: (document: Document, source: string) => void;
 }
 
 /**
- * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. An id may be a whole
- * number, which is read as its digits. Fields beside `_id`, `title` and `text` are kept, except `id`: that is where a
- * document has its `_id`.
- * @throws InputError where a row is malformed, an id occurs twice, or no document has a text.
+ * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. An id may be a
+ * whole number, which is read as its digits. Fields beside `_id`, `title` and `text` are kept, except `id`: that is
+ * where a document has its `_id`.
+ * @throws InputError if a row is malformed, an id occurs twice, or no document has a text.
  */
 export async function loadCorpus(path: string, options: LoadCorpusOptions = {}): Promise<Document[]> {
   const corpus: Document[] = [];
@@ -92,7 +92,7 @@ export async function loadCorpus(path: string, options: LoadCorpusOptions = {}):
   return corpus;
 }
 
-/** @throws InputError where no document has a text. */
+/** @throws InputError if no document has a text. */
 export function assertTexts(corpus: readonly Document[], source: string): void {
   if (corpus.some((document) => documentText(document) !== '')) return;
   const found = corpus.length === 0 ? 'none' : `${corpus.length} whose title and text are empty`;
@@ -100,7 +100,10 @@ export function assertTexts(corpus: readonly Document[], source: string): void {
   throw new InputError({ source, expected, found });
 }
 
-/** Reads a `queries.jsonl`. @throws InputError where a row is malformed, a text is empty, an id occurs twice, or no query. */
+/**
+ * Reads a `queries.jsonl`.
+ * @throws InputError if a row is malformed, a text is empty, an id occurs twice, or there is no query.
+ */
 export async function loadQueries(path: string): Promise<Map<string, Query>> {
   const queries = new Map<string, Query>();
   const seen = new Map<string, string>();
@@ -128,7 +131,7 @@ function refuseEmptyQuery(text: string, source: string): void {
 }
 
 export interface SaveBeirOptions {
-  /** Replace a collection that is there, and nothing else; it stays until the new one is complete. Default false. */
+  /** Replace an existing collection, and nothing else, once the new one is complete. Default false. */
   overwrite?: boolean;
 }
 
@@ -142,9 +145,11 @@ const COLLECTION_FOLDER: FolderKind = {
 };
 
 /**
- * Writes a BEIR folder that appears whole or not at all. Loading it again gives an equal collection.
- * @throws InputError where something else, or without `overwrite` a collection, is there, and for what could not be loaded
- *   again: no document with a text, no query or one without text, a split without judgements, or ids and names of splits that the layout can not hold.
+ * Writes a BEIR folder, whole or not at all. Loading it gives an equal collection.
+ * @throws InputError if the folder holds something else, or a collection and `overwrite` is not set; and for what could
+ *   not
+ *   be loaded again: no document with a text, no query, a query without text, a split without judgements, or ids and split
+ *   names that the layout cannot hold.
  */
 export async function saveBeir(
   folder: string,
@@ -174,7 +179,7 @@ export async function saveBeir(
   );
 }
 
-/** The text that is encoded for a document: title, a space, text, as in BEIR. */
+/** The text of a document for encoding: title, a space, text, as in BEIR. */
 export function documentText(document: Document): string {
   return `${document.title ?? ''} ${document.text}`.trim();
 }
@@ -208,7 +213,7 @@ function newId(row: Record<string, unknown>, source: string, seen: Map<string, s
   return id;
 }
 
-/** Ids that `newId` would refuse when they are read again. */
+/** @throws InputError for ids that `newId` would refuse when they are read again. */
 function refuseUnusableIds(kind: 'document' | 'query', rows: Iterable<{ id: string }>): void {
   const seen = new Map<string, string>();
   for (const { id } of rows) newId({ _id: id }, `collection: ${kind} ${seen.size}`, seen);

@@ -1,6 +1,6 @@
 /**
- * Streams the lines of a UTF-8 text file. Only `\n` and `\r\n` end a line: Node's readline also breaks at U+2028 and
- * U+2029, which JSON allows inside a string, so that it would cut valid JSONL rows in two.
+ * Streams the lines of a UTF-8 text file. Only `\n` and `\r\n` end a line. Node's readline also breaks at U+2028 and
+ * U+2029, which JSON allows inside a string; it would cut valid JSONL rows in two.
  */
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
@@ -10,14 +10,14 @@ import { refusePointer } from '../run/stand-in.js';
 export interface Line {
   /** Without its line end. */
   text: string;
-  /** `path:number`, counted from 1: what errors name. */
+  /** `path:number`, counted from 1, for errors. */
   source: string;
 }
 
 /**
- * The lines of `path` that are not blank, in order; a byte order mark is dropped.
- * @param stream what to read instead of the file; `path` is then its name in errors.
- * @throws InputError where the file cannot be read, is not UTF-8 or is a Git LFS pointer.
+ * Yields the lines of `path` that are not blank, in order, without a byte order mark.
+ * @param stream read instead of the file; errors still name `path`.
+ * @throws InputError if the file cannot be read, is not UTF-8 or is a Git LFS pointer.
  */
 export async function* readLines(
   path: string,
@@ -58,7 +58,7 @@ export async function* readLines(
   yield* split(rest + decode(), true);
 }
 
-/** The object on one line of JSONL. @throws InputError naming file and line. */
+/** Parses one line of JSONL as an object. @throws InputError naming file and line. */
 export function parseJsonLine(line: Line): Record<string, unknown> {
   const value = parseJson(line.text, { source: line.source });
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -67,7 +67,10 @@ export function parseJsonLine(line: Line): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-/** A string field of a row; `''` only where `empty` allows it. @throws InputError naming file, line and field. */
+/**
+ * Reads a string field of a row; `empty` says whether it may be `''`.
+ * @throws InputError naming file, line and field.
+ */
 export function stringField(
   row: Record<string, unknown>,
   field: string,
@@ -80,14 +83,14 @@ export function stringField(
   throw new InputError({ source, field, expected, found: describeValue(value) });
 }
 
-/** An integer in decimal digits (`2`, `+2`, `2.0`), as judgements are written. @throws InputError naming file, line and field. */
+/** Reads an integer in decimal digits (`2`, `+2`, `2.0`). @throws InputError naming file, line and field. */
 export function integerField(text: string, field: string, source: string): number {
   const value = Number(text);
   if (/^[+-]?\d+(?:\.0*)?$/.test(text) && Number.isSafeInteger(value)) return value;
   throw new InputError({ source, field, expected: 'an integer', found: describeValue(text) });
 }
 
-/** A value in a few words, for the "found" part of an error. */
+/** Describes a value for the "found" part of an error. */
 export function describeValue(value: unknown): string {
   const text = value === undefined ? 'nothing' : JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;

@@ -1,15 +1,15 @@
 /**
- * Queries that are documents of the collection (as in BEIR's ArguAna and Quora). Every system would find such a query
- * first, so BEIR's evaluation drops the document with the query's id (`ignore_identical_ids`).
+ * Queries that are documents of the collection, as in BEIR's ArguAna and Quora. Every system would rank such a query's
+ * own document first, so BEIR's evaluation drops the document with the query's id (`ignore_identical_ids`).
  */
 import { documentText } from './beir.js';
 import { comparableText } from './same-text.js';
 import type { Collection } from './types.js';
 
 /**
- * Whether a query's own document, the one with its id, is left out of its ranking. `auto`: where both have the same text,
- * or where ids are shared and no judgement of the collection pairs a query with its own id. Such a judgement shows that
- * ids coincide by accident, as running numbers do. `always`: wherever ids are shared, as in BEIR. `never`: nowhere.
+ * When the document with a query's id is left out of its ranking. `auto`: if both have the same text, or if no
+ * judgement of the collection pairs a query with its own id (such a judgement shows that ids coincide by accident, as
+ * running numbers do). `always`: whenever ids are the same, as in BEIR. `never`: never.
  */
 export const SELF_EXCLUSIONS = ['auto', 'always', 'never'] as const;
 export type SelfExclusion = (typeof SELF_EXCLUSIONS)[number];

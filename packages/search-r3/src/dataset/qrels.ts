@@ -1,6 +1,6 @@
 /**
- * Judgements as files of lines: BEIR's three columns (query id, document id, grade) or trec_eval's four (query id,
- * iteration, document id, grade), parted by tabs or, in a line without tabs, by spaces.
+ * Files of judgements, one a line: BEIR's three columns (query id, document id, grade) or trec_eval's four (query id,
+ * iteration, document id, grade). Tabs separate the fields; spaces do in a line without tabs.
  */
 import { InputError } from '../run/errors.js';
 import { describeValue, integerField, type Line, readLines } from './lines.js';
@@ -20,10 +20,11 @@ export interface KnownIds {
 }
 
 /**
- * Reads a `qrels/<split>.tsv`. A first line that is no judgement is passed over as the header, whatever it says: a judgement
- * has three or four fields and ends with a number. A line that names a query and a document of `known` is no header either.
- * @param known what the judgements may name; left out, they may name anything.
- * @throws InputError where another line is no judgement, or there is none at all.
+ * Reads a `qrels/<split>.tsv`. A first line that is not a judgement is skipped as the header, as in BEIR. A judgement
+ * has three or four fields and ends with a number. A line that names a query and a document of `known` is never a
+ * header.
+ * @param known the ids that judgements may name. Default: any.
+ * @throws InputError if another line is not a judgement, or the file has none.
  */
 export async function loadBeirQrels(path: string, known?: KnownIds): Promise<Qrels> {
   const qrels: Qrels = new Map();
@@ -46,14 +47,14 @@ export async function loadBeirQrels(path: string, known?: KnownIds): Promise<Qre
   return qrels;
 }
 
-/** Fields as a CSV reader parts them: those in double quotes are without these. */
+/** Splits a line as a CSV reader does: double quotes around a field are removed. */
 function fieldsOf(text: string): string[] {
   if (!text.includes('\t')) return text.trim().split(/\s+/);
   const fields = text.split('\t').map((field) => {
     const quoted = /^"(.*)"$/s.exec(field)?.[1];
     return quoted === undefined ? field : quoted.replaceAll('""', '"');
   });
-  // A tab at the end of a line.
+  // The line ended with a tab.
   if (fields.length > 3 && fields.at(-1)?.trim() === '') fields.pop();
   return [...fields.slice(0, -1), (fields.at(-1) as string).trim()];
 }
@@ -83,13 +84,13 @@ function missing(source: string, field: string, file: string, id: string): Input
   });
 }
 
-/** There is nothing to average over, and an evaluation could not say which file is to blame. */
+/** Refuses a file without judgements: an evaluation could not say which file is empty. */
 export function refuseUnjudged(qrels: Qrels, source: string): void {
   if ([...qrels.values()].some((judgements) => judgements.size > 0)) return;
   throw new InputError({ source, expected: 'at least one judgement', found: 'none' });
 }
 
-/** Adds one judgement to `qrels`. @throws InputError where the pair has been judged before. */
+/** Adds one judgement to `qrels`. @throws InputError if the pair has a judgement already. */
 export function addJudgement(
   qrels: Qrels,
   query: string,
@@ -117,5 +118,5 @@ export function* qrelsLines(qrels: Qrels): Generator<string> {
   }
 }
 
-/** A CSV reader would take an id that starts with a double quote for a quoted one. */
+/** Quotes an id that starts with a double quote, which a CSV reader would take for a quoted one. */
 const quoted = (id: string): string => (id.startsWith('"') ? `"${id.replaceAll('"', '""')}"` : id);

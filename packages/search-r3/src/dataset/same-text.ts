@@ -1,4 +1,4 @@
-/** Texts that say the same: equal but for their Unicode form, case and white space. */
+/** Equal texts. Unicode form, case and white space do not count. */
 import { createHash } from 'node:crypto';
 
 /** The form in which texts are compared: NFKC, lower case, one space between words. */
@@ -9,8 +9,8 @@ export const comparableText = (text: string): string =>
 const keyOf = (text: string): string => createHash('sha256').update(comparableText(text)).digest('base64');
 
 /**
- * Groups ids by their texts. @returns the ids of the same text for an id (itself included) where there are several, else
- * undefined.
+ * Groups ids by text. @returns a function that gives all ids with the text of an id, itself included; undefined if it
+ * is the only one.
  */
 export function sameTexts(
   texts: Iterable<readonly [id: string, text: string]>,

@@ -1,4 +1,4 @@
-/** Training examples that need no judgements: titles as queries, and files of (query, positive, negative) triples. */
+/** Training examples without judgements: titles as queries, and files of (query, positive, negative) triples. */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
@@ -6,15 +6,15 @@ import { documentText } from './beir.js';
 import { type Line, parseJsonLine, readLines, stringField } from './lines.js';
 import type { Collection, Document } from './types.js';
 
-/** A title standing in for a query, and the document it came from. */
+/** A title used as a query, and its document. */
 export interface TitlePair {
   /** The title. */
   query: string;
   /** The id of the document. */
   positive: string;
   /**
-   * The document's text without the title. Encode this as the positive in training: with the title in front
-   * (`documentText`) the query is a literal part of its positive, and matching words is all there is to learn.
+   * The document's text without the title. Use this as the positive in training: `documentText` starts with the title,
+   * so the model would only learn to match words.
    */
   text: string;
 }
@@ -26,7 +26,7 @@ export function titlePairs(corpus: readonly Document[]): TitlePair[] {
   );
 }
 
-/** A text, with the id it has in the collection where it came from there. */
+/** A text, and its id if it comes from the collection. */
 export interface Passage {
   id?: string;
   text: string;
@@ -48,8 +48,8 @@ const loadOptions = z.strictObject({
 });
 
 /**
- * Reads JSONL rows with `query`, `positive` and `negative` (texts), each of which may instead be `query_id`,
- * `positive_id`, `negative_id` (ids of the collection given; documents are then `documentText`).
+ * Reads JSONL rows with the texts `query`, `positive` and `negative`. Each may be an id of the collection instead:
+ * `query_id`, `positive_id`, `negative_id`. A document's text is then its `documentText`.
  * @throws InputError naming file, line and field.
  */
 export async function loadTriples(path: string, options: LoadTriplesOptions = {}): Promise<Triple[]> {

@@ -4,7 +4,7 @@ export interface Document {
   id: string;
   title?: string;
   text: string;
-  /** Metadata: anything JSON can express. An index keeps it; nothing is trained on it. */
+  /** Metadata: any JSON value. An index keeps it; training ignores it. */
   [field: string]: unknown;
 }
 

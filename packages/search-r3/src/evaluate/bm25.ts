@@ -4,9 +4,9 @@
  *   score(q, d) = sum over the terms t of q of idf(t) tf (k1 + 1) / (tf + k1 (1 - b + b |d| / avgdl))
  *   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), never negative (Lucene's form)
  *
- * The weights come from wink-nlp's BM25 vectorizer (rounded to 12 decimals); here they are turned into postings.
- * wink-bm25-text-search, made of the same parts, refuses collections of fewer than three documents; MiniSearch
- * counts distinct terms as document length and multiplies scores by the number of terms matched.
+ * wink-nlp's BM25 vectorizer computes the weights (rounded to 12 decimals); this file turns them into postings.
+ * wink-bm25-text-search, made of the same parts, refuses collections of fewer than three documents. MiniSearch counts
+ * distinct terms as document length and multiplies scores by the number of terms matched.
  */
 import bm25Vectorizer from 'wink-nlp/utilities/bm25-vectorizer.js';
 import { z } from 'zod';
@@ -29,9 +29,9 @@ export interface Bm25Options {
 }
 
 /**
- * Text: those of Anserini's BEIR baselines. Code: those of Lucene, since the lengths of functions differ more than those of
- * abstracts. Measured on functions of Python's standard library, nDCG@10 of the dev queries: 0.434 with those of text,
- * 0.474 with these.
+ * For text the values of Anserini's BEIR baselines. For code those of Lucene: functions differ more in length than
+ * abstracts do. Measured on functions of Python's standard library: nDCG@10 of the dev queries is 0.434 with the values
+ * for text and 0.474 with these.
  */
 const DEFAULTS: Record<AnalyzerKind, { k1: number; b: number }> = {
   text: { k1: 0.9, b: 0.4 },
@@ -62,7 +62,7 @@ export class Bm25Index {
   readonly #ids: string[];
   readonly #postings: Map<string, Postings>;
   readonly #terms: (text: string) => string[];
-  /** Undefined where the caller gave `terms`. */
+  /** Undefined if the caller gave `terms`. */
   readonly analyzer: AnalyzerKind | undefined;
 
   private constructor(
@@ -79,7 +79,7 @@ export class Bm25Index {
 
   /**
    * Indexes `documentText` of each document.
-   * @throws InputError where there is no document, or an id occurs twice.
+   * @throws InputError if there is no document, or an id occurs twice.
    */
   static build(documents: readonly Document[], options: Bm25Options = {}): Bm25Index {
     const parsed = validate(bm25Options, options, 'BM25 options');
@@ -126,7 +126,7 @@ export class Bm25Index {
     return new Bm25Index(ids, postings, terms, kind);
   }
 
-  /** How many documents are indexed. */
+  /** Number of documents. */
   get size(): number {
     return this.#ids.length;
   }

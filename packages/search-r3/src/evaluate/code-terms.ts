@@ -1,7 +1,7 @@
 /**
- * Code -> terms. An identifier of several words (`read_file`, `readFile`, `HTTPServer`, `utf8`) gives itself and its words,
- * a path (`os.path`) gives itself and its identifiers. Spellings of one name (`read_file`, `readFile`) give the same
- * terms. All else is read as text.
+ * Code -> terms. An identifier of several words (`read_file`, `readFile`, `HTTPServer`, `utf8`) gives itself and its
+ * words, a path (`os.path`) gives itself and its identifiers. Spellings of one name (`read_file`, `readFile`) give the
+ * same terms. All else is read as text.
  */
 import { englishTerm } from './english-terms.js';
 import { normaliseText, wordsIn } from './words.js';

@@ -7,7 +7,9 @@ import { normaliseText, wordsIn } from './words.js';
 const STEMMED = /[\p{sc=Latin}\p{N}]/u;
 const stopped = new Set(stopWords);
 
-/** A function that gives the term of a lower-case word, undefined for a stop word; it remembers the stems it has seen. */
+/**
+ * A function that gives the term of a lower-case word, undefined for a stop word; it remembers the stems it has seen.
+ */
 export function englishTerm(): (word: string) => string | undefined {
   const stems = new Map<string, string>();
   return (word) => {

@@ -1,4 +1,4 @@
-/** Several systems against the same judgements: metrics with intervals, and every pair of systems compared. */
+/** Compares systems on the same judgements: metrics with intervals, and tests of every pair of systems. */
 import { z } from 'zod';
 import type { Qrels, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
@@ -24,7 +24,7 @@ export interface EvaluateOptions<M extends MetricName = DefaultMetric> extends M
   resamples?: number;
   /** Sampled assignments of the randomisation test (default 100,000). */
   samples?: number;
-  /** Of both tests (default 0). */
+  /** Seed of both tests (default 0). */
   seed?: number;
 }
 
@@ -41,12 +41,12 @@ const evaluateOptions = metricOptions.extend({
 
 export interface SystemEvaluation<M extends MetricName = MetricName> {
   system: string;
-  /** How many queries the means are over. */
+  /** Number of queries in the means. */
   queries: number;
   scores: Record<M, MetricScores & { interval: Interval }>;
 }
 
-/** Two systems on one metric, over the queries both were scored on. */
+/** Two systems on one metric, over the queries scored for both. */
 export interface Comparison<M extends MetricName = MetricName> {
   metric: M;
   baseline: string;
@@ -69,7 +69,7 @@ export interface Evaluation<M extends MetricName = MetricName> {
 
 /**
  * Evaluates named systems on the same judgements.
- * @throws InputError where there is no system, or nothing to average over.
+ * @throws InputError if there is no system, or nothing to average over.
  */
 export function evaluateRankings<M extends MetricName = DefaultMetric>(
   qrels: Qrels,
@@ -113,7 +113,7 @@ export function evaluateRankings<M extends MetricName = DefaultMetric>(
   return { metrics, confidence, systems: evaluated, comparisons };
 }
 
-/** The scores of the queries that are in both, in the order of the first. */
+/** The scores of the queries in both maps, in the order of the first. */
 export function pairedScores(
   first: ReadonlyMap<string, number>,
   second: ReadonlyMap<string, number>,

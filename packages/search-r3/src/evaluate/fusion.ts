@@ -1,5 +1,5 @@
 /**
- * One ranking out of several: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009, SIGIR) and weighted sums of
+ * Fuses several rankings: reciprocal rank fusion (Cormack, Clarke and Büttcher 2009, SIGIR) and weighted sums of
  * normalised scores (Fox and Shaw 1994, TREC-2; Bruch, Gai and Ingber 2023, TOIS).
  */
 import { z } from 'zod';
@@ -37,9 +37,9 @@ export function reciprocalRankFusion(
 
 export interface ScoreFusionOptions {
   /**
-   * `min-max` (default): the scores of each query and system are stretched to [0.001, 1], since the last document
-   * retrieved is still better than one that was not; where all are equal they become 1. `z-score`: mean 0 and standard
-   * deviation 1 over the documents retrieved; where all scores are equal they become 0.
+   * `min-max` (default) stretches the scores of each query and system to [0.001, 1], so that the last document
+   * retrieved still beats one that was not; equal scores become 1. `z-score` gives the retrieved documents mean 0 and
+   * standard deviation 1; equal scores become 0.
    */
   normalisation?: 'min-max' | 'z-score';
   /** One weight per system, at least 0 (default: 1 each). */
@@ -52,8 +52,8 @@ const scoreFusionOptions = z.strictObject({
 });
 
 /**
- * Weighted sum of normalised scores. A document a system did not retrieve gets 0 with `min-max`, with `z-score` the lowest
- * of the system's normalised scores.
+ * Weighted sum of normalised scores. A document that a system did not retrieve gets 0 with `min-max`, and the system's
+ * lowest normalised score with `z-score`.
  */
 export function scoreFusion(systems: readonly Rankings[], options: ScoreFusionOptions = {}): Rankings {
   const parsed = validate(scoreFusionOptions, options, 'scoreFusion options');
@@ -96,7 +96,7 @@ function fuse(
   return fused;
 }
 
-/** What the lowest score retrieved becomes, as in OpenSearch. */
+/** The lowest normalised score of a retrieved document, as in OpenSearch. */
 const LOWEST = 0.001;
 
 function minMax(scores: ReadonlyMap<string, number>): Map<string, number> {
@@ -111,7 +111,7 @@ function zScore(scores: ReadonlyMap<string, number>): Map<string, number> {
   for (const score of scores.values()) mean += score / scores.size;
   let variance = 0;
   for (const score of scores.values()) variance += (score - mean) ** 2 / scores.size;
-  // Rounding of the mean leaves equal scores with a variance that is not quite 0.
+  // Rounding of the mean leaves equal scores with a variance slightly above 0.
   const deviation = Math.sqrt(variance);
   return mapValues(scores, (score) => (deviation > 1e-12 * Math.abs(mean) ? (score - mean) / deviation : 0));
 }
@@ -142,7 +142,7 @@ export function fusePair(first: Rankings, second: Rankings, method: FusionMethod
 export interface TuneFusionOptions {
   /** Default `min-max`. */
   method?: FusionMethod;
-  /** What is made as large as possible (default `ndcg@10`). */
+  /** The metric to maximise (default `ndcg@10`). */
   metric?: MetricName;
   /** The grid of shares of the second system (default 0, 0.05, ..., 1). */
   grid?: number[];
@@ -159,7 +159,7 @@ const tuneOptions = z.strictObject({
 
 export interface TunedFusion {
   method: FusionMethod;
-  /** The best share of the second system; of equally good ones the smallest. */
+  /** The best share of the second system; the smallest of equally good ones. */
   weight: number;
   /** The metric's mean at that weight. */
   score: number;

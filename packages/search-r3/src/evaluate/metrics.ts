@@ -2,11 +2,12 @@
  * Retrieval metrics with trec_eval's definitions (github.com/usnistgov/trec_eval, m_ndcg_cut.c, m_map.c,
  * m_recip_rank.c, m_recall.c, m_P.c, m_success.c, form_res_rels.c):
  *
- * - a ranking is sorted by score descending, ties by document id descending, whatever order it came in;
+ * - a ranking is sorted by score descending, ties by document id descending, whatever its order in the input;
  * - nDCG: gain = grade, discount = log2(rank + 1), ideal ranking over all judged documents, both cut at k;
- * - MAP and recall divide by all relevant documents, retrieved or not; precision divides by k, even where fewer came;
+ * - MAP and recall divide by all relevant documents, retrieved or not; precision divides by k, even if fewer are
+ * ranked;
  * - unjudged documents, and those with a negative grade, count as not relevant;
- * - a judged query without relevant documents counts, with 0; a query without judgements does not count.
+ * - a judged query without relevant documents counts as 0; a query without judgements does not count.
  */
 import { z } from 'zod';
 import type { Qrels, Rankings } from '../dataset/types.js';
@@ -14,21 +15,23 @@ import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 import { rankDocuments } from './ranking.js';
 
-/** Measures that look at the whole ranking where no cutoff is given. */
+/** Measures that may go without a cutoff: they then look at the whole ranking. */
 const UNCUT = ['ndcg', 'map', 'mrr'] as const;
-/** Measures that are defined at a cutoff only. */
+/** Measures that need a cutoff. */
 const CUT = ['recall', 'precision', 'success'] as const;
 
 type Measure = (typeof UNCUT)[number] | (typeof CUT)[number];
 
-/** For example `ndcg@10`, `map`, `mrr@10`, `recall@100`, `precision@5`, `success@1`. `mrr` is trec_eval's recip_rank. */
+/**
+ * For example `ndcg@10`, `map`, `mrr@10`, `recall@100`, `precision@5`, `success@1`. `mrr` is trec_eval's recip_rank.
+ */
 export type MetricName = (typeof UNCUT)[number] | `${Measure}@${number}`;
 
 /** What BEIR papers report. */
 export const DEFAULT_METRICS = ['ndcg@10', 'map', 'mrr@10', 'recall@100'] as const satisfies MetricName[];
 export type DefaultMetric = (typeof DEFAULT_METRICS)[number];
 
-/** A metric's name from outside. @throws InputError where it is none. */
+/** Checks the name of a metric. @throws InputError if there is no such metric. */
 export function parseMetricName(name: string): MetricName {
   splitName(name);
   return name as MetricName;
@@ -49,13 +52,13 @@ export interface MetricOptions {
   /** The lowest grade that is relevant, for all metrics but nDCG (default 1); trec_eval's `-l`. */
   relevanceLevel?: number;
   /**
-   * A judged query that was not ranked, or for which nothing was found: `zero` counts it with 0 (default; trec_eval's
+   * What to do with a judged query that has no ranking or an empty one: `zero` counts it as 0 (default; trec_eval's
    * `-c`), `skip` leaves it out of the mean (trec_eval without `-c`).
    */
   missing?: 'zero' | 'skip';
   /**
-   * Drop from each ranking the document that has the query's own id (default false). BEIR does this where queries are
-   * documents of the corpus (ArguAna, Quora). The judgements stay as they are.
+   * Drop the document with the query's id from each ranking (default false), as BEIR does for queries that are
+   * documents (ArguAna, Quora). Judgements stay as they are. Rankings of `RetrieverEvaluation` need no such option.
    */
   excludeSelf?: boolean;
 }
@@ -68,7 +71,7 @@ export const metricOptions = z.strictObject({
 
 /** A metric over a set of queries. */
 export interface MetricScores {
-  /** Over the queries counted (see `MetricOptions.missing`). */
+  /** Over the counted queries (see `MetricOptions.missing`). */
   mean: number;
   perQuery: Map<string, number>;
 }
@@ -76,7 +79,7 @@ export interface MetricScores {
 /**
  * Scores rankings against judgements.
  * @param metrics default `DEFAULT_METRICS`.
- * @throws InputError where no query is left to average over, or a score is NaN.
+ * @throws InputError if no query is left to average over, or a score is NaN.
  */
 export function scoreRankings<M extends MetricName = DefaultMetric>(
   qrels: Qrels,

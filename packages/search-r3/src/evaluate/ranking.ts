@@ -1,4 +1,4 @@
-/** The order of a ranking, as trec_eval has it: score descending, equal scores by document id descending. */
+/** The order of a ranking, as in trec_eval: score descending, equal scores by document id descending. */
 
 /**
  * Compares two ids as C's `strcmp` compares their UTF-8 bytes (negative: `a` first). JavaScript's own order differs
@@ -21,9 +21,9 @@ function codePointOrder(unit: number): number {
 }
 
 /**
- * Sorts best first; scores of any precision, Float32 ones included, are compared as they are. So does trec_eval since its
- * scores are doubles (usnistgov/trec_eval#34 and #38); before, and in programs built on what it was, those that differ by
- * less than a float tied.
+ * Sorts best first. Scores are compared in the precision they have, as trec_eval has done since its scores are doubles
+ * (usnistgov/trec_eval#34 and #38). Older versions, and programs built on them, round scores to floats, which makes
+ * ties.
  */
 export function compareHits(a: { id: string; score: number }, b: { id: string; score: number }): number {
   if (a.score !== b.score) return a.score > b.score ? -1 : 1;

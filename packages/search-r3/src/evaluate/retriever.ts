@@ -1,6 +1,6 @@
 /**
- * Ranks the documents of a collection by BM25, by the direct embedding, by the embedding after reasoning, and by hybrids
- * of BM25 and each embedding. The weights of the hybrids are tuned on training queries.
+ * Ranks the documents of a collection by BM25, by the direct embedding, by the embedding after reasoning, and by
+ * hybrids of BM25 and each embedding. The weights of the hybrids are tuned on training queries.
  */
 import {
   type Collection,
@@ -75,7 +75,7 @@ export class RetrieverEvaluation {
 
   /**
    * Rankings of the judged queries by every system asked for.
-   * @throws InputError where a query is missing, or a system needs a model and there is none.
+   * @throws InputError if a query is missing, or a system needs a model and there is none.
    */
   async run(qrels: Qrels): Promise<RetrieverRun> {
     const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;

@@ -1,5 +1,5 @@
 /**
- * Whether a difference between two systems is more than chance.
+ * Tells whether a difference between two systems is more than chance.
  *
  * Paired randomisation test: Fisher 1935, "The Design of Experiments", section 21; for retrieval: Smucker, Allan and
  * Carterette 2007, "A Comparison of Statistical Significance Tests for Information Retrieval Evaluation", CIKM.
@@ -11,7 +11,7 @@ import { type RandomStream, randomStream } from '../run/random.js';
 import { validate } from '../run/validate.js';
 
 export interface RandomisationOptions {
-  /** Sampled sign assignments (default 100,000). Where there are no more assignments than that, all are enumerated. */
+  /** Sampled sign assignments (default 100,000). If there are no more assignments than that, all are enumerated. */
   samples?: number;
   /** Default 0. */
   seed?: number;
@@ -27,14 +27,14 @@ export interface RandomisationResult {
   difference: number;
   /** Two-sided: how often a difference at least as large arises when the labels of each pair are swapped at random. */
   p: number;
-  /** True where all 2^n assignments of the n pairs that differ were enumerated. */
+  /** True if all 2^n assignments of the n pairs that differ were enumerated. */
   exact: boolean;
 }
 
 /**
  * Tests whether the means of two systems on the same queries differ.
- * p is count / 2^n where exact, and (count + 1) / (samples + 1) where sampled, which is never 0.
- * @throws InputError where the lengths differ or are 0.
+ * p is count / 2^n if exact, and (count + 1) / (samples + 1) if sampled, which is never 0.
+ * @throws InputError if the lengths differ or are 0.
  */
 export function randomisationTest(
   a: ArrayLike<number>,
@@ -114,7 +114,7 @@ export interface Interval {
 /**
  * Percentile interval of the mean of `values` over queries drawn with replacement. The same seed and number of
  * queries draw the same queries, whatever the values.
- * @throws InputError where there are no values.
+ * @throws InputError if there are no values.
  */
 export function bootstrapInterval(values: ArrayLike<number>, options: BootstrapOptions = {}): Interval {
   const { resamples, confidence, seed } = validate(bootstrapOptions, options, 'bootstrap options');

@@ -12,7 +12,7 @@ export interface TableOptions {
 
 const tableOptions = z.strictObject({ digits: z.int().min(1).max(10).default(3) });
 
-/** One row per system, then one per comparison; columns are aligned by spaces. Ends with a line end. */
+/** Renders a row per system, then one per comparison, in aligned columns. Ends with a line end. */
 export function renderEvaluation<M extends MetricName>(
   evaluation: Evaluation<M>,
   options: TableOptions = {},
@@ -52,7 +52,7 @@ export function renderEvaluation<M extends MetricName>(
   return parts.join('\n');
 }
 
-/** Columns as wide as their widest cell, two spaces between them; the first to the left, the others to the right. */
+/** Renders columns two spaces apart, the first aligned left, the others right. */
 export function renderTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {

@@ -1,6 +1,6 @@
 /**
- * TREC run and qrels files, as trec_eval reads them (get_trec_results.c, get_qrels.c): fields parted by white space,
- * lines that start with `#` are comments. A run's rank column is ignored; its order is that of the scores.
+ * TREC run and qrels files, as trec_eval reads them (get_trec_results.c, get_qrels.c). White space separates fields,
+ * and lines that start with `#` are comments. The scores of a run decide its order; the rank column is ignored.
  */
 
 import { describeValue, integerField, type Line, readLines } from '../dataset/lines.js';
@@ -22,7 +22,7 @@ export async function loadTrecRun(path: string): Promise<TrecRun> {
   let tag = '';
   for await (const line of readLines(path)) {
     if (line.text.startsWith('#')) continue;
-    // Anything behind the tag is ignored, as trec_eval does.
+    // Like trec_eval, ignore anything after the tag.
     const [query = '', , document = '', , score = '', name = ''] = fields(
       line,
       'query Q0 document rank score tag',
@@ -112,7 +112,7 @@ function fields(line: Line, names: string, [least, most]: [number, number]): str
   });
 }
 
-/** White space parts the fields, and `#` starts a comment. */
+/** Refuses ids that could not be read again: white space separates fields, and `#` starts a comment. */
 function checkWord(text: string, field: string): void {
   if (/^[^\s#]\S*$/.test(text)) return;
   const expected = 'a word without white space that does not start with #';

@@ -1,7 +1,7 @@
 /**
  * Text -> words, for every script. Words are runs of letters, marks and digits. Scripts without spaces are cut further:
- * Chinese, Japanese and Korean into overlapping bigrams, as Lucene's CJKAnalyzer does; Thai, Lao, Khmer and Burmese by the
- * dictionaries of `Intl.Segmenter`.
+ * Chinese, Japanese and Korean into overlapping bigrams, as Lucene's CJKAnalyzer does; Thai, Lao, Khmer and Burmese by
+ * the dictionaries of `Intl.Segmenter`.
  */
 
 /** Scripts cut by dictionary. */
@@ -11,9 +11,9 @@ export type SegmentedScript = (typeof SEGMENTED_SCRIPTS)[number];
 const CJK = '\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}\\p{scx=Hangul}';
 const SEGMENTED = '\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}';
 
-/** Characters that are not seen and cut nothing: joiners, soft hyphens, marks of direction, variation selectors. */
+/** Invisible characters that do not end a word: joiners, soft hyphens, marks of direction, variation selectors. */
 const UNSEEN = /\p{Variation_Selector}|[\u00ad\u061c\u200c-\u200f\u2060\ufeff]/gu;
-/** With a letter or digit in it. */
+/** At least one letter or digit. */
 const WORD = /\p{M}*[\p{L}\p{N}][\p{L}\p{M}\p{N}]*/gu;
 const UNSPACED = new RegExp(`[${CJK}${SEGMENTED}]`, 'u');
 const PIECE = new RegExp(
@@ -22,23 +22,23 @@ const PIECE = new RegExp(
 );
 const CHARACTER = /\P{M}\p{M}*/gu;
 
-/** NFKC takes the Thai and Lao vowel am apart, and dictionaries do not know its parts. */
+/** NFKC decomposes the Thai and Lao vowel am, which dictionaries know only in one piece. */
 const AM = /\u0e4d([\u0e48-\u0e4b]?)\u0e32|\u0ecd([\u0ec8-\u0ecb]?)\u0eb2/g;
 const composedAm = (found: string, thai = '', lao = '') =>
   found.startsWith('\u0e4d') ? `${thai}\u0e33` : `${lao}\u0eb3`;
 
 const segmenter = new Intl.Segmenter('th', { granularity: 'word' });
 
-/** NFKC (half-width and full-width forms become one), without characters that are not seen. */
+/** NFKC, which unifies half-width and full-width forms, without invisible characters. */
 export const normaliseText = (text: string): string => text.normalize('NFKC').replace(UNSEEN, '');
 
-/** The words of a text that went through `normaliseText`, in its own case. */
+/** The words of a text that `normaliseText` gave; case is kept. */
 export function wordsIn(text: string): string[] {
   const words = text.match(WORD) ?? [];
   return words.some((word) => UNSPACED.test(word)) ? words.flatMap(cutUnspaced) : words;
 }
 
-/** A word without its parts in scripts without spaces, and these parts cut. */
+/** Cuts the parts of a word that are in scripts without spaces. */
 function cutUnspaced(word: string): string[] {
   if (!UNSPACED.test(word)) return [word];
   return [...word.matchAll(PIECE)].flatMap(({ 0: piece, groups }) => {
@@ -47,7 +47,7 @@ function cutUnspaced(word: string): string[] {
   });
 }
 
-/** Pairs of neighbouring characters; a character alone is a word. */
+/** Overlapping pairs of characters; a single character stays alone. */
 function bigrams(run: string): string[] {
   const characters = run.match(CHARACTER) ?? [];
   if (characters.length < 2) return characters;
@@ -60,7 +60,7 @@ function segments(run: string): string[] {
     .map(({ segment }) => segment);
 }
 
-/** Which of the scripts that `wordsIn` cuts are in a text. */
+/** Which scripts in a text `wordsIn` cuts. */
 export function unspacedScripts(text: string): { cjk: boolean; segmented: SegmentedScript[] } {
   if (!UNSPACED.test(text)) return { cjk: false, segmented: [] };
   return {
@@ -69,7 +69,7 @@ export function unspacedScripts(text: string): { cjk: boolean; segmented: Segmen
   };
 }
 
-/** Punctuation of East Asia is found in other texts too. */
+/** A letter or digit: other texts have East Asian punctuation too. */
 const IS_CJK = new RegExp(`(?=[\\p{L}\\p{N}])[${CJK}]`, 'u');
 const IS_SCRIPT: Record<SegmentedScript, RegExp> = {
   Thai: /\p{sc=Thai}/u,

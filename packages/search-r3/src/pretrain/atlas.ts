@@ -1,4 +1,4 @@
-/** The base model of the built-in world: its tokenizer, its shape, and what it reads before any training for search. */
+/** The base model of the built-in world: its tokenizer, its shape and its pre-training text. */
 
 import type { ModelConfig, PromptOverrides } from '../checkpoint/index.js';
 import {
@@ -16,7 +16,7 @@ import type { SequenceSource } from './trainer.js';
 
 export const ATLAS_END = '<|endoftext|>';
 
-/** One special token opens each turn: on two cores, every token of a prompt is paid for. */
+/** One special token opens each turn: every token of a prompt costs time. */
 export const ATLAS_TEMPLATE =
   "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}" +
   `{% if message['role'] == 'assistant' %}${ATLAS_END}{% endif %}{% endfor %}` +
@@ -29,7 +29,7 @@ export const ATLAS_PROMPTS: PromptOverrides = {
   reasoning: { system: 'reason' },
 };
 
-/** A word-level tokenizer with every word the world can say. */
+/** A word-level tokenizer with every word of the world. */
 export function atlasTokenizer(world: AtlasWorld): Tokenizer {
   const prompts = Object.values(ATLAS_PROMPTS).flatMap((prompt) =>
     Object.values(prompt as Record<string, string>),
@@ -76,7 +76,7 @@ export function atlasSequences(
   let stream = pretrainingText(world, options);
   let next = 0;
   return async (step) => {
-    // A resumed run reads the stream again up to where it was.
+    // A resumed run reads the stream again up to its step.
     if (step < next) {
       stream = pretrainingText(world, options);
       next = 0;
@@ -89,7 +89,7 @@ export function atlasSequences(
   };
 }
 
-/** Share of facts whose object the model names when asked for the next word, by group of people and for places. */
+/** The share of facts that the model completes with the right word, by group of people and for places. */
 export async function factRecall(
   world: AtlasWorld,
   tokenizer: Tokenizer,

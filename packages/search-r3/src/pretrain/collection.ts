@@ -1,8 +1,8 @@
 /**
- * A base model for a collection of one's own: its tokenizer, and what it reads before any training for search. Part of
- * that is the documents as they are, the rest (`chatShare`) conversations in the form of the reasoning prompt, so that
- * the base follows the chat template and answers a query with words that go with it: from a title or a sentence of a
- * document to its key terms or another of its sentences. Which of these help retrieval, stage 2 finds out.
+ * The base model of a collection: its tokenizer and its pre-training text. Part of the text is the documents, the rest
+ * (`chatShare`) conversations in the form of the reasoning prompt: the user gives a title or a sentence of a document,
+ * the assistant answers with its key terms or another of its sentences. So the base learns to follow the chat template
+ * and to answer a query with related words. Stage 2 finds out which of them help retrieval.
  */
 import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
@@ -12,7 +12,7 @@ import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
 import { sentencesOf } from './sentences.js';
 import type { SequenceSource } from './trainer.js';
 
-/** Short ones: a model from scratch learns what they mean anyway, and every token of a prompt is paid for. */
+/** Short prompts: a model from scratch learns what they mean, and every token of a prompt costs time. */
 export const COLLECTION_PROMPTS: PromptOverrides = {
   query: { system: 'Represent the query.' },
   document: { system: 'Represent the document.' },
@@ -49,7 +49,7 @@ export function collectionTokenizer(
 export interface CollectionTextOptions {
   /** Sequences per step, each from another document. */
   batchSize: number;
-  /** Longest sequence in tokens; documents are cut into pieces, of which one is read at a time. */
+  /** Longest sequence in tokens; longer documents are cut into pieces, and a sequence is one of them. */
   maxLength: number;
   /** Share of conversations. */
   chatShare: number;
@@ -57,9 +57,9 @@ export interface CollectionTextOptions {
 }
 
 /**
- * What a base model of the collection reads, step by step.
+ * The sequences of pre-training, step by step.
  * @param work told of the part `key terms`.
- * @throws InputError where a batch is larger than the corpus, or no document has a text; InterruptedError when aborted.
+ * @throws InputError if a batch is larger than the corpus, or no document has a text; InterruptedError when aborted.
  */
 export async function collectionSequences(
   corpus: readonly Document[],
@@ -77,7 +77,7 @@ export async function collectionSequences(
   const text = (encoded: readonly number[], random: RandomStream): number[] => {
     const ids = [boundary, ...encoded, boundary];
     const pieces = Math.ceil(ids.length / maxLength);
-    // Of equal length, give or take one: a last piece of what is left could be a single token, with nothing to predict.
+    // Pieces of equal length, give or take one: a short last piece could be one token, with nothing to predict.
     const piece = random.integer(pieces);
     const cut = (i: number) => Math.floor((i * ids.length) / pieces);
     return ids.slice(cut(piece), cut(piece + 1));
@@ -90,7 +90,7 @@ export async function collectionSequences(
       { role: 'assistant', content: safe(assistant) },
     ]);
   const chat = (ids: number[]): number[] => {
-    // Where the token that embeds is known already, it takes the place of the one that ends the turn.
+    // If the tokenizer has the embed token, it replaces the token that ends the turn.
     const end = embedId === undefined ? -1 : ids.lastIndexOf(tokenizer.eosId as number);
     return (end === -1 ? ids : [...ids.slice(0, end), embedId as number]).slice(0, maxLength);
   };
@@ -114,8 +114,8 @@ export interface Conversation {
 }
 
 /**
- * A title or a sentence of the document, and its key terms or another sentence as the answer; undefined where the
- * document has too little to say.
+ * A title or a sentence of the document, answered by its key terms or another sentence; undefined if the document is
+ * too short.
  */
 export function conversation(
   document: Document,
@@ -132,13 +132,13 @@ export function conversation(
   return answers.length === 0 ? undefined : { user, assistant: random.choice(answers) };
 }
 
-/** The words that tell a document from others, most telling first, those of `known` left out. */
+/** The words that distinguish a document, best first, without those of `known`. */
 export type KeyTerms = (document: Document, known: string) => string[];
 
 /** How many key terms an answer lists. */
 const TERMS = 8;
 
-/** Words by tf ln(N / df) over the corpus (Salton and Buckley 1988); words of every document weigh nothing. */
+/** Ranks words by tf ln(N / df) over the corpus (Salton and Buckley 1988); words in every document weigh nothing. */
 export async function keyTerms(corpus: readonly Document[], work: LongWorkOptions = {}): Promise<KeyTerms> {
   const frequencies = new Map<string, number>();
   const count = (document: Document): void => {

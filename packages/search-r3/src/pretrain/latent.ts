@@ -1,24 +1,24 @@
 /**
- * Directions of words by what they occur with: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6)), the right
- * singular vectors of the matrix of documents by tokens. They are found by subspace iteration from random vectors
- * (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4), which only ever multiplies by the sparse matrix.
+ * Directions of tokens by the company they keep: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6)), which
+ * takes the right singular vectors of the matrix of documents by tokens. Subspace iteration from random vectors (Halko,
+ * Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4) finds them by products with the sparse matrix alone.
  */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { evenly, InputError, inTurns, type LongWorkOptions, randomStream } from '../run/index.js';
 
-/** Subspace iterations: more move what is found by less than the choice of documents does. */
+/** Subspace iterations: more would change the result less than another choice of documents does. */
 const ITERATIONS = 5;
-/** Vectors beyond those wanted, which make the last of those wanted converge. */
+/** Extra vectors, which make the last wanted ones converge. */
 const OVERSAMPLING = 10;
-/** Documents looked at, evenly spread: more tell little new about how words go together. */
+/** Most documents used, evenly spaced: more would add little. */
 const MOST_DOCUMENTS = 20_000;
-/** Directions with less than this share of the largest are noise: the matrix has no such rank. */
+/** Eigenvalues below this share of the largest are noise: they exceed the rank of the matrix. */
 const SMALLEST = 1e-12;
 
-/** A matrix by rows: columns and values of what is not zero. */
+/** A row of a sparse matrix: columns and values of its entries. */
 export type SparseRow = readonly { readonly column: number; readonly value: number }[];
 
-/** Rows by log tf times idf, of length 1 (Salton and Buckley 1988, the weighting `ltc`). */
+/** Rows of log tf times idf, scaled to length 1 (Salton and Buckley 1988, the weighting `ltc`). */
 export function tfIdfRows(documents: readonly (readonly number[])[], logIdf: Float64Array): SparseRow[] {
   return documents.map((ids) => {
     const counts = new Map<number, number>();
@@ -32,7 +32,7 @@ export function tfIdfRows(documents: readonly (readonly number[])[], logIdf: Flo
   });
 }
 
-/** Rows of `width` numbers, one after another. */
+/** A matrix by rows. */
 interface Dense {
   readonly data: Float64Array;
   readonly rows: number;
@@ -41,7 +41,7 @@ interface Dense {
 
 const zeros = (rows: number, width: number): Dense => ({ data: new Float64Array(rows * width), rows, width });
 
-/** X'X q, row of X by row. */
+/** X'X q, summed over the rows of X. */
 async function multiply(rows: readonly SparseRow[], q: Dense, work: LongWorkOptions): Promise<Dense> {
   const { width } = q;
   const result = zeros(q.rows, width);
@@ -63,7 +63,7 @@ async function multiply(rows: readonly SparseRow[], q: Dense, work: LongWorkOpti
   return result;
 }
 
-/** a'b, square and symmetric where b = a or b = X'X a. */
+/** a'b; symmetric if b = a or b = X'X a. */
 function gram(a: Dense, b: Dense): Matrix {
   const { width } = a;
   const sums = new Float64Array(width * width);
@@ -79,7 +79,7 @@ function gram(a: Dense, b: Dense): Matrix {
   return Matrix.from1DArray(width, width, sums);
 }
 
-/** Eigenvectors and eigenvalues of a symmetric matrix, the largest first; what is as good as zero is left out. */
+/** Eigenvalues and eigenvectors of a symmetric matrix, largest first, without those that are nearly zero. */
 function eigen(symmetric: Matrix): { value: number; vector: number[] }[] {
   const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(symmetric, {
     assumeSymmetric: true,
@@ -91,7 +91,7 @@ function eigen(symmetric: Matrix): { value: number; vector: number[] }[] {
   return found.filter(({ value }) => value > 0 && value > SMALLEST * largest);
 }
 
-/** q W, where the columns of W are given. */
+/** q W, for the given columns of W. */
 function combine(q: Dense, columns: readonly (readonly number[])[]): Dense {
   const result = zeros(q.rows, columns.length);
   const byRow = Array.from({ length: q.width }, (_, i) => columns.map((column) => column[i] as number));
@@ -107,7 +107,7 @@ function combine(q: Dense, columns: readonly (readonly number[])[]): Dense {
   return result;
 }
 
-/** The same span, columns at right angles and of length 1. */
+/** An orthonormal basis of the same span. */
 const orthonormal = (q: Dense): Dense =>
   combine(
     q,
@@ -116,8 +116,8 @@ const orthonormal = (q: Dense): Dense =>
 
 /**
  * The right singular vectors of the `count` largest singular values, largest first: one row of `width` numbers per
- * column of the matrix, `width` being `count` or, where the matrix has no such rank, less.
- * @param work told of the part `directions`. @throws InterruptedError when aborted.
+ * column of the matrix. `width` is `count`, or less if the rank of the matrix is.
+ * @param work reports the part `directions`. @throws InterruptedError when aborted.
  */
 export async function rightSingularVectors(
   rows: readonly SparseRow[],
@@ -144,11 +144,11 @@ export async function rightSingularVectors(
 }
 
 /**
- * A direction per token, of length 1: [vocabulary, width]. Tokens that go with the same others point the same way. A
- * token of no document gets a random direction; columns beyond the rank of the collection are zero.
+ * A direction of length 1 per token: [vocabulary, width]. Tokens that occur with the same others point the same way. A
+ * token that occurs nowhere gets a random direction; columns beyond the rank of the collection are zero.
  * @param logIdf ln idf by token id.
  * @param work as for `rightSingularVectors`.
- * @throws InputError where all documents are empty.
+ * @throws InputError if all documents are empty.
  */
 export async function latentDirections(
   documents: readonly (readonly number[])[],

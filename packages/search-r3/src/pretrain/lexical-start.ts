@@ -1,13 +1,13 @@
 /**
- * Weights to start from that match words: before any training the embedding of a text is a random projection of its
- * words, weighted by how rare they are, and so keeps the cosines of tf-idf vectors up to noise that falls with the
- * width (Johnson and Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little has no time to
- * find that out; what training adds is meaning.
+ * Initial weights that match words. Before any training, the embedding of a text is a random projection of its words,
+ * weighted by their rarity. It keeps the cosines of tf-idf vectors, up to noise that falls with the width (Johnson and
+ * Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little would not learn to match words in
+ * time; training then adds meaning.
  *
- * Rows of the embedding are random anyway; where they point by what their words occur with instead (`latent.ts`), the
- * cosines are those of latent semantic analysis. One of their channels is given to ln idf. In the last layer every head
- * asks for that channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds
- * nothing at first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
+ * Rows of the embedding are random, or with `latent.ts` point where their words' company does: then the cosines are
+ * those of latent semantic analysis. One channel of the rows holds ln idf. In the last layer every head asks for that
+ * channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds nothing at
+ * first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
@@ -18,16 +18,16 @@ import type { Tokenizer } from '../tokenizer/index.js';
 const PIECE = 512;
 /** The channel of the embedding that holds ln idf. */
 const CHANNEL = 0;
-/** ln idf of what is in every document, and of what is in none: as good as unattended. */
+/** ln idf of a token in every document or in none: it gets hardly any attention. */
 const LOWEST = -4;
-/** Standard deviation of rows, over the usual: training moves wide ones more slowly, relative to what they hold. */
+/** Factor on the usual standard deviation of rows: training changes large rows more slowly, relative to their size. */
 const WIDTH = 5;
-/** Of the channel, in standard deviations of the others, per unit of ln idf. */
+/** The channel's value per unit of ln idf, in standard deviations of the other channels. */
 const SCALE = 0.5;
 
 /**
  * ln idf by token id, idf = ln((N + 1) / df) over the documents, df at least 1.
- * @param everywhere tokens of the prompts: they say nothing about a text.
+ * @param everywhere tokens of the prompts, which say nothing about a text.
  */
 export function logIdf(
   documents: readonly (readonly number[])[],
@@ -43,18 +43,18 @@ export function logIdf(
   );
 }
 
-/** What a lexical start takes from a collection. */
+/** The input of a lexical start. */
 export interface CollectionWords {
-  /** ln idf by token id; the words of the prompts count as everywhere. */
+  /** ln idf by token id; tokens of the prompts count as in every document. */
   logIdf: Float64Array;
-  /** Token ids by document. */
+  /** Token ids of each document. */
   documents: number[][];
 }
 
 /**
  * Counts the words of a collection.
- * @param work told of the part `tokens`.
- * @throws InputError where no document has a text; InterruptedError when aborted.
+ * @param work reports the part `tokens`.
+ * @throws InputError if no document has a text; InterruptedError when aborted.
  */
 export async function collectionWords(
   corpus: readonly Document[],
@@ -88,10 +88,10 @@ export async function collectionWords(
 }
 
 /**
- * Changes freshly initialised weights, in place. Needs biases of queries, as Qwen2 has them.
+ * Changes freshly initialised weights in place. The architecture must have query biases, as Qwen2 does.
  * @param idf ln idf by token id.
- * @param embedId the token that embeds: its own row is zero, so that it adds nothing to what it attends to.
- * @param directions a direction of length 1 per token, [vocabulary, hidden - 1], in place of the random ones.
+ * @param embedId the embed token; its row becomes zero, so that it adds nothing to what it attends to.
+ * @param directions a direction of length 1 per token, [vocabulary, hidden - 1]. Default: random ones.
  */
 export function startLexically(
   { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
@@ -108,7 +108,7 @@ export function startLexically(
   const rows = tensor('model.embed_tokens.weight').data;
   for (let i = 0; i < rows.length; i++) rows[i] = WIDTH * (rows[i] as number);
   if (directions !== undefined) {
-    // As long as the random ones.
+    // The length of the random rows.
     const length = WIDTH * initializerRange * Math.sqrt(hiddenSize - 1);
     const width = hiddenSize - 1;
     for (const id of idf.keys()) {
@@ -120,7 +120,7 @@ export function startLexically(
     rows[id * hiddenSize + CHANNEL] = WIDTH * initializerRange * SCALE * value;
   }
   rows.fill(0, embedId * hiddenSize, (embedId + 1) * hiddenSize);
-  // Where wide rows are the head too, every token would be all but sure to be followed by itself.
+  // If large rows are the head too, every token would almost surely be followed by itself.
   if (config.tieWordEmbeddings) tensor('model.norm.weight').data.fill(1 / WIDTH);
 
   for (let layer = 0; layer < config.layers; layer++) {
@@ -130,7 +130,7 @@ export function startLexically(
   }
   const attention = (name: string) => tensor(`model.layers.${config.layers - 1}.self_attn.${name}`).data;
   const group = heads / config.kvHeads;
-  // Of query and key alike, so that the product of both, over the root of the width, is ln idf again.
+  // For both query and key, so that their product over the root of the width is ln idf.
   const size = Math.sqrt(Math.sqrt(headDim) / SCALE);
   const [bias, keys] = [attention('q_proj.bias'), attention('k_proj.weight')];
   const [values, output] = [attention('v_proj.weight'), attention('o_proj.weight')];
@@ -143,12 +143,12 @@ export function startLexically(
   }
   for (let head = 0; head < heads; head++) {
     for (let i = 0; i < headDim; i++) {
-      // What a key head holds comes back from each head that shares it.
+      // Each query head that shares a key head returns its part of the values.
       const target = Math.floor(head / group) * headDim + i;
       output[target * heads * headDim + head * headDim + i] = 1 / group;
     }
   }
 }
 
-/** The dimension of a head that the rotary embedding turns least: position hardly matters there. */
+/** The dimension of a head that the rotary embedding turns least, where position hardly matters. */
 const slowest = ({ headDim }: ModelConfig, head: number): number => (head + 1) * headDim - 1;

@@ -1,4 +1,4 @@
-/** Options of pre-training a small model from scratch. Defaults are those of the built-in world's base model. */
+/** Options for pre-training a small model from scratch. The defaults suit the built-in world. */
 import { z } from 'zod';
 import { type OptimizationOptions, optimizationSchema, withDefaults } from '../sft/index.js';
 
@@ -21,7 +21,7 @@ export const pretrainOptionsSchema = z.strictObject({
   /** Longest sequence in tokens; longer text is cut into several. */
   maxLength: z.int().min(2).default(256),
   seed: z.int().default(0),
-  /** Embedding learnt beside reading: pairs of texts that belong together, drawn to each other by InfoNCE. */
+  /** InfoNCE on pairs of related texts, beside next-token prediction. */
   contrastive: z
     .strictObject({
       /** Pairs per step; 0 for none. */

@@ -1,7 +1,7 @@
 /**
- * Pairs of texts that belong together, from a collection without judgements: a title and what it stands above, or a
- * sentence and the document it was taken out of (the inverse cloze task, Lee et al. 2019, arXiv 1906.00300). The sentence
- * is not left in its document: matching it would be all there is to learn.
+ * Pairs of related texts, from a collection without judgements: a title and its text, or a sentence and its document
+ * (the inverse cloze task, Lee et al. 2019, arXiv 1906.00300). The sentence is removed from the document: otherwise the
+ * model would only learn to match it.
  */
 import { directPrompts, type PromptIds, type Prompts } from '../checkpoint/index.js';
 import { type Document, documentText, sameTexts } from '../dataset/index.js';
@@ -11,9 +11,9 @@ import type { Tokenizer } from '../tokenizer/index.js';
 import { sentencesOf } from './sentences.js';
 import type { PairSource } from './trainer.js';
 
-/** Share of pairs whose query is the title, where there is one. */
+/** Share of pairs whose query is the title, if the document has one. */
 const TITLES = 0.25;
-/** Characters of a passage per token that it may have: more would be read only to be cut off. */
+/** Characters of a passage per token of the limit: more would be cut off anyway. */
 const CHARACTERS = 8;
 
 export interface PairOptions {
@@ -24,7 +24,10 @@ export interface PairOptions {
   seed: number;
 }
 
-/** Prompted pairs, step by step, each document once per epoch. @throws InputError where a batch is larger than the corpus. */
+/**
+ * The pairs of each step, prompted; each document once per epoch.
+ * @throws InputError if a batch is larger than the corpus.
+ */
 export function collectionPairs(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
@@ -57,9 +60,9 @@ export function collectionPairs(
 }
 
 /**
- * A title and a passage of its text, or a sentence and title and passage without it. What has a single sentence and no
- * title is paired with itself.
- * @param characters a passage ends with the sentence that reaches so many.
+ * A title and a passage of its text, or a sentence and the title with a passage without that sentence. A document of a
+ * single sentence without a title is paired with itself.
+ * @param characters a passage ends with the sentence that reaches this length.
  */
 export function textPair(
   { title = '', text }: Document,
@@ -83,7 +86,7 @@ export function textPair(
     return { query: heading, document: passage(drawn, -1) };
   }
   const query = sentences[drawn] as string;
-  // Half of the time from the start, as documents are read later, else from the sentence on.
+  // Half of the passages start at the beginning, as documents do later; the others start at the sentence.
   const rest = passage(random.uniform() < 0.5 ? 0 : drawn, drawn);
   const document = `${heading} ${rest}`.trim();
   return { query, document: document === '' ? query : document };

@@ -1,4 +1,4 @@
-/** The shape of a model that is trained from scratch. Defaults are those of the built-in world's base model. */
+/** The shape of a model trained from scratch. The defaults suit the built-in world. */
 import { z } from 'zod';
 import { type ModelConfig, newConfig } from '../checkpoint/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
@@ -11,7 +11,7 @@ export const modelShapeSchema = z
     intermediateSize: count.default(512),
     layers: count.default(4),
     heads: count.default(6),
-    /** Heads of keys and values. Default: as many as heads. */
+    /** Key and value heads. Default: `heads`. */
     kvHeads: count.optional(),
     /** Longest sequence, in tokens. */
     maxPositions: z.int().min(8).default(256),
@@ -29,7 +29,7 @@ export const modelShapeSchema = z
 
 export type ModelShape = z.output<typeof modelShapeSchema>;
 
-/** A Qwen2 of this shape for a tokenizer: as many rows as the tokenizer has ids. */
+/** A Qwen2 of this shape, with as many rows as the tokenizer has ids. */
 export function scratchConfig(tokenizer: Tokenizer, shape: ModelShape): ModelConfig {
   const { kvHeads = shape.heads, tied, ...rest } = shape;
   return newConfig({

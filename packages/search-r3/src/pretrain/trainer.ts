@@ -18,7 +18,7 @@ export type SequenceSource = (step: number) => Promise<readonly (readonly number
 
 /** A query and a document that belong together, each ending with the embed token. */
 export interface TextPair {
-  /** The same for pairs of the same text, which are no negatives of each other. */
+  /** Pairs of the same text share it: they are not each other's negatives. */
   id: string;
   query: readonly number[];
   document: readonly number[];
@@ -39,7 +39,7 @@ export class PretrainTrainer implements Trainer {
   readonly #engine: GradientEngine;
   readonly #optimizer: Optimizer;
 
-  /** Trains `model` in place. @param pairs what is embedded beside; their number is the source's business. */
+  /** Trains `model` in place. @param pairs the pairs to embed in each step; default none. */
   constructor(
     model: Checkpoint,
     source: SequenceSource,
@@ -91,7 +91,7 @@ export class PretrainTrainer implements Trainer {
     };
   }
 
-  /** Queries as anchors of the documents of all pairs; one of the same text is no negative. */
+  /** Queries are anchors, the documents of all pairs their candidates; pairs of the same text are not negatives. */
   #withPairs(sequences: readonly TrainingSequence[], pairs: readonly TextPair[]): StepRequest {
     const embedded = (ids: readonly number[]): TrainingSequence => ({
       ids,

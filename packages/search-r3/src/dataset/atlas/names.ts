@@ -8,11 +8,11 @@ const SYLLABLES = ONSETS.flatMap((onset) => NUCLEI.map((nucleus) => onset + nucl
 export interface NameStyle {
   /** One of these closes each name (default: none). */
   endings?: readonly string[];
-  /** At least this many syllables before the ending (default 2). More are taken where names would run short. */
+  /** Least number of syllables before the ending (default 2). Names get more syllables if they would run out. */
   syllables?: number;
 }
 
-/** Draws names that are all different from each other and from the `reserved` words. */
+/** Draws names that differ from each other and from the `reserved` words. */
 export class NameSource {
   readonly #random: RandomStream;
   readonly #taken: Set<string>;

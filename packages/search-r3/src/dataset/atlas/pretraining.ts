@@ -1,8 +1,8 @@
 /**
- * What the base model of Atlas reads before any training for search: all facts, the documents, and reasoning about
- * the training group that is right only sometimes. A base that never reasons leaves reinforcement learning nothing to
- * select; one that always reasons rightly leaves it nothing to do. People and companies of `dev` and `test` occur in
- * single facts only, never in a query or in reasoning.
+ * The pre-training text of Atlas's base model: all facts, the documents, and reasoning about the training group, which
+ * is right only sometimes. If the base never reasoned, reinforcement learning would have nothing to select; if it
+ * always reasoned correctly, it would have nothing to learn. People and companies of `dev` and `test` occur in single
+ * facts only, never in a query or in reasoning.
  */
 import { z } from 'zod';
 import { type RandomStream, randomStream } from '../../run/random.js';
@@ -22,8 +22,8 @@ import {
 import { ATLAS_GROUPS, type AtlasGroup, type AtlasWorld, atlasFacts } from './world.js';
 
 /**
- * How reasoning turns out: the whole chain; the query's aspect again; any fact and then another city than the right
- * one; or a chain whose end, the city at least, is missing.
+ * Outcomes of reasoning: `right`, the whole chain; `restating`, the query's aspect again; `wandering`, any fact and
+ * then a wrong city; `broken`, a chain that stops before the city.
  */
 export type AtlasReasoning = 'right' | 'restating' | 'wandering' | 'broken';
 
@@ -40,7 +40,7 @@ export interface PretrainingOptions {
   reasoning?: { [K in AtlasReasoning]?: number };
 }
 
-/** How often an item tells each of its facts, in different words. */
+/** Times that an item tells each of its facts, in different words. */
 const TELLINGS = 2;
 
 const weight = (standard: number) => z.number().min(0).default(standard);
@@ -65,12 +65,13 @@ const schema = z.strictObject({
 });
 
 /**
- * An endless stream of pre-training items; the same world and options give the same stream. Facts come two to an item,
- * each told twice in different words: a model that never saw a held-out name twice in one text could not learn to
- * repeat it, and so not to reason about it (measured: it then puts other names in its place). The two never make a
- * chain of reasoning: the object of one is not the subject of the other. Facts are drawn evenly, in rounds of all of them
- * (apart from a few that are held back for a partner), and so are documents. Reasoning takes the kinds of query in equal
- * shares, so that those about companies, few in number, are learnt too.
+ * Yields pre-training items without end; the same world and options give the same stream.
+ *
+ * An item tells two facts, each twice in different words. A model that never sees a held-out name twice in one text
+ * cannot learn to repeat it, and so cannot reason about it (measured: it writes other names instead). The two facts
+ * never form a chain: the object of one is not the subject of the other. Facts are drawn in rounds over all of them (a
+ * few wait for a partner), and so are documents. Reasoning takes the kinds of query in equal shares, so that the few
+ * about companies are learnt too.
  */
 export function pretrainingText(
   world: AtlasWorld,
@@ -141,17 +142,17 @@ function reasoner(world: AtlasWorld, random: RandomStream): (part: AtlasReasonin
   };
 }
 
-/** A prompt that a model which knows the fact continues with `answer`, one word. */
+/** A prompt that a model continues with `answer`, one word, if it knows the fact. */
 export interface FactRecallProbe {
   fact: AtlasFact;
-  /** Whose fact it is; places belong to none. */
+  /** The group of the fact's subject; places belong to none. */
   group: AtlasGroup | 'places';
   /** For example "the birthplace of tarimo is". */
   prompt: string;
   answer: string;
 }
 
-/** One probe per fact, to measure what a base model has learnt by heart, of held-out people in particular. */
+/** One probe per fact, to measure what a base model knows by heart, above all about held-out people. */
 export function factRecallProbes(world: AtlasWorld): FactRecallProbe[] {
   const groups = new Map(
     ATLAS_GROUPS.flatMap((group) =>
@@ -166,7 +167,7 @@ export function factRecallProbes(world: AtlasWorld): FactRecallProbe[] {
   }));
 }
 
-/** Every word and punctuation mark the world can say, sorted: the vocabulary of a word-level tokenizer. */
+/** All words and punctuation marks of the world, sorted: the vocabulary of a word-level tokenizer. */
 export function atlasWords(world: AtlasWorld): string[] {
   const names = [
     ...world.countries,
@@ -181,16 +182,16 @@ function tell(fact: AtlasFact, random: RandomStream): string {
   return random.choice(factSentences(fact));
 }
 
-/** The items over and over, each time all of them in a new random order. */
+/** Yields all items in random order, again and again. */
 function* endlessly<T>(items: readonly T[], random: RandomStream): Generator<T, never> {
   for (;;) yield* random.shuffle(items);
 }
 
-/** Whether reasoning can go from one fact to the other: a mentor and that mentor's birthplace. */
+/** Whether two facts form a chain: a mentor and that mentor's birthplace. */
 const goesOn = (from: AtlasFact, to: AtlasFact) => from.object === to.subject;
 const related = (a: AtlasFact, b: AtlasFact) => a === b || goesOn(a, b) || goesOn(b, a);
 
-/** Two unrelated facts at a time; one that is related to the first of a pair waits for a later one. */
+/** Yields pairs of unrelated facts; a fact related to the first of a pair waits for a later pair. */
 function* unrelatedPairs(facts: Generator<AtlasFact, never>): Generator<[AtlasFact, AtlasFact], never> {
   const waiting: AtlasFact[] = [];
   for (;;) {

@@ -1,4 +1,4 @@
-/** Queries of Atlas: an aspect of a city that is reached from a person or company by one to three facts. */
+/** Queries of Atlas: an aspect of a city, named through a person or company and one to three facts. */
 import type { RandomStream } from '../../run/random.js';
 import type { Query } from '../types.js';
 import {
@@ -19,13 +19,15 @@ export interface AtlasQuery extends Query {
   /** The person (for `founder`: the company) that the text names. */
   subject: string;
   aspect: string;
-  /** The facts that lead to the city, in order: 1 (born), 2 (mentor, founder) or 3 (capital). */
+  /** The facts that lead to the city, in order: one (born), two (mentor, founder) or three (capital). */
   facts: AtlasFact[];
   /** The city the query asks about. */
   city: string;
   /** The id of the one relevant document. */
   document: string;
-  /** The right reasoning: every fact in a sentence, then what to look for where. Not for fine-tuning: it is the answer. */
+  /**
+   * The correct reasoning: a sentence per fact, then what to look for and where. It is the answer: do not train on it.
+   */
   chain: string;
 }
 
@@ -40,8 +42,8 @@ export function atlasQueries(world: AtlasWorld, group: AtlasGroup): AtlasQuery[]
 }
 
 /**
- * The id of a document that is easily taken for the answer: with equal chance another aspect of the same city, or the
- * same aspect of another city.
+ * The id of a document that resembles the answer: another aspect of the same city or, as likely, the same aspect of
+ * another city.
  */
 export function hardNegative(
   world: AtlasWorld,
@@ -54,7 +56,7 @@ export function hardNegative(
     : documentId(choiceExcept(world.cities, city, random), aspect);
 }
 
-/** One of `items`, uniformly, but not `excluded`; there must be another. */
+/** Draws one of `items` uniformly, except `excluded`; there must be another. */
 export function choiceExcept<T>(items: readonly T[], excluded: T, random: RandomStream): T {
   for (;;) {
     const item = random.choice(items);

@@ -12,13 +12,13 @@ export const ATLAS_SPLITS = ['sft', 'rl', 'dev', 'test'] as const;
 export type AtlasSplit = (typeof ATLAS_SPLITS)[number];
 
 export interface AtlasSplitOptions {
-  /** How many test queries to sample; default 400, or all where the world has fewer. */
+  /** Number of test queries; default 400, or all if the world has fewer. */
   testQueries?: number;
-  /** How many dev queries to sample; default 100, or all where the world has fewer. */
+  /** Number of dev queries; default 100, or all if the world has fewer. */
   devQueries?: number;
   /**
-   * `kind` (default): as many test and dev queries of each kind as of any other, as far as there are enough.
-   * `none`: uniformly from all, where those about companies are few.
+   * `kind` (default): equal numbers of test and dev queries of each kind, as far as possible. `none`: uniform over all
+   * queries, of which few are about companies.
    */
   balance?: 'kind' | 'none';
 }
@@ -32,11 +32,11 @@ const schema = z.strictObject({
 const DEFAULT_QUERIES = { test: 400, dev: 100 } as const;
 
 /**
- * `sft` and `rl`: all queries about either half of the training people and companies; `dev` and `test`: samples of
- * those about the people and companies held out. No two splits share a person or company that a query names. The
- * groups belong to the world; `splitSeed` decides who of the training group is in which half, and the samples.
- * (The mentor or founder that an `sft` query leads to may be of the other half: mentorship ignores the halves.)
- * @throws InputError where more queries are wanted than there are.
+ * Splits the queries. `sft` and `rl` each have all queries about half of the training people and companies; `dev` and
+ * `test` are samples of those about held-out people and companies. Queries of different splits never name the same
+ * person or company. The world fixes the groups; `splitSeed` decides the halves of the training group and the samples.
+ * (The mentor or founder that an `sft` query leads to may be in the other half: mentorship ignores the halves.)
+ * @throws InputError if more queries are wanted than exist.
  */
 export function atlasSplits(
   world: AtlasWorld,
@@ -77,8 +77,8 @@ export function atlasSplits(
 }
 
 /**
- * `size` different queries, or all where there are fewer: one of each kind in turn while the kind has any left. So
- * every beginning of the result is balanced too.
+ * Picks `size` different queries, or all if there are fewer, one of each kind in turn while that kind lasts. So every
+ * prefix of the result is balanced too.
  */
 export function sampleByKind(
   queries: readonly AtlasQuery[],
@@ -93,13 +93,15 @@ export function sampleByKind(
   return turns.flat().slice(0, size);
 }
 
-/** A collection in the BEIR layout that also tells what each query is about. */
+/** A collection that also says what each query is about. */
 export interface AtlasCollection extends Collection {
   /** By query id: kind, facts, subject, chain of reasoning and the rest. */
   atlas: Map<string, AtlasQuery>;
 }
 
-/** The world's documents with the queries and judgements of one `atlasSplits`, the splits `sft`, `rl`, `dev`, `test`. */
+/**
+ * The world's documents with the queries and judgements of one `atlasSplits`, the splits `sft`, `rl`, `dev`, `test`.
+ */
 export function atlasCollection(
   world: AtlasWorld,
   splitSeed: number,

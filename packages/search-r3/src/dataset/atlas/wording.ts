@@ -1,6 +1,6 @@
 /**
- * Everything Atlas says: sentences for facts and documents, the wording of queries and of chains of reasoning.
- * Lower case, words and punctuation parted by single spaces, so that a word-level tokenizer needs no rules.
+ * The wording of Atlas: sentences for facts and documents, queries, and chains of reasoning. All in lower case, with
+ * single spaces between words and punctuation, so that a word-level tokenizer needs no rules.
  */
 
 export const FACT_KINDS = ['born', 'country', 'capital', 'mentor', 'founder'] as const;
@@ -8,7 +8,7 @@ export const FACT_KINDS = ['born', 'country', 'capital', 'mentor', 'founder'] as
 export type FactKind = (typeof FACT_KINDS)[number];
 
 export const QUERY_KINDS = ['born', 'capital', 'mentor', 'founder'] as const;
-/** What a query asks through: a birthplace, the capital of the country of birth, a mentor's or a founder's home. */
+/** How a query names its city: a birthplace, the capital of the country of birth, a mentor's or a founder's home. */
 export type QueryKind = (typeof QUERY_KINDS)[number];
 
 /** A fact in single words: `kind` says what `subject` and `object` are. */
@@ -27,8 +27,8 @@ export const HOPS = {
 } as const satisfies Record<QueryKind, readonly FactKind[]>;
 
 /**
- * The sentences a fact is told in, without the object and the full stop that close each of them: a model that reads
- * left to right always meets the subject first. The first of each kind is the one chains of reasoning use.
+ * The sentences that tell a fact, without the object and the full stop at their end: a model that reads left to right
+ * always meets the subject first. Chains of reasoning use the first sentence of each kind.
  */
 const FACT_OPENINGS: Record<FactKind, readonly [string, ...string[]]> = {
   born: ['{x} was born in', 'the birthplace of {x} is', 'the home town of {x} is'],
@@ -38,7 +38,7 @@ const FACT_OPENINGS: Record<FactKind, readonly [string, ...string[]]> = {
   founder: ['the founder of {x} is', '{x} was founded by', '{x} owes its start to'],
 };
 
-/** The noun of the opening "the ... of {x} is" that every kind of fact has. */
+/** The noun in "the ... of {x} is", an opening that every kind of fact has. */
 const FACT_NOUN: Record<FactKind, string> = {
   born: 'birthplace',
   country: 'country',
@@ -64,7 +64,7 @@ const RESTATEMENT = 'this asks about {aspect} .';
 const GOAL = 'look for {aspect} in {city} .';
 const VAGUE_GOAL = 'look for {aspect} .';
 
-/** What documents tell of: an aspect of a city, and how the names of its sights end. */
+/** The subjects of documents: an aspect of a city, and the endings of the names of its sights. */
 export const ASPECTS = [
   { name: 'festivals', endings: ['fest', 'dance'] },
   { name: 'food', endings: ['stew', 'bread'] },
@@ -84,12 +84,12 @@ export function factSentences({ kind, subject, object }: AtlasFact): string[] {
   return FACT_OPENINGS[kind].map((opening) => sentence(opening, subject, object));
 }
 
-/** The way chains of reasoning say a fact; one of `factSentences`. */
+/** The sentence for a fact in chains of reasoning; one of `factSentences`. */
 export function chainSentence({ kind, subject, object }: AtlasFact): string {
   return sentence(FACT_OPENINGS[kind][0], subject, object);
 }
 
-/** The beginning of one of `factSentences` that the object of the fact continues. */
+/** One of `factSentences` up to the object of the fact. */
 export function factPrompt({ kind, subject }: Pick<AtlasFact, 'kind' | 'subject'>): string {
   return `the ${FACT_NOUN[kind]} of ${subject} is`;
 }
@@ -105,7 +105,7 @@ export function queryText(kind: QueryKind, subject: string, aspect: string): str
   return fill(QUERY_WORDING[kind], { x: subject, aspect });
 }
 
-/** How a chain of reasoning ends: what to look for, and where (left out where the reasoning did not get so far). */
+/** The end of a chain of reasoning: what to look for, and where (left out if the reasoning did not get that far). */
 export function goal(aspect: string, city?: string): string {
   return city === undefined ? fill(VAGUE_GOAL, { aspect }) : fill(GOAL, { aspect, city });
 }
@@ -115,7 +115,7 @@ export function restatement(aspect: string): string {
   return `${fill(RESTATEMENT, { aspect })} ${goal(aspect)}`;
 }
 
-/** The ordinary words and punctuation marks of all wordings; aspects and names, which fill their slots, are not among them. */
+/** The ordinary words and punctuation marks of all wordings, without the aspects and names that fill their slots. */
 export function ordinaryWords(): Set<string> {
   const wordings = [
     ...Object.values(FACT_OPENINGS).flat(),

@@ -1,11 +1,10 @@
 /**
- * Atlas, the built-in world: countries, cities, people and companies, the facts that tie them together, and one
- * document per aspect of each city. Documents never mention people; queries name a person or company only, so that
- * the way from query to document leads through facts which a language model has to know.
+ * Atlas, the built-in world: countries, cities, people and companies, the facts between them, and one document per
+ * aspect of each city. Documents never mention people, and queries name only a person or company, so a model has to
+ * know the facts that lead from query to document.
  *
- * People and companies are in three groups fixed by the world's seed: `train`, `dev`, `test`. A mentor or founder is
- * always of the group of whom it taught or what it founded. Hence no chain of reasoning about the training group
- * passes through a person that evaluation asks about, nor the other way round.
+ * The world's seed puts people and companies into three groups: `train`, `dev`, `test`. A mentor or founder is in the
+ * group of the person it taught or the company it founded, so no chain of reasoning crosses groups.
  */
 import { z } from 'zod';
 import { randomStream } from '../../run/random.js';
@@ -28,15 +27,15 @@ export interface AtlasOptions {
   countries?: number;
   /** At least one per country, which is its capital, and at least two; default 120. */
   cities?: number;
-  /** Default 700: with few, training learns the people instead of how to reason about people. */
+  /** Default 700: with few people, training learns the people instead of how to reason about them. */
   people?: number;
   /** Default 140. */
   companies?: number;
   /** Documents per city, 2 to 8; default 5. */
   aspects?: number;
-  /** Share of people and of companies that only evaluation asks about; default 0.15. At least 2 people, 1 company. */
+  /** Share of people and companies for testing; default 0.15, at least 2 people and 1 company. */
   testShare?: number;
-  /** Share of people and of companies for tuning, in neither training nor test; default 0.03. 0 for none. */
+  /** Share of people and companies for validation; default 0.03, 0 for none. */
   devShare?: number;
 }
 
@@ -59,7 +58,7 @@ export interface AtlasWorld {
 
 const MAXIMUM = 100_000;
 const SIGHTS_PER_ENDING = 14;
-/** A person needs another one of the group as mentor; training is cut in two halves. */
+/** A person needs a mentor of the same group; the training group is cut into two halves. */
 const LEAST = {
   people: { train: 2, dev: 2, test: 2 },
   companies: { train: 2, dev: 1, test: 1 },
@@ -101,7 +100,7 @@ const schema = z
 
 /**
  * Generates a world. The same options give the same world; the defaults give 600 documents and 1,690 facts.
- * @throws InputError naming the option that is unknown, out of range or impossible beside the others.
+ * @throws InputError naming the option that is unknown, out of range or impossible with the others.
  */
 export function generateAtlas(options: AtlasOptions = {}): AtlasWorld {
   const resolved = validate(schema, options, 'generateAtlas options');
@@ -134,7 +133,7 @@ export function generateAtlas(options: AtlasOptions = {}): AtlasWorld {
     const members = people[group];
     for (const [i, person] of members.entries()) {
       facts.born.set(person, draws.born.choice(cities));
-      // The next 1 to n - 1 places of the circle: anyone but oneself.
+      // 1 to n - 1 places further around the circle: anyone else.
       const other = (i + 1 + draws.mentor.integer(members.length - 1)) % members.length;
       facts.mentor.set(person, members[other] as string);
     }
