@@ -18,6 +18,7 @@ export {
 export { addEmbedToken } from './embed-token.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export { assertFinite } from './finite.js';
+export { instructionNotes } from './instructions.js';
 export { type GenerationConfig, loadWeights, type ModelFolder, openModel } from './model-folder.js';
 export {
   EMBEDDING_NAME,

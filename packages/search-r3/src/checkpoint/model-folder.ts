@@ -9,9 +9,10 @@ import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, readConfigFile, withVocabSize } from './config.js';
 import { assertFinite } from './finite.js';
+import { instructionNotes } from './instructions.js';
 import { parameterShapes, type Weights } from './parameters.js';
 import { embedTokenId } from './prompt-ids.js';
-import { loadPrompts, PROMPTS_FILE, type RetrieverFile } from './prompts.js';
+import { loadPrompts, PROMPTS_FILE, type RetrieverFile, resolvePrompts } from './prompts.js';
 import type { TensorSource } from './safetensors.js';
 import { findParameters } from './stored-parameters.js';
 import { addMeanRows } from './token-tables.js';
@@ -67,6 +68,7 @@ export async function openModel(folder: string, options: LoadTokenizerOptions = 
   if (retriever !== undefined) {
     embedTokenId(tokenizer, retriever.prompts, join(folder, 'tokenizer.json'));
   }
+  notes.push(...instructionNotes(tokenizer, retriever?.prompts ?? resolvePrompts()));
   const stored = await openStored(folder, declared);
   try {
     const found = await findParameters(stored, declared, folder, leftOut);

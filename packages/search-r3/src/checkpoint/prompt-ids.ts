@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 import type { Tokenizer } from '../tokenizer/index.js';
+import { renderPrompt } from './instructions.js';
 import type { Prompts } from './prompts.js';
 
 export type Role = 'query' | 'document';
@@ -70,7 +71,7 @@ export async function directPrompts(
   const embedId = embedTokenId(tokenizer, prompts);
   const { system, assistant } = prompts[role];
   const form = {
-    render: (content: string) => opening(tokenizer, prompts, system, content) + assistant,
+    render: (content: string) => renderPrompt(tokenizer, prompts, system, content) + assistant,
     suffix: [embedId],
   };
   return fitAll(tokenizer, texts, options, form, nameOf);
@@ -96,21 +97,8 @@ export async function reasoningPrompts(
   nameOf?: NameOfText,
 ): Promise<PromptIds[]> {
   const { system } = prompts.reasoning;
-  const render = (content: string) => opening(tokenizer, prompts, system, content);
+  const render = (content: string) => renderPrompt(tokenizer, prompts, system, content);
   return fitAll(tokenizer, texts, options, { render, suffix: [] }, nameOf);
-}
-
-function opening(
-  tokenizer: Tokenizer,
-  { templateVariables = {} }: Prompts,
-  system: string,
-  content: string,
-): string {
-  const messages = [
-    { role: 'system', content: system },
-    { role: 'user', content },
-  ] as const;
-  return tokenizer.renderChat(messages, { addGenerationPrompt: true, variables: templateVariables });
 }
 
 /** How far from its end, in characters, a word is looked for at a cut: half a word is worse than none. */

@@ -1,0 +1,115 @@
+/**
+ * Where the instruction of a prompt goes: into the system message, or, with a template that refuses or ignores one, at
+ * the head of the user's turn with an empty line after it. Found by rendering, so it follows from the template alone.
+ */
+import { InputError } from '../run/errors.js';
+import type { ChatMessage, Tokenizer } from '../tokenizer/index.js';
+import type { Prompts } from './prompts.js';
+
+/** The messages of a prompt. */
+type Arrange = (instruction: string, text: string) => readonly ChatMessage[];
+
+interface Arrangement {
+  arrange: Arrange;
+  /** What the template does to a system message, where the instruction had to go elsewhere. */
+  reason?: string;
+}
+
+const withSystem: Arrange = (instruction, text) => [
+  { role: 'system', content: instruction },
+  { role: 'user', content: text },
+];
+
+const withinUser: Arrange = (instruction, text) => [
+  { role: 'user', content: instruction === '' ? text : `${instruction}\n\n${text}` },
+];
+
+const found = new WeakMap<Tokenizer, WeakMap<Prompts, Arrangement>>();
+
+/** An instruction and a text as the text that the model reads, up to the opening of the assistant's turn. */
+export function renderPrompt(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  instruction: string,
+  text: string,
+): string {
+  const { arrange } = arrangement(tokenizer, prompts);
+  return render(tokenizer, prompts, arrange(instruction, text));
+}
+
+/** Says where the template has no system role, or cannot be used at all. A model without a template has no note. */
+export function instructionNotes(tokenizer: Tokenizer, prompts: Prompts): string[] {
+  if (!tokenizer.hasChatTemplate) return [];
+  try {
+    const { reason } = arrangement(tokenizer, prompts);
+    if (reason === undefined) return [];
+    return [`The chat template ${reason}: instructions are written at the head of the user's turn.`];
+  } catch (error) {
+    if (error instanceof InputError) return [`No prompt can be made: ${error.message}`];
+    throw error;
+  }
+}
+
+/** @throws InputError where the template writes neither the instruction nor the text anywhere. */
+function arrangement(tokenizer: Tokenizer, prompts: Prompts): Arrangement {
+  const known = found.get(tokenizer) ?? new WeakMap<Prompts, Arrangement>();
+  found.set(tokenizer, known);
+  const before = known.get(prompts);
+  if (before !== undefined) return before;
+  const made = findArrangement(tokenizer, prompts);
+  known.set(prompts, made);
+  return made;
+}
+
+function findArrangement(tokenizer: Tokenizer, prompts: Prompts): Arrangement {
+  const inSystem = failure(tokenizer, prompts, withSystem);
+  if (inSystem === undefined) return { arrange: withSystem };
+  const inUser = failure(tokenizer, prompts, withinUser);
+  if (inUser === undefined) return { arrange: withinUser, reason: reasonOf(inSystem) };
+  if (inUser instanceof InputError) throw inUser;
+  throw new InputError({
+    source: 'chat template',
+    expected: "a template that writes the instruction and the text of the user's turn",
+    found: `one that ignores the ${inUser}`,
+    remedy: 'Put a template for plain text into chat_template.jinja of the model.',
+  });
+}
+
+function reasonOf(failed: Failure): string {
+  if (failed === 'text') return "ignores the user's text beside a system message";
+  return failed === 'instruction' ? 'ignores system messages' : 'refuses system messages';
+}
+
+/** What a template ignores, or the error with which it refuses the messages. */
+type Failure = 'instruction' | 'text' | InputError;
+
+/** Renders prompts that differ in one thing: where the results are equal, the template ignores it. */
+function failure(tokenizer: Tokenizer, prompts: Prompts, arrange: Arrange): Failure | undefined {
+  const { query, document, reasoning } = prompts;
+  const own = [query.system, document.system, reasoning.system];
+  const instructions = new Set([...own, 'First instruction.', 'Second instruction.']);
+  const rendered = (instruction: string, text: string) =>
+    render(tokenizer, prompts, arrange(instruction, text));
+  try {
+    const byInstruction = new Set(
+      [...instructions].map((instruction) => rendered(instruction, 'first text')),
+    );
+    if (byInstruction.size < instructions.size) return 'instruction';
+    const byText = own.map((instruction) => [
+      rendered(instruction, 'a text'),
+      rendered(instruction, 'b text'),
+    ]);
+    return byText.some(([a, b]) => a === b) ? 'text' : undefined;
+  } catch (error) {
+    if (error instanceof InputError) return error;
+    throw error;
+  }
+}
+
+function render(
+  tokenizer: Tokenizer,
+  { templateVariables = {} }: Prompts,
+  messages: readonly ChatMessage[],
+): string {
+  return tokenizer.renderChat(messages, { addGenerationPrompt: true, variables: templateVariables });
+}
