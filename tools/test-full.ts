@@ -97,7 +97,8 @@ function page(report: Report, counts: readonly Count[], seed: number, seconds: n
     '## Counts',
     table(
       ['file', 'in `npm test`', 'in this run', 'where'],
-      counts.map(({ file, small, full, line }) => [file, small, full, `\`${line}\``]),
+      // Double backticks, since the line may contain single ones.
+      counts.map(({ file, small, full, line }) => [file, small, full, `\`\` ${line} \`\``]),
     ),
     '## Slowest files',
     table(
