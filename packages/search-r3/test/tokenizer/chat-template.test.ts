@@ -137,6 +137,7 @@ describe('what can not be rendered is refused with its line', () => {
     ['a filter that does not exist', '\n\n{{ x|nothing }}', /line 3: .* No filter named 'nothing'/],
     ['break outside of a loop', '\n{% break %}', /line 2: .* 'break' outside loop/],
     ['brackets that do not match', '{{ (1] }}', /line 1: .* unexpected '\]', expected '\)'/],
+    ['brackets nested without end', `{{ ${'('.repeat(100_000)}`, /line 1: .* too much work for a template/],
     ['autoescape', '{% autoescape true %}{% endautoescape %}', /line 1: .* autoescape is not supported/],
   ])('%s', (_, template, message) => {
     expect(() => render(template)).toThrow(message);

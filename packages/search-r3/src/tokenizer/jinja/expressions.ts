@@ -28,8 +28,6 @@ const ARGUMENT_TYPES: ReadonlySet<string> = new Set(['name', 'string', 'integer'
 interface TupleOptions {
   /** With `a if b else c`. Default true. */
   conditions?: boolean;
-  /** A name that ends the tuple. */
-  endName?: string;
   /** Within parentheses, where a tuple may be empty. Default false. */
   parentheses?: boolean;
 }
@@ -37,13 +35,13 @@ interface TupleOptions {
 export class ExpressionParser extends TokenReader {
   /** One expression, or several with commas: a tuple. */
   protected tuple(options: TupleOptions = {}): Expression {
-    const { conditions = true, endName, parentheses = false } = options;
+    const { conditions = true, parentheses = false } = options;
     let { line } = this.current;
     const items: Expression[] = [];
     let isTuple = false;
     while (true) {
       if (items.length > 0) this.expect(',');
-      if (this.#isTupleEnd(endName)) break;
+      if (this.#isTupleEnd()) break;
       items.push(conditions ? this.expression() : this.#or());
       if (this.current.type !== ',') break;
       isTuple = true;
@@ -55,19 +53,18 @@ export class ExpressionParser extends TokenReader {
     return { type: 'tuple', items, line };
   }
 
-  #isTupleEnd(endName: string | undefined): boolean {
-    if (['variable_end', 'block_end', ')'].includes(this.current.type)) return true;
-    return endName !== undefined && this.isName(endName);
+  #isTupleEnd(): boolean {
+    return ['variable_end', 'block_end', ')'].includes(this.current.type);
   }
 
   /** A target of `set`, `for` or `with`: names, in tuples; with `namespace`, also `name.attribute`. */
-  protected target({ namespace = false, endName }: { namespace?: boolean; endName?: string } = {}): Target {
+  protected target({ namespace = false } = {}): Target {
     let { line } = this.current;
     const items: Target[] = [];
     let isTuple = false;
     while (true) {
       if (items.length > 0) this.expect(',');
-      if (this.#isTupleEnd(endName)) break;
+      if (this.#isTupleEnd()) break;
       items.push(this.#oneTarget(namespace));
       if (this.current.type !== ',') break;
       isTuple = true;

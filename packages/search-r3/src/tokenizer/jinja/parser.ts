@@ -141,9 +141,9 @@ class Parser extends ExpressionParser {
 
   #for(): Statement {
     const { line } = this.next();
-    const target = this.target({ endName: 'in' });
+    const target = this.target();
     this.expectName('in');
-    const iterable = this.tuple({ conditions: false, endName: 'recursive' });
+    const iterable = this.tuple({ conditions: false });
     const test = this.skipName('if') ? this.expression() : undefined;
     const recursive = this.skipName('recursive');
     const body = this.#body(['endfor', 'else']);

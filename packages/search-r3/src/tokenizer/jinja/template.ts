@@ -1,7 +1,7 @@
 /** A template of Jinja2 as transformers' environment renders it: parsed and compiled once, rendered often. */
 import { compileBody } from './compile-statements.js';
 import { Dict } from './containers.js';
-import { TemplateError } from './errors.js';
+import { atLine, TemplateError } from './errors.js';
 import { GLOBALS } from './globals.js';
 import type { Statement } from './nodes.js';
 import { parse } from './parser.js';
@@ -15,10 +15,12 @@ export class Template {
 
   /** @throws TemplateError with the line that does not parse, or that asks for what is not supported. */
   constructor(text: string) {
-    const body = parse(text);
-    const blocks = findBlocks(body);
-    this.#render = compileFunction(body, undefined);
-    for (const [name, block] of blocks) this.#blocks.set(name, compileFunction(block.body, name));
+    this.#render = atLine(1, () => {
+      const body = parse(text);
+      const blocks = findBlocks(body);
+      for (const [name, block] of blocks) this.#blocks.set(name, compileFunction(block.body, name));
+      return compileFunction(body, undefined);
+    });
   }
 
   /** @throws TemplateError with the line of the statement that failed. */
