@@ -1,10 +1,11 @@
 /**
- * What makes a checkpoint a retriever: `search_r3.json` beside its weights, with its prompts and the lengths it was
- * trained with. The prompts belong to the model, since one trained with some prompts embeds worse with others; an index
- * remembers their fingerprint. The lengths are defaults only, and not part of it.
+ * `search_r3.json`, which makes a checkpoint a retriever: its prompts and the lengths it was trained with. The prompts
+ * belong to the model, which embeds worse with others, so an index remembers their fingerprint. The lengths are only
+ * defaults and do not change the fingerprint.
  *
- * The forms are those of Search-R3 (arXiv 2510.07048): a system instruction, the text as the user's turn, and an
- * assistant's turn that ends with the embed token, either at once ("The embedding is" and the token) or after reasoning.
+ * Prompts have the form of Search-R3 (arXiv 2510.07048): an instruction, the text as the user's turn, and an assistant's
+ * turn that ends with the embed token, either at once ("The embedding is" and the token) or after reasoning. The
+ * instruction is the system message, or stands in the user's turn where the chat template has no system role.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -45,28 +46,28 @@ const promptsObject = z.strictObject({
       system: z.string().default(REASONING),
     })
     .prefault({}),
-  /** What the chat template is told beside the messages, such as `{ enable_thinking: false }` for Qwen3. */
+  /** Variables of the chat template, for example `{ enable_thinking: false }` for Qwen3. */
   templateVariables: z
     .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
     .refine(
       (variables) => !TEMPLATE_GIVEN.some((name) => name in variables),
       `none of ${TEMPLATE_GIVEN.join(', ')}, which every template is given`,
     )
-    // In one order, whatever order they were written in: the fingerprint follows it.
+    // Sorted, so that the fingerprint does not depend on the order in which they were written.
     .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
     .optional(),
 });
 
-/** Prompts as a user writes them; what is left out is filled in. */
+/** Prompts as a user writes them; defaults fill in the rest. */
 export const promptsSchema = promptsObject.overwrite((prompts) => {
   if (prompts.reasoning.system !== REASONING) return prompts;
-  // The default asks for the token that there is.
+  // The default instruction names the embed token.
   return { ...prompts, reasoning: { system: REASONING.replaceAll(EMBED_TOKEN, prompts.embedToken) } };
 });
 
 export type Prompts = z.output<typeof promptsSchema>;
 
-/** Any part of the prompts; the rest is filled in from the defaults. */
+/** Any part of the prompts; defaults fill in the rest. */
 export type PromptOverrides = z.input<typeof promptsSchema>;
 
 /** The default prompts, with some parts replaced. @throws InputError on unknown parts. */
@@ -74,7 +75,7 @@ export function resolvePrompts(overrides: PromptOverrides = {}, source = 'prompt
   return validate(promptsSchema, overrides, source);
 }
 
-/** Lengths a model was trained with, in tokens: the defaults of everything that embeds with it. */
+/** Lengths in tokens that a model was trained with: the defaults for embedding with it. */
 export const limitsSchema = z.strictObject({
   /** Longest prompt; the reasoning comes on top. */
   maxLength: z.int().positive().optional(),
@@ -84,10 +85,10 @@ export const limitsSchema = z.strictObject({
 
 export type LengthLimits = z.output<typeof limitsSchema>;
 
-/** The lengths of a model that remembers none. */
+/** The lengths of a model that does not record any. */
 export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const satisfies LengthLimits;
 
-/** How the training queries of a collection were shared out: with the same three they are again. */
+/** How the training queries of a collection were split. The same three values give the same split. */
 export const querySplitSchema = z.strictObject({
   seed: z.int(),
   /** Share held out from both stages, where the collection has no split `dev`. */
@@ -98,7 +99,7 @@ export const querySplitSchema = z.strictObject({
 
 export type QuerySplit = z.output<typeof querySplitSchema>;
 
-// Folders from before lengths and split were kept have none.
+// Older folders have neither lengths nor a split.
 const fileSchema = promptsSchema.safeExtend({
   limits: limitsSchema.optional(),
   split: querySplitSchema.optional(),
@@ -126,9 +127,9 @@ export function savePrompts(folder: string, { prompts, limits, split }: Retrieve
   return writeJsonAtomic(join(folder, PROMPTS_FILE), content);
 }
 
-/** SHA-256, in hex: equal for equal prompts, in whatever order their parts stand. */
+/** SHA-256 in hex, which does not depend on the order of the parts. */
 export function promptsFingerprint(prompts: Prompts): string {
-  // The schema gives the parts back in its own order.
+  // The schema sorts the parts.
   return createHash('sha256')
     .update(JSON.stringify(resolvePrompts(prompts)))
     .digest('hex');
