@@ -95,11 +95,13 @@ function judgeRows(
       let reward = 0;
       if (finish === 'embed') {
         const [vector] = normalised(embeddings(model, [tokens])) as [number[]];
-        const scores = documents.map((document) => dot(vector, document));
-        const gains = ids.map((id) => query.relevant.get(id) ?? 0);
+        // The document that is the query is not ranked.
+        const ranked = [...ids.keys()].filter((d) => ids[d] !== query.own);
+        const scores = ranked.map((d) => dot(vector, documents[d]!));
+        const gains = ranked.map((d) => query.relevant.get(ids[d]!) ?? 0);
         reward = dcgReward(scores, gains, options.reward.cut);
         // Equal texts score equally: ties count against what is relevant.
-        const order = ids.map((_, d) => d).sort((a, b) => scores[b]! - scores[a]! || gains[a]! - gains[b]!);
+        const order = [...ranked.keys()].sort((a, b) => scores[b]! - scores[a]! || gains[a]! - gains[b]!);
         rank = 1 + order.findIndex((d) => gains[d]! > 0);
       }
       const logProbs = (of: ReferenceModel) =>
@@ -177,7 +179,9 @@ function updateLoss(
       embeddings(model, texts),
       own,
       contrastive.temperature,
-      better.map(({ query }) => documents.map((id) => query.relevant.has(id))),
+      better.map(({ query: { relevant, own: self, noNegatives } }) =>
+        documents.map((id) => relevant.has(id) || id === self || noNegatives?.has(id) === true),
+      ),
     );
     infoNceValue = term.item();
     loss = add(loss, mul(term, contrastive.weight));
