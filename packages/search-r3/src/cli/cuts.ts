@@ -13,6 +13,8 @@ export interface Cuts {
 
 export function describeCuts({ truncated, count, what, maxLength, room }: Cuts): string {
   const remedy =
-    maxLength < room ? `raise --max-length (at most ${room} for this model)` : 'the model takes no more';
+    maxLength < room
+      ? `raise --max-length (at most ${room} for this model)`
+      : 'that is the most this model can take';
   return `${truncated} of ${count} ${what} were cut to ${maxLength} tokens; ${remedy}`;
 }

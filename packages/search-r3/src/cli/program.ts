@@ -58,7 +58,7 @@ function prepare(command: Command, stderr: TextStream): void {
   for (const inner of command.commands) prepare(inner, stderr);
 }
 
-/** Writes an error for the user, as briefly as helps, and returns its exit code. */
+/** Writes an error for the user, as briefly as is useful, and returns its exit code. */
 function report(error: unknown, stderr: TextStream): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.input; // Commander has printed it.
   if (error instanceof InputError) {
@@ -69,7 +69,8 @@ function report(error: unknown, stderr: TextStream): number {
     stderr.write(`${oneLine(error.message)}\n`);
     return EXIT.interrupted;
   }
-  // These errors, and those of the operating system (a full disk), need no stack. Anything else is a defect and does.
+  // These errors, and those of the operating system (a full disk), need no stack trace. Anything else is a bug and
+  // does.
   const needsNoStack =
     error instanceof DivergenceError || (error instanceof Error && 'code' in error && 'syscall' in error);
   const text =

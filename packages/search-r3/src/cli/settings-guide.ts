@@ -13,7 +13,7 @@ const advice = (does: string, when: string): Advice => ({ does, when });
 
 /** Shared by both stages. */
 const tokenEmbeddings = advice(
-  'Which rows of the token tables training changes: all (`trained`), or only that of the embed token (`frozen`).',
+  'Which rows of the token tables training changes: all (`trained`), or only the row of the embed token (`frozen`).',
   '`trained` for a small model from scratch that still has to learn its words. `frozen` preserves names that training does not mention, and saves memory.',
 );
 
@@ -38,11 +38,11 @@ const optimization = {
   ),
   betas: advice('Decay rates of the two moments of AdamW.', 'Rarely.'),
   maxGradientNorm: advice(
-    'Scales gradients with a larger global norm down to it.',
-    'Lower if the loss gets worse after spikes of `gradient_norm`.',
+    'Gradients with a larger global norm are scaled down to this norm.',
+    'Lower if the loss gets worse after spikes in `gradient_norm`.',
   ),
   maxTokens: advice(
-    'Padded tokens in one pass through the model. A larger batch is split into pieces, with the same result.',
+    'Most tokens, including padding, in one pass through the model. A larger batch is split into pieces, with the same result.',
     'Lower if memory runs out. The result does not change.',
   ),
   checkpointActivations: advice(
@@ -61,15 +61,15 @@ const sft = {
   ),
   batchSize: advice(
     'Queries per step, each with a positive and a hard negative. The other documents of the step are negatives too. The default shrinks to the number of queries if there are fewer.',
-    'Raise if you have time: more negatives make a better embedding. Memory does not grow with it, see `optimization.maxTokens`.',
+    'Raise if you have time: more negatives make a better embedding. Memory does not grow with it; see `optimization.maxTokens`.',
   ),
   'weights.crossEntropy': advice(
-    'Weight of imitating the reasoning targets and of ending with the embed token.',
+    'Weight of the cross-entropy on the reasoning targets and on ending with the embed token.',
     'Raise if `embedded` is low in stage 2. At 0 the model forgets how to reason.',
   ),
   'weights.kl': advice(
     'Weight of the KL divergence from the base model on the reasoning.',
-    'Raise if the model reasons worse after stage 1 than the base.',
+    'Raise if the model reasons worse after stage 1 than the base did.',
   ),
   'weights.infoNce': advice('Weight of InfoNCE: the positive among all documents of the step.', 'Rarely.'),
   'weights.triplet': advice(
@@ -82,8 +82,8 @@ const sft = {
   ),
   margin: advice('Margin of the triplet term, on cosines.', 'Rarely.'),
   'reasoning.enabled': advice(
-    "Also trains on the base model's own reasonings.",
-    '`false` only for a model that should embed directly: without reasonings it forgets how to reason.',
+    "Also trains on the base model's own reasoning.",
+    '`false` only for a model that should embed directly: without reasoning targets it forgets how to reason.',
   ),
   'reasoning.contrastiveWeight': advice(
     'Weight of the contrastive terms on the embedding after reasoning, relative to those on the direct one.',
@@ -91,7 +91,7 @@ const sft = {
   ),
   'reasoning.maxNewTokens': advice(
     'Length limit of a reasoning target, in tokens.',
-    'Set it to the length of the reasonings of your base, up to 256 for a real one. At most `rl.maxNewTokens`.',
+    "Set it to the length of your base model's reasoning, up to 256 for a real model. At most `rl.maxNewTokens`.",
   ),
   'reasoning.temperature': advice('Sampling temperature of the targets.', 'Rarely.'),
   tokenEmbeddings,
@@ -117,11 +117,11 @@ const rl = {
   ),
   temperature: advice(
     'Sampling temperature of the rollouts. The log-probabilities in the loss use the same one.',
-    'Raise a little if the completions of a group are all alike; lower if they are nonsense.',
+    'Raise a little if the completions of a group are all similar; lower if they are nonsense.',
   ),
   maxNewTokens: advice(
     'Length limit of a completion, including the embed token.',
-    'Raise if `truncated` is high: a cut completion earns 0. At least `sft.reasoning.maxNewTokens`, better twice that.',
+    'Raise if `truncated` is high: a cut completion earns 0. At least `sft.reasoning.maxNewTokens`, preferably twice that.',
   ),
   maxLength: advice(
     'Longest prompt in tokens; longer queries and documents are cut.',
@@ -141,11 +141,11 @@ const rl = {
   ),
   clipHigh: advice(
     'Clips the probability ratio from above at 1 + clipHigh.',
-    'As `clipLow`; raise above it if completions become all alike.',
+    'As for `clipLow`; raise it above `clipLow` if completions become too similar.',
   ),
   beta: advice(
     'Weight of the KL penalty to the model that stage 2 starts from; 0 keeps no copy of it.',
-    'Raise to between 0.001 and 0.04 if reasonings drift into text that earns rewards and means nothing.',
+    'Raise to between 0.001 and 0.04 if the reasoning drifts into meaningless text that earns rewards.',
   ),
   tokenEmbeddings,
   numIterations: advice(
@@ -174,7 +174,7 @@ const rl = {
   ),
   'reward.cut': advice(
     'Only ranks up to this one earn a reward. Default: all.',
-    'Set to 10 or 100 once most ranks are good; set early, it leaves too many rewards at 0.',
+    'Set to 10 or 100 once most ranks are good; if set too early, it leaves too many rewards at 0.',
   ),
   'reward.tokenCost': advice(
     'Amount subtracted from the reward per token of reasoning.',
@@ -190,7 +190,7 @@ const rl = {
 const environment = {
   kind: advice(
     'How the corpus is kept up to date: `exact` encodes all of it at every step, `selective` only the documents that may change the rewards most. See [the evolving corpus](../environment.md). The other settings of this section apply to `selective`.',
-    '`selective` if `environment` takes most of the time of a step, from a few thousand documents.',
+    '`selective` if `environment` takes most of the time of a step, typically from a few thousand documents on.',
   ),
   policy: advice(
     'Which documents are encoded: those that may change the rewards most (`value`), those near rollouts and positives (`region`), or random ones (`random`).',
@@ -201,7 +201,7 @@ const environment = {
     'If a step should take the same time for every corpus.',
   ),
   'budget.fraction': advice(
-    'The same as a share of the corpus; the default if no budget is set.',
+    'The same, as a share of the corpus; the default if no budget is set.',
     'Raise if audits find an error that matters; lower for a larger corpus.',
   ),
   'budget.targetError': advice(
@@ -216,7 +216,10 @@ const environment = {
     '`exact` scans all vectors; `ann` searches a proximity graph of those that have not changed.',
     '`ann` with `region` on large corpora. Such runs do not repeat bit for bit.',
   ),
-  graphFrom: advice('Smallest number of documents for a graph, if `index` is `ann`.', 'Rarely.'),
+  graphFrom: advice(
+    'Smallest number of documents for which a graph is built, if `index` is `ann`.',
+    'Rarely.',
+  ),
   'drift.map': advice(
     'Moves the vectors that are not encoded, with a linear map learned at each step.',
     'Rarely.',
@@ -224,7 +227,7 @@ const environment = {
   'drift.lambda': advice('Ridge of the map, as a multiple of pairs / dimension.', 'Rarely.'),
   'drift.kernel': advice(
     'Corrects vectors near the queries by the errors of the map on similar documents.',
-    '`false` if `environment_map` takes long. Errors then grow by a third to twice, in rare steps more.',
+    '`false` if `environment_map` takes long. Errors then grow by a third or up to double, in rare steps more.',
   ),
   'drift.ridge': advice('Ridge of the kernel correction.', 'Rarely.'),
   'drift.words': advice(
@@ -237,7 +240,7 @@ const environment = {
     'Rarely.',
   ),
   'value.rounds': advice(
-    'Rounds of choosing documents. The drift is learned again before each.',
+    'Rounds of choosing documents. The drift is refitted before each.',
     'Lower for speed.',
   ),
   'value.width': advice(
@@ -246,7 +249,7 @@ const environment = {
   ),
   'value.ageLimit': advice("Age in steps at which a document's uncertainty stops growing.", 'Rarely.'),
   'value.candidates': advice(
-    'Largest corpus that is looked at closely as a whole. Of a larger one, only the positives and at most 8,192 documents are. Positives that rank behind those count neither for the expected error nor for audits.',
+    'Largest corpus that is examined in full. In a larger one, only the positives and at most 8,192 documents are examined closely. Positives that rank behind those count neither for the expected error nor for audits.',
     'Lower if `environment_value` takes long; raise to the size of the corpus if `positives_unseen` is large.',
   ),
   'region.topK': advice('Top documents of each rollout that belong to the region.', 'With `region` only.'),
@@ -264,7 +267,7 @@ const environment = {
     'With `region` only.',
   ),
   'audit.documents': advice(
-    'Documents that an audit encodes, see `rl.auditEvery`.',
+    'Documents that an audit encodes; see `rl.auditEvery`.',
     'Raise for narrower intervals of `audited_error`.',
   ),
   'audit.bound': advice(
@@ -279,7 +282,7 @@ const pretrain = {
     'Raise: a base that knows more reasons better, and this is the cheapest stage.',
   ),
   batchSize: advice(
-    'Sequences per step, each from another document. The default shrinks to the number of documents if there are fewer.',
+    'Sequences per step, each from a different document. The default shrinks to the number of documents if there are fewer.',
     'Raise if `loss` is noisy.',
   ),
   maxLength: advice(
@@ -304,11 +307,11 @@ const pretrain = {
     'Lower for small collections: the model never learns rare ids.',
   ),
   chatShare: advice(
-    'Share of conversations in the text of pre-training. Default: 0.5.',
+    'Share of conversations in the pre-training text. Default: 0.5.',
     'Raise if completions in stage 2 ignore the query.',
   ),
   lowercase: advice(
-    'Lower-cases all text. Default: `false`.',
+    'Converts all text to lower case. Default: `false`.',
     'Switch on for small collections, where capitals only split words.',
   ),
   start: advice(
@@ -348,7 +351,7 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   ),
   allowMissing: advice(
     'Accepts judgements of missing documents or queries. Training leaves them out; evaluation scores them as trec_eval does.',
-    'Switch on for a part of a public collection.',
+    'Switch on for a subset of a public collection.',
   ),
   excludeSelf: advice(
     'Leaves a query that is a document out of its own ranking, in training and evaluation. `auto`: if both have the same id and text, or the same id and no judgement pairs a query with its own id. `always`: if ids are the same, as BEIR does.',
@@ -426,22 +429,22 @@ export const SETTINGS_GUIDE: Readonly<Record<string, Advice>> = {
   ),
   'evaluate.maxNewTokens': advice(
     'Length limit of the reasoning. Default: `embed.maxNewTokens`.',
-    'Raise to see whether longer reasonings help.',
+    'Raise to see whether longer reasoning helps.',
   ),
   'evaluate.tuningQueries': advice(
-    'Largest number of queries to tune the hybrids on. A note appears below 30.',
+    'Largest number of queries to tune the hybrids on. With fewer than 30, a note appears.',
     'Rarely.',
   ),
   'embed.maxLength': advice(
     'Longest text in tokens, without reasoning; longer text is cut. Default: as in training, or 512 if the model does not say.',
-    'Raise if texts are cut that should not be.',
+    'Raise if texts that should stay whole are cut.',
   ),
   'embed.maxNewTokens': advice(
     'Length limit of the reasoning. Default: as in training, or 44 if the model does not say.',
-    'Lower if answers must come fast.',
+    'Lower if you need fast answers.',
   ),
   'embed.strict': advice(
-    'Refuses texts that do not fit instead of cutting them.',
+    'Rejects texts that do not fit instead of cutting them.',
     'Switch on if part of a text is worse than none.',
   ),
   'index.folder': advice(

@@ -119,7 +119,7 @@ export function renderOptions(): string {
     '# Options',
     '<!-- Rendered from the schemas by packages/search-r3/src/cli/settings-reference.ts; do not edit. -->',
     'One YAML file serves all commands: `search-r3 train --config FILE`. A dotted key stands for nested sections: `sft.temperature` is `sft: { temperature: 0.05 }` in the file, `--set sft.temperature=0.05` on the command line, and `{ sft: { temperature: 0.05 } }` in `train()`.',
-    'Change one thing at a time, with `validation.every` set, and compare over two seeds. Differences below the interval that `evaluate` prints are chance. [Reading the metrics](metrics.md) explains the figures of a run.',
+    'Change one thing at a time, with `validation.every` set, and compare over two seeds. Differences smaller than the interval that `evaluate` prints are chance. [Reading the metrics](metrics.md) explains the figures of a run.',
     ...parts,
   ].join('\n\n')}\n`;
 }

@@ -63,12 +63,13 @@ async function readRows(path: string): Promise<SourcedText[]> {
 }
 
 async function readStdin(output: Pick<Output, 'note'>): Promise<SourcedText[]> {
-  if (process.stdin.isTTY) output.note('Reading texts from the terminal, one per line; Ctrl-D ends');
+  if (process.stdin.isTTY)
+    output.note('Reading texts from the terminal, one per line; press Ctrl-D to finish');
   const texts: SourcedText[] = [];
   for await (const line of readLines('stdin', process.stdin)) texts.push(line);
   if (texts.length > 0 && texts.every(({ text }) => isRow(text))) {
     output.note(
-      `Every line of stdin is a JSON object with a text. Each line is used as plain text; --file ${STDIN} reads them as JSONL`,
+      `Every line of stdin is a JSON object with a text. Each line is used as plain text; to read JSONL, use --file ${STDIN}`,
     );
   }
   return texts;

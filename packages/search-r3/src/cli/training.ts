@@ -74,7 +74,7 @@ export async function runTraining<
   }
 }
 
-/** Adds to an interruption how to continue the run at `out`. Returns any other error unchanged. */
+/** Adds to an interruption error how to continue the run at `out`. Returns any other error unchanged. */
 export async function withWayOn(error: unknown, out: string): Promise<unknown> {
   if (!(error instanceof InterruptedError)) return error;
   const { isRunFolder } = await import('../run/run-folder.js');

@@ -18,7 +18,7 @@ const REMEMBERED = 'as in training';
 export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
   const reasoned = texts !== 'documents';
   const longest = `longest prompt${reasoned ? ', without reasoning' : ''}; at most what the model can take`;
-  configFlag(command, '--strict', `refuse ${texts} that do not fit instead of cutting them`, 'embed.strict');
+  configFlag(command, '--strict', `reject ${texts} that do not fit instead of cutting them`, 'embed.strict');
   configFlag(command, '--max-length <tokens>', `${longest} (default: ${REMEMBERED})`, 'embed.maxLength');
   if (!reasoned) return command;
   const reasoning = `length limit of the reasoning (default: ${REMEMBERED})`;
@@ -26,11 +26,10 @@ export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'do
 }
 
 /**
- * Loads the settings of a command that uses a model.
- *
- * `--model` wins. Otherwise the config names a run, through `out` or by lying in the run's own folder, and the model is that
- * of the run. The setting `model` of such a config is not used: it is the model that stage 2 started from. With `--model`,
- * `out` is dropped, because the index of the run belongs to another model.
+ * Loads the settings of a command that uses a model. `--model` wins. Otherwise the config names a run, either through
+ * `out` or by being in the run's own folder, and the model of that run is used. The setting `model` of such a config is
+ * ignored: it is the model that stage 2 started from. With `--model`, `out` is dropped, because the index of the run
+ * belongs to another model.
  *
  * @throws InputError
  */

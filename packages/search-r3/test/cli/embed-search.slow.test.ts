@@ -350,7 +350,9 @@ describe('index and search', () => {
     const qrels = { test: [['q0', 'long', 1]] as [string, string, number][] };
     await writeCollection(join(cwd, 'all-long'), { corpus: [{ _id: 'long', text: LONG }], qrels });
     const all = await cli(['index', '-m', 'model', '-d', 'all-long', '-o', 'long-index', '-q'], { cwd });
-    expect(all.stderr).toBe('warning: 1 of 1 documents were cut to 64 tokens; the model takes no more\n');
+    expect(all.stderr).toBe(
+      'warning: 1 of 1 documents were cut to 64 tokens; that is the most this model can take\n',
+    );
   });
 
   test('a query that does not fit is cut and says so, or refused with --strict', async () => {

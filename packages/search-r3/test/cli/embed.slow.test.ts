@@ -108,7 +108,7 @@ describe('texts from everywhere', () => {
 
   test('lines of JSON on stdin are texts as they stand, but not silently', async () => {
     const note =
-      /^Every line of stdin is a JSON object with a text\. Each line is used as plain text; --file - reads them as JSONL\n/;
+      /^Every line of stdin is a JSON object with a text\. Each line is used as plain text; to read JSONL, use --file -\n/;
     const noted = (stdin: string) => cli(['embed', '-m', 'model'], { cwd, stdin });
     const { status, stdout, stderr } = await noted('{"id": "a", "text": "soup"}\n{"text": "bread"}\n');
     expect({ status, rows: rowsOf(stdout).map(({ id }) => id) }).toEqual({
@@ -124,7 +124,7 @@ describe('texts from everywhere', () => {
     expect([whole?.truncated, cut?.truncated]).toEqual([false, true]);
     expect(cut?.tokens).toBeLessThanOrEqual(64);
     for (const [argv, note] of [
-      [[], '1 of 2 texts were cut to 64 tokens; the model takes no more'],
+      [[], '1 of 2 texts were cut to 64 tokens; that is the most this model can take'],
       [
         ['--max-length', '30'],
         '1 of 2 texts were cut to 30 tokens; raise --max-length (at most 64 for this model)',

@@ -15,13 +15,11 @@ interface Flags {
 export function embedCommand(): Command {
   const command = new Command('embed')
     .description('Embed texts. Writes one JSON object per line, in the order of the texts.')
-    .argument('[text...]', 'texts; without texts and --file, the non-blank lines of stdin')
+    .argument('[text...]', 'texts; with neither texts nor --file, the non-blank lines of stdin')
     .addOption(
       new Option('-f, --file <path>', 'JSONL with text and optional id (or _id) and title; - for stdin'),
     )
-    .addOption(
-      new Option('--role <role>', 'kind of the texts').choices(['query', 'document']).default('query'),
-    )
+    .addOption(new Option('--role <role>', 'kind of text').choices(['query', 'document']).default('query'))
     .addOption(new Option('--reasoning', 'let the model reason before it embeds (queries only)'));
   withConfig(command);
   withModel(command);

@@ -18,7 +18,7 @@ export function indexCommand(): Command {
   configFlag(
     command,
     '--ann',
-    'build a proximity graph as well: faster, approximate search of large corpora',
+    'also build a proximity graph: faster, approximate search of large corpora',
     'index.ann',
   );
   withEmbedding(command, 'documents');
@@ -73,7 +73,7 @@ export function indexCommand(): Command {
   });
 }
 
-/** Share of cut documents from which a warning is due. */
+/** Share of cut documents from which the command warns. */
 const MANY_CUT = 0.1;
 
 async function warnOfCuts(

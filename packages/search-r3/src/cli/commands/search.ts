@@ -13,7 +13,7 @@ export function searchCommand(): Command {
     .description('Search an index. Shows the reasoning that was embedded and the documents found.')
     .argument(
       '[query...]',
-      'queries; each argument is one query, so quote them; without queries and --file, the non-blank lines of stdin',
+      'queries; each argument is one query, so quote them; with neither queries nor --file, the non-blank lines of stdin',
     )
     .addOption(
       new Option('-f, --file <path>', 'queries as JSONL with text and optional id (or _id); - for stdin'),

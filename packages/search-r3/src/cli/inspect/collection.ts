@@ -4,7 +4,7 @@ import type { Inspection } from './inspection.js';
 import { pairs, table } from './text.js';
 
 export async function inspectCollection(path: string): Promise<Inspection> {
-  // Counts judgements of missing documents instead of refusing them: this is for looking at broken collections too.
+  // Counts judgements of missing documents instead of rejecting them: broken collections can be inspected too.
   const collection = await loadBeir(path, { allowMissing: true });
   const { corpus, queries, qrels } = collection;
   const documents = new Set(corpus.map(({ id }) => id));

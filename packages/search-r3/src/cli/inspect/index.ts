@@ -8,11 +8,11 @@ import type { Inspection } from './inspection.js';
 const KINDS =
   'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
 
-/** Files by which a model folder is known that lacks its config.json. */
+/** Files that identify a model folder whose config.json is missing. */
 const MODEL_FILE =
   /^tokenizer\.json$|^(?:model|pytorch_model|adapter|consolidated).*\.|\.(?:safetensors|gguf)$/;
 
-/** @throws InputError where nothing known is at `path`, and from the readers of what is. */
+/** @throws InputError if nothing known is at `path`, or if it cannot be read. */
 export async function inspect(path: string): Promise<Inspection> {
   const found = await stat(path).catch((error: unknown) => {
     throw new InputError({ source: path, expected: KINDS, found: describeReadFailure(error) });

@@ -25,7 +25,7 @@ export async function inspectIndex(path: string): Promise<Inspection> {
           ['documents', count],
           ['dimension', dimension],
           ['size', bytes(size)],
-          ['made', created],
+          ['created', created],
           ['search', graph === undefined ? 'exact' : 'approximate (a proximity graph)'],
           ['model', fingerprint.checkpoint],
           ['prompts', fingerprint.prompts],
