@@ -1,4 +1,4 @@
-/** A model in a Hugging Face folder: configuration, weights, tokenizer, prompts; loaded and saved as one thing. */
+/** A model in a Hugging Face folder: configuration, weights, tokenizer and prompts, loaded and saved together. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -13,7 +13,7 @@ import { type LengthLimits, type Prompts, type QuerySplit, savePrompts } from '.
 import { writeWeights } from './safetensors-writer.js';
 import { WEIGHTS_FILE, WEIGHTS_INDEX } from './weight-files.js';
 
-/** A model in memory. The fields are replaced as training goes on. */
+/** A model in memory. Training replaces its fields. */
 export interface Checkpoint {
   config: ModelConfig;
   /** Exactly the tensors of `parameterShapes(config)`. */
@@ -22,19 +22,19 @@ export interface Checkpoint {
   generationConfig?: GenerationConfig | undefined;
   /** Undefined in a base model that was never made a retriever. */
   prompts?: Prompts | undefined;
-  /** Lengths it was trained with; undefined where it was not trained here, or by a version that did not keep them. */
+  /** Lengths it was trained with; undefined if it was trained elsewhere, or by a version that did not record them. */
   limits?: LengthLimits | undefined;
-  /** How the queries it was trained with were shared out; undefined as above. */
+  /** How its training queries were split; undefined in the same cases. */
   split?: QuerySplit | undefined;
-  /** What was read differently from what the files of the folder say, as sentences. Not saved. */
+  /** Sentences about whatever was read differently from what the folder's files say. Not saved. */
   notes?: readonly string[] | undefined;
 }
 
 /**
- * Loads a Hugging Face folder as transformers does (docs/decisions/010-model-folders.md). Where the tokenizer has more
- * ids than the embedding has rows, rows are added.
- * @throws InputError where a file is missing or wrong, and where parameters are missing or of another shape than
- *   `config.json` gives them.
+ * Loads a Hugging Face folder as transformers does (docs/decisions/010-model-folders.md). If the tokenizer has more ids
+ * than the embedding has rows, rows are added.
+ * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from
+ * `config.json`.
  */
 export async function loadCheckpoint(
   folder: string,
@@ -55,11 +55,11 @@ export async function loadCheckpoint(
 }
 
 const saveSchema = z.strictObject({
-  /** How weights are stored. Default f32, exactly. */
+  /** How weights are stored. Default f32, which is exact. */
   dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
-  /** Replace a model that is there, and nothing else; it stays until the new one is complete. Default false. */
+  /** Replace an existing model (and nothing else), which stays until the new one is complete. Default false. */
   overwrite: z.boolean().default(false),
-  /** Split the weights into several files beyond this. Default 5e9. */
+  /** Split larger weights into several files. Default 5e9. */
   maxShardBytes: z.number().positive().default(5e9),
 });
 
@@ -76,9 +76,9 @@ export const MODEL_FOLDER: FolderKind = {
 const TORCH_NAMES = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' } as const;
 
 /**
- * Writes a checkpoint as a Hugging Face folder, which appears whole or not at all.
- * @throws InputError where something else, or without `overwrite` a model, is there, and where checkpoint and configuration
- *   disagree.
+ * Writes a checkpoint atomically as a Hugging Face folder.
+ * @throws InputError if the folder holds something other than a model, or a model and `overwrite` is not set, or if
+ * checkpoint and configuration disagree.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -90,7 +90,7 @@ export async function saveCheckpoint(
   refuseMissingRows(config, tokenizer, folder);
   if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
   refuseWrongWeights(weights, config, folder);
-  // It may name a file that is not written here.
+  // It may name a file that is not written.
   const { transformers_weights: _, ...raw } = config.raw;
   // The newer and the older name; transformers reads the former first.
   const named = ['dtype', 'torch_dtype'].filter((name) => name in raw);
@@ -136,7 +136,7 @@ function refuseWrongWeights(weights: Weights, config: ModelConfig, source: strin
   });
 }
 
-/** Ids that end a generation, by generation_config.json, config.json and the tokenizer together. */
+/** Ids that end generation, from generation_config.json, config.json and the tokenizer. */
 export function stopIds({ config, generationConfig, tokenizer }: Checkpoint): number[] {
   const ids = [...generationEosIds(generationConfig), ...config.eosIds];
   if (tokenizer.eosId !== undefined) ids.push(tokenizer.eosId);

@@ -1,9 +1,9 @@
-/** What a field that `config.json` leaves out means: the defaults of the configuration classes of transformers 5.24. */
+/** Values of fields missing from `config.json`: the defaults of the configuration classes of transformers 5.24. */
 import type { ARCHITECTURES, RawConfig } from './config-schema.js';
 
 export type Architecture = (typeof ARCHITECTURES)[number];
 
-/** The fields whose value a reader of the folder cannot see elsewhere. */
+/** The fields whose values a reader of the folder cannot find elsewhere. */
 interface Defaults {
   vocab_size: number;
   hidden_size: number;
@@ -38,16 +38,16 @@ const DEFAULTS: Record<Architecture, Defaults> = {
 /** The same for every class. */
 export const DEFAULT_ROPE_THETA = 10_000;
 export const DEFAULT_INITIALIZER_RANGE = 0.02;
-/** Qwen2's and Qwen3's number of key and value heads; a null there, and Llama's default, is one for each head. */
+/** Default number of key and value heads of Qwen2 and Qwen3; null, and Llama's default, mean one for each head. */
 export const QWEN_KV_HEADS = 32;
-/** Qwen3's, whatever its hidden size; the other classes divide the hidden size by the heads. */
+/** Qwen3's head size, whatever its hidden size; the other classes divide the hidden size by the number of heads. */
 export const QWEN3_HEAD_DIM = 128;
 export const DEFAULT_WINDOW = 4096;
 export const DEFAULT_WINDOW_LAYERS = 28;
-/** Llama's ids of the tokens that begin and end a text; the other classes have none. */
+/** Llama's ids of the tokens that begin and end a text; the other classes have no defaults. */
 export const LLAMA_IDS = { bos_token_id: 1, eos_token_id: 2 } as const;
 
-/** The fields with their defaults, and the ones that were left out, as `name value`. */
+/** The fields with defaults filled in, and those that were missing, as `name value`. */
 export function withDefaults(raw: RawConfig, architecture: Architecture): Defaults & { leftOut: string[] } {
   const defaults = DEFAULTS[architecture];
   const result = { ...defaults, leftOut: [] as string[] };

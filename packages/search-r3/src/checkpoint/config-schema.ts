@@ -1,6 +1,6 @@
 /**
  * The fields of a Hugging Face `config.json` that decide what the decoder computes; other fields pass through. A null
- * counts as a field left out.
+ * counts as a missing field.
  */
 import { z } from 'zod';
 
@@ -44,7 +44,7 @@ export const configSchema = z.looseObject({
   num_attention_heads: count,
   num_key_value_heads: count,
   head_dim: count,
-  /** Two names of one function. */
+  /** Two names for the same function. */
   hidden_act: z.enum(['silu', 'swish']).nullish(),
   rms_norm_eps: z.number().nonnegative().nullish(),
   max_position_embeddings: count,
@@ -62,7 +62,7 @@ export const configSchema = z.looseObject({
   sliding_window: z.int().nullish(),
   max_window_layers: z.int().nullish(),
   layer_types: z.array(z.string()).nullish(),
-  /** Attention here is causal, and scaled by the square root of the head size alone. */
+  /** Attention is always causal, and scaled only by the square root of the head size. */
   is_causal: z.literal(true).nullish(),
   use_bidirectional_attention: z.literal(false).nullish(),
   attention_multiplier: one,
@@ -72,7 +72,7 @@ export const configSchema = z.looseObject({
   num_experts: z.unknown().optional(),
   per_layer_config: z.unknown().optional(),
   quantization_config: z.unknown().optional(),
-  /** A weights file of another name than the usual ones. */
+  /** A weights file with a name other than the usual ones. */
   transformers_weights: z.string().nullish(),
   bos_token_id: tokenId,
   eos_token_id: z.union([tokenId, z.array(z.int().nonnegative())]),

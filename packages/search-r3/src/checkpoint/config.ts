@@ -1,7 +1,7 @@
 /**
  * `config.json` of a Hugging Face folder, for the decoders this package builds: Llama, Qwen2 and Qwen3. Fields and
- * defaults are those of the configuration classes of transformers 5.24. A field that asks for a computation this
- * decoder does not have is refused (docs/decisions/010-model-folders.md).
+ * defaults are those of the configuration classes of transformers 5.24. Fields that ask for a computation this decoder
+ * does not have are rejected (docs/decisions/010-model-folders.md).
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ import { type Refuse, type RopeScaling, readRotary } from './rope-parameters.js'
 export type { Architecture } from './config-defaults.js';
 export type { RopeScaling } from './rope-parameters.js';
 
-/** A decoder's shape, the same fields for every architecture. */
+/** The shape of a decoder; the fields are the same for every architecture. */
 export interface ModelConfig {
   readonly architecture: Architecture;
   /** Rows of the embedding; the tokenizer may use fewer. */
@@ -43,7 +43,7 @@ export interface ModelConfig {
   readonly ropeScaling: RopeScaling | null;
   /** Longest sequence, in tokens. */
   readonly maxPositions: number;
-  /** The output head is the embedding itself: no `lm_head.weight`. */
+  /** The output head is the embedding itself; there is no `lm_head.weight`. */
   readonly tieWordEmbeddings: boolean;
   /** q, k and v projections have biases. */
   readonly attentionBias: boolean;
@@ -55,26 +55,26 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   /** Standard deviation of new weights. */
   readonly initializerRange: number;
-  /** Special ids, as the file gives them: without a row of the embedding they never occur. */
+  /** Special ids, as in the file; ids without a row in the embedding never occur. */
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
   readonly padId: number | null;
-  /** The JSON this was read from. It is saved again with every field that is not used here. */
+  /** The JSON this was read from. Saving writes it back, with every field that is not used here. */
   readonly raw: Readonly<Record<string, unknown>>;
 }
 
-/** A configuration, and what its reader should know about how the file was read. */
+/** A configuration, and notes for the user on how the file was read. */
 export interface ReadConfig {
   config: ModelConfig;
   notes: string[];
-  /** Sizes that the file leaves out, as `name value`: what to suspect where weights do not fit. */
+  /** Sizes missing from the file, as `name value`: the first suspects if the weights do not fit. */
   leftOut: string[];
 }
 
 const CLASS_NAMES: Record<Architecture, string> = { llama: 'Llama', qwen2: 'Qwen2', qwen3: 'Qwen3' };
 const causalClass = (architecture: Architecture) => `${CLASS_NAMES[architecture]}ForCausalLM`;
 
-/** Reads `config.json` of a folder. @throws InputError on anything missing, wrong or unsupported. */
+/** Reads `config.json` of a folder. @throws InputError if anything is missing, invalid or unsupported. */
 export async function loadConfig(folder: string): Promise<ModelConfig> {
   return (await readConfigFile(folder)).config;
 }
@@ -86,7 +86,7 @@ export async function readConfigFile(folder: string): Promise<ReadConfig> {
   return readConfig(await readJson(path), path);
 }
 
-/** What to say where a folder with these names in it is not a model: a run is often given in place of its model. */
+/** A hint for a folder that is not a model but contains these names: a run is often given instead of its model. */
 export function modelInside(folder: string, names: readonly string[]): { remedy?: string } {
   return names.includes('model') ? { remedy: `Is it ${join(folder, 'model')}?` } : {};
 }
@@ -142,7 +142,7 @@ export function readConfig(json: unknown, source: string): ReadConfig {
     const why = (window.width ?? positions) === maxPositions ? 'its sliding window' : 'its rotary embedding';
     notes.push(
       `Sequences are limited to ${maxPositions} tokens, not the ${positions} of max_position_embeddings: ` +
-        `beyond that, ${why} computes what is not implemented here.`,
+        `${why} is not implemented for longer ones.`,
     );
   }
   if (raw.rope_theta == null && rotary.ropeTheta === DEFAULT_ROPE_THETA && !namesTheta(raw)) {
@@ -184,7 +184,7 @@ export function readConfig(json: unknown, source: string): ReadConfig {
   return { config, notes, leftOut };
 }
 
-/** Files without `model_type` are read by the class they name. */
+/** The architecture of a file without `model_type` follows from the class it names. */
 function architectureOf(classes: readonly string[], source: string): Architecture {
   const found = ARCHITECTURES.find((name) => classes.some((text) => isClassOf(text, name)));
   if (found !== undefined) return found;
@@ -199,7 +199,7 @@ function architectureOf(classes: readonly string[], source: string): Architectur
 const isClassOf = (name: string, architecture: Architecture) =>
   new RegExp(`^${CLASS_NAMES[architecture]}(?:For[A-Z]\\w*|Model)$`).test(name);
 
-/** transformers loads whatever class a file names as the causal model of its `model_type`. */
+/** Whatever class a file names, transformers loads the causal model of its `model_type`. */
 function otherClasses(classes: readonly string[], architecture: Architecture): string[] {
   const known = [causalClass(architecture), `${CLASS_NAMES[architecture]}Model`];
   if (classes.length === 0 || classes.some((name) => known.includes(name))) return [];
@@ -234,13 +234,13 @@ function keyHeads(raw: RawConfig, architecture: Architecture, heads: number): nu
   return raw.num_key_value_heads === undefined && architecture !== 'llama' ? QWEN_KV_HEADS : heads;
 }
 
-/** Whether any field gives the rotary base, so that a value equal to the default is the file's own. */
+/** Whether any field sets the rotary base, so that a value equal to the default comes from the file. */
 const namesTheta = ({ rope_parameters, rope_scaling }: RawConfig) =>
   (rope_scaling?.rope_theta ?? rope_parameters?.rope_theta) != null;
 
 /**
- * The window that some layers look through, as their number of tokens. Sequences that fit into it are computed here as
- * everywhere. `use_sliding_window: false` with a window beside it is common, and means none.
+ * The size in tokens of the sliding window that some layers use. Sequences that fit into the window are computed as
+ * usual. A window together with `use_sliding_window: false` is common, and means that there is none.
  */
 function slidingWindow(
   raw: RawConfig,
@@ -248,7 +248,7 @@ function slidingWindow(
   layers: number,
   refuse: Refuse,
 ): { width?: number; notes: string[] } {
-  // A former name.
+  // An earlier name.
   const given = raw.layer_types?.map((type) => (type === 'attention' ? 'full_attention' : type));
   if (given !== undefined && given.length !== layers) {
     throw refuse('layer_types', `one for each of the ${layers} layers`, given.length);
@@ -288,7 +288,7 @@ function specialIds(
   };
 }
 
-/** Special ids that have no row in an embedding of `config.vocabSize` rows, as `field id`. */
+/** Special ids without a row in an embedding of `config.vocabSize` rows, as `field id`. */
 export function idsWithoutRow({ bosId, eosIds, padId, vocabSize }: ModelConfig): string[] {
   const ids = [['bos_token_id', bosId], ...eosIds.map((id) => ['eos_token_id', id]), ['pad_token_id', padId]];
   return ids.filter(([, id]) => Number(id ?? -1) >= vocabSize).map(([field, id]) => `${field} ${id}`);
@@ -312,7 +312,7 @@ const newConfigSchema = z.strictObject({
   padId: z.int().nonnegative().nullable().default(null),
 });
 
-/** Shape of a model to be trained from scratch. `kvHeads` defaults to `heads`, `headDim` to hiddenSize / heads. */
+/** Shape of a model to train from scratch. `kvHeads` defaults to `heads`, `headDim` to hiddenSize / heads. */
 export type NewConfigOptions = z.input<typeof newConfigSchema>;
 
 /** The configuration of a new model, as Hugging Face would write it. Default: Qwen2, tied, theta 10,000, eps 1e-6. */
@@ -348,7 +348,7 @@ export function newConfig(options: NewConfigOptions): ModelConfig {
   throw new InputError({ source, expected: `special ids below vocabSize (${o.vocabSize})`, found: outside });
 }
 
-/** The same model with another number of embedding rows. */
+/** The same configuration with a different number of embedding rows. */
 export function withVocabSize(config: ModelConfig, vocabSize: number): ModelConfig {
   return { ...config, vocabSize, raw: { ...config.raw, vocab_size: vocabSize } };
 }

@@ -1,4 +1,4 @@
-/** The identity of a checkpoint: an index refuses vectors of another one. */
+/** The identity of a checkpoint, by which an index rejects the vectors of a different one. */
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from './checkpoint.js';
 
@@ -8,7 +8,7 @@ const PIECE = 1 << 24;
 /**
  * SHA-256, in hex, of everything that decides an embedding except the prompts (see `promptsFingerprint`):
  * configuration, tokenizer, and every weight as float32. One pass over the weights takes about a second per gigabyte. A
- * checkpoint stored in half precision and loaded again has another fingerprint: its vectors differ.
+ * checkpoint stored in half precision and loaded again has a different fingerprint, because its vectors differ.
  */
 export function checkpointFingerprint({ config, weights, tokenizer }: Checkpoint): string {
   const { raw: _, ...normalised } = config;

@@ -1,6 +1,6 @@
 /**
- * Where the instruction of a prompt goes: into the system message, or, with a template that refuses or ignores one, at
- * the head of the user's turn with an empty line after it. Found by rendering, so it follows from the template alone.
+ * Where the instruction of a prompt goes: into the system message or, if the template rejects or ignores one, at the
+ * start of the user's turn, followed by an empty line. This is found by rendering, so it depends only on the template.
  */
 import { InputError } from '../run/errors.js';
 import type { ChatMessage, Tokenizer } from '../tokenizer/index.js';
@@ -11,7 +11,7 @@ type Arrange = (instruction: string, text: string) => readonly ChatMessage[];
 
 interface Arrangement {
   arrange: Arrange;
-  /** What the template does to a system message, where the instruction had to go elsewhere. */
+  /** What the template does to a system message, if the instruction had to go elsewhere. */
   reason?: string;
 }
 
@@ -26,7 +26,7 @@ const withinUser: Arrange = (instruction, text) => [
 
 const found = new WeakMap<Tokenizer, WeakMap<Prompts, Arrangement>>();
 
-/** An instruction and a text as the text that the model reads, up to the opening of the assistant's turn. */
+/** The text that the model reads for an instruction and a text, up to the opening of the assistant's turn. */
 export function renderPrompt(
   tokenizer: Tokenizer,
   prompts: Prompts,
@@ -37,7 +37,7 @@ export function renderPrompt(
   return render(tokenizer, prompts, arrange(instruction, text));
 }
 
-/** Says where the template has no system role, or cannot be used at all. A model without a template has no note. */
+/** Notes that the template has no system role, or cannot be used at all. A model without a template has no note. */
 export function instructionNotes(tokenizer: Tokenizer, prompts: Prompts): string[] {
   if (!tokenizer.hasChatTemplate) return [];
   try {
@@ -50,7 +50,7 @@ export function instructionNotes(tokenizer: Tokenizer, prompts: Prompts): string
   }
 }
 
-/** @throws InputError where the template writes neither the instruction nor the text anywhere. */
+/** @throws InputError if the template leaves out the instruction or the text wherever it is put. */
 function arrangement(tokenizer: Tokenizer, prompts: Prompts): Arrangement {
   const known = found.get(tokenizer) ?? new WeakMap<Prompts, Arrangement>();
   found.set(tokenizer, known);
@@ -80,10 +80,10 @@ function reasonOf(failed: Failure): string {
   return failed === 'instruction' ? 'ignores system messages' : 'refuses system messages';
 }
 
-/** What a template ignores, or the error with which it refuses the messages. */
+/** What a template ignores, or the error with which it rejects the messages. */
 type Failure = 'instruction' | 'text' | InputError;
 
-/** Renders prompts that differ in one thing: where the results are equal, the template ignores it. */
+/** Renders prompts that differ in one thing: if the results are equal, the template ignores it. */
 function failure(tokenizer: Tokenizer, prompts: Prompts, arrange: Arrange): Failure | undefined {
   const { query, document, reasoning } = prompts;
   const own = [query.system, document.system, reasoning.system];

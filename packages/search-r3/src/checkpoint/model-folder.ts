@@ -1,6 +1,6 @@
 /**
- * A model folder up to its weights' values: everything that decides whether it can be loaded. Loading and inspecting
- * both start here, so they refuse a folder in the same words.
+ * A model folder except for the values of its weights: everything that decides whether it can be loaded. Loading and
+ * inspecting both start here, so they reject a folder with the same message.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -25,7 +25,7 @@ const generationSchema = z.looseObject({
 /** `generation_config.json`; fields not used here are kept. */
 export type GenerationConfig = z.output<typeof generationSchema>;
 
-/** The ids that end a generation, by `generation_config.json`. */
+/** The ids that end generation, from `generation_config.json`. */
 export function generationEosIds(generation: GenerationConfig | undefined): number[] {
   const ids = generation?.eos_token_id ?? [];
   return Array.isArray(ids) ? ids : [ids];
@@ -33,31 +33,31 @@ export function generationEosIds(generation: GenerationConfig | undefined): numb
 
 /** A model whose weights can be read. Close it after use. */
 export interface ModelFolder {
-  /** With a row for each id of the tokenizer. */
+  /** Its embedding has a row for each id of the tokenizer. */
   config: ModelConfig;
   tokenizer: Tokenizer;
   generationConfig?: GenerationConfig | undefined;
-  /** Of a base model, undefined. */
+  /** Undefined for a base model. */
   retriever?: RetrieverFile | undefined;
-  /** What was read differently from what the files say, as sentences. */
+  /** Sentences about whatever was read differently from what the files say. */
   notes: string[];
-  /** The tensors as they are stored. */
+  /** The tensors as stored. */
   stored: TensorSource;
   /** All parameters as float32, exactly those of `parameterShapes(config)`. */
   readWeights(): Promise<Weights>;
-  /** Reads every parameter, one at a time. @throws InputError where one holds a value that is not finite. */
+  /** Reads every parameter, one at a time. @throws InputError if one holds a value that is not finite. */
   checkWeights(): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
  * Opens a Hugging Face folder.
- * @throws InputError where a file is missing or wrong, and where parameters are missing or of another shape than
- *   `config.json` gives them.
+ * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from
+ * `config.json`.
  */
 export async function openModel(folder: string, options: LoadTokenizerOptions = {}): Promise<ModelFolder> {
   const { config: declared, notes, leftOut } = await readConfigFile(folder);
-  // What was trained here was saved with its whole pipeline, also by versions that did not say so.
+  // A model trained here was saved with its whole tokenizer pipeline, even by versions that did not record this.
   const asWritten = options.asWritten ?? (await exists(join(folder, PROMPTS_FILE)));
   const tokenizer = await Tokenizer.load(folder, { ...options, asWritten });
   notes.push(...tokenizer.notes);
@@ -78,7 +78,7 @@ export async function openModel(folder: string, options: LoadTokenizerOptions = 
     const config = ids > rows ? withVocabSize(found.config, ids) : found.config;
     if (ids > rows) {
       notes.push(
-        `The tokenizer has ${ids} ids and the embedding ${rows} rows: ${ids - rows} rows are added, each the mean of the others.`,
+        `The tokenizer has ${ids} ids but the embedding has ${rows} rows: ${ids - rows} rows are added, each the mean of the others.`,
       );
     }
     notes.push(...unusedIds(config, generationConfig));
@@ -118,7 +118,7 @@ function unusedIds(config: ModelConfig, generation: GenerationConfig | undefined
   return [
     ...idsWithoutRow(config).map((id) => `config.json: ${id}`),
     ...outside.map((id) => `generation_config.json: eos_token_id ${id}`),
-  ].map((id) => `${id} is not below the ${config.vocabSize} rows of the embedding, and never occurs.`);
+  ].map((id) => `${id} is beyond the ${config.vocabSize} rows of the embedding, so it never occurs.`);
 }
 
 type Found = Awaited<ReturnType<typeof findParameters>>;
@@ -133,7 +133,7 @@ async function readParameters(
   return weights;
 }
 
-/** Reads a folder's weights as float32. @throws InputError unless they are those of `config`. */
+/** Reads a folder's weights as float32. @throws InputError unless they match `config`. */
 export async function loadWeights(folder: string, config: ModelConfig): Promise<Weights> {
   const stored = await openStored(folder, config);
   try {

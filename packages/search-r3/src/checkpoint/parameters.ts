@@ -13,7 +13,7 @@ export type Weights = Map<string, WeightTensor>;
 export const EMBEDDING_NAME = 'model.embed_tokens.weight';
 export const HEAD_NAME = 'lm_head.weight';
 
-/** Every parameter of the model with its shape, in the order in which they are used; projections are [out, in]. */
+/** Every parameter of the model with its shape, in order of use; projections are [out, in]. */
 export function parameterShapes(config: ModelConfig): Map<string, number[]> {
   const { hiddenSize, intermediateSize, headDim } = config;
   const queries = config.heads * headDim;

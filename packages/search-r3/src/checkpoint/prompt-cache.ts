@@ -1,6 +1,6 @@
 /**
- * Prompts that are asked for again and again: a training run draws the same documents at many steps, and cutting a long
- * one to fit takes several encodings of it.
+ * A cache of prompts: a training run draws the same documents at many steps, and cutting a long one to fit means
+ * encoding it several times.
  */
 import type { Tokenizer } from '../tokenizer/index.js';
 import {
@@ -13,18 +13,18 @@ import {
 } from './prompt-ids.js';
 import type { Prompts } from './prompts.js';
 
-/** About 100 MB: an id takes eight bytes, and its text is kept too. */
+/** About 100 MB: an id takes eight bytes, and the text is kept as well. */
 const DEFAULT_CAPACITY = 8_000_000;
 
 /**
- * `directPrompts` and `reasoningPrompts` of one tokenizer and its prompts, remembered by text, role and limits. What was
- * asked for longest ago is forgotten first. The tokenizer must not change meanwhile.
+ * `directPrompts` and `reasoningPrompts` of one tokenizer and its prompts, cached by text, role and limits. The least
+ * recently used prompts are dropped first. The tokenizer must not change meanwhile.
  */
 export class PromptCache {
   readonly #tokenizer: Tokenizer;
   readonly #prompts: Prompts;
   readonly #capacity: number;
-  /** In the order of their last use. */
+  /** In order of last use. */
   readonly #known = new Map<string, Readonly<PromptIds>>();
   #size = 0;
 
@@ -67,7 +67,7 @@ export class PromptCache {
   ): Promise<Readonly<PromptIds>[]> {
     const prefix = `${kind} ${JSON.stringify(options)} `;
     const found = new Map<string, Readonly<PromptIds>>();
-    /** Each text once, with its first place. */
+    /** Each distinct text, with its first position. */
     const missing = new Map<string, number>();
     for (const [index, text] of texts.entries()) {
       const known = this.#known.get(prefix + text);

@@ -1,4 +1,4 @@
-/** Token ids of prompts. What does not fit is cut from the text, never from the template around it. */
+/** Token ids of prompts. If a prompt does not fit, the text is cut, never the template around it. */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
@@ -9,9 +9,9 @@ import type { Prompts } from './prompts.js';
 export type Role = 'query' | 'document';
 
 const optionsSchema = z.strictObject({
-  /** The most ids the prompt may have. Default: no bound. */
+  /** Maximum number of ids in the prompt. Default: unlimited. */
   maxTokens: z.int().positive().optional(),
-  /** Refuse a text that does not fit, instead of cutting its end. Default false. */
+  /** Reject a text that does not fit instead of cutting its end. Default false. */
   strict: z.boolean().default(false),
 });
 
@@ -26,7 +26,7 @@ export interface PromptIds {
 /**
  * The id of the prompts' embed token.
  * @param source names the tokenizer in the error.
- * @throws InputError where the tokenizer does not have it as a special token.
+ * @throws InputError if the tokenizer does not have it as a special token.
  */
 export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 'tokenizer'): number {
   const { embedToken } = prompts;
@@ -40,13 +40,13 @@ export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 't
   });
 }
 
-/** What errors call the text at this place; undefined leaves them unnamed. */
+/** The name of the text at this index in errors; undefined leaves it unnamed. */
 export type NameOfText = (index: number) => string | undefined;
 
 /**
- * The prompt that is embedded at once: instruction, text, and the assistant's turn up to the embed token, which is the
+ * The prompt for embedding directly: instruction, text, and the assistant's turn up to the embed token, which is the
  * last id. Its hidden state is the embedding.
- * @throws InputError where the prompt does not fit into `maxTokens`.
+ * @throws InputError if the prompt does not fit into `maxTokens`.
  */
 export async function directPrompt(
   tokenizer: Tokenizer,
@@ -59,7 +59,7 @@ export async function directPrompt(
   return prompt as PromptIds;
 }
 
-/** `directPrompt` of many texts, which are encoded together. */
+/** `directPrompt` for many texts, which are encoded together. */
 export async function directPrompts(
   tokenizer: Tokenizer,
   prompts: Prompts,
@@ -88,7 +88,7 @@ export async function reasoningPrompt(
   return prompt as PromptIds;
 }
 
-/** `reasoningPrompt` of many texts, which are encoded together. */
+/** `reasoningPrompt` for many texts, which are encoded together. */
 export async function reasoningPrompts(
   tokenizer: Tokenizer,
   prompts: Prompts,
@@ -101,16 +101,16 @@ export async function reasoningPrompts(
   return fitAll(tokenizer, texts, options, { render, suffix: [] }, nameOf);
 }
 
-/** How far from its end, in characters, a word is looked for at a cut: half a word is worse than none. */
+/** How far from a cut, in characters, to look for the end of a word: half a word is worse than none. */
 const WORD_LIMIT = 64;
 
-/** A prompt around a text, and the ids behind it. */
+/** The prompt around a text, and the ids after it. */
 interface Form {
   render: (content: string) => string;
   suffix: readonly number[];
 }
 
-/** Each text in its prompt, or as long a beginning of it as `maxTokens` allows. */
+/** The prompt of each text, or of its longest beginning that `maxTokens` allows. */
 async function fitAll(
   tokenizer: Tokenizer,
   texts: readonly string[],
@@ -166,7 +166,7 @@ async function fitAll(
   return prompts;
 }
 
-/** Encodes together; where that fails one after another, so that the error names the text. */
+/** Encodes all texts together; if that fails, one after another, so that the error names the text. */
 async function encodeAll(
   tokenizer: Tokenizer,
   rendered: readonly string[],
@@ -186,7 +186,7 @@ async function encodeAll(
   }
 }
 
-/** Does `work`; an InputError in it gets the name of the text as its source. */
+/** Runs `work`; an InputError from it gets the name of the text as its source. */
 function named<T>(name: string | undefined, work: () => T): T {
   try {
     return work();
@@ -198,9 +198,10 @@ function named<T>(name: string | undefined, work: () => T): T {
 }
 
 /**
- * Searches a beginning that fills the bound, or the longest one: yields beginnings, is given the ids of their prompts,
- * and returns the best of these. The number of ids is nearly linear in that of characters, so most guesses are by
- * proportion; each is checked by building the prompt, whatever its tokenizer does at the cut.
+ * Searches for a beginning that exactly fills the limit, or else the longest one that fits: yields beginnings, receives
+ * the ids of their prompts, and returns the best. The number of ids is nearly linear in the number of characters, so
+ * most guesses are proportional; each is checked by building the prompt, because the tokenizer may behave differently
+ * at the cut.
  */
 function* longest(
   content: string,
@@ -211,7 +212,7 @@ function* longest(
   let [low, high] = [0, content.length];
   let [best, above] = [bare, whole.length];
   for (let step = 1; high - low > 1 && best.length < maxTokens; step++) {
-    // Halving now and then, against texts of uneven density.
+    // Bisect now and then, for texts of uneven density.
     const share = step % 3 === 0 ? 0.5 : (maxTokens - best.length + 0.5) / (above - best.length);
     const middle = Math.min(high - 1, Math.max(low + 1, Math.round(low + share * (high - low))));
     const ids = yield content.slice(0, onCodePoint(content, middle));
@@ -225,7 +226,7 @@ function* longest(
   return best;
 }
 
-/** Where to cut rather than at `cut`: after the word it goes through, which may still fit, or before it. */
+/** Better places to cut than `cut`: after the word it splits, which may still fit, or before that word. */
 function wordEnds(content: string, cut: number): number[] {
   const rest = /^\S*/u.exec(content.slice(cut, cut + WORD_LIMIT))?.[0].length ?? 0;
   const partial = rest === 0 ? /\s+$/u : /\s+\S*$/u;
@@ -234,7 +235,7 @@ function wordEnds(content: string, cut: number): number[] {
   return left === undefined ? ends : [...ends, cut - left];
 }
 
-/** The position itself, or the one before where it would part a surrogate pair. */
+/** The position itself, or the one before if it would split a surrogate pair. */
 function onCodePoint(text: string, position: number): number {
   const before = text.charCodeAt(position - 1);
   return before >= 0xd800 && before <= 0xdbff ? position - 1 : position;

@@ -5,7 +5,7 @@
 import { DEFAULT_ROPE_THETA } from './config-defaults.js';
 import type { RawConfig } from './config-schema.js';
 
-/** Every position counts as 1 / factor of one. */
+/** Every position counts as 1 / factor of a position. */
 interface LinearScaling {
   type: 'linear';
   factor: number;
@@ -25,7 +25,7 @@ interface Llama3Scaling {
 interface YarnScaling {
   type: 'yarn';
   factor: number;
-  /** Turns within the context of pre-training above which a frequency stays, and below which it is divided. */
+  /** Rotations within the pre-training context above which a frequency is kept, and below which it is divided. */
   betaFast: number;
   betaSlow: number;
   originalMaxPosition: number;
@@ -49,18 +49,18 @@ export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongRope
 export interface Rotary {
   ropeTheta: number;
   ropeScaling: RopeScaling | null;
-  /** Longest sequence for which this is the whole truth; undefined where there is no such bound. */
+  /** Longest sequence for which these parameters are complete; undefined if unlimited. */
   maxPositions: number | undefined;
 }
 
-/** Makes the error about a field of the file at hand. */
+/** Creates the error about a field of the current file. */
 export type Refuse = (field: string, expected: string, found: unknown) => Error;
 
 type RopeParameters = NonNullable<RawConfig['rope_parameters']>;
 
 const TYPES = ['default', 'linear', 'dynamic', 'yarn', 'longrope', 'llama3'];
 
-/** @throws what `refuse` makes, where the rotary embedding is one this package does not compute. */
+/** @throws the error of `refuse` if this package does not support the rotary embedding. */
 export function readRotary(
   raw: RawConfig,
   shape: { maxPositions: number; headDim: number },
@@ -121,7 +121,7 @@ function scaling(type: string, reading: Reading): [RopeScaling | null, number?] 
     case 'linear':
       return [{ type, factor: required(reading, 'factor') }];
     case 'dynamic':
-      // Changes nothing for sequences of up to max_position_embeddings tokens, and there are no longer ones here.
+      // Changes nothing for sequences of up to max_position_embeddings tokens, and longer ones never occur here.
       required(reading, 'factor');
       return [null];
     case 'llama3':
@@ -157,7 +157,7 @@ function yarn(reading: Reading): YarnScaling {
   return {
     type: 'yarn',
     factor,
-    // Zero counts as left out.
+    // Zero counts as missing.
     betaFast: parameters.beta_fast || 32,
     betaSlow: parameters.beta_slow || 1,
     originalMaxPosition: original,

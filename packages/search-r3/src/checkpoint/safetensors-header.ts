@@ -1,6 +1,6 @@
 /**
  * The header of a safetensors file (https://github.com/huggingface/safetensors, "Format"): eight bytes with its length,
- * little-endian; a JSON object of tensor name -> dtype, shape and byte range; then the bytes. Every claim of the header
+ * little-endian; a JSON object of tensor name -> dtype, shape and byte range; then the bytes. Everything in the header
  * is checked against the file before it is used.
  */
 import { z } from 'zod';
@@ -157,12 +157,15 @@ function refuseGaps(entries: TensorEntry[], dataStart: number, fileSize: number,
       field: 'size',
       expected: `${at} bytes, as its header says`,
       found: `${fileSize} bytes`,
-      remedy: at > fileSize ? 'The file is truncated: fetch it again.' : 'Bytes follow that no tensor owns.',
+      remedy:
+        at > fileSize
+          ? 'The file is truncated: fetch it again.'
+          : 'The file has bytes that belong to no tensor.',
     });
   }
 }
 
-/** JSON.parse keeps the last of two equal keys without a word. `text` is valid JSON. */
+/** JSON.parse silently keeps the last of two equal keys. `text` is valid JSON. */
 function refuseDuplicateKeys(text: string, source: string): void {
   const open: Set<string>[] = [];
   for (const match of text.matchAll(/("[^"\\]*(?:\\.[^"\\]*)*")\s*(:?)|[{}]/g)) {

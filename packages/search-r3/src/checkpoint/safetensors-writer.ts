@@ -1,4 +1,4 @@
-/** Writing safetensors, as one file or as shards with an index. Streams the weights: memory holds no second copy. */
+/** Writes safetensors, as one file or as shards with an index. Streams the weights, without a second copy in memory. */
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../run/errors.js';
@@ -14,7 +14,7 @@ const BYTES: Record<StorageDtype, number> = { f32: 4, bf16: 2, f16: 2 };
 const NAMES: Record<StorageDtype, string> = { f32: 'F32', bf16: 'BF16', f16: 'F16' };
 const CHUNK_ELEMENTS = 1 << 22;
 
-/** Writes one file, whole or not at all, with the tensors in order and the metadata `{"format": "pt"}` readers expect. */
+/** Writes one file atomically, with the tensors in order and the metadata `{"format": "pt"}` that readers expect. */
 export function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, WeightTensor>,
@@ -69,7 +69,7 @@ async function writeTensor(
   }
 }
 
-/** A weight that becomes infinite makes every answer NaN. */
+/** A weight that becomes infinite would make every result NaN. */
 function refuseOverflow(values: Float32Array, stored: Uint16Array, source: string): void {
   const at = stored.findIndex((pattern, i) => (pattern & 0x7fff) === 0x7c00 && Number.isFinite(values[i]));
   if (at === -1) return;
@@ -85,11 +85,11 @@ function refuseOverflow(values: Float32Array, stored: Uint16Array, source: strin
 export interface WriteWeightsOptions {
   /** Default f32. */
   dtype?: StorageDtype;
-  /** Most bytes of tensors in one file; a larger tensor has a file of its own. Default 5e9. */
+  /** Maximum bytes of tensors in one file; a larger tensor gets a file of its own. Default 5e9. */
   maxShardBytes?: number;
 }
 
-/** Writes a folder's weights as `openWeights` reads them. */
+/** Writes a folder's weights in the layout that `openWeights` reads. */
 export async function writeWeights(
   folder: string,
   tensors: ReadonlyMap<string, WeightTensor>,

@@ -1,4 +1,4 @@
-/** Reading a safetensors file, tensor by tensor. */
+/** Reads a safetensors file, tensor by tensor. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { InputError } from '../run/errors.js';
 import { describeReadFailure } from '../run/files.js';
@@ -7,20 +7,20 @@ import { fromBFloat16, fromFloat16 } from './float16.js';
 import { elementCount, type WeightTensor } from './parameters.js';
 import { headerLength, parseHeader, type TensorEntry } from './safetensors-header.js';
 
-/** Stored numbers that are held at once while they become float32. */
+/** Stored numbers held at once while they are converted to float32. */
 const CHUNK_BYTES = 1 << 24;
 
 /** Tensors that can be read by name, from one file or several. Close it after use. */
 export interface TensorSource {
   /** Name, stored dtype and shape of each tensor. */
   readonly entries: ReadonlyMap<string, TensorEntry>;
-  /** What its reader should know about how the tensors are stored. */
+  /** Notes for the user on how the tensors are stored. */
   readonly notes: readonly string[];
-  /** @throws InputError on an unknown name, and on a dtype that `read` cannot read. */
+  /** @throws InputError for an unknown name, or a dtype that `read` cannot read. */
   check(name: string): void;
-  /** As float32; float64 is rounded. @throws InputError as `check` does, and where the file cannot be read. */
+  /** As float32; float64 is rounded. @throws InputError as `check` does, or if the file cannot be read. */
   read(name: string): Promise<WeightTensor>;
-  /** Elements of a tensor, row-major, from `start` on, into the whole of `out`. Errors are those of `read`. */
+  /** Fills all of `out` with elements of a tensor, row-major, from `start` on. Errors: as `read`. */
   readInto(name: string, start: number, out: Float32Array): Promise<void>;
   close(): Promise<void>;
 }
@@ -65,10 +65,10 @@ export async function openSafetensors(path: string): Promise<TensorSource> {
   }
 }
 
-/** Bytes by which files of other kinds are known. */
+/** Bytes that identify other kinds of files. */
 const HEAD_BYTES = 512;
 
-/** @throws InputError for what commonly stands under the name of a safetensors file. */
+/** @throws InputError for other content commonly found under the name of a safetensors file. */
 async function refuseOtherFile(file: FileHandle, size: number, source: string): Promise<void> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
   const head = buffer.toString('latin1', 0, bytesRead);
@@ -118,7 +118,7 @@ const BYTES: Record<StoredType, number> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
 
 const isReadable = (dtype: string): dtype is StoredType => Object.hasOwn(BYTES, dtype);
 
-/** The type a tensor is stored as. @throws InputError where it is not one of those that models are trained in. */
+/** The type a tensor is stored as. @throws InputError unless it is one that models are trained in. */
 function storedType({ name, dtype }: TensorEntry, source: string): StoredType {
   if (isReadable(dtype)) return dtype;
   throw new InputError({

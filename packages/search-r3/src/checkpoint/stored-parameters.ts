@@ -1,7 +1,7 @@
 /**
- * Which stored tensor is which parameter, as `from_pretrained` of transformers 5.24 decides it (`core_model_loading.py`,
- * and `tie_weights` of `modeling_utils.py`): names with or without the prefix of the base model, tied heads, and
- * tensors that are not parameters.
+ * Matches stored tensors to parameters as `from_pretrained` of transformers 5.24 does (`core_model_loading.py`, and
+ * `tie_weights` of `modeling_utils.py`): names with or without the prefix of the base model, tied heads, and tensors
+ * that are not parameters.
  */
 import { InputError } from '../run/errors.js';
 import type { ModelConfig } from './config.js';
@@ -10,22 +10,22 @@ import type { TensorSource } from './safetensors.js';
 
 const PREFIX = 'model.';
 
-/** Old files hold the rotary table of each layer, which follows from the configuration. */
+/** Old files contain the rotary table of each layer, although it follows from the configuration. */
 const ROTARY_TABLE = /rotary_emb\.inv_freq/;
 
 export interface StoredParameters {
-  /** The tensor of each parameter of `parameterShapes(config)`. */
+  /** The name of the stored tensor of each parameter of `parameterShapes(config)`. */
   places: ReadonlyMap<string, string>;
-  /** With an untied head where a tied one is stored with values of its own. */
+  /** With an untied head if a tied one is stored with values of its own. */
   config: ModelConfig;
-  /** What was passed over, for people. */
+  /** Notes for the user about tensors that were ignored. */
   notes: string[];
 }
 
 /**
  * Finds the parameters of `config` among the tensors of a folder.
- * @param leftOut sizes that its config.json leaves out: what to suspect where a shape is wrong.
- * @throws InputError where one is missing, or has another shape or a dtype that is not read.
+ * @param leftOut sizes missing from its config.json: the first suspects if a shape is wrong.
+ * @throws InputError if one is missing, or has the wrong shape or an unsupported dtype.
  */
 export async function findParameters(
   source: TensorSource,
@@ -33,7 +33,7 @@ export async function findParameters(
   folder: string,
   leftOut: readonly string[] = [],
 ): Promise<StoredParameters> {
-  // Of a tied model a head may be stored too.
+  // A tied model may still have a stored head.
   const shapes = parameterShapes({ ...config, tieWordEmbeddings: false });
   const { places, extra, notes } = matchNames([...source.entries.keys()], shapes);
   notes.unshift(...source.notes);
@@ -76,7 +76,7 @@ const untied = (config: ModelConfig): ModelConfig => ({
   raw: { ...config.raw, tie_word_embeddings: false },
 });
 
-/** The parameters that stored names mean, and the names that mean none. */
+/** The parameters that the stored names refer to, and the names that refer to none. */
 function matchNames(
   names: string[],
   shapes: ReadonlyMap<string, unknown>,
@@ -92,12 +92,12 @@ function matchNames(
     }
     const earlier = places.get(parameter);
     if (earlier === undefined) places.set(parameter, name);
-    else notes.push(`${earlier} and ${name} are one parameter: the former is used.`);
+    else notes.push(`${earlier} and ${name} are the same parameter: the former is used.`);
   }
   return { places, extra, notes };
 }
 
-/** One prefix of the base model too many is taken off, one that is missing is put before. */
+/** Removes an extra base-model prefix, or adds a missing one. */
 function parameterOf(name: string, shapes: ReadonlyMap<string, unknown>): string | undefined {
   const shorter = name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
   return [shorter, `${PREFIX}${name}`, name].find((one) => one !== undefined && shapes.has(one));
@@ -153,7 +153,7 @@ function refuseShape(
   throw new InputError({ source, field, expected, found: text(found), ...suspect(leftOut) });
 }
 
-/** Elements that are compared at once. */
+/** Elements compared at once. */
 const PIECE = 1 << 22;
 
 /** Whether two tensors of one shape hold the same numbers; NaN equals NaN. */

@@ -1,9 +1,9 @@
-/** New rows of the matrices that have one row for each token: the embedding, and an untied head. */
+/** Adds rows to the matrices with one row per token: the embedding, and an untied head. */
 import { EMBEDDING_NAME, HEAD_NAME, type Weights, type WeightTensor } from './parameters.js';
 
 /**
- * Sets the rows `from` to `to` (exclusive) of each matrix to the mean of its first `used` rows; a matrix with fewer rows
- * grows, and its array is replaced. The logit of a new token then starts as an average one, so that the model's answers
+ * Sets the rows `from` to `to` (exclusive) of each matrix to the mean of its first `used` rows; a matrix with fewer
+ * rows grows, and its array is replaced. The logit of a new token then starts out average, so the model's answers
  * hardly change until training gives the row a meaning. A random row can start with any logit (Hewitt 2021,
  * "Initializing New Word Embeddings for Pretrained Language Models").
  */

@@ -1,7 +1,7 @@
 /**
- * Which files of a folder hold its weights: one safetensors file, or shards. As in transformers the index of the shards
- * only names the files. What it says about single tensors is not read: the files themselves say it, and old indexes
- * list tied heads that nobody stored, or leave out buffers that somebody did.
+ * Which files of a folder hold its weights: one safetensors file, or shards. As in transformers, the shard index is
+ * used only for the file names. Its entries for single tensors are ignored: the files list their own tensors, and old
+ * indexes list tied heads that were never stored, or omit buffers that were.
  */
 import { readdir } from 'node:fs/promises';
 import { isAbsolute, join, normalize, sep } from 'node:path';
@@ -17,10 +17,10 @@ export const WEIGHTS_FILE = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
 /**
- * Opens a folder's weights: `model.safetensors`, else the shards that `model.safetensors.index.json` names.
+ * Opens a folder's weights: `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
  * @param named the file or index to open in their place, relative to the folder (`transformers_weights` of a
  *   `config.json`).
- * @throws InputError where neither is there, a shard is missing, or a file is not a sound safetensors file.
+ * @throws InputError if there is neither, if a shard is missing, or if a file is not a valid safetensors file.
  */
 export async function openWeights(folder: string, named?: string): Promise<TensorSource> {
   if (named !== undefined) {
@@ -49,7 +49,7 @@ export async function openWeights(folder: string, named?: string): Promise<Tenso
 const WITH_TRANSFORMERS =
   'Convert it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER_FOLDER).';
 
-/** Weights in formats that are not read, by the names of their files. */
+/** Weights in unsupported formats, by file name. */
 const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
   [
     /^model-\d+-of-\d+\.safetensors$/,
@@ -61,7 +61,7 @@ const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
   [/^consolidated\./, 'weights in the layout of their authors', WITH_TRANSFORMERS],
   [/\.(?:bin|bin\.index\.json|pth?|ckpt)$/, 'a pickle, which only Python can read', WITH_TRANSFORMERS],
   [/\.(?:h5|msgpack)$/, 'weights of another framework', WITH_TRANSFORMERS],
-  [/\.gguf$/, 'a GGUF file', 'Use the model that it was made from.'],
+  [/\.gguf$/, 'a GGUF file', 'Use the model it was converted from.'],
 ];
 
 function otherWeights(names: readonly string[]): StandIn | undefined {
@@ -75,7 +75,7 @@ function otherWeights(names: readonly string[]): StandIn | undefined {
 const FILE = /\.safetensors$/;
 const FILE_OR_INDEX = /\.safetensors(?:\.index\.json)?$/;
 
-/** A file name from outside, as a path that stays inside the folder. @throws InputError where it does not. */
+/** An external file name as a path inside the folder. @throws InputError if it points outside. */
 function insideFolder(name: string, at: { source: string; field: string }, pattern: RegExp): string {
   const path = normalize(name);
   const leaves = isAbsolute(path) || path.split(sep).includes('..') || name.includes('\\');
@@ -84,7 +84,7 @@ function insideFolder(name: string, at: { source: string; field: string }, patte
   throw new InputError({ ...at, expected, found: JSON.stringify(name) });
 }
 
-// transformers wants `metadata` too, but uses nothing of it here.
+// transformers requires `metadata` too, but does not use it here.
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 async function openShards(folder: string, path: string): Promise<TensorSource> {
@@ -121,7 +121,7 @@ async function refuseMissing(folder: string, files: readonly string[], source: s
   });
 }
 
-/** The tensors of several files; of equal names the last file's counts, as in transformers. */
+/** The tensors of several files; if a name occurs twice, the last file wins, as in transformers. */
 function joined(
   shards: readonly TensorSource[],
   files: readonly string[],

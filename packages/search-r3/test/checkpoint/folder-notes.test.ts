@@ -53,7 +53,7 @@ describe('loads, with a note', () => {
       'two names of one parameter',
       'qwen3',
       reweigh('qwen3', (w) => w.set('norm.weight', negated(w.get('model.norm.weight')!))),
-      ['model.norm.weight and norm.weight are one parameter: the former is used.'],
+      ['model.norm.weight and norm.weight are the same parameter: the former is used.'],
     ],
     [
       'a classifier with a tied head',
@@ -87,7 +87,7 @@ describe('loads, with a note', () => {
       'qwen3',
       edit('config.json', { use_sliding_window: true, sliding_window: 40, max_window_layers: 1 }),
       [
-        'Sequences are limited to 40 tokens, not the 64 of max_position_embeddings: beyond that, its sliding window computes what is not implemented here.',
+        'Sequences are limited to 40 tokens, not the 64 of max_position_embeddings: its sliding window is not implemented for longer ones.',
       ],
     ],
     [
@@ -98,9 +98,9 @@ describe('loads, with a note', () => {
         await edit('generation_config.json', { eos_token_id: [7, 20] })(folder);
       },
       [
-        'config.json: eos_token_id 99 is not below the 18 rows of the embedding, and never occurs.',
-        'config.json: pad_token_id 18 is not below the 18 rows of the embedding, and never occurs.',
-        'generation_config.json: eos_token_id 20 is not below the 18 rows of the embedding, and never occurs.',
+        'config.json: eos_token_id 99 is beyond the 18 rows of the embedding, so it never occurs.',
+        'config.json: pad_token_id 18 is beyond the 18 rows of the embedding, so it never occurs.',
+        'generation_config.json: eos_token_id 20 is beyond the 18 rows of the embedding, so it never occurs.',
       ],
     ],
     [
@@ -181,7 +181,7 @@ describe('loads, with a note', () => {
       await extended.save(folder);
       const model = await loadCheckpoint(folder);
       expect(model.notes).toEqual([
-        'The tokenizer has 21 ids and the embedding 18 rows: 3 rows are added, each the mean of the others.',
+        'The tokenizer has 21 ids but the embedding has 18 rows: 3 rows are added, each the mean of the others.',
       ]);
       expect(model.config.vocabSize).toBe(21);
       for (const name of kind === 'llama' ? [EMBEDDING, HEAD] : [EMBEDDING]) {

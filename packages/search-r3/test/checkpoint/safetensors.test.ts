@@ -150,7 +150,7 @@ describe('files that lie', () => {
       () => fileOf({ a: entry(0, 8) }, bytes(7)),
       /size: expected 70 bytes, as its header says, found 69 bytes. The file is truncated/,
     ],
-    ['bytes no tensor owns', () => fileOf({ a: entry(0, 8) }, bytes(9)), /size: .*no tensor owns/],
+    ['bytes no tensor owns', () => fileOf({ a: entry(0, 8) }, bytes(9)), /size: .*belong to no tensor/],
     [
       'overlapping tensors',
       () => fileOf({ a: entry(0, 8), b: entry(4, 12) }, bytes(12)),

@@ -195,7 +195,7 @@ describe('shards', () => {
     ['model.fp16.safetensors', /a variant of the weights. Rename it to model.safetensors to use it.$/],
     ['adapter_model.safetensors', /a LoRA adapter. Merge it into its base model first/],
     ['consolidated.00.pth', /weights in the layout of their authors/],
-    ['model.Q4_K_M.gguf', /a GGUF file. Use the model that it was made from.$/],
+    ['model.Q4_K_M.gguf', /a GGUF file. Use the model it was converted from.$/],
     ['flax_model.msgpack', /weights of another framework/],
   ])('weights that are not read: %s', async (name, message) => {
     const folder = await freshFolder();
