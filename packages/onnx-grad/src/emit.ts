@@ -24,7 +24,7 @@ export class EmitContext implements Emitter {
   readonly nodes: NodeProto[] = [];
   /** @internal */
   readonly initializers: TensorProto[] = [];
-  /** Inputs that are needed anyway come first, so that sizes do not make others necessary. */
+  /** Inputs that are needed anyway come first, so that no others become necessary only for their sizes. */
   readonly #inputs: readonly Value[];
   readonly #names = new Map<Value, string>();
   readonly #dimensions = new Map<string, string>();

@@ -151,7 +151,7 @@ export class Graph {
     return this.constant({ dtype: 'float32', shape: [], data: Float32Array.of(value) });
   }
 
-  /** A tensor in a file. It is frozen: gradients with respect to it are refused. */
+  /** A tensor in a file. It is frozen: taking gradients with respect to it throws. */
   external(name: string, shape: readonly number[], data: ExternalData): Value {
     this.#claim(name);
     canonicalShape(`external ${name}`, shape);

@@ -43,7 +43,7 @@ export class Matcher {
 
   /** Checks sizes that are products of symbols; call it after the last `match`. */
   finish(): void {
-    // A product of symbols that have no sizes of their own has the size it had first.
+    // A product of symbols without known sizes keeps the first size it was seen with.
     const first = new Map<string, number>();
     for (const { name, dim, size } of this.#products) {
       const expected = this.resolve([dim])?.[0] ?? first.get(dim) ?? size;

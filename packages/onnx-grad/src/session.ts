@@ -36,7 +36,7 @@ export interface RunnableSession {
    * @throws FeedError naming the input, what was expected and what was found.
    */
   run(feeds: Feeds, options?: RunOptions): Promise<Record<string, HostTensor>>;
-  /** Releases the memory of the program. Later calls are refused; a second `dispose` does nothing. */
+  /** Releases the memory of the program. Later calls throw; a second `dispose` does nothing. */
   dispose(): Promise<void>;
 }
 

@@ -53,7 +53,7 @@ export class WorkerSession implements RunnableSession {
   readonly #atExit = awaitKernelsAtExit();
   readonly #waiting: Call[] = [];
   #running: Call | undefined;
-  /** Why calls are refused: the session was disposed of or the worker died. */
+  /** Why calls are rejected: the session was disposed of or the worker died. */
   #closed: Error | undefined;
   #disposal: Promise<void> | undefined;
 

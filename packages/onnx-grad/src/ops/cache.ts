@@ -67,7 +67,7 @@ const argMaxOperator: Operator<null> = {
   emit: (context, node) => context.simple(node, 'ArgMax', { attributes: { axis: -1, keepdims: 0 } }),
 };
 
-/** int64 index of the largest element along the last axis (of equals, the first). */
+/** int64 index of the largest element along the last axis (for ties, the first). */
 export const argMax = (x: Value): Value => single(x.graph.apply(argMaxOperator, [x], null));
 
 const topKOperator: Operator<{ k: number }> = {

@@ -79,12 +79,12 @@ export const div = binary('div', 'Div', [
   ([, b], _, g) => div(g, b as Value),
   ([, b], quotient, g) => neg(div(mul(g, quotient), b as Value)),
 ]);
-/** Elementwise minimum; of equals, `a` gets the gradient. */
+/** Elementwise minimum; for ties, `a` gets the gradient. */
 export const minimum = binary('minimum', 'Min', [
   ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g, g.graph.scalar(0)),
   ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g.graph.scalar(0), g),
 ]);
-/** Elementwise maximum; of equals, `a` gets the gradient. */
+/** Elementwise maximum; for ties, `a` gets the gradient. */
 export const maximum = binary('maximum', 'Max', [
   ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g, g.graph.scalar(0)),
   ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g.graph.scalar(0), g),

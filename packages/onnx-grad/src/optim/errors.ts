@@ -1,7 +1,7 @@
 /** Errors of the optimiser, thrown before anything is changed. */
 
 export interface OptimProblem {
-  /** The function or method that refused. */
+  /** The function or method that threw. */
   call: string;
   /** The option or tensor. */
   field: string;
