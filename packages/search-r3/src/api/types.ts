@@ -29,12 +29,11 @@ export interface Retriever extends AsyncDisposable {
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedding[]>;
   /**
-   * Embeds documents and writes them to the folder of an index, which appears whole or not at all and records this
-   * model.
+   * Embeds documents and writes them to an index folder, which is written atomically and records this model.
    *
    * @param documents a BEIR folder, `atlas` for the built-in world, or the documents themselves. Fields other than
    * `id`, `title` and `text` are kept, anything that JSON can express, and returned by searches. `rank` and `score` are
-   * refused, because search results have their own.
+   * rejected, because search results have their own.
    * @throws InputError if the folder is occupied or the documents are invalid, both before any work; InterruptedError
    * when aborted.
    */

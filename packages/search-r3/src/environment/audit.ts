@@ -2,10 +2,10 @@
  * The audit: estimates how far the rewards are from those of a freshly encoded corpus.
  *
  * It encodes a random sample of the stale documents: a third from those that hold most of the value, a third from the
- * next, a third from the rest (the strata). For these it knows which crossed a positive. Rewards err by few crossings,
- * so counting them in the sample would give an interval many times as wide as the error. Instead, the prediction errors
- * of the sample, as every rollout sees them, stand for those of the other documents of the same stratum: documents of
- * little value have errors several times as large as those of much value.
+ * next, a third from the rest (the strata). For these it knows which crossed a positive. Reward errors come from few
+ * crossings, so counting them in the sample would give an interval many times wider than the error. Instead, the
+ * prediction errors of the sample, as every rollout sees them, stand in for those of the other documents of the same
+ * stratum. (The strata matter: documents of little value have errors several times as large as those of high value.)
  *
  * This is a smoothed bootstrap (Efron and Tibshirani 1993, 16.4). Each of many draws resamples the sample. Every
  * document then gets the mean error plus a random mixture of the deviations of two resampled documents from it, which

@@ -10,7 +10,7 @@ import type { ResolvedSelectiveOptions } from './options.js';
  */
 const AIM = 0.5;
 
-/** Largest total correction of the expectation, as a factor. */
+/** Maximum total correction of the expectation, as a factor. */
 const MOST_CORRECTION = 16;
 
 /** Error that makes no difference if there is no target. */
@@ -20,7 +20,7 @@ const NEGLIGIBLE = 0.001;
 const FIRST = 0.05;
 
 export interface Allowance {
-  /** Most documents to encode. */
+  /** Maximum number of documents to encode. */
   documents: number;
   /** Number of documents that the random share is a share of. */
   usual: number;

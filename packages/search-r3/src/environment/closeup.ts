@@ -167,7 +167,7 @@ const SETTLED = 0.5;
 
 /**
  * By rollout, the ranks of its relevant documents, or undefined unless all of them are well within what was looked at.
- * Of equal scores, the first ranks first.
+ * For equal scores, the first ranks first.
  */
 export function ranksOf(
   { boundaries, depth }: Closeup,

@@ -12,7 +12,7 @@ import { factorised } from './drift/cholesky.js';
 import { productProgram } from './drift/programs.js';
 import { addProduct, transposed } from './drift/ridge.js';
 
-/** Most maps in a row: rounding errors add up. */
+/** Maximum number of maps in a row: rounding errors add up. */
 const MOST_TURNS = 16;
 /** Largest standard deviation of the lengths of moved vectors, which is the relative error of scanned scores. */
 const MOST_SPREAD = 0.01;

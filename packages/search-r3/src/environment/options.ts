@@ -42,7 +42,7 @@ const schema = z.strictObject({
   /**
    * `exact`: searches scan all vectors. `ann`: searches use a proximity graph of the unchanged vectors; not available
    * with a drift map, which moves all vectors at every step. The graph is swapped in when it is ready, so runs are not
-   * bit-for-bit repeatable.
+   * bit-for-bit reproducible.
    */
   index: z.enum(['exact', 'ann']).default('exact'),
   /** With `ann`, the number of documents from which there is a graph. */
@@ -75,9 +75,9 @@ const schema = z.strictObject({
       /** Steps after which a document's uncertainty stops growing. */
       ageLimit: count.default(8),
       /**
-       * Corpora of up to this many documents are looked at as a whole; in larger ones, the positives and at most 8,192
-       * documents near some rollout. The map alone moves the others, and positives that rank behind the documents
-       * looked at count neither for the expected error nor for audits.
+       * Corpora of up to this many documents are examined in full; in larger ones, only the positives and at most 8,192
+       * documents near some rollout are examined. The map alone moves the others, and positives that rank behind the
+       * documents looked at count neither for the expected error nor for audits.
        */
       candidates: count.default(20_000),
     })
@@ -90,7 +90,7 @@ const schema = z.strictObject({
       neighbours: z.int().nonnegative().default(8),
       /** Age in steps up to which a vector counts as fresh. */
       staleness: z.int().nonnegative().default(0),
-      /** Most searches. */
+      /** Maximum number of searches. */
       rounds: count.default(6),
       /** Share of the budget for the oldest documents anywhere. */
       sweep: share.default(0.1),

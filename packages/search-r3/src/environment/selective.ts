@@ -1,6 +1,6 @@
 /**
  * The selective environment keeps every document's vector and the policy version that encoded it. At each step it
- * re-encodes few documents, chosen so that the rewards are nearly those of a freshly encoded corpus.
+ * re-encodes a few documents, chosen so that the rewards stay close to those of a freshly encoded corpus.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
@@ -199,7 +199,8 @@ export class SelectiveEnvironment implements Environment {
   async reward(batch: RolloutBatch): Promise<RolloutReward[]> {
     const { store, corpus } = this.#parts;
     const closeup = this.#closeupFor(batch);
-    // In a large corpus the close-up has most ranks and saves a scan; a graph's ranks are searched more deeply.
+    // In a large corpus the close-up already has most ranks, which saves a scan; a graph has to be searched more
+    // deeply.
     const known =
       closeup !== undefined && store.live > this.options.value.candidates && store.index instanceof ExactIndex
         ? ranksOf(closeup, corpus.relevant(batch))

@@ -1,4 +1,4 @@
-/** The state of one refresh: what is stale, what may still be encoded, what was, and the pairs for the drift. */
+/** The state of one refresh: what is stale, what may still be encoded, what has been, and the pairs for the drift. */
 import { evenly, type RandomStream } from '../run/index.js';
 import type { Corpus, GradedRow } from './corpus.js';
 import type { RowPairs } from './drift/index.js';
@@ -19,7 +19,7 @@ export interface StepContext {
 /** Documents encoded at once, so that memory never holds a large corpus twice. */
 const BLOCK = 8192;
 
-/** Most pairs to learn from: beyond several pairs per dimension the map does not improve. */
+/** Maximum number of pairs to learn from: beyond several pairs per dimension the map does not improve. */
 const PAIRS = 4096;
 
 export class RefreshStep {

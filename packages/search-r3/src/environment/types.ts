@@ -1,6 +1,7 @@
 /**
  * The environment of stage 2: a corpus whose embeddings move with the policy. The exact environment re-encodes
- * everything at every step; the selective one encodes few documents and measures the error this causes in the rewards.
+ * everything at every step; the selective one encodes a few documents and measures the error this causes in the
+ * rewards.
  */
 import type { State } from '../run/index.js';
 

@@ -22,7 +22,7 @@ export type UncertaintyState = z.output<typeof uncertaintyStateSchema>;
 /** Number of pairs, one step old, that earlier steps count as. */
 const PRIOR = 8;
 
-/** Most rollouts to estimate the variance from. */
+/** Maximum number of rollouts to estimate the variance from. */
 const ROLLOUTS = 64;
 
 /** Floor of 1 - score^2: scores very near 1 err by the curvature of the sphere. */

@@ -9,11 +9,14 @@ import type { Drift } from './drift/index.js';
 import { learnMovement, type PolicyContext, type RefreshPolicy } from './policy.js';
 import type { RefreshStep } from './step.js';
 
-/** Most rounds towards a target. Each encodes half of what the target seems to need, so the last ones encode little. */
+/**
+ * Maximum number of rounds with a target. Each encodes half of what the target seems to need, so the last encode
+ * little.
+ */
 const TARGET_ROUNDS = 12;
 const LEAST_PER_ROUND = 8;
 
-/** Most random documents of a step: a share of a large corpus would be more than the drift can use. */
+/** Maximum number of random documents per step: a share of a large corpus would be more than the drift can use. */
 const MOST_RANDOM = 1024;
 
 export const refreshByValue: RefreshPolicy = async (step, context) => {

@@ -1,6 +1,6 @@
 /**
- * The checkpoints of a run: `checkpoints/step-N/`. Each appears whole or not at all, and its manifest lists files and
- * sizes, so that an incomplete copy is not mistaken for a checkpoint.
+ * The checkpoints of a run: `checkpoints/step-N/`. Each is written atomically, and its manifest lists files and sizes,
+ * so that an incomplete copy is not mistaken for a checkpoint.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Files and folders that appear whole or not at all: they are written under a temporary name beside the target, flushed
- * to disk, then renamed. The next process recognises the leftovers of a killed one by their names and removes them.
+ * Files and folders written atomically: they are written under a temporary name next to the target, flushed to disk,
+ * then renamed. The next process recognises the leftovers of a killed one by their names and removes them.
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -36,8 +36,8 @@ async function syncTree(folder: string): Promise<void> {
 }
 
 /**
- * Writes a file whole or not at all, replacing an existing one and creating missing folders.
- * `data` may be a function that writes to the open file, for contents too large to hold in memory.
+ * Writes a file atomically, replacing an existing one and creating missing folders. `data` may be a function that
+ * writes to the open file, for contents too large to hold in memory.
  */
 export async function writeFileAtomic(
   path: string,
@@ -99,8 +99,8 @@ export interface PublishOptions {
 }
 
 /**
- * Creates the folder `path` whole or not at all. `fill` writes into a temporary folder beside it, which is flushed and
- * renamed when `fill` returns and removed when it throws. A replaced folder stays until the new one is complete.
+ * Creates the folder `path` atomically. `fill` writes into a temporary folder next to it, which is flushed and renamed
+ * when `fill` returns and removed when it throws. A replaced folder stays until the new one is complete.
  * @throws InputError if `path` is occupied, before or after `fill`, and may not be replaced.
  */
 export async function publishFolder(
@@ -116,7 +116,7 @@ export async function publishFolder(
     await mkdir(temporary);
     await fill(temporary);
     await syncTree(temporary);
-    // `fill` may have taken long: check again.
+    // `fill` may have taken a long time: check again.
     if (await isToBeReplaced(path, options)) {
       const old = temporaryPath(path, 'old');
       await rename(path, old);
@@ -141,7 +141,7 @@ export async function publishFolder(
 /**
  * Checks, before long work that ends in `publishFolder`, that `path` may be written. Completes an interrupted
  * replacement of `path` first.
- * @param how what the caller's users set to replace the folder. Default `overwrite`.
+ * @param how the option that the caller's users set to replace the folder. Default `overwrite`.
  * @throws InputError if `path` is occupied and may not be replaced.
  */
 export async function assertReplaceable(path: string, options: PublishOptions, how?: string): Promise<void> {
@@ -209,7 +209,7 @@ export async function cleanTemporaries(folder: string, name?: string): Promise<s
   return cleaned.sort();
 }
 
-/** In containers a restarted process often gets the same id: under our own id, files older than us are abandoned. */
+/** In containers a restarted process often gets the same id: files with our id that are older than us are abandoned. */
 async function isAbandoned(path: string, pid: number): Promise<boolean> {
   if (pid !== process.pid) return !isAlive(pid);
   const started = Date.now() - process.uptime() * 1000;
@@ -282,7 +282,7 @@ export function parseJson(text: string, { whole = false, ...from }: JsonOrigin):
   }
 }
 
-/** A failed read in words; rethrows an error that is not the system's. */
+/** Describes a failed read; rethrows any error that is not a system error. */
 export function describeReadFailure(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined) throw error;

@@ -15,11 +15,11 @@ import { isAlive, temporaryPath } from './temporary.js';
 interface Holder {
   pid: number;
   host: string;
-  /** Start time of the process in kernel ticks; null if the system does not tell. */
+  /** Start time of the process in kernel ticks; null if unknown. */
   started: string | null;
   /** Node's id of the thread; null in locks of earlier versions. */
   thread: number | null;
-  /** The kernel's id of the thread; null if the system does not tell. */
+  /** The kernel's id of the thread; null if unknown. */
   task: string | null;
   token: string;
 }
@@ -119,17 +119,17 @@ async function holdsStill(holder: Holder): Promise<boolean> {
   // Node never reuses thread ids: a lock this thread does not know of belongs to an earlier process with the same id.
   if (ownProcess && (holder.thread ?? threadId) === threadId) return held.has(holder.token);
   if (!isAlive(holder.pid)) return false;
-  // Process ids are reused, in containers soon: the same id with another start time is another process.
+  // Process ids are reused, and soon in containers: the same id with a different start time is a different process.
   const started = await processStart(holder.pid);
   if (started !== null && holder.started !== null && started !== holder.started) return false;
-  // A terminated thread released nothing. One that cannot be looked up may be running.
+  // A terminated thread released nothing. A thread that cannot be looked up may still be running.
   return !ownProcess || holder.task === null || isTask(holder.task);
 }
 
 /** The kernel's id of this thread (proc(5)); null elsewhere. */
 function currentTask(): string | null {
   try {
-    // Synchronous on purpose: the asynchronous call runs in, and would name, a thread of the pool.
+    // Synchronous on purpose: the asynchronous call would run in a pool thread and return its id.
     return basename(readlinkSync('/proc/thread-self'));
   } catch {
     return null;

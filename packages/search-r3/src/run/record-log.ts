@@ -1,6 +1,6 @@
 /**
- * Append-only logs of a run, one JSON object per line, ordered by step. Opening a log at a step cuts it back to what it
- * held when that step was finished, so that a resumed run writes the same file as an uninterrupted one.
+ * Append-only logs of a run, one JSON object per line, ordered by step. Opening a log at a step truncates it to its
+ * state when that step was finished, so that a resumed run writes the same file as an uninterrupted one.
  */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -33,7 +33,7 @@ export class RecordLog<T extends StepRecord> {
   }
 
   /**
-   * Opens the log and cuts it back to the steps up to `afterStep`; an incomplete last line is dropped.
+   * Opens the log and truncates it to the steps up to `afterStep`; an incomplete last line is dropped.
    * @throws InputError for a broken line before the last.
    */
   static async open<T extends StepRecord>(
@@ -76,7 +76,7 @@ export class RecordLog<T extends StepRecord> {
     return this.#tail;
   }
 
-  /** Flushes, then refuses records of `step` and earlier ones. */
+  /** Flushes, then accepts no more records of `step` or earlier steps. */
   async seal(step: number): Promise<void> {
     await this.flush();
     this.#sealed = step;

@@ -1,5 +1,5 @@
 /**
- * Renamed keys of settings, library options and the JSON files of models and runs. `validate` refuses an old key and
+ * Renamed keys of settings, library options and the JSON files of models and runs. `validate` rejects an old key and
  * names the new one wherever the schema has the new key in its place.
  */
 

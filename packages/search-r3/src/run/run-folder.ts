@@ -1,6 +1,7 @@
 /**
  * The folder of one run: `config.yaml` (resolved), `events.jsonl`, `completions.jsonl`, `checkpoints/step-N/` and
- * `report.html`. A run killed at any moment and opened with `resume` is exactly where its newest checkpoint was taken.
+ * `report.html`. A run that is killed at any moment and reopened with `resume` continues exactly from its newest
+ * checkpoint.
  */
 import { mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -28,7 +29,7 @@ const LOCK = '.lock';
 /** First line of every `config.yaml` we write; only folders with such a config are resumed or overwritten. */
 const HEADER = '# Every setting this run was made with, defaults included.';
 
-/** Whether a text is the config of a run, which has fingerprints beside the settings. */
+/** Whether a text is the config of a run, which has fingerprints besides the settings. */
 export const isRunConfig = (text: string): boolean => text.startsWith(HEADER);
 
 export interface RunFolderOptions {
@@ -119,7 +120,7 @@ export class RunFolder {
     return publishCheckpoint(this.path, step, this.#keep, fill);
   }
 
-  /** Writes another file of the run whole or not at all, for example `report.html`. */
+  /** Writes another file of the run atomically, for example `report.html`. */
   async writeFile(name: string, data: string | Uint8Array): Promise<void> {
     await writeFileAtomic(join(this.path, name), data);
   }

@@ -1,4 +1,4 @@
-/** Files that only stand in for the ones their names promise: what an incomplete clone or a failed download leaves. */
+/** Placeholders for files, as left behind by an incomplete clone or a failed download. */
 import { InputError } from './errors.js';
 
 /** The first line of every Git LFS pointer (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md). */
@@ -22,7 +22,7 @@ export function lfsPointer(head: string): StandIn | undefined {
   };
 }
 
-/** Recognises by the start of a file what is never valid content: a Git LFS pointer, a saved HTML page. */
+/** Recognises content that is never valid by the start of a file: a Git LFS pointer or a saved HTML page. */
 export function standIn(head: string): StandIn | undefined {
   if (HTML.test(head)) {
     const remedy = 'A download saved an error or login page in its place: fetch the file again.';
@@ -31,7 +31,7 @@ export function standIn(head: string): StandIn | undefined {
   return lfsPointer(head);
 }
 
-/** @throws InputError where the file at `path`, which begins with `head`, is a Git LFS pointer. */
+/** @throws InputError if the file at `path`, which begins with `head`, is a Git LFS pointer. */
 export function refusePointer(path: string, head: string): void {
   const pointer = lfsPointer(head);
   if (pointer !== undefined) throw new InputError({ source: path, expected: 'the file itself', ...pointer });

@@ -57,7 +57,7 @@ function dtypeOf(array: StateArray): Dtype {
   return found;
 }
 
-/** Writes `state` to `path`, whole or not at all. */
+/** Writes `state` to `path` atomically. */
 export async function writeStateFile(path: string, state: State): Promise<void> {
   requireLittleEndian();
   const entries = Object.entries(state.arrays);

@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 /** `.<name>.<pid>.<8 hex digits>.tmp` is being written; `.old` is what it replaces, between the two renames. */
 const TEMPORARY = /^\.(?<name>.+)\.(?<pid>\d+)\.[0-9a-f]{8}\.(?<kind>tmp|old)$/;
 
-/** A new temporary name beside `path`: on the same file system, so that it can be renamed to `path`. */
+/** A new temporary name next to `path`: on the same file system, so that it can be renamed to `path`. */
 export function temporaryPath(path: string, kind: 'tmp' | 'old' = 'tmp'): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}.${randomUUID().slice(0, 8)}.${kind}`);
 }

@@ -13,8 +13,8 @@ export type Source = string | ((path: Path) => string);
 
 /**
  * `value` as parsed by the schema, with defaults filled in.
- * @throws InputError naming the source, the key, what was expected and what was found; for an unknown key also the
- * likely or the new one.
+ * @throws InputError naming the source, the key, what was expected and what was found; for an unknown key, also the key
+ * that was probably meant, or its new name.
  */
 export function validate<T>(schema: z.ZodType<T>, value: unknown, source: Source): T {
   const result = schema.safeParse(value);

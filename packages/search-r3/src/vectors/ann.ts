@@ -14,11 +14,11 @@ import { completed, evenly, pickQueries, queryOf } from './queries.js';
 import { type MeasuredRecall, RecallWindow, recallOf } from './recall.js';
 import type { SearchResult, VectorIndex } from './types.js';
 
-/** Queries that a new graph is tested on before it is used; random rows make up the number. */
+/** Number of queries that a new graph is tested on before it is used; random rows fill it up. */
 const TRIAL_QUERIES = 64;
-/** Least rows compared per trial query. */
+/** Minimum number of rows compared per trial query. */
 const TRIAL_K = 10;
-/** Least number of measured queries before the recall is acted on. */
+/** Minimum number of measured queries before the recall has consequences. */
 const TRUSTED_QUERIES = 32;
 const WIDENING = 1.5;
 
@@ -54,7 +54,7 @@ export class AnnIndex implements VectorIndex {
   #width: number;
   #builds = 0;
   readonly #recall = new RecallWindow();
-  /** Queries due for a measurement of recall. */
+  /** Queries whose recall is still to be measured. */
   #due = 0;
   /** Searches run one after the other, because one may exchange the graph. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -158,7 +158,7 @@ export class AnnIndex implements VectorIndex {
     return this.#exact.scores(queries);
   }
 
-  /** Of equal scores that are found, the smaller row comes first. */
+  /** Among equal scores that are found, the smaller row comes first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
     return this.#alone(async () => {
       if (!(await this.#useGraph(queries, k))) return this.#exact.search(queries, k);
@@ -170,8 +170,8 @@ export class AnnIndex implements VectorIndex {
 
   /**
    * The rank of a positive that scores above the worst of the `rankDepth` rows found by a search is counted among
-   * these. It is too small by the better rows that the search missed (on average a share of 1 - recall), and never too
-   * large. If any positive of a query scores lower, all ranks of the query are exact.
+   * these. That rank is too small by the number of better rows that the search missed (on average a share of 1 -
+   * recall), and never too large. If any positive of a query scores lower, all ranks of the query are exact.
    */
   async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
     const { rankDepth } = this.#options;

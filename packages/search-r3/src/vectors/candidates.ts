@@ -13,7 +13,7 @@ export interface ScoredRow {
   score: number;
 }
 
-/** The `limit` best of distinct rows, best first; of equal scores, the smaller row first. */
+/** The `limit` best of distinct rows, best first; for equal scores, the smaller row first. */
 export function bestOf(
   source: VectorSource,
   query: Float32Array,

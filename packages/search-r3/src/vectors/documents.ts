@@ -10,7 +10,7 @@ export const documentSchema = z.looseObject({
   text: z.string(),
 });
 
-/** A document stored beside its vector; further fields are metadata, anything that JSON can express. */
+/** A document stored alongside its vector; further fields are metadata, anything that JSON can express. */
 export type IndexedDocument = z.output<typeof documentSchema>;
 
 const inputSchema = documentSchema.extend({ title: z.string().nullish() });
@@ -60,7 +60,7 @@ function refuseUnwritable(metadata: Record<string, unknown>, source: string): vo
     } catch (error) {
       // For a cycle, V8 draws the path on further lines.
       const found = (error as Error).message.split('\n')[0] as string;
-      throw new InputError({ source, field, expected: 'what JSON can hold', found });
+      throw new InputError({ source, field, expected: 'a value that JSON can hold', found });
     }
   }
 }

@@ -21,9 +21,9 @@ const optionsSchema = z.strictObject({
 
 export type ExactIndexOptions = z.input<typeof optionsSchema>;
 
-/** Most rows of a slice: twenty slices of this size measured faster than one of a million. */
+/** Maximum number of rows in a slice: twenty slices of this size measured faster than one of a million. */
 const SLICE_ROWS = 50_000;
-/** Most scores computed at once; larger batches of queries are split. */
+/** Maximum number of scores computed at once; larger batches of queries are split. */
 const BLOCK_SCORES = 256 * SLICE_ROWS;
 /**
  * Slices end at multiples of this, padded with rows that are never found: the kernels compute leftover columns at the
@@ -128,7 +128,7 @@ export class ExactIndex implements VectorIndex {
     return this.#data.subarray(row * this.dimension, (row + 1) * this.dimension);
   }
 
-  /** Of equal scores, the smaller row comes first. */
+  /** For equal scores, the smaller row comes first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
     if (!Number.isSafeInteger(k) || k < 1) throw new RangeError(`search: expected a positive k, found ${k}`);
     const count = this.checkQueries(queries);

@@ -71,7 +71,7 @@ export class GraphThread {
     await this.#call({ kind: 'add', rows, vectors }, [rows.buffer, vectors.buffer]);
   }
 
-  /** The `wanted` nearest rows of each query, of as many candidates. Takes at least one query. */
+  /** The `wanted` nearest rows of each query, from as many candidates. Takes at least one query. */
   async search(queries: Float32Array, wanted: number): Promise<GraphMatches> {
     const own = new Float32Array(queries);
     return (await this.#call({ kind: 'search', queries: own, wanted }, [own.buffer])) as GraphMatches;

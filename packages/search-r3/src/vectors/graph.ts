@@ -77,7 +77,7 @@ export class Graph {
 
   /**
    * By query, at least `k` (or all) of the nearest rows that the graph answers for, in no order. Undefined if a scan is
-   * better: too many of the rows around are dropped, or too many are wanted.
+   * better: too many nearby rows are dropped, or too many are wanted.
    *
    * @param width candidates to consider, half of which must be live (ef of HNSW).
    */
@@ -85,7 +85,7 @@ export class Graph {
     const { dimension } = this.#shape;
     const enough = Math.min(this.#live, Math.max(k, width >> 1));
     const found: (number[] | undefined)[] = Array.from({ length: queries.length / dimension });
-    // For as many candidates as there are vectors a scan is better: it also finds what no link leads to.
+    // With as many candidates as vectors, a scan is better: it also finds rows that no link leads to.
     let open = Math.max(k, width) >= this.#total ? [] : found.map((_, query) => query);
     for (let wanted = Math.max(k, width); open.length > 0; wanted *= WIDENING) {
       const part = pickQueries(queries, open, dimension);

@@ -1,4 +1,4 @@
-/** `manifest.json` of a saved index: what it contains, by which model, and the checksums of its files. */
+/** `manifest.json` of a saved index: what it contains, which model made it, and the checksums of its files. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -90,7 +90,7 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
   return manifest;
 }
 
-/** What `saveIndex` may replace: an index of any format version, also one with a damaged manifest. */
+/** What `saveIndex` may replace: an index of any format version, even one with a damaged manifest. */
 export const INDEX_FOLDER: FolderKind = {
   name: 'an index',
   is: async (folder) => {

@@ -1,4 +1,4 @@
-/** Merges the best rows of slices. Of equal scores, the smaller row comes first. */
+/** Merges the best rows of slices. For equal scores, the smaller row comes first. */
 import type { SearchResult } from './types.js';
 
 /**

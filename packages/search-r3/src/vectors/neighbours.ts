@@ -35,10 +35,10 @@ const SEARCH_ROWS = 256;
 const BLOCK_SCORES = 1 << 24;
 const NONE = -1;
 
-/** Neighbours by dot product; of equal scores, the smaller row first. A row is not its own neighbour. */
+/** Neighbours by dot product; for equal scores, the smaller row first. A row is not its own neighbour. */
 export class NeighbourGraph {
   readonly k: number;
-  /** Most rows in a list. */
+  /** Maximum number of rows in a list. */
   readonly #length: number;
   /** [size * length]: best first, `NONE` after the last. */
   #rows = new Int32Array(0);

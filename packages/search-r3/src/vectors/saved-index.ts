@@ -2,7 +2,7 @@
  * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
  * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document per line in the same
  * order, `graph.usearch` (optional) a proximity graph of the vectors, and `manifest.json` describes them, with
- * checksums. Opened, the vectors are in memory and the documents stay on disk.
+ * checksums. An open index has its vectors in memory; the documents stay on disk.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
@@ -61,7 +61,7 @@ const LENGTH_TOLERANCE = 1e-3;
 const NEWLINE = 10;
 
 /**
- * Writes the folder of an index whole or not at all.
+ * Writes the folder of an index atomically.
  * @throws InputError if the folder holds something other than an index, or an index and `overwrite` is not set, or if
  *   the vectors do not match the documents.
  */

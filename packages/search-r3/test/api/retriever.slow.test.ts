@@ -253,7 +253,11 @@ describe.each(THREADS)('thread: %s', (thread) => {
       /^documents\[3\]: score: .*found one\. Rename the field/,
     ],
     ['a rank', { id: 'd', text: 'soup', rank: null }, /^documents\[3\]: rank: .*Rename/],
-    ['a BigInt', { id: 'd', text: 'soup', page: 7n }, /^documents\[3\]: page: expected what JSON can hold/],
+    [
+      'a BigInt',
+      { id: 'd', text: 'soup', page: 7n },
+      /^documents\[3\]: page: expected a value that JSON can hold/,
+    ],
   ])('a document with %s is refused before any is embedded', async (_what, bad, message) => {
     const good = ['a', 'b', 'c'].map((id) => ({ id, title: null, text: 'soup' }));
     const out = join(cwd, `bad-${thread}`);

@@ -19,7 +19,7 @@ export class Thread {
   readonly #atExit = awaitKernelsAtExit();
   readonly #pending = new Map<number, Pending>();
   #last = 0;
-  /** Why calls are refused: the thread was disposed of or died. */
+  /** Why calls are rejected: the thread was disposed of or died. */
   #closed: Error | undefined;
 
   constructor() {

@@ -1,7 +1,7 @@
 /**
  * The drift of one step, learned from the documents just encoded: a linear map near the identity, and kernel ridge
- * regression on its residuals. A part is left out if it predicts unseen pairs worse than nothing would, or if the ridge
- * is too small for the pairs to determine it.
+ * regression on its residuals. A part is left out if it predicts unseen pairs worse than no prediction would, or if the
+ * ridge is too small for the pairs to determine it.
  */
 import { copyRows, evenly } from '../../run/index.js';
 import { factorised } from './cholesky.js';
@@ -38,7 +38,7 @@ export interface Drift {
   seen: readonly number[];
 }
 
-/** Most pairs that the kernel learns from, evenly spaced: its cost grows with their cube. */
+/** Maximum number of pairs that the kernel learns from, evenly spaced: its cost grows with their cube. */
 const KERNEL_PAIRS = 1024;
 
 /** Rows moved at once. */

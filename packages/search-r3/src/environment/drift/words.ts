@@ -5,11 +5,11 @@ import { z } from 'zod';
 import { ANALYZER_KINDS, type Analyzer, type AnalyzerChoice, analyzerFor } from '../../evaluate/index.js';
 import { evenly } from '../../run/index.js';
 
-/** Most documents that frequencies are counted on; a sample of a larger corpus is as good. */
+/** Maximum number of documents in which frequencies are counted; a sample of a larger corpus is as good. */
 const COUNTED = 20_000;
 /** Documents that decide whether the corpus is code. */
 const JUDGED = 500;
-/** Most documents whose terms are cached. */
+/** Maximum number of documents whose terms are cached. */
 const KEPT = 100_000;
 
 interface TermVector {
