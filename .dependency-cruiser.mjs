@@ -46,7 +46,7 @@ export default {
     },
     {
       name: 'engine-stands-alone',
-      comment: 'onnx-grad knows nothing of language models.',
+      comment: 'onnx-grad knows nothing about language models.',
       severity: 'error',
       from: { path: '^packages/onnx-grad/' },
       to: { path: '(^|/)(packages|node_modules)/search-r3(/|$)|^search-r3(/|$)' },

@@ -1,8 +1,8 @@
 /**
- * Both stages on the built-in world, seed by seed, on queries about people never seen in training: what each stage adds,
- * against BM25, against more supervision for the same time, and with the reasoning taken away; then, on the first seed,
- * with parts of the method left out. Finished arms and the models of stage 1 are kept in runs/bench-atlas and reused for
- * the same code. ATLAS_SEEDS=1,2 chooses other seeds.
+ * Both stages on the built-in world, seed by seed, evaluated on queries about people never seen in training. Shows what
+ * each stage adds, compared with BM25, with more supervised training for the same time, and with the reasoning removed;
+ * on the first seed, also with parts of the method left out. Finished arms and stage 1 models are kept in
+ * runs/bench-atlas and reused for the same code. ATLAS_SEEDS=1,2 chooses other seeds.
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
@@ -55,7 +55,7 @@ interface Steps {
 
 const ASSET = 'packages/search-r3/assets/atlas-base/model.safetensors';
 let digest: Promise<string> | undefined;
-/** A digest of everything that decides what an arm gives. */
+/** A digest of everything that determines the result of an arm. */
 const code = (): Promise<string> => {
   digest ??= codeDigest({ files: ['dist/bench/atlas.js', 'dist/bench/lib/atlas.js', ASSET] });
   return digest;
@@ -78,7 +78,7 @@ const progress = (log: Log, name: string): LoopOptions => ({
   },
 });
 
-/** The recipe's stage 1 on one seed: trained once, then loaded by every arm that starts from it. */
+/** Stage 1 of the standard recipe on one seed: trained once, then loaded by every arm that starts from it. */
 async function supervised(
   context: AtlasContext,
   options: SftOptions,
@@ -93,7 +93,7 @@ async function supervised(
   return asPolicy(await loadCheckpoint(folder));
 }
 
-/** The whole recipe on one seed, with its comparisons. */
+/** The full recipe on one seed, with its comparisons. */
 async function wholeSeed(seed: number, steps: Steps, log: Log, label: string) {
   const context = await setUp(seed);
   const { collection } = context;

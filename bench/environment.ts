@@ -1,13 +1,13 @@
 /**
- * The evolving corpus: how near the selective environment's rewards come to those of a freshly encoded corpus, and at what
- * cost. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents and 3 seeds; SciFact).
- * Refresh policies are replayed on them, gradients compared through the model, audits checked. Whole trainings with full
- * and with selective encoding are compared by their final policies. Synthetic corpora of up to a million documents,
- * calibrated to the recordings, show how cost grows.
+ * The evolving corpus: how close the selective environment's rewards come to those of a freshly encoded corpus, and at
+ * what cost. Trajectories of stage 2 are recorded with full re-encoding (Atlas with 5,000 documents and 3 seeds;
+ * SciFact). Refresh policies are replayed on them, gradients are compared through the model, and audits are checked.
+ * Complete training runs with full and with selective encoding are compared by their final policies. Synthetic corpora
+ * of up to a million documents, calibrated to the recordings, show how cost grows.
  *
- * Everything is kept in runs/bench-environment by what it depends on: recordings by models and settings, replays also by
- * the code of the environment. Existing results are reused and interrupted training resumes, so the long form can be done
- * over several sittings. The plot is written to fidelity.svg there.
+ * Everything is kept in runs/bench-environment, keyed by what it depends on: recordings by models and settings, replays
+ * also by the code of the environment. Existing results are reused and interrupted training resumes, so the full
+ * benchmark can be spread over several sessions. The plot is written to fidelity.svg there.
  *
  * SCIFACT names the folder of SciFact (default ../shared/data/scifact).
  */

@@ -1,4 +1,4 @@
-/** The machine's yardstick: a large float32 matrix product in ONNX Runtime, and in PyTorch where it is installed. */
+/** The yardstick of the machine: a large float32 matrix product in ONNX Runtime, and in PyTorch if installed. */
 import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
 import { matmulPeak } from './lib/machine.js';
 import { startPeer } from './lib/peer.js';

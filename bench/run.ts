@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- NAME [--quick]`: runs bench/NAME.ts, a module that exports what `lib/benchmark.ts` says. The last
- * line of stdout is JSON: what the benchmark returned, and the machine. Exit codes: 0 done, 1 failed, 2 wrong usage.
+ * `npm run bench -- NAME [--quick]`: runs bench/NAME.ts, a module with the exports that `lib/benchmark.ts` describes.
+ * The last line of stdout is JSON: what the benchmark returned, and the machine. Exit codes: 0 done, 1 failed, 2 wrong
+ * usage.
  */
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';

@@ -1,7 +1,7 @@
 /**
- * The last part of `environment` alone: how the cost of a step grows with the corpus, on synthetic corpora that drift as
- * the recordings behind docs/environment.md do. Half an hour, most of it for a million documents. SCALING_SIZES=10000
- * chooses other sizes.
+ * Only the last part of `environment`: how the cost of a step grows with the corpus, on synthetic corpora that drift
+ * like the recordings behind docs/environment.md. Takes half an hour, most of it for a million documents.
+ * SCALING_SIZES=10000 chooses other sizes.
  */
 import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
 import { SIZES, scaling } from './lib/environment-scaling.js';

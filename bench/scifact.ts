@@ -1,8 +1,8 @@
 /**
- * A small model from scratch on SciFact (Wadden et al. 2020, in the BEIR layout) by the documented commands: `train` with
- * examples/scifact.yaml, then `evaluate` on the test claims; seed by seed, each command timed in a process of its own.
- * Finished seeds are kept in runs/bench-scifact and reused for the same code; an interrupted one is resumed. SCIFACT
- * names the folder of the collection (default ../shared/data/scifact), SCIFACT_SEEDS=1,2 other seeds.
+ * A small model from scratch on SciFact (Wadden et al. 2020, in the BEIR layout), using the documented commands:
+ * `train` with examples/scifact.yaml, then `evaluate` on the test claims; seed by seed, with each command timed in its
+ * own process. Finished seeds are kept in runs/bench-scifact and reused for the same code; an interrupted one is
+ * resumed. SCIFACT names the folder of the collection (default ../shared/data/scifact), SCIFACT_SEEDS=1,2 other seeds.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';

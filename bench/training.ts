@@ -1,6 +1,6 @@
 /**
- * Whole training steps against PyTorch on the same machine, in turn, at two shapes, with the memory of each. PyTorch
- * appears twice: tuned (bench/peers/README.md), and plain, as most people write it.
+ * Complete training steps compared with PyTorch on the same machine, in alternation, at two shapes, with the memory of
+ * each. PyTorch appears twice: tuned (bench/peers/README.md), and plain, as most people write it.
  */
 import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
 import { matmulPeak } from './lib/machine.js';
@@ -62,7 +62,7 @@ async function measure(shape: string, rounds: number, steps: number, log: Log) {
       gflops: Math.max(...gflops),
       matmulPeak: Math.max(...peak),
       shareOfPeak: {
-        // Both rates were measured at the same moments; the best peak is what the machine does undisturbed.
+        // Both rates were measured at the same time; the best peak is what the machine achieves undisturbed.
         median: median(gflops.map((rate, round) => rate / peak[round])),
         best: Math.max(...gflops) / Math.max(...peak),
       },

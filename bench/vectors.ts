@@ -1,7 +1,7 @@
 /**
- * Exact scan against the proximity graph: time of a search, cost of a change, recall while vectors are replaced and graphs
- * built, memory. Synthetic unit vectors of dimension 256 around 1,000 centres in 64 latent dimensions, like embeddings of
- * a corpus. VECTORS_SIZES=1000000 chooses other sizes.
+ * The exact scan compared with the proximity graph: search time, cost of a change, recall while vectors are replaced
+ * and graphs are built, memory. Synthetic unit vectors of dimension 256 around 1,000 centres in 64 latent dimensions,
+ * like embeddings of a corpus. VECTORS_SIZES=1000000 chooses other sizes.
  */
 import { randomStream } from 'search-r3/run';
 import { AnnIndex, ExactIndex, NeighbourGraph, type SearchResult } from 'search-r3/vectors';
@@ -21,7 +21,7 @@ const SEED = 0;
 const STEP = 1000;
 
 export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult> {
-  // A million vectors take an hour on two cores: only VECTORS_SIZES chooses them.
+  // A million vectors take an hour on two cores, so only VECTORS_SIZES selects that size.
   const sizes = numbersOf('VECTORS_SIZES') ?? (quick ? [10_000] : [10_000, 100_000]);
   const figures: Record<string, unknown> = {};
   for (const size of sizes) figures[size] = await measure(size, quick, log);
@@ -133,9 +133,9 @@ async function shareFound(found: SearchResult, exact: ExactIndex, queries: Float
 }
 
 /**
- * Replaces as many vectors as there are, a thousand a step: every second one by a near one, the others by any. Each step
- * measures recall and time of one search of 64 queries. The index acts only on the recall that it samples itself, as it
- * does by default.
+ * Replaces as many vectors as there are, a thousand per step: every second one by a nearby one, the others by any. Each
+ * step measures recall and time of one search of 64 queries. The index acts only on the recall that it samples itself,
+ * as it does by default.
  */
 async function replacement(
   ann: AnnIndex,

@@ -1,6 +1,6 @@
 /**
- * Indexes documents from memory, with extra fields, and searches them as a server would: load once, run many queries at the
- * same time, each with a time limit.
+ * Indexes documents from memory, with extra fields, and searches them as a server would: load once, run many queries at
+ * the same time, each with a time limit.
  *
  *     npm run build && node examples/dist/search.js runs/own/run/model runs/own/index
  */

@@ -1,11 +1,11 @@
 /**
- * From a collection in memory to a model folder: saves your documents, runs both training stages and evaluates. It takes at
- * most a minute, because it trains a tiny model from scratch instead of starting from a base model.
+ * From a collection in memory to a model folder: saves your documents, runs both training stages and evaluates. It
+ * takes at most a minute, because it trains a tiny model from scratch instead of starting from a base model.
  *
  *     npm run build && node examples/dist/train-on-your-documents.js runs/own
  *
- * BM25 finds every document here, because queries and documents share their words. Look for embeddings that have learned
- * something: `direct` and `reasoned` should be above chance (MRR 0.09).
+ * BM25 finds every document here, because queries and documents share their words. Look for embeddings that have
+ * learned something: `direct` and `reasoned` should be above chance (MRR 0.09).
  *
  * Writes runs/own/collection (BEIR) and runs/own/run/model; the other examples use both.
  */

@@ -1,6 +1,7 @@
 /**
  * `npm run test:full`: all tests with full counts and a new random seed, and the result in docs/test-full.md. TEST_SEED
- * repeats the draws of an earlier run; further arguments go to vitest and leave the page as it is. Exits as vitest does.
+ * repeats the draws of an earlier run; further arguments go to vitest and leave the page as it is. Exits as vitest
+ * does.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -14,7 +15,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PAGE = join(ROOT, 'docs/test-full.md');
 const SLOWEST = 15;
 
-/** What vitest's JSON reporter writes, as far as the page needs it. */
+/** The part of the output of vitest's JSON reporter that the page needs. */
 interface Report {
   startTime: number;
   numPassedTests: number;

@@ -32,7 +32,7 @@ import { mean, median } from './stats.js';
 
 export const BASE = join(ROOT, 'packages/search-r3/assets/atlas-base');
 
-/** Everything that a seed decides (splits, training queries), and the shared base. */
+/** Everything that depends on the seed (splits, training queries), and the shared base. */
 export interface AtlasContext {
   seed: number;
   world: AtlasWorld;
@@ -137,7 +137,7 @@ const withCity = (text: string, city: string, other: string) =>
     .map((word) => (word === city ? other : word))
     .join(' ');
 
-/** The words of all texts dealt out anew; every text keeps its length. */
+/** Redistributes the words of all texts at random; every text keeps its length. */
 function poolWords(texts: readonly string[], random: RandomStream): string[] {
   const words = random.shuffle(texts.flatMap((text) => text.split(' ')));
   let at = 0;
@@ -149,10 +149,10 @@ function poolWords(texts: readonly string[], random: RandomStream): string[] {
 }
 
 /**
- * nDCG@10 where the model embeds a reasoning that is not its own for the query: that of another query (`other_query`),
- * its own words shuffled, words drawn from the reasonings of all queries, its own with another city in place of the
- * answer's (`follows_other_city` scores the same by that city's document), none, and the right one in the words that the
- * base learned.
+ * nDCG@10 when the model embeds reasoning other than its own for the query: that of another query (`other_query`), its
+ * own words shuffled, words drawn from the reasoning of all queries, its own with another city in place of the answer's
+ * (`follows_other_city` scores the same by that city's document), none, and the right one in the words that the base
+ * learned.
  */
 export async function controls(
   context: AtlasContext,
@@ -207,7 +207,7 @@ export async function controls(
   return result;
 }
 
-/** Stage 1 again for about `seconds` on the queries of both stages: what more supervision alone would give. */
+/** Continues stage 1 for about `seconds` on the queries of both stages: what more supervision alone would give. */
 export async function continueSft(
   context: AtlasContext,
   policy: Policy,
@@ -222,7 +222,7 @@ export async function continueSft(
       loop,
       policy.prompts,
     );
-  // Only steps are timed: neither the sampling of targets nor the compiling of programs.
+  // Only steps are timed, not the sampling of targets or the compilation of programs.
   const times: number[] = [];
   const onStep: LoopOptions['onStep'] = (step, { timings }) => {
     if (step > 4) times.push(Object.values(timings).reduce((a, b) => a + b, 0));

@@ -3,7 +3,7 @@
 export type Log = (text: string) => void;
 
 export interface BenchmarkOptions {
-  /** A few minutes that show that everything runs; the figures mean nothing. */
+  /** A run of a few minutes that only shows that everything works; the figures mean nothing. */
   quick: boolean;
   /** Shows progress on stderr. */
   log: Log;

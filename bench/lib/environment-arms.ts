@@ -12,7 +12,7 @@ import type { Trajectory } from './trajectory.js';
 export const BUDGETS = [0.01, 0.02, 0.05, 0.1];
 /** The budget at which gradients are compared. */
 export const MAIN = 0.05;
-/** The budget at which parts are left out: where little is encoded, each part matters most. */
+/** The budget at which parts are left out: when little is encoded, each part matters most. */
 const SCARCE = 0.01;
 
 const percent = (share: number) => `${Math.round(100 * share)} %`;
@@ -30,7 +30,7 @@ const WITHOUT: Record<string, SelectiveOptions> = {
   'without random share': { value: { random: 0 } },
 };
 
-/** `period`: steps between full refreshes, null for the first alone. */
+/** `period`: steps between full refreshes; null for the first only. */
 type Arm = { period: number | null } | { options: SelectiveOptions; auditEvery?: number };
 
 /** Replayed arms by name. */
@@ -59,7 +59,7 @@ function arms(auditEvery: number): Record<string, Arm> {
   return result;
 }
 
-/** Encodes everything every `period` steps, as ANCE and REALM do; null: at the first step alone. */
+/** Encodes everything every `period` steps, as ANCE and REALM do; null: only at the first step. */
 const periodic =
   (period: number | null): CreateReplayed =>
   async (ids, { encode, dimension, tokens }) => {
@@ -130,7 +130,7 @@ export interface Preconditions {
   met: boolean;
 }
 
-/** Whether a trajectory can show anything: the corpus moves, and the policy earns rewards. */
+/** Whether a trajectory is informative: the corpus moves, and the policy earns rewards. */
 export async function preconditions(trajectory: Trajectory, results: Results): Promise<Preconditions> {
   const rewards: number[] = [];
   for (let step = 0; step < trajectory.steps; step++)
@@ -148,7 +148,7 @@ export async function preconditions(trajectory: Trajectory, results: Results): P
   };
 }
 
-/** The fidelity table for people. */
+/** The fidelity table as text. */
 export function table(results: Results): string {
   const head = [
     'policy',
@@ -194,5 +194,5 @@ export function audits(results: Results): Record<string, object> {
   );
 }
 
-/** Figures of an arm for the line of JSON. */
+/** Figures of an arm for the JSON line. */
 export const figuresOf = ({ records: _, rewards: __, ...summary }: ReplayResult): ReplaySummary => summary;

@@ -1,14 +1,14 @@
 /**
  * How a corpus drifts from one step to the next: how far documents move, what share of that a linear map predicts for
- * documents it has not seen, and what share the kernel adds. Recordings and the synthetic corpora calibrated to them are
- * measured alike.
+ * documents it has not seen, and what share the kernel adds. Recordings and the synthetic corpora calibrated to them
+ * are measured in the same way.
  */
 import { DriftModel, movement, WordVectors } from 'search-r3/environment/drift';
 import { copyRows, randomStream } from 'search-r3/run';
 import { mean } from './stats.js';
 import type { RecordedStep, Trajectory } from './trajectory.js';
 
-/** Documents that the map is learnt from. Many more than dimensions would flatter the map. */
+/** Number of documents that the map is learned from. Many more than dimensions would flatter the map. */
 export const PAIRS = 400;
 /** Measured steps of a recording. */
 const STEPS = 4;

@@ -1,7 +1,7 @@
 /**
- * A synthetic corpus of any size whose vectors drift as those of a recording do. Unit vectors of dimension 256 lie around
- * 1,000 centres of 100 topics in 64 latent dimensions. Every step adds a linear part, a smooth nonlinear one and noise,
- * then normalises. The true vectors lie in a file, so that the memory measured is that of the environment.
+ * A synthetic corpus of any size whose vectors drift like those of a recording. Unit vectors of dimension 256 lie
+ * around 1,000 centres of 100 topics in 64 latent dimensions. Every step adds a linear part, a smooth nonlinear one and
+ * noise, then normalises. The true vectors lie in a file, so that the memory measured is that of the environment.
  */
 import { closeSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import {
@@ -183,12 +183,12 @@ export class SyntheticCorpus {
     return result;
   }
 
-  /** Finds sizes of the parts with which the drift of the first step is measured as `target`. */
+  /** Finds sizes of the parts for which the measured drift of the first step is `target`. */
   async calibrate(target: Drift): Promise<{ measured: Drift; shares: Parts }> {
     const rows = Array.from({ length: PAIRS }, (_, i) => Math.floor((i * this.#size) / PAIRS));
     const old = this.gather(rows);
     const texts = rows.map((row) => this.text(this.id(row)));
-    // Shares of the squared movement. Map and kernel find a part of the smooth one.
+    // Shares of the squared movement. Map and kernel find part of the smooth share.
     const smooth = Math.max(0, target.both - target.map);
     const shares = { linear: target.both - smooth, smooth, noise: 1 - target.both };
     const within = (x: number, most: number) => Math.min(most, Math.max(0, x));

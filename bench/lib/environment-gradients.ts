@@ -1,6 +1,6 @@
 /**
- * The gradient that an environment's rewards give, against that of the true rewards, through the model of recorded steps,
- * with the engine and the batches of stage 2.
+ * The gradient from an environment's rewards compared with that from the true rewards, through the model of recorded
+ * steps, with the engine and the batches of stage 2.
  */
 import { reasoningPrompts } from 'search-r3/checkpoint';
 import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
@@ -23,8 +23,8 @@ const GRADIENT_ARMS = [
   OWN,
 ];
 /**
- * Arms whose whole update is compared too. It contains the contrastive term, which no reward changes: cosines are larger
- * and closer together.
+ * Arms whose whole update is compared too. It contains the contrastive term, which no reward changes: cosines are
+ * larger and closer together.
  */
 const WHOLE = [OWN];
 
@@ -41,8 +41,8 @@ interface CosineSummary {
 }
 
 /**
- * By arm, the cosine of its gradient with the oracle's over the recorded policies: of the policy gradient alone, and for
- * some arms of the whole update.
+ * By arm, the cosine of its gradient with the oracle's over the recorded policies: of the policy gradient alone, and
+ * for some arms of the whole update.
  */
 export async function gradientCosines(
   trajectory: Trajectory,

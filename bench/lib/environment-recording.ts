@@ -1,6 +1,7 @@
 /**
- * Recordings of stage 2 on Atlas and on SciFact, each with its base model and its stage 1. Everything is kept in a folder
- * named after what it depends on. Existing results are reused; interrupted work resumes from its last checkpoint.
+ * Recordings of stage 2 on Atlas and on SciFact, each with its base model and its stage 1. Everything is kept in a
+ * folder named after what it depends on. Existing results are reused; interrupted work resumes from its last
+ * checkpoint.
  */
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -46,7 +47,7 @@ import { isRecorded, record, type Start } from './trajectory.js';
 
 export const FOLDER = join(ROOT, 'runs/bench-environment');
 
-/** What `work` finds on the recording in `folder`, kept by its `kind` and by `key`. */
+/** What `work` finds on the recording in `folder`, cached by its `kind` and by `key`. */
 export const foundOn = <T extends object>(
   folder: string,
   kind: string,
@@ -97,7 +98,7 @@ const TEST_QUERIES = 1200;
 /** Steps of pre-training on it: at most 20 minutes on two cores. */
 const LARGE_STEPS = 2400;
 
-/** A base model that knows a world, by the product's own pre-training at the size of the world. */
+/** A base model that knows a world, trained by the product's own pre-training for a world of that size. */
 async function atlasBase(
   options: AtlasOptions,
   steps: number,
@@ -150,7 +151,7 @@ const SIZES: Record<'long' | 'quick', Sizes> = {
 
 export interface AtlasStart extends Start {
   name: string;
-  /** Of everything that made the policy. */
+  /** Digest of everything that the policy was made from. */
   key: string;
 }
 
@@ -192,7 +193,7 @@ export async function atlasTrajectory(
   return { ...start, folder };
 }
 
-/** The policy at `folder`, trained first where it is missing. */
+/** The policy at `folder`, trained first if it is missing. */
 async function trainedBy(folder: string, train: () => Promise<Policy>): Promise<Policy> {
   if (!(await exists(folder))) await saveCheckpoint(folder, await train());
   return asPolicy(await loadCheckpoint(folder));
@@ -214,7 +215,7 @@ async function recorded(
 /** Steps on SciFact: as many as on Atlas, with the other settings of examples/scifact.yaml. */
 const SCIFACT_STEPS = 121;
 
-/** A recording on SciFact by a model from scratch; undefined where the collection is missing. */
+/** A recording on SciFact by a model from scratch; undefined if the collection is missing. */
 export async function scifactTrajectory(seed: number, log: Log): Promise<Recording | undefined> {
   const name = `SciFact, seed ${seed}`;
   const data = scifactFolder();

@@ -1,8 +1,8 @@
 /**
- * Whole trainings from the same model of stage 1, one that encodes everything at each step and one with the selective
- * environment: nDCG@10 of the final retriever on queries about people it never trained on, and what was encoded for it.
- * They are longer than the recordings and end with a learning rate of 0, since trainings that have not converged differ
- * more between seeds than between environments.
+ * Complete training runs from the same stage 1 model, one that encodes everything at each step and one with the
+ * selective environment: nDCG@10 of the final retriever on queries about people it never trained on, and what was
+ * encoded for it. They are longer than the recordings and end with a learning rate of 0, because runs that have not
+ * converged differ more between seeds than between environments.
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
@@ -18,7 +18,7 @@ import { type AtlasStart, FOLDER, resumable } from './environment-recording.js';
 import { kept, keyOf } from './kept.js';
 import { mean } from './stats.js';
 
-/** Steps of both trainings of a pair. */
+/** Steps of both runs of a pair. */
 const STEPS = { long: 300, quick: 20 };
 const COMMON: RlOptions = { optimization: { learningRate: 3e-4, schedule: 'linear', finalLearningRate: 0 } };
 type ArmName = 'exact' | 'selective';
@@ -31,7 +31,7 @@ const ARMS: Record<ArmName, RlOptions> = {
 /** The lower end of an interval of this confidence is a one-sided bound of 95 %. */
 const CONFIDENCE = 0.9;
 
-/** A training: nDCG@10 of every held-out query, and the tokens of documents encoded. */
+/** A training run: nDCG@10 of every held-out query, and the tokens of documents encoded. */
 export interface TrainedArm {
   direct: number[];
   reasoned: number[];
@@ -42,7 +42,7 @@ export interface TrainedArm {
 
 export type Pair = Record<ArmName, TrainedArm>;
 
-/** Both trainings from a model of stage 1. */
+/** Both training runs from a stage 1 model. */
 export async function pairedRun(start: AtlasStart, quick: boolean, log: Log): Promise<Pair> {
   return {
     exact: await trained('exact', start, quick, log),
@@ -96,7 +96,7 @@ async function tokensEncoded(run: string): Promise<number> {
 const T95 = [Number.NaN, 6.314, 2.92, 2.353, 2.132, 2.015, 1.943, 1.895, 1.86, 1.833];
 
 /**
- * Figures of paired trainings by name, and of all together: differences are selective less exact, `notBelow` their
+ * Figures of paired runs by name, and of all together: differences are selective minus exact, `notBelow` their
  * one-sided bound over queries, `notBelowOverSeeds` over the pairs.
  */
 export function pairedFigures(runs: Readonly<Record<string, Pair>>) {

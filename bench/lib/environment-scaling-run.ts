@@ -1,5 +1,5 @@
 /**
- * One size of the scaling measurement, in a process of its own so that its memory can be measured: settings as JSON in the
+ * One size of the scaling measurement, in its own process so that its memory can be measured: settings as JSON in the
  * first argument, progress on stderr, the result as one line of JSON.
  */
 import { SelectiveEnvironment } from 'search-r3/environment';
@@ -11,8 +11,8 @@ import { totalOf } from './replay.js';
 import { mean, rounded } from './stats.js';
 
 /**
- * Steps that are not counted: the budget finds its level, and programs compile. The rest should be a multiple of sixteen,
- * the period at which all vectors are moved for good.
+ * Steps that are not counted: the budget settles, and programs compile. The rest should be a multiple of sixteen, the
+ * period at which the stored vectors are actually moved.
  */
 const WARM_UP = 3;
 
@@ -24,7 +24,7 @@ const tell = (text: string) =>
   console.error(`${((performance.now() - started) / 1000).toFixed(0)} s: ${text}`);
 
 const corpus = await SyntheticCorpus.create(path, size, seed);
-tell('corpus made');
+tell('corpus created');
 const calibration = await corpus.calibrate(target);
 const spread = await corpus.spreadFor(target.reward, rollouts);
 tell(`drift ${JSON.stringify(calibration.measured)}, spread ${spread.toFixed(2)}`);

@@ -1,6 +1,6 @@
 /**
- * How the cost of a step grows with the corpus: synthetic corpora that drift as the recordings do, with a target error as
- * budget, checked against the truth.
+ * How the cost of a step grows with the corpus: synthetic corpora that drift as the recordings do, with a target error
+ * as budget, checked against the truth.
  */
 import { spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
@@ -21,11 +21,11 @@ const TARGET_ERROR = 0.00025;
 const AUDIT_EVERY = 4;
 const SEED = 0;
 export const SIZES = { long: [10_000, 100_000, 1_000_000], quick: [2000, 10_000] };
-/** Many, since few steps cause errors of this size; a step of a million documents takes ten seconds to check. */
+/** Many, because only few steps cause errors of this size; a step of a million documents takes ten seconds to check. */
 const stepsOf = (size: number, quick: boolean) => (quick ? 6 : size < 1_000_000 ? 195 : 99);
 const MEMORY_MB = 3 * 1024;
 
-/** What environment-scaling-run.ts is given. */
+/** Input of environment-scaling-run.ts. */
 export interface ScalingSettings {
   /** The file of the true vectors. */
   path: string;
@@ -38,7 +38,7 @@ export interface ScalingSettings {
   target: RecordedDrift;
 }
 
-/** What it measures: means over the steps. */
+/** Its results: means over the steps. */
 export interface ScalingResult {
   size: number;
   steps: number;
@@ -81,7 +81,7 @@ export async function scaling(sizes: readonly number[], quick: boolean, drift: R
     log(
       `${size} documents: ${found.encoded.toFixed(0)} encoded a step, error ${found.error.toFixed(5)} ` +
         `[${found.errorInterval.low.toFixed(5)}, ${found.errorInterval.high.toFixed(5)}], ` +
-        `${found.seconds.toFixed(2)} s beside ${encoding.toFixed(0)} s of encoding, peak ${found.peakMb} MB`,
+        `${found.seconds.toFixed(2)} s in addition to ${encoding.toFixed(0)} s of encoding, peak ${found.peakMb} MB`,
     );
   }
   const all = Object.values(bySize);

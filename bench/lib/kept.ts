@@ -1,6 +1,6 @@
 /**
- * Results kept by what decides them, so that a long benchmark can be done over several sittings and a changed comment
- * repeats nothing. Each result keeps its commit.
+ * Caches results, keyed by what determines them, so that a long benchmark can be spread over several sessions and a
+ * changed comment causes no reruns. Each result records its commit.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
@@ -9,11 +9,11 @@ import swc from '@swc/core';
 import { commit } from './machine.js';
 import { ROOT } from './paths.js';
 
-/** A short name of everything that a result depends on. */
+/** A short name for everything that a result depends on. */
 export const keyOf = (value: unknown): string =>
   createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 10);
 
-/** `work()`, or what it gave the last time for the same `key`. */
+/** The result of `work()`, or its cached result for the same `key`. */
 export async function kept<T extends object>(
   folder: string,
   key: unknown,
@@ -29,7 +29,7 @@ export async function kept<T extends object>(
 }
 
 const PRODUCT = 'packages/search-r3/dist';
-/** Modules of the product that do not decide what training and evaluation give. */
+/** Modules of the product that do not affect the results of training and evaluation. */
 const OUTSIDE = ['api', 'cli'];
 
 async function modulesThatDecide(): Promise<string[]> {
@@ -41,7 +41,7 @@ async function modulesThatDecide(): Promise<string[]> {
 const MINIFIED = { module: true, compress: false, mangle: false } as const;
 
 export interface DigestOptions {
-  /** Modules of the product. Default all that decide what training and evaluation give. */
+  /** Modules of the product. Default: all that affect the results of training and evaluation. */
   modules?: readonly string[];
   /** Further files, relative to the root; they need not be code. */
   files?: readonly string[];

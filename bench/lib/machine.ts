@@ -31,7 +31,7 @@ export function commit(): string {
   if (head === undefined) return 'unknown';
   const status = git('status', '--porcelain');
   if (status === '') return head;
-  // A new file counts by its name alone.
+  // A new file counts only by its name.
   const changes = createHash('sha256')
     .update(`${status}\n${git('diff', 'HEAD')}`)
     .digest('hex')
@@ -70,7 +70,7 @@ export function machineInfo(): MachineInfo {
 export const peakMemoryMb = (): number =>
   Math.round(memoryStatus('VmHWM') ?? process.resourceUsage().maxRSS / 1024);
 
-/** Restarts the peak from what is resident now. @returns whether the system allows it; Linux does. */
+/** Resets the peak to the current resident memory. @returns whether the system allows it; Linux does. */
 export function resetPeakMemory(): boolean {
   try {
     execFileSync('sh', ['-c', `echo 5 > /proc/${process.pid}/clear_refs`], { stdio: 'ignore' });
@@ -89,7 +89,9 @@ function memoryStatus(field: string): number | undefined {
   }
 }
 
-/** `count` products of square matrices in a chain x = x * b; only one number is fetched, so no time goes into copies. */
+/**
+ * `count` products of square matrices in a chain x = x * b; only one number is fetched, so no time goes into copies.
+ */
 function chain(size: number, count: number): Uint8Array {
   const square = { elemType: FLOAT, shape: { dim: [{ dimValue: size }, { dimValue: size }] } };
   const one = { elemType: FLOAT, shape: { dim: [{ dimValue: 1 }, { dimValue: 1 }] } };

@@ -12,7 +12,7 @@ import { ROOT } from './paths.js';
 export interface Peer<Answer> {
   /** The line it greeted with. */
   ready: Record<string, unknown>;
-  /** @throws Error where the peer answers `{"error"}` or ends. */
+  /** @throws Error if the peer answers `{"error"}` or exits. */
   ask(request: string): Promise<Answer>;
   /** Ends the process. */
   stop(): Promise<void>;
@@ -40,7 +40,7 @@ export async function startPeer<Answer>(script: string, args: readonly string[] 
       reject(new Error(`${script} ended with ${signal ?? code}: ${complaints.trim()}${remedy}`));
     });
   });
-  // An end that nobody waits for, such as after `stop`, is no error.
+  // Exiting when nobody is waiting, such as after `stop`, is not an error.
   ended.catch(() => {});
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async (): Promise<Record<string, unknown>> => {

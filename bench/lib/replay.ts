@@ -59,7 +59,7 @@ export interface ReplaySummary {
 
 export interface ReplayResult extends ReplaySummary {
   records: StepRecord[];
-  /** By step, where the policy is known. */
+  /** By step, if the policy is known. */
   rewards: Record<number, number[]>;
 }
 
@@ -67,8 +67,8 @@ export const totalOf = (counts: Partial<Record<string, number>>): number =>
   Object.values(counts).reduce<number>((sum, value) => sum + (value ?? 0), 0);
 
 /**
- * Follows a trajectory with the environment that `create` gives and compares its rewards with the true ones, from the
- * second step on: the first encodes everything. `auditEvery` as in training.
+ * Follows a trajectory with the environment that `create` returns and compares its rewards with the true ones, from the
+ * second step on, because the first encodes everything. `auditEvery` as in training.
  */
 export async function replay(
   trajectory: Trajectory,
@@ -133,7 +133,7 @@ function fidelity(found: readonly number[], truth: readonly number[], groups: re
   };
 }
 
-/** Null where one of the two is zero. */
+/** Null if one of the two is zero. */
 export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number | null {
   let [ab, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
@@ -152,7 +152,7 @@ function ranks(values: readonly number[]): number[] {
   );
 }
 
-/** 0 where one of the two is constant. */
+/** 0 if one of the two is constant. */
 function pearson(a: readonly number[], b: readonly number[]): number {
   const centred = (values: readonly number[]) => {
     const center = mean(values);

@@ -1,4 +1,4 @@
-/** Summaries of repeated measurements. Medians, because a machine that does other work gives outliers. */
+/** Summaries of repeated measurements. Medians, because other work on the machine causes outliers. */
 import type { Log } from './benchmark.js';
 
 /** The median, or the mean of the middle two of an even number. @throws RangeError without values. */
@@ -34,8 +34,8 @@ export interface Sides {
 }
 
 /**
- * Measures two things in turn (A B, B A, A B, ...), so that other work of the machine disturbs both alike. `ratio` is
- * that of ours to theirs, by round.
+ * Measures two things in alternation (A B, B A, A B, ...), so that other work on the machine disturbs both equally.
+ * `ratio` is ours divided by theirs, by round.
  */
 export async function interleaved({
   rounds,

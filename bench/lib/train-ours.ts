@@ -1,7 +1,7 @@
 /**
- * Our side of the `training` benchmark, in a process of its own so that its memory can be measured: whole training steps
- * of the library (collation, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers
- * `step SHAPE COUNT` with one line of JSON.
+ * Our side of the `training` benchmark, in its own process so that its memory can be measured: complete training steps
+ * of the library (collation, gradients, clipping, AdamW) at the shapes of bench/peers/train_torch.py. Answers `step
+ * SHAPE COUNT` with one line of JSON.
  */
 import { createInterface } from 'node:readline';
 import { initialiseWeights, newConfig, parameterShapes } from 'search-r3/checkpoint';

@@ -1,7 +1,7 @@
 /**
- * Recorded trajectories of stage 2. Of every step a recording holds all document vectors, the vectors of the rollouts and
- * what they should find; of some steps also the policy and its rollouts, from which gradients are computed. It is read
- * step by step, since it may exceed memory.
+ * Recorded trajectories of stage 2. For every step a recording holds all document vectors, the vectors of the rollouts
+ * and the documents they should find; for some steps also the policy and its rollouts, from which gradients are
+ * computed. It is read step by step, because it may not fit into memory.
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -76,9 +76,9 @@ export interface Trajectory extends CorpusFile {
 export const isRecorded = (folder: string): Promise<boolean> => exists(join(folder, CORPUS));
 
 /**
- * Trains a copy of the policy by stage 2 and writes to `folder` what every step's rewards were computed from, on every
- * `policyEvery`-th step (0: none) the policy and its rollouts, and the final policy (`model`). With a run folder in
- * `loop`, an interrupted recording resumes from its last checkpoint.
+ * Trains a copy of the policy by stage 2 and writes to `folder` everything that each step's rewards were computed from,
+ * the policy and its rollouts at every `policyEvery`-th step (0: none), and the final policy (`model`). With a run
+ * folder in `loop`, an interrupted recording resumes from its last checkpoint.
  */
 export async function record(
   folder: string,
@@ -101,7 +101,7 @@ export async function record(
     dimension: hiddenSize,
   });
   const snapshots = policyEvery > 0 ? await Snapshots.create(folder, own, data, rl) : undefined;
-  // What the trainer asks for is written down on the way.
+  // What the trainer asks for is recorded on the way.
   const environment: Environment = exact;
   const refresh = environment.refresh.bind(exact);
   environment.refresh = async (version, batch) => {

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""The numbers of packages/search-r3/test/reference/golden.json, made again with PyTorch's autograd in float64.
+"""Recomputes the numbers of packages/search-r3/test/reference/golden.json with PyTorch's autograd in float64.
 
     /usr/bin/python3 bench/peers/golden_torch.py                     prints them as JSON
-    /usr/bin/python3 bench/peers/golden_torch.py path/golden.json    tells the largest difference to those in the file
+    /usr/bin/python3 bench/peers/golden_torch.py path/golden.json    prints the largest difference from the file
 
-The file itself was written by Hugging Face transformers' models; the decoder here is written from the papers, so that
-the two are witnesses of each other. Models and batches are those of `fixtures.ts` beside the file, drawn here by the
-same random streams: xoroshiro128+ from the SHA-256 of seed and labels.
+The file itself was written by the models of Hugging Face transformers; the decoder here was written from the papers, so
+the two check each other. Models and batches are those of `fixtures.ts` next to the file, drawn from the same random
+streams: xoroshiro128+ seeded with the SHA-256 of seed and labels.
 """
 
 import hashlib

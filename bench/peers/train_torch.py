@@ -11,10 +11,10 @@ these on the same machine:
 The first line it prints says which PyTorch it is. A step is forward, next-token cross-entropy over all tokens (tied
 head), backward and AdamW, in float32. The first request for a shape is preceded by two untimed steps; asking for
 another shape drops the previous model. peakMb is the peak resident memory of the process since the shape was built
-(Linux: VmHWM), the interpreter and libraries included.
+(Linux: VmHWM), including the interpreter and libraries.
 
-With the argument `plain` the model is written as one usually writes it (keys and values repeated for their query heads,
-the mask filled in) and the allocator has its defaults; README.md lists what is done otherwise.
+With the argument `plain`, the model is written as people usually write it (keys and values repeated for their query
+heads, the mask filled in) and the allocator keeps its defaults; README.md lists what differs without it.
 """
 
 import json
@@ -24,7 +24,7 @@ import sys
 import time
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
-# Without these glibc gives every large tensor back to the system and faults its pages in again (about 10 % of a step).
+# Without these, glibc returns every large tensor to the system and faults its pages in again (about 10 % of a step).
 # The allocator reads them when the process starts, hence the restart.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 PLAIN = sys.argv[1:] == ["plain"]

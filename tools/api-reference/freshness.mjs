@@ -1,5 +1,6 @@
 /**
- * Tells whether docs/reference/api is current without rendering it, by a fingerprint of the declarations and of the pages.
+ * Tells whether docs/reference/api is current without rendering it, by a fingerprint of the declarations and of the
+ * pages.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';

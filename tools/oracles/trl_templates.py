@@ -1,4 +1,4 @@
-"""Prints the chat templates that ship with TRL, a JSON line {"name", "text"} for each; nothing where it is missing."""
+"""Prints the chat templates that ship with TRL, one JSON line {"name", "text"} for each; nothing if TRL is missing."""
 
 import importlib.util
 import json
