@@ -1,6 +1,7 @@
 /**
- * Loads the config of a command: the YAML file (a resumed run uses its own), then flags, then `--set`; later ones win. The
- * merged config is checked against the command's schema. Errors name the file and line, or the flag, that set the value.
+ * Loads the config of a command: the YAML file (a resumed run uses its own), then flags, then `--set`; later ones win.
+ * The merged config is checked against the command's schema. Errors name the file and line, or the flag, that set the
+ * value.
  */
 import { join } from 'node:path';
 import type { Command } from 'commander';

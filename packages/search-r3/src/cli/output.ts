@@ -1,6 +1,6 @@
 /**
- * The output of a command. The result goes to stdout, as text or as one JSON document with `--json`. Notes, warnings and
- * progress go to stderr.
+ * The output of a command. The result goes to stdout, as text or as one JSON document with `--json`. Notes, warnings
+ * and progress go to stderr.
  */
 import type { ProgressEvent, ProgressReporter } from '../run/progress.js';
 import type { ProgressDisplay } from './progress-display.js';

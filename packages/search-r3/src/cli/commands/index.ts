@@ -1,6 +1,6 @@
 /**
- * The commands, in the order the help shows them. A command's file holds its options and examples. It imports everything
- * else only when it runs, so that `--help` stays quick.
+ * The commands, in the order the help shows them. A command's file holds its options and examples. It imports
+ * everything else only when it runs, so that `--help` stays quick.
  */
 import type { Command } from 'commander';
 import { demoCommand } from './demo.js';
