@@ -1,11 +1,11 @@
 /**
  * `search_r3.json`, which makes a checkpoint a retriever: its prompts and the lengths it was trained with. The prompts
- * belong to the model, which embeds worse with others, so an index remembers their fingerprint. The lengths are only
+ * belong to the model, which embeds worse with others, so an index records their fingerprint. The lengths are only
  * defaults and do not change the fingerprint.
  *
- * Prompts have the form of Search-R3 (arXiv 2510.07048): an instruction, the text as the user's turn, and an assistant's
- * turn that ends with the embed token, either at once ("The embedding is" and the token) or after reasoning. The
- * instruction is the system message, or stands in the user's turn where the chat template has no system role.
+ * Prompts have the form of Search-R3 (arXiv 2510.07048): an instruction, the text as the user's turn, and an
+ * assistant's turn that ends with the embed token, either at once ("The embedding is" and the token) or after
+ * reasoning. The instruction is the system message, or part of the user's turn if the chat template has no system role.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -77,9 +77,9 @@ export function resolvePrompts(overrides: PromptOverrides = {}, source = 'prompt
 
 /** Lengths in tokens that a model was trained with: the defaults for embedding with it. */
 export const limitsSchema = z.strictObject({
-  /** Longest prompt; the reasoning comes on top. */
+  /** Longest prompt, not counting the reasoning. */
   maxLength: z.int().positive().optional(),
-  /** Longest reasoning, the embed token included. */
+  /** Longest reasoning, including the embed token. */
   maxNewTokens: z.int().positive().optional(),
 });
 
@@ -91,9 +91,9 @@ export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const sati
 /** How the training queries of a collection were split. The same three values give the same split. */
 export const querySplitSchema = z.strictObject({
   seed: z.int(),
-  /** Share held out from both stages, where the collection has no split `dev`. */
+  /** Share held out from both stages if the collection has no split `dev`. */
   validation: z.number().min(0).max(1),
-  /** Share of stage 1 where both stages draw on one split. */
+  /** Share of stage 1 if both stages use the same split. */
   sft: z.number().min(0).max(1),
 });
 
@@ -105,7 +105,7 @@ const fileSchema = promptsSchema.safeExtend({
   split: querySplitSchema.optional(),
 });
 
-/** What `search_r3.json` remembers beside the prompts. */
+/** What `search_r3.json` records besides the prompts. */
 export interface TrainedWith {
   limits?: LengthLimits | undefined;
   split?: QuerySplit | undefined;
@@ -115,7 +115,7 @@ export interface RetrieverFile extends TrainedWith {
   prompts: Prompts;
 }
 
-/** Reads `search_r3.json` of a folder. @throws InputError naming the field where something in it is wrong. */
+/** Reads `search_r3.json` of a folder. @throws InputError naming the field that is invalid. */
 export async function loadPrompts(folder: string): Promise<RetrieverFile> {
   const path = join(folder, PROMPTS_FILE);
   const { limits, split, ...prompts } = validate(fileSchema, await readJson(path), path);
