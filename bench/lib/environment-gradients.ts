@@ -29,7 +29,7 @@ const GRADIENT_ARMS = [
 const WHOLE = [OWN];
 
 type Kind = 'policy' | 'update';
-/** By arm; null where a gradient is zero. */
+/** By arm; null if a gradient is zero. */
 type StepCosines = Record<string, Partial<Record<Kind, number | null>>>;
 /** By arm and step. */
 type ArmRewards = Record<string, Record<number, number[]>>;

@@ -12,7 +12,7 @@ export interface ProgressDisplayOptions {
 }
 
 const BAR_WIDTH = 24;
-/** More would not fit beside the bar. */
+/** More would not fit next to the bar. */
 const METRICS_SHOWN = 3;
 
 export class ProgressDisplay implements ProgressReporter {

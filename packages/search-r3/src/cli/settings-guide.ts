@@ -42,7 +42,7 @@ const optimization = {
     'Lower if the loss gets worse after spikes in `gradient_norm`.',
   ),
   maxTokens: advice(
-    'Most tokens, including padding, in one pass through the model. A larger batch is split into pieces, with the same result.',
+    'Maximum number of tokens, including padding, in one pass through the model. A larger batch is split into pieces, with the same result.',
     'Lower if memory runs out. The result does not change.',
   ),
   checkpointActivations: advice(
