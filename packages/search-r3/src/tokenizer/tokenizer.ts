@@ -23,6 +23,7 @@ import {
 } from './files.js';
 import { LibraryTokenizer } from './library.js';
 import { mergeFiles } from './merging.js';
+import { TextStream, unstablePart } from './text-stream.js';
 
 const loadSchema = z.strictObject({
   /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
@@ -127,6 +128,17 @@ export class Tokenizer {
     const special = skipSpecialTokens ? this.specialIds : undefined;
     const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.built.library.tokenOf(id) ?? [])));
     return this.built.library.decode(tokens);
+  }
+
+  /** The text of ids as they come: put together, `decode` of all of them. */
+  stream(): TextStream {
+    const { library } = this.built;
+    const unstable = unstablePart(this.files.tokenizer.decoder);
+    return new TextStream(
+      (id) => library.tokenOf(id),
+      (tokens) => library.decode(tokens),
+      unstable,
+    );
   }
 
   idOf(token: string): number | undefined {
