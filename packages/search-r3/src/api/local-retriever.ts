@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
-import { documentText, loadCorpus } from '../dataset/index.js';
+import { documentText, isBlank, loadCorpus } from '../dataset/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import type { Policy } from '../model/index.js';
@@ -194,7 +194,7 @@ const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query
 
 /** A blank query has no meaningful neighbours, but its results would look like an answer. */
 export function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {
-  const blank = queries.findIndex((query) => query.trim() === '');
+  const blank = queries.findIndex(isBlank);
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);
   throw new InputError({ source: nameOf(blank), expected: 'a query with text', found });

@@ -75,7 +75,7 @@ export const configSchema = z.looseObject({
   /** A weights file with a name other than the usual ones. */
   transformers_weights: z.string().nullish(),
   bos_token_id: tokenId,
-  eos_token_id: z.union([tokenId, z.array(z.int().nonnegative())]),
+  eos_token_id: z.union([tokenId, z.array(z.int().min(-1))]),
   pad_token_id: tokenId,
 });
 

@@ -22,6 +22,7 @@ import {
 } from './config-defaults.js';
 import { ARCHITECTURES, configSchema, type RawConfig } from './config-schema.js';
 import { type Refuse, type RopeScaling, readRotary } from './rope-parameters.js';
+import { otherWeights } from './weight-files.js';
 
 export type { Architecture } from './config-defaults.js';
 export type { RopeScaling } from './rope-parameters.js';
@@ -104,6 +105,8 @@ async function refuseOtherFolder(folder: string): Promise<void> {
     const remedy = 'Merge it into its base model first (merge_and_unload in peft).';
     throw new InputError({ source: folder, expected, found: 'a LoRA adapter', remedy });
   }
+  const other = otherWeights(names.filter((name) => /\.gguf$|^adapter_model\./.test(name)));
+  if (other !== undefined) throw new InputError({ source: folder, expected, ...other });
 }
 
 /** A `ModelConfig` from the JSON of a `config.json`. @throws InputError naming `source` and the field. */
@@ -125,7 +128,8 @@ export function readConfig(json: unknown, source: string): ReadConfig {
   const heads = sizes.num_attention_heads;
   const kvHeads = keyHeads(raw, architecture, heads);
   if (heads % kvHeads !== 0) {
-    throw refuse('num_key_value_heads', `a divisor of the ${heads} attention heads`, kvHeads);
+    const field = raw.num_key_value_heads == null ? 'num_key_value_heads (left out)' : 'num_key_value_heads';
+    throw refuse(field, `a divisor of the ${heads} attention heads`, kvHeads);
   }
   if (raw.head_dim == null && architecture !== 'qwen3' && sizes.hidden_size % heads !== 0) {
     throw refuse('hidden_size', `a multiple of the ${heads} attention heads`, sizes.hidden_size);
@@ -153,6 +157,9 @@ export function readConfig(json: unknown, source: string): ReadConfig {
       `config.json leaves fields out; the defaults of transformers are used: ${leftOut.join(', ')}.`,
     );
   }
+  // Not worth a note: they follow from other fields. Where a shape is wrong, they are suspect all the same.
+  if (raw.num_key_value_heads == null) leftOut.push(`num_key_value_heads ${kvHeads}`);
+  if (raw.head_dim == null && architecture === 'qwen3') leftOut.push(`head_dim ${headDim}`);
 
   const declaredBias = raw.attention_bias ?? false;
   const config: ModelConfig = {

@@ -19,7 +19,8 @@ import { addMeanRows } from './token-tables.js';
 import { openWeights } from './weight-files.js';
 
 const generationSchema = z.looseObject({
-  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish(),
+  /** -1 is none. */
+  eos_token_id: z.union([z.int().min(-1), z.array(z.int().min(-1))]).nullish(),
 });
 
 /** `generation_config.json`; fields not used here are kept. */
@@ -28,7 +29,7 @@ export type GenerationConfig = z.output<typeof generationSchema>;
 /** The ids that end generation, from `generation_config.json`. */
 export function generationEosIds(generation: GenerationConfig | undefined): number[] {
   const ids = generation?.eos_token_id ?? [];
-  return Array.isArray(ids) ? ids : [ids];
+  return (Array.isArray(ids) ? ids : [ids]).filter((id) => id !== -1);
 }
 
 /** A model whose weights can be read. Close it after use. */

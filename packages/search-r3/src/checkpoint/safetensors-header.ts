@@ -70,6 +70,10 @@ export function headerLength(prefix: Uint8Array, fileSize: number, source: strin
       remedy: 'The file is truncated or not a safetensors file.',
     });
   }
+  if (length === 0n) {
+    const remedy = 'The file is truncated or not a safetensors file.';
+    throw new InputError({ source, field: 'header length', expected: 'at least 2', found: '0', remedy });
+  }
   return Number(length);
 }
 

@@ -80,7 +80,12 @@ function otherFormat(head: string): StandIn | undefined {
   const remedy = 'Its name is wrong: convert the model to safetensors with transformers.';
   if (head.startsWith('PK\u0003\u0004')) return { found: 'a zip archive, as torch.save writes', remedy };
   if (head.startsWith('GGUF')) return { found: 'a GGUF file', remedy };
-  return standIn(head);
+  // The length of a header is far too small to be written with eight bytes of text.
+  const text = /^[\t\n\r\x20-\x7e]{8,40}/.exec(head)?.[0];
+  if (text === undefined) return standIn(head);
+  return (
+    standIn(head) ?? { found: `text that begins with ${JSON.stringify(text)}`, remedy: 'Fetch it again.' }
+  );
 }
 
 function lookUp(entries: ReadonlyMap<string, TensorEntry>, name: string, source: string): TensorEntry {

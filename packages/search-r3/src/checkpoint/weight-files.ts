@@ -42,8 +42,15 @@ export async function openWeights(folder: string, named?: string): Promise<Tenso
   throw new InputError({
     source: folder,
     expected: `${WEIGHTS_FILE}, or ${WEIGHTS_INDEX} and its shards`,
-    ...(otherWeights(names) ?? { found: 'neither' }),
+    ...(brokenLink(names) ?? otherWeights(names) ?? { found: 'neither' }),
   });
+}
+
+/** Neither file is there, but the name of one is. */
+function brokenLink(names: readonly string[]): StandIn | undefined {
+  const name = [WEIGHTS_FILE, WEIGHTS_INDEX].find((one) => names.includes(one));
+  if (name === undefined) return undefined;
+  return { found: `${name}, a link to a file that is missing`, remedy: 'Fetch what it links to.' };
 }
 
 const WITH_TRANSFORMERS =
@@ -51,6 +58,7 @@ const WITH_TRANSFORMERS =
 
 /** Weights in unsupported formats, by file name. */
 const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
+  [/\.(?:incomplete|part|partial|crdownload)$/, 'an unfinished download', 'Fetch it again.'],
   [
     /^model-\d+-of-\d+\.safetensors$/,
     'a shard without its index',
@@ -60,11 +68,14 @@ const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
   [/^adapter_model\./, 'a LoRA adapter', 'Merge it into its base model first (merge_and_unload in peft).'],
   [/^consolidated\./, 'weights in the layout of their authors', WITH_TRANSFORMERS],
   [/\.(?:bin|bin\.index\.json|pth?|ckpt)$/, 'a pickle, which only Python can read', WITH_TRANSFORMERS],
-  [/\.(?:h5|msgpack)$/, 'weights of another framework', WITH_TRANSFORMERS],
+  [/\.(?:h5|msgpack|npz)$/, 'weights of another framework', WITH_TRANSFORMERS],
   [/\.gguf$/, 'a GGUF file', 'Use the model it was converted from.'],
+  [/\.onnx$|^onnx$/, 'an ONNX model', 'Use the model it was exported from.'],
+  [/\.safetensors$/, 'a file of another name', `Rename it to ${WEIGHTS_FILE} if it is the whole model.`],
 ];
 
-function otherWeights(names: readonly string[]): StandIn | undefined {
+/** Weights that are not read, among the files of a folder. */
+export function otherWeights(names: readonly string[]): StandIn | undefined {
   for (const [pattern, what, remedy] of OTHER_FORMATS) {
     const name = [...names].sort().find((one) => pattern.test(one));
     if (name !== undefined) return { found: `${name}, ${what}`, remedy };

@@ -1,6 +1,6 @@
 /** Reads texts from the command line, from a JSONL file or from stdin. */
 import { documentText } from '../dataset/index.js';
-import { parseJsonLine, readLines, stringField } from '../dataset/lines.js';
+import { idText, parseJsonLine, readLines, stringField } from '../dataset/lines.js';
 import { InputError } from '../run/errors.js';
 import type { Output } from './output.js';
 
@@ -50,7 +50,7 @@ async function readRows(path: string): Promise<SourcedText[]> {
     const row = parseJsonLine(line);
     const field = (name: string) =>
       row[name] == null ? undefined : stringField(row, name, line.source, 'allow-empty');
-    const id = field('id') ?? field('_id');
+    const id = idOf(row, line.source);
     const title = field('title');
     const text = documentText({
       id: '',
@@ -60,6 +60,13 @@ async function readRows(path: string): Promise<SourcedText[]> {
     texts.push({ ...(id !== undefined && { id }), text, source: line.source });
   }
   return texts;
+}
+
+/** A row of a collection has its id in `_id`, whatever `id` is. */
+function idOf(row: Record<string, unknown>, source: string): string | undefined {
+  const name = row._id == null ? 'id' : '_id';
+  if (row[name] == null) return undefined;
+  return stringField({ [name]: idText(row[name]) }, name, source, 'allow-empty');
 }
 
 async function readStdin(output: Pick<Output, 'note'>): Promise<SourcedText[]> {

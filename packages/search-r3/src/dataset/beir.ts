@@ -14,7 +14,8 @@ import {
   writeLinesAtomic,
 } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { describeValue, parseJsonLine, readLines, stringField } from './lines.js';
+import { isBlank } from './blank.js';
+import { describeValue, idText, parseJsonLine, readLines, stringField } from './lines.js';
 import { loadBeirQrels, qrelsLines, refuseUnjudged } from './qrels.js';
 import type { Collection, Document, Qrels, Query } from './types.js';
 
@@ -58,8 +59,7 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
   const qrels = new Map<string, Qrels>();
   for (const split of wanted) {
     const path = join(folder, 'qrels', `${split}.tsv`);
-    const known = allowMissing ? undefined : { queries, documents };
-    qrels.set(split, await loadBeirQrels(path, known));
+    qrels.set(split, await loadBeirQrels(path, { queries, documents, allowMissing }));
   }
   return { corpus, queries, qrels };
 }
@@ -94,7 +94,7 @@ export async function loadCorpus(path: string, options: LoadCorpusOptions = {}):
 
 /** @throws InputError if no document has a text. */
 export function assertTexts(corpus: readonly Document[], source: string): void {
-  if (corpus.some((document) => documentText(document) !== '')) return;
+  if (corpus.some((document) => !isBlank(documentText(document)))) return;
   const found = corpus.length === 0 ? 'none' : `${corpus.length} whose title and text are empty`;
   const expected = corpus.length === 0 ? 'at least one document' : 'at least one document with a text';
   throw new InputError({ source, expected, found });
@@ -120,7 +120,7 @@ export async function loadQueries(path: string): Promise<Map<string, Query>> {
 }
 
 function refuseEmptyQuery(text: string, source: string): void {
-  if (text.trim() !== '') return;
+  if (!isBlank(text)) return;
   throw new InputError({
     source,
     field: 'text',
@@ -197,9 +197,11 @@ async function findSplits(folder: string): Promise<string[]> {
 }
 
 function newId(row: Record<string, unknown>, source: string, seen: Map<string, string>): string {
-  // Other programs write running numbers as numbers; judgements have their digits.
-  const value = Number.isSafeInteger(row._id) ? String(row._id) : row._id;
-  const id = stringField({ _id: value }, '_id', source, 'not-empty');
+  if (row._id === undefined) {
+    const found = `the fields ${Object.keys(row).slice(0, 6).map(describeValue).join(', ')}`;
+    throw new InputError({ source, field: '_id', expected: 'a string that is not empty', found });
+  }
+  const id = stringField({ _id: idText(row._id) }, '_id', source, 'not-empty');
   if (LONE_SURROGATE.test(id)) {
     const expected = 'Unicode text, since no file can hold the half of a surrogate pair';
     throw new InputError({ source, field: '_id', expected, found: describeValue(id) });

@@ -10,6 +10,7 @@ export {
   type SaveBeirOptions,
   saveBeir,
 } from './beir.js';
+export { isBlank } from './blank.js';
 export { ownDocuments, SELF_EXCLUSIONS, type SelfExclusion } from './own-documents.js';
 export { type KnownIds, loadBeirQrels } from './qrels.js';
 export { comparableText, sameTexts } from './same-text.js';

@@ -1,11 +1,15 @@
 /**
- * Streams the lines of a UTF-8 text file. Only `\n` and `\r\n` end a line. Node's readline also breaks at U+2028 and
+ * Streams the lines of a UTF-8 text file. `\n`, `\r\n` and `\r` end a line, as in Python. Node's readline also breaks at U+2028 and
  * U+2029, which JSON allows inside a string; it would cut valid JSONL rows in two.
  */
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, parseJson } from '../run/files.js';
-import { refusePointer } from '../run/stand-in.js';
+import { parseJson, refuseUnreadable } from '../run/files.js';
+import { refuseStandIn } from '../run/stand-in.js';
+
+const LINE_END = /\r\n|[\n\r]/;
+/** Bytes by which other files are recognised. */
+const HEAD_BYTES = 512;
 
 export interface Line {
   /** Without its line end. */
@@ -17,7 +21,7 @@ export interface Line {
 /**
  * Yields the lines of `path` that are not blank, in order, without a byte order mark.
  * @param stream read instead of the file; errors still name `path`.
- * @throws InputError if the file cannot be read, is not UTF-8 or is a Git LFS pointer.
+ * @throws InputError if the file cannot be read, is not UTF-8 or is another file (see `refuseStandIn`).
  */
 export async function* readLines(
   path: string,
@@ -35,34 +39,41 @@ export async function* readLines(
     }
   };
   function* split(text: string, last: boolean): Generator<Line> {
-    const lines = text.split('\n');
-    rest = last ? '' : (lines.pop() ?? '');
-    for (const line of lines) {
+    // The line feed of a carriage return at the end may be yet to come.
+    const held = !last && text.endsWith('\r') ? '\r' : '';
+    const lines = text.slice(0, text.length - held.length).split(LINE_END);
+    rest = last ? '' : (lines.pop() ?? '') + held;
+    for (const content of lines) {
       number++;
-      const content = line.endsWith('\r') ? line.slice(0, -1) : line;
       if (content.trim() !== '') yield { text: content, source: `${path}:${number}` };
     }
   }
   try {
     let started = false;
     for await (const bytes of stream) {
-      const text = rest + decode(bytes as Buffer);
-      if (!started) refusePointer(path, text);
+      if (!started) refuseStandIn(path, (bytes as Buffer).toString('latin1', 0, HEAD_BYTES));
       started = true;
-      yield* split(text, false);
+      yield* split(rest + decode(bytes as Buffer), false);
     }
   } catch (error) {
     if (error instanceof InputError) throw error;
-    throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
+    await refuseUnreadable(path, error);
   }
   yield* split(rest + decode(), true);
 }
 
 /** Parses one line of JSONL as an object. @throws InputError naming file and line. */
 export function parseJsonLine(line: Line): Record<string, unknown> {
-  const value = parseJson(line.text, { source: line.source });
+  const text = line.text.trim();
+  // The first line of JSON that goes over several.
+  const value = text === '[' || text === '{' ? text : parseJson(line.text, { source: line.source });
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new InputError({ source: line.source, expected: 'a JSON object', found: describeValue(value) });
+    throw new InputError({
+      source: line.source,
+      expected: 'a JSON object',
+      found: describeValue(value),
+      remedy: 'The file must have one JSON object per line.',
+    });
   }
   return value as Record<string, unknown>;
 }
@@ -82,6 +93,9 @@ export function stringField(
   const expected = empty === 'allow-empty' ? 'a string' : 'a string that is not empty';
   throw new InputError({ source, field, expected, found: describeValue(value) });
 }
+
+/** An id as text: other programs write running numbers as numbers. */
+export const idText = (value: unknown): unknown => (Number.isSafeInteger(value) ? String(value) : value);
 
 /** Reads an integer in decimal digits (`2`, `+2`, `2.0`). @throws InputError naming file, line and field. */
 export function integerField(text: string, field: string, source: string): number {

@@ -3,6 +3,7 @@
  * iteration, document id, grade). Tabs separate the fields; spaces do in a line without tabs.
  */
 import { InputError } from '../run/errors.js';
+import { htmlPage } from '../run/stand-in.js';
 import { describeValue, integerField, type Line, readLines } from './lines.js';
 import type { Qrels } from './types.js';
 
@@ -17,31 +18,43 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 export interface KnownIds {
   queries: ReadonlyMap<string, unknown>;
   documents: ReadonlySet<string>;
+  /** Judgements may name others too. Default false. */
+  allowMissing?: boolean;
 }
 
 /**
  * Reads a `qrels/<split>.tsv`. A first line that is not a judgement is skipped as the header, as in BEIR. A judgement
  * has three or four fields and ends with a number. A line that names a query and a document of `known` is never a
- * header.
+ * header. Columns beyond the first three that the header names are skipped, as in BEIR.
  * @param known the ids that judgements may name. Default: any.
  * @throws InputError if another line is not a judgement, or the file has none.
  */
 export async function loadBeirQrels(path: string, known?: KnownIds): Promise<Qrels> {
   const qrels: Qrels = new Map();
+  let header: string[] | undefined;
   let first = true;
   let columns: 3 | 4 | undefined;
   for await (const line of readLines(path)) {
     const fields = fieldsOf(line.text);
-    const header = first && isHeader(fields, known);
-    first = false;
-    if (header) continue;
-    columns ??= fields.length === 4 && NUMBER.test(fields[3] as string) ? 4 : 3;
-    const { query, document, grade } = judgementOf(line, fields, columns);
-    if (known !== undefined && !known.queries.has(query))
-      throw missing(line.source, 'query-id', 'queries.jsonl', query);
-    if (known !== undefined && !known.documents.has(document))
-      throw missing(line.source, 'corpus-id', 'corpus.jsonl', document);
-    addJudgement(qrels, query, document, integerField(grade, 'score', line.source), line.source);
+    if (first) {
+      first = false;
+      const page = htmlPage(line.text);
+      if (page !== undefined) throw new InputError({ source: line.source, expected: 'judgements', ...page });
+      if (isHeader(fields, known)) {
+        header = fields;
+        continue;
+      }
+    }
+    columns ??= columnsOf(fields, header, known);
+    const further = columns === 3 && NUMBER.test(fields[2] ?? '') && fields.length <= (header?.length ?? 0);
+    const judged = further ? fields.slice(0, 3) : fields;
+    const { query, document, grade: written } = judgementOf(line, judged, columns);
+    const grade = integerField(written, 'score', line.source);
+    if (known !== undefined && !known.allowMissing) {
+      if (!known.queries.has(query)) throw missing(line.source, 'query-id', 'queries.jsonl', query);
+      if (!known.documents.has(document)) throw missing(line.source, 'corpus-id', 'corpus.jsonl', document);
+    }
+    addJudgement(qrels, query, document, grade, line.source);
   }
   refuseUnjudged(qrels, path);
   return qrels;
@@ -57,6 +70,17 @@ function fieldsOf(text: string): string[] {
   // The line ended with a tab.
   if (fields.length > 3 && fields.at(-1)?.trim() === '') fields.pop();
   return [...fields.slice(0, -1), (fields.at(-1) as string).trim()];
+}
+
+/** trec_eval's four columns, unless a header names a fourth and the second holds a document. */
+function columnsOf(
+  fields: readonly string[],
+  header: readonly string[] | undefined,
+  known?: KnownIds,
+): 3 | 4 {
+  const [query = '', document = ''] = fields;
+  const isBeir = header !== undefined && known?.queries.has(query) && known.documents.has(document);
+  return fields.length === 4 && NUMBER.test(fields[3] as string) && !isBeir ? 4 : 3;
 }
 
 function isHeader(fields: readonly string[], known: KnownIds | undefined): boolean {

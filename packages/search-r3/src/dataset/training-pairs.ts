@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 import { documentText } from './beir.js';
-import { type Line, parseJsonLine, readLines, stringField } from './lines.js';
+import { idText, type Line, parseJsonLine, readLines, stringField } from './lines.js';
 import type { Collection, Document } from './types.js';
 
 /** A title used as a query, and its document. */
@@ -86,7 +86,7 @@ function passage(
       found: 'both',
     });
   }
-  const id = stringField(row, idField, line.source, 'not-empty');
+  const id = stringField({ [idField]: idText(row[idField]) }, idField, line.source, 'not-empty');
   const text = texts.get(id);
   if (text === undefined) {
     const expected = 'an id of the collection given';

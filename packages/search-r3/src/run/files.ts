@@ -5,7 +5,7 @@
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from './errors.js';
-import { refusePointer, standIn } from './stand-in.js';
+import { refuseStandIn, standIn } from './stand-in.js';
 import { isAlive, parseTemporaryName, temporaryPath } from './temporary.js';
 
 /** Flushes a folder's entries, so that a rename in it survives a power failure. */
@@ -229,13 +229,39 @@ export async function readIfThere<T>(
   return (await exists(path)) ? read(path) : undefined;
 }
 
-/** Reads a text file. @throws InputError if it is missing, cannot be read or is a Git LFS pointer. */
+/** Reads a text file. @throws InputError if it is missing, cannot be read or is another file (see `refuseStandIn`). */
 export async function readText(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new InputError({ source: path, expected: 'a readable file', found: describeReadFailure(error) });
-  });
-  refusePointer(path, text);
+  const text = await readFile(path, 'utf8').catch((error: unknown) => refuseUnreadable(path, error));
+  refuseStandIn(path, text);
   return text;
+}
+
+/** @throws InputError about a read of the file at `path` that failed with `error`. */
+export async function refuseUnreadable(path: string, error: unknown): Promise<never> {
+  const found = describeReadFailure(error);
+  const missing = (error as NodeJS.ErrnoException).code === 'ENOENT' ? await whereElse(path) : undefined;
+  throw new InputError({ source: path, expected: 'a readable file', found, ...missing });
+}
+
+/** Endings of files that people have in place of the one that is read. */
+const OTHER_FORMS = /\.(?:gz|bz2|xz|zst|zip|jsonl?|tsv|csv|txt|parquet|model)$/;
+
+/** Where to look for a file that is not there: in a folder inside its folder, or under another ending. */
+export async function whereElse(path: string): Promise<{ found?: string; remedy: string } | undefined> {
+  const [folder, name] = [dirname(path), basename(path)];
+  const namesIn = async (at: string) => (await readdir(at).catch((): string[] => [])).sort();
+  const names = await namesIn(folder);
+  if (names.includes(name)) {
+    return { found: 'a link to a file that is missing', remedy: 'Fetch what it links to.' };
+  }
+  // A cache of the Hugging Face hub keeps its models there.
+  const snapshots = (await namesIn(join(folder, 'snapshots'))).map((one) => join('snapshots', one));
+  for (const one of [...names, ...snapshots]) {
+    if (await exists(join(folder, one, name))) return { remedy: `Is it ${join(folder, one)}?` };
+  }
+  const [stem] = name.split('.');
+  const other = names.find((one) => one.startsWith(`${stem}.`) && OTHER_FORMS.test(one));
+  return other === undefined ? undefined : { remedy: `${other} is there, but only ${name} is read.` };
 }
 
 /** Reads a JSON file. @throws InputError naming the file, and what is wrong if it is not JSON. */
@@ -256,14 +282,22 @@ export interface JsonOrigin {
   whole?: boolean;
 }
 
+/** Strings, and what is no JSON, but Python writes and reads it. */
+const STRINGS_AND_CONSTANTS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\b(?:NaN|Infinity)\b/g;
+
 /**
- * Parses JSON. @throws InputError naming its source and the broken text; a long text is cut and followed by the
+ * Parses JSON. A byte order mark is dropped, and Python's NaN and infinities are read as null. @throws InputError naming its source and the broken text; a long text is cut and followed by the
  * parser's message.
  */
 export function parseJson(text: string, { whole = false, ...from }: JsonOrigin): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
+    const lenient = text
+      .replace(/^\ufeff/, '')
+      .replace(STRINGS_AND_CONSTANTS, (token) => (token.startsWith('"') ? token : 'null'));
+    // Without the mark or the constants: this ends.
+    if (lenient !== text) return parseJson(lenient, { whole, ...from });
     const { message } = error as SyntaxError;
     const trimmed = text.trim();
     let found = JSON.stringify(trimmed);

@@ -111,6 +111,7 @@ const TEMPLATE_ENDING = '.jinja';
 /** Reads the files of `folder`. @throws InputError naming the file and the field that is missing or garbled. */
 export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   const path = join(folder, 'tokenizer.json');
+  await refuseSlowTokenizer(folder);
   const tokenizer = checkTokenizerJson(await readJson(path), path);
   const optional = <T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> =>
     readIfThere(join(folder, name), async (at) => validate(schema, await readJson(at), at));
@@ -122,6 +123,24 @@ export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
     model: await optional('config.json', modelConfigSchema),
     templates: await readTemplates(folder),
   };
+}
+
+/** Files that transformers makes a `tokenizer.json` of. */
+const SLOW_FILES = ['tokenizer.model', 'vocab.json'];
+
+/** @throws InputError where a folder has one of `SLOW_FILES` in place of `tokenizer.json`. */
+async function refuseSlowTokenizer(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => []);
+  const found = names.includes('tokenizer.json')
+    ? undefined
+    : SLOW_FILES.find((name) => names.includes(name));
+  if (found === undefined) return;
+  throw new InputError({
+    source: join(folder, 'tokenizer.json'),
+    expected: 'a readable file',
+    found: `only ${found}`,
+    remedy: 'Write it with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).',
+  });
 }
 
 async function readTemplates(folder: string): Promise<TemplateFiles> {

@@ -1,5 +1,5 @@
 /** Folders that do not load: loading and `inspect` refuse them in the same words. */
-import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inspect } from 'search-r3/cli';
 import { loadModel } from 'search-r3/pipeline';
@@ -113,6 +113,49 @@ describe('is refused by inspect in the same words as by loading', () => {
       'qwen2',
       (f) => rm(join(f, 'tokenizer.json')),
       /tokenizer\.json: expected a readable file, found nothing there/,
+    ],
+    [
+      'a folder inside',
+      'qwen2',
+      async (f) => {
+        await rm(join(f, 'config.json'));
+        await mkdir(join(f, 'snapshots/ab12'), { recursive: true });
+        await writeFile(join(f, 'snapshots/ab12/config.json'), '{}');
+      },
+      /config\.json: expected a readable file, found nothing there\. Is it .*snapshots\/ab12\?$/,
+    ],
+    [
+      'a GGUF file',
+      'qwen2',
+      async (f) => {
+        await rm(join(f, 'config.json'));
+        await writeFile(join(f, 'model.Q8_0.gguf'), 'GGUF');
+      },
+      /expected a model folder, with config\.json, found model\.Q8_0\.gguf, a GGUF file\. Use the model/,
+    ],
+    [
+      'a link to nothing',
+      'llama',
+      async (f) => {
+        await rm(join(f, 'model.safetensors'));
+        await symlink('../../blobs/ab12', join(f, 'model.safetensors'));
+      },
+      /found model\.safetensors, a link to a file that is missing\. Fetch what it links to\.$/,
+    ],
+    [
+      'a vocabulary that only Python reads',
+      'llama',
+      async (f) => {
+        await rm(join(f, 'tokenizer.json'));
+        await writeFile(join(f, 'tokenizer.model'), '');
+      },
+      /tokenizer\.json: expected a readable file, found only tokenizer\.model\. Write it with transformers/,
+    ],
+    [
+      'a default that does not fit',
+      'llama',
+      edit('config.json', { num_key_value_heads: undefined }),
+      /k_proj\.weight: expected .*leaves out num_key_value_heads \d+: these defaults may be wrong/,
     ],
     [
       'a pickle',

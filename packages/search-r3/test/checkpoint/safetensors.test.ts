@@ -130,6 +130,12 @@ describe('files that lie', () => {
       /expected a safetensors file, found an HTML page\. A download saved/,
     ],
     [
+      'the body of an error',
+      () => plainFile('{"error":"Repository not found"}'),
+      /found text that begins with "\{\\"error\\":\\"Repository not found\\"\}"\. Fetch it again\.$/,
+    ],
+    ['zeros', () => plainFile('\0'.repeat(64)), /header length: expected at least 2, found 0\./],
+    [
       'a Git LFS pointer',
       () =>
         plainFile(

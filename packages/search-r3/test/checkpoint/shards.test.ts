@@ -196,6 +196,12 @@ describe('shards', () => {
     ['adapter_model.safetensors', /a LoRA adapter. Merge it into its base model first/],
     ['consolidated.00.pth', /weights in the layout of their authors/],
     ['model.Q4_K_M.gguf', /a GGUF file. Use the model it was converted from.$/],
+    ['model.safetensors.incomplete', /an unfinished download. Fetch it again.$/],
+    [
+      'weights.safetensors',
+      /a file of another name. Rename it to model.safetensors if it is the whole model.$/,
+    ],
+    ['model.onnx', /an ONNX model. Use the model it was exported from.$/],
     ['flax_model.msgpack', /weights of another framework/],
   ])('weights that are not read: %s', async (name, message) => {
     const folder = await freshFolder();

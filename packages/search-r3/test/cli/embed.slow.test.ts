@@ -70,10 +70,10 @@ describe('texts from everywhere', () => {
     const plain = await embed(['--role', 'document', 'the food of arlen bread'], '');
     await writeFile(
       join(cwd, 'rows.jsonl'),
-      '{"_id": "a", "title": "the food of arlen", "text": "bread"}\n\n{"id": "b", "text": "soup"}\n',
+      '{"_id": 7, "id": "other", "title": "the food of arlen", "text": "bread"}\n\n{"id": "b", "text": "soup"}\n',
     );
     const rows = await embed(['--role', 'document', '--file', 'rows.jsonl']);
-    expect(rows.map(({ id }) => id)).toEqual(['a', 'b']);
+    expect(rows.map(({ id }) => id)).toEqual(['7', 'b']);
     // Alone in its batch, a text may have another vector by rounding.
     const distance = Math.hypot(
       ...(rows[0]?.vector ?? []).map((x, i) => x - (plain[0]?.vector[i] as number)),

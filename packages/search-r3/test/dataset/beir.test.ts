@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import {
   type Collection,
   documentText,
+  isBlank,
   loadBeir,
   loadBeirQrels,
   loadCorpus,
@@ -140,7 +141,10 @@ describe('rows', () => {
     ['{"_id":"d2","text":', 'corpus.jsonl:2: expected valid JSON, found "{\\"_id\\":\\"d2\\",\\"text\\":".'],
     ['soup', 'corpus.jsonl:2: expected valid JSON, found "soup".'],
     ['["d2","x"]', 'corpus.jsonl:2: expected a JSON object, found ["d2","x"].'],
-    ['{"id":"d2","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found nothing.'],
+    [
+      '{"id":"d2","text":"x"}',
+      'corpus.jsonl:2: _id: expected a string that is not empty, found the fields "id", "text".',
+    ],
     ['{"_id":7.5,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found 7.5.'],
     [
       '{"_id":9007199254740993,"text":"x"}',
@@ -228,6 +232,9 @@ describe('rows', () => {
     ['names in spaces', 'query-id corpus-id score\nq1 d1 1\n'],
     ['four names', 'query-id\titeration\tcorpus-id\tscore\nq1\t0\td1\t1\n'],
     ['a byte order mark', '\ufeffqid\tpid\trel\nq1\td1\t1'],
+    ['a fourth column', 'query-id\tcorpus-id\tscore\tby\nq1\td1\t1\tann\n'],
+    ['a fourth column that is empty', 'query-id\tcorpus-id\tscore\tby\nq1\td1\t1\t\n'],
+    ['line ends of old Macs', 'qid\tpid\trel\rq1\td1\t1\r'],
     ['none', 'q1\td1\t1\n'],
     ['none, four columns', 'q1\t0\td1\t1\n'],
     ['none, four columns parted by spaces', 'q1 Q0  d1 1 \n'],
@@ -236,6 +243,39 @@ describe('rows', () => {
     ['none, a grade with a sign', 'q1\td1\t+1 \n'],
   ])('a header of judgements: %s', async (_, lines) => {
     expect(await read(lines)).toEqual(['q1 d1 1']);
+  });
+
+  test('a fourth column of numbers is none of trec_eval where the second holds documents', async () => {
+    await putCollection();
+    await put('qrels/test.tsv', 'query-id\tcorpus-id\tscore\tconfidence\nq1\td1\t2\t7\nq2\td3\t1\t0.5\n');
+    for (const allowMissing of [false, true]) {
+      const { qrels } = await loadBeir(folder, { splits: ['test'], allowMissing });
+      expect(qrels.get('test')).toEqual(
+        new Map([['q1', new Map([['d1', 2]])]]).set('q2', new Map([['d3', 1]])),
+      );
+    }
+  });
+
+  test('a second header is refused by its grade, whatever may be missing', async () => {
+    await putCollection();
+    await put('qrels/test.tsv', 'a\tb\tc\nquery-id\tcorpus-id\tscore\nq1\td1\t1\n');
+    for (const allowMissing of [false, true]) {
+      expect(await messageOf(loadBeir(folder, { allowMissing }))).toBe(
+        'qrels/test.tsv:2: score: expected an integer, found "score".',
+      );
+    }
+  });
+
+  test.each<[string, string]>([
+    [
+      '<!DOCTYPE html>\n<p>a\tb\t1</p>',
+      'test.tsv:1: expected judgements, found an HTML page. A download saved',
+    ],
+    ['\u001f\u008b', 'test.tsv: expected the file itself, found a gzip file. Unpack it first.'],
+    ['\u00ff\u00feq\0', 'test.tsv: expected the file itself, found text in UTF-16. Save it as UTF-8.'],
+  ])('what is no file of judgements: %j', async (bytes, message) => {
+    const path = await put('test.tsv', Buffer.from(bytes, 'latin1'));
+    expect(await messageOf(loadBeirQrels(path))).toContain(message);
   });
 
   test('grades below 0 and ids with spaces and quotes', async () => {
@@ -277,11 +317,51 @@ describe('rows', () => {
     );
   });
 
+  test.each([
+    [
+      '[\n{"_id":"d1","text":"a"}\n]',
+      'a JSON object, found "[". The file must have one JSON object per line.',
+    ],
+    [
+      '[{"_id":"d1","text":"a"}]',
+      'found [{"_id":"d1","text":"a"}]. The file must have one JSON object per line.',
+    ],
+    [
+      '{"id":"d1","contents":"a"}',
+      '_id: expected a string that is not empty, found the fields "id", "contents".',
+    ],
+  ])('rows of another form: %j', async (text, message) => {
+    expect(await messageOf(loadCorpus(await put('corpus.jsonl', text)))).toContain(message);
+  });
+
+  test("Python's constants are null, line ends of old Macs end lines", async () => {
+    const rows =
+      '{"_id":"d1","title":NaN,"text":"not NaN","a":[-Infinity,Infinity]}\r{"_id":"d2","text":"b"}\r';
+    expect(await loadCorpus(await put('corpus.jsonl', rows))).toEqual([
+      { id: 'd1', text: 'not NaN', a: [null, null] },
+      { id: 'd2', text: 'b' },
+    ]);
+  });
+
+  test.each([
+    ['inner/corpus.jsonl', 'Is it inner?'],
+    ['corpus.jsonl.gz', 'corpus.jsonl.gz is there, but only corpus.jsonl is read.'],
+    ['corpus.tsv', 'corpus.tsv is there, but only corpus.jsonl is read.'],
+  ])('a corpus that is elsewhere: %s', async (name, remedy) => {
+    await put(name, '');
+    expect(await messageOf(loadBeir(folder))).toBe(
+      `corpus.jsonl: expected a readable file, found nothing there. ${remedy}`,
+    );
+  });
+
   test('a collection with nothing in it is refused', async () => {
     await putCollection();
     await put('queries.jsonl', '\n');
     expect(await messageOf(loadBeir(folder))).toBe('queries.jsonl: expected at least one query, found none.');
-    await put('corpus.jsonl', '{"_id":"d1","text":""}\n{"_id":"d2","title":" \\t","text":"\\u00a0\\n"}\n');
+    await put(
+      'corpus.jsonl',
+      '{"_id":"d1","text":"\\u200b"}\n{"_id":"d2","title":" \\t","text":"\\u00a0\\n"}\n',
+    );
     expect(await messageOf(loadBeir(folder))).toBe(
       'corpus.jsonl: expected at least one document with a text, found 2 whose title and text are empty.',
     );
@@ -324,7 +404,7 @@ describe('rows', () => {
 describe('saveBeir', () => {
   const id = fc
     .string({ minLength: 1, unit: 'binary' })
-    .filter((text) => !/[\t\r\n]/.test(text) && text.trim() !== '');
+    .filter((text) => !/[\t\r\n]/.test(text) && !isBlank(text));
   const text = fc.string({ unit: 'binary' });
   const collections = fc
     .record({
@@ -333,7 +413,7 @@ describe('saveBeir', () => {
           selector: (row) => row.id,
           minLength: 1,
         })
-        .filter((rows) => rows.some((row) => documentText(row) !== '')),
+        .filter((rows) => rows.some((row) => !isBlank(documentText(row)))),
       queries: fc.uniqueArray(fc.record({ id, text: id }), { selector: (row) => row.id, minLength: 1 }),
       splits: fc.uniqueArray(fc.constantFrom('train', 'dev', 'test'), { minLength: 1 }),
       grades: fc.array(fc.tuple(fc.nat(), fc.nat(), fc.integer({ min: -2, max: 4 })), { minLength: 1 }),

@@ -50,6 +50,11 @@ describe('a Git LFS pointer is called that', () => {
   });
 });
 
+test('JSON as Python writes it, or Windows', async () => {
+  const path = await fileWith('config.json', '\ufeff{"a":NaN,"b":"NaN \\" Infinity","c":[-Infinity,1]}');
+  expect(await readJson(path)).toEqual({ a: null, b: 'NaN " Infinity', c: [null, 1] });
+});
+
 test.each([
   '<!DOCTYPE html>\n<html lang="en">',
   '\n  <html><head>',

@@ -1,5 +1,5 @@
 /** The counts of a BEIR collection. */
-import { documentText, loadBeir, ownDocuments } from '../../dataset/index.js';
+import { documentText, isBlank, loadBeir, ownDocuments } from '../../dataset/index.js';
 import type { Inspection } from './inspection.js';
 import { pairs, table } from './text.js';
 
@@ -24,7 +24,7 @@ export async function inspectCollection(path: string): Promise<Inspection> {
     path,
     documents: corpus.length,
     meanDocumentCharacters: characters / corpus.length,
-    documentsWithoutText: corpus.filter((document) => documentText(document) === '').length,
+    documentsWithoutText: corpus.filter((document) => isBlank(documentText(document))).length,
     queries: queries.size,
     queriesThatAreDocuments: ownDocuments(collection).size,
     splits,

@@ -1,7 +1,8 @@
 /** Recognises what is at a path by the files in it, and describes it. Each kind of thing has its own file. */
 import { open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { InputError } from '../../run/errors.js';
-import { describeReadFailure } from '../../run/files.js';
+import { describeReadFailure, whereElse } from '../../run/files.js';
 import { standIn } from '../../run/stand-in.js';
 import type { Inspection } from './inspection.js';
 
@@ -41,6 +42,8 @@ async function inspectFolder(path: string): Promise<Inspection> {
     source: path,
     expected: KINDS,
     found: `${shown}${names.length > 5 ? ', ...' : ''}`,
+    ...(await whereElse(join(path, 'config.json'))),
+    ...(await whereElse(join(path, 'corpus.jsonl'))),
     ...modelInside(path, names),
   });
 }
