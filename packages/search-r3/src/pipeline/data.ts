@@ -16,6 +16,7 @@ import {
   lexicalNegatives,
   type NegativeSource,
   positivesOf,
+  queryKey,
   type TrainingQuery,
   trainingQueries,
   withNoNegatives,
@@ -79,10 +80,11 @@ export function trainingData(collection: Collection, options: TrainingDataOption
       titles.push({ id: `title ${positive}`, text: query, relevant, positives: [body] });
     }
   }
-  const same = sameTexts(texts);
+  const first = [...judged.map((query) => withBodies(query, texts)), ...titles];
+  const queries = withNoNegatives([...first, ...rl], sameTexts(textsOf(texts, [...first, ...rl])));
   return {
-    sft: withNoNegatives([...judged.map((query) => withBodies(query, texts)), ...titles], same),
-    rl: withNoNegatives(rl, same),
+    sft: queries.slice(0, first.length),
+    rl: queries.slice(first.length),
     document: (id) => {
       const text = texts.get(id);
       if (text === undefined) throw new RangeError(`no document ${id} in the collection`);
@@ -94,6 +96,15 @@ export function trainingData(collection: Collection, options: TrainingDataOption
     }),
     analyzer,
   };
+}
+
+/** Of documents by their ids, of queries by `queryKey`. */
+function* textsOf(
+  documents: ReadonlyMap<string, string>,
+  queries: readonly TrainingQuery[],
+): Generator<readonly [string, string]> {
+  yield* documents;
+  for (const { id, text } of queries) yield [queryKey(id), text];
 }
 
 /** What answers the query does so without its title too, and is no negative where it is a title's positive. */

@@ -29,6 +29,17 @@ export type PairSource = (step: number) => Promise<readonly TextPair[]>;
 
 const NO_PAIRS: PairSource = async () => [];
 
+/**
+ * For each pair the other ones that are no negatives of it: those of the same document, and those whose query or document
+ * has the same text, such as the titles of chapters.
+ */
+export function equalPairs(pairs: readonly TextPair[]): number[][] {
+  const keys = pairs.map(({ id, query, document }) => [id, query.join(), document.join()] as const);
+  return keys.map((own, i) =>
+    keys.flatMap((other, column) => (column !== i && own.some((key, k) => key === other[k]) ? [column] : [])),
+  );
+}
+
 export class PretrainTrainer implements Trainer {
   readonly stage = 'pretrain';
   readonly steps: number;
@@ -91,7 +102,7 @@ export class PretrainTrainer implements Trainer {
     };
   }
 
-  /** Queries are anchors, the documents of all pairs their candidates; pairs of the same text are not negatives. */
+  /** Queries are anchors, the documents of all pairs their candidates; see `equalPairs`. */
   #withPairs(sequences: readonly TrainingSequence[], pairs: readonly TextPair[]): StepRequest {
     const embedded = (ids: readonly number[]): TrainingSequence => ({
       ids,
@@ -99,6 +110,7 @@ export class PretrainTrainer implements Trainer {
       embed: ids.length - 1,
     });
     const first = sequences.length;
+    const falseNegatives = equalPairs(pairs);
     return {
       sequences: [
         ...sequences,
@@ -106,12 +118,12 @@ export class PretrainTrainer implements Trainer {
         ...pairs.map(({ document }) => embedded(document)),
       ],
       contrastive: {
-        anchors: pairs.map(({ id }, i) => ({
+        anchors: pairs.map((_, i) => ({
           sequence: first + i,
           positive: i,
           infoNceWeight: this.#options.contrastive.weight / pairs.length,
           tripletWeight: 0,
-          falseNegatives: pairs.flatMap((other, column) => (column !== i && other.id === id ? [column] : [])),
+          falseNegatives: falseNegatives[i] as number[],
         })),
         documents: pairs.map((_, i) => first + pairs.length + i),
       },

@@ -6,20 +6,51 @@ import { type Document, documentText } from '../dataset/index.js';
 import { type AnalyzerChoice, Bm25Index } from '../evaluate/index.js';
 import { mayBeNegative, type NegativeSource, type TrainingQuery } from './data.js';
 
+const QUERY = '\u0000query ';
+
+/** The name under which `sameTexts` is to know a query: no document has it as its id. */
+export const queryKey = (id: string): string => QUERY + id;
+
 /**
- * Queries with `noNegatives`: the documents of the same text as one that answers the query, or as its own document.
- * @param same the documents of the same text as a document; see `sameTexts`.
+ * Adds `noNegatives` to queries: the documents with the text of the query, and those with the text of a document that
+ * answers it or that is its own document. Queries of equal texts share their answers.
+ * @param same the ids with the text of an id, of documents and of queries by `queryKey`; see `sameTexts`.
  */
 export function withNoNegatives(
   queries: readonly TrainingQuery[],
   same: (id: string) => readonly string[] | undefined,
 ): TrainingQuery[] {
+  const byKey = new Map(queries.map((query) => [queryKey(query.id), query]));
+  // Many documents may have one title: what its queries share is kept once.
+  const shared = new Map<readonly string[], ReadonlySet<string>>();
   return queries.map((query) => {
-    const answers = [...query.relevant.keys(), ...(query.own === undefined ? [] : [query.own])];
-    const others = answers.flatMap((id) => same(id) ?? []).filter((id) => mayBeNegative(query, id));
-    if (others.length === 0) return query;
-    return { ...query, noNegatives: new Set([...(query.noNegatives ?? []), ...others]) };
+    const alike = same(queryKey(query.id)) ?? [];
+    const askers = alike.flatMap((id) => byKey.get(id) ?? []);
+    if (askers.length < 2) {
+      const others = [...answersOf([query], alike, same)].filter((id) => mayBeNegative(query, id));
+      if (others.length === 0) return query;
+      return { ...query, noNegatives: new Set([...(query.noNegatives ?? []), ...others]) };
+    }
+    const noNegatives = shared.get(alike) ?? answersOf(askers, alike, same);
+    shared.set(alike, noNegatives);
+    return { ...query, noNegatives };
   });
+}
+
+/** Whatever answers one of the queries or has their text, and the documents of equal texts. */
+function answersOf(
+  queries: readonly TrainingQuery[],
+  alike: readonly string[],
+  same: (id: string) => readonly string[] | undefined,
+): Set<string> {
+  const answers = new Set(alike);
+  for (const { relevant, own, noNegatives = [] } of queries) {
+    for (const id of [...relevant.keys(), ...(own === undefined ? [] : [own]), ...noNegatives])
+      answers.add(id);
+  }
+  for (const id of [...answers]) for (const other of same(id) ?? []) answers.add(other);
+  for (const id of answers) if (id.startsWith(QUERY)) answers.delete(id);
+  return answers;
 }
 
 export interface MiningOptions {

@@ -1,7 +1,13 @@
 /** Pairs without judgements: what is drawn, that a query is not left in its document, and that steps can be resumed. */
 import { directPrompt, resolvePrompts } from 'search-r3/checkpoint';
 import type { Document } from 'search-r3/dataset';
-import { COLLECTION_PROMPTS, collectionPairs, collectionTokenizer, textPair } from 'search-r3/pretrain';
+import {
+  COLLECTION_PROMPTS,
+  collectionPairs,
+  collectionTokenizer,
+  equalPairs,
+  textPair,
+} from 'search-r3/pretrain';
 import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 
@@ -56,6 +62,17 @@ describe('a pair', () => {
 const prompts = resolvePrompts(COLLECTION_PROMPTS);
 const tokenizer = await collectionTokenizer(CORPUS, prompts, 420);
 tokenizer.addToken(prompts.embedToken);
+
+test('pairs with the same document, query text or document text are no negatives of each other', () => {
+  const pairs = [
+    { id: 'a', query: [1, 2], document: [3] },
+    { id: 'b', query: [1, 2], document: [4] },
+    { id: 'a', query: [5], document: [6] },
+    { id: 'c', query: [1], document: [6] },
+    { id: 'd', query: [12], document: [7] },
+  ];
+  expect(equalPairs(pairs)).toEqual([[1, 2], [0], [0, 3], [2], []]);
+});
 
 describe('the pairs of a collection', () => {
   const options = { batchSize: 5, maxLength: 24, seed: 3 };

@@ -6,6 +6,7 @@ import {
   lexicalNegatives,
   mayBeNegative,
   positivesOf,
+  queryKey,
   trainingQueries,
   withNoNegatives,
 } from 'search-r3/sft';
@@ -167,6 +168,28 @@ describe('documents of equal texts', () => {
     expect(new Set(drawn)).toEqual(new Set(['d5', 'e5']));
     const unaware = Array.from({ length: 80 }, (_, i) => source(queries[1]!, 'd1', randomStream(i, 'twins')));
     expect(unaware).toContain('e1');
+  });
+
+  test('nor are those that answer an equal query, or that are the text of the query', () => {
+    const query = (id: string, text: string, answer: string) => ({
+      id,
+      text,
+      relevant: new Map([[answer, 1]]),
+    });
+    const queries = [
+      query('a', 'The same?', 'd1'),
+      query('b', 'the  SAME?', 'd2'),
+      query('c', TEXTS.d5!, 'd2'),
+    ];
+    const named = queries.map(({ id, text }) => [queryKey(id), text] as const);
+    const all = sameTexts([
+      ...twins.map((document) => [document.id, documentText(document)] as const),
+      ...named,
+    ]);
+    const [a, b, c] = withNoNegatives(queries, all);
+    expect(a?.noNegatives).toEqual(new Set(['d1', 'e1', 'd2']));
+    expect(b?.noNegatives).toBe(a?.noNegatives);
+    expect(c?.noNegatives).toEqual(new Set(['d5', 'e5']));
   });
 
   test('nor of what is a document like them', () => {
