@@ -4,7 +4,7 @@
  * same terms. All else is read as text.
  */
 import { englishTerm } from './english-terms.js';
-import { normaliseText, wordsIn } from './words.js';
+import { lowerCase, normaliseText, wordsIn } from './words.js';
 
 /** An identifier, or several joined by dots. */
 const PATH = /[\p{L}\p{N}_][\p{L}\p{M}\p{N}_]*(?:\.[\p{L}_][\p{L}\p{M}\p{N}_]*)*/gu;
@@ -23,13 +23,13 @@ export function codeTerms(): (text: string) => string[] {
     };
     for (const [path] of normaliseText(text).matchAll(PATH)) {
       const names = path.split('.').map((name) => ({
-        whole: name.replaceAll('_', '').toLowerCase(),
+        whole: lowerCase(name.replaceAll('_', '')),
         parts: name.match(PART) ?? [],
       }));
       if (names.length > 1) terms.push(names.map(({ whole }) => whole).join('.'));
       for (const { whole, parts } of names) {
         if (parts.length > 1) add(whole);
-        for (const part of parts) for (const word of wordsIn(part.toLowerCase())) add(word);
+        for (const part of parts) for (const word of wordsIn(lowerCase(part))) add(word);
       }
     }
     return terms;

@@ -1,7 +1,7 @@
 /** English words -> terms: stop words are dropped, endings removed. Words without a Latin letter stay as they are. */
 import { eng as stopWords } from 'stopword';
 import stem from 'wink-porter2-stemmer';
-import { normaliseText, wordsIn } from './words.js';
+import { lowerCase, normaliseText, wordsIn } from './words.js';
 
 /** The stemmer has rules for Latin letters; what it does to digits is part of the figures measured so far. */
 const STEMMED = /[\p{sc=Latin}\p{N}]/u;
@@ -30,7 +30,7 @@ export function englishTerm(): (word: string) => string | undefined {
 export function englishTerms(): (text: string) => string[] {
   const termOf = englishTerm();
   return (text) =>
-    wordsIn(normaliseText(text).toLowerCase())
+    wordsIn(lowerCase(normaliseText(text)))
       .map(termOf)
       .filter((term) => term !== undefined);
 }

@@ -6,8 +6,8 @@ import { evenly } from '../run/evenly.js';
 
 /** Signs of code, by kind. Prose has a space before a bracket, and an `=` only between numbers. */
 const SIGNS: readonly RegExp[] = [
-  // A call or a definition.
-  /[\p{L}\p{N}_]\((?![a-z]?s?\))/gu,
+  // A call, a definition or an index; tokens of code are often stored with spaces between them.
+  /[\p{L}\p{N}_]\((?![a-z]?s?\))|[\p{L}\p{N}_]\s[([]\s/gu,
   /[\p{Ll}\p{N}]_+[\p{Ll}\p{N}]/gu,
   // An assignment or a comparison of names, literals or calls.
   /[\p{L}_)\]]\s?(?:[-+*/|&%:!=<>]?=|=>|->|&&|\|\|)\s?[\p{L}_"'([{&*$-]/gu,
@@ -18,6 +18,12 @@ const SIGNS: readonly RegExp[] = [
   /^\s*(?:def|class|import|from|return|if|for|while|else|elif|try|public|private|static|function|const|let|var|fn|func|#include|package|using)\b.*[(){};:=.<>]/gmu,
 ];
 const WORD = /[\p{L}\p{M}\p{N}_]+/gu;
+
+/** The start of a statement of SQL; prose such as "Select a file from ..." has no clause like those of `SQL_CLAUSE`. */
+const SQL =
+  /^\s*(?:select\b[\s\S]+\bfrom\b|insert\s+into\b|update\b[\s\S]+\bset\b|delete\s+from\b|create\s+(?:table|view|index)\b|with\s+\w+\s+as\s*\()/i;
+const SQL_CLAUSE =
+  /;\s*$|\bselect\s+(?:distinct\s+)?\*\s+from\b|\w\((?:\*|\w+\.\w+|\w+\))|\b(?:FROM|VALUES|SET|TABLE|INDEX|VIEW)\b|\b(?:group|order)\s+by\b|\bwhere\s+[\w.]+\s*(?:[=<>!]|like\b|between\b)|^\s*with\b/;
 
 /** Most texts that decide. */
 const SAMPLE = 500;
@@ -36,6 +42,7 @@ export function isCode(text: string): boolean {
   const start = text.slice(0, CHARACTERS);
   const words = start.match(WORD)?.length ?? 0;
   if (words === 0) return false;
+  if (SQL.test(start) && SQL_CLAUSE.test(start)) return true;
   const counts = SIGNS.map((sign) => start.match(sign)?.length ?? 0);
   const total = counts.reduce((sum, count) => sum + count, 0);
   return counts.filter((count) => count > 0).length >= KINDS && total / words >= DENSITY;

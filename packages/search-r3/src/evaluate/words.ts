@@ -77,3 +77,6 @@ const IS_SCRIPT: Record<SegmentedScript, RegExp> = {
   Khmer: /\p{sc=Khmer}/u,
   Burmese: /\p{sc=Myanmar}/u,
 };
+
+/** Lower case; the dot of a Turkish capital I is not kept beside that of the small one. */
+export const lowerCase = (text: string): string => text.toLowerCase().replaceAll('i\u0307', 'i');

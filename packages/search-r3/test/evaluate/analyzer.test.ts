@@ -6,6 +6,7 @@ import {
   Bm25Index,
   codeTerms,
   describeAnalysis,
+  englishTerms,
   scoreRankings,
   textAnalysis,
 } from 'search-r3/evaluate';
@@ -23,6 +24,23 @@ const PYTHON = [
 const JAVA = [
   'public static int maxValue(int[] values) { int best = values[0]; for (int v : values) { if (v > best) best = v; } return best; }',
   'private void closeQuietly(Closeable c) { try { if (c != null) { c.close(); } } catch (IOException e) { log.warn("close", e); } }',
+];
+/** As CodeXGLUE stores functions: tokens with a space between them. */
+const TOKENISED = [
+  'def add ( self , a , b ) : return a + b',
+  'def get ( self , key ) : if key in self . cache : return self . cache [ key ]',
+];
+const SQL = [
+  'SELECT name, age FROM users WHERE id = 3;',
+  'select name from singer where age > 30 order by name',
+  'select count(*) from singer',
+  "insert into orders (id, note) values (1, 'a');",
+];
+const NOT_SQL = [
+  'Select a file from the menu.',
+  'Select your country from the list where you live, then continue (see help).',
+  'Update your profile and set a picture.',
+  'Create table reservations online.',
 ];
 const PROSE = [
   'IL-2 (interleukin 2) activates CD4+ T cells via the JAK/STAT pathway (p < 0.05; n = 12), and mRNA levels of IFNγ rise.',
@@ -49,11 +67,19 @@ describe('codeTerms', () => {
   });
 });
 
+test('a Turkish capital is the small letter without a second dot, as in Lucene', () => {
+  expect(englishTerms()('İstanbul istanbul')).toEqual(['istanbul', 'istanbul']);
+  expect(codeTerms()('İSTANBUL_ili')).toEqual(codeTerms()('istanbul_ili'));
+});
+
 describe('the choice of an analyzer', () => {
   test.each([
     ['Python', PYTHON, 'code'],
     ['Java on one line', JAVA, 'code'],
+    ['tokens of Python', TOKENISED, 'code'],
+    ['SQL', SQL, 'code'],
     ['prose with formulas', PROSE, 'text'],
+    ['prose with the words of SQL', NOT_SQL, 'text'],
     ['mostly code, beside empty texts', [...PYTHON, '', ' ', PROSE[0] as string], 'code'],
     ['mostly prose', [...PROSE, ...JAVA], 'text'],
     ['nothing', ['', ''], 'text'],
