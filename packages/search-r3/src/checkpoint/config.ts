@@ -21,8 +21,8 @@ import {
   withDefaults,
 } from './config-defaults.js';
 import { ARCHITECTURES, configSchema, type RawConfig } from './config-schema.js';
+import { otherWeights } from './other-formats.js';
 import { type Refuse, type RopeScaling, readRotary } from './rope-parameters.js';
-import { otherWeights } from './weight-files.js';
 
 export type { Architecture } from './config-defaults.js';
 export type { RopeScaling } from './rope-parameters.js';

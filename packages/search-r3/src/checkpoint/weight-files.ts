@@ -10,6 +10,7 @@ import { InputError } from '../run/errors.js';
 import { describeReadFailure, exists, readJson } from '../run/files.js';
 import type { StandIn } from '../run/stand-in.js';
 import { validate } from '../run/validate.js';
+import { otherWeights } from './other-formats.js';
 import { openSafetensors, type TensorSource } from './safetensors.js';
 import type { TensorEntry } from './safetensors-header.js';
 
@@ -51,36 +52,6 @@ function brokenLink(names: readonly string[]): StandIn | undefined {
   const name = [WEIGHTS_FILE, WEIGHTS_INDEX].find((one) => names.includes(one));
   if (name === undefined) return undefined;
   return { found: `${name}, a link to a file that is missing`, remedy: 'Fetch what it links to.' };
-}
-
-const WITH_TRANSFORMERS =
-  'Convert it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER_FOLDER).';
-
-/** Weights in unsupported formats, by file name. */
-const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
-  [/\.(?:incomplete|part|partial|crdownload)$/, 'an unfinished download', 'Fetch it again.'],
-  [
-    /^model-\d+-of-\d+\.safetensors$/,
-    'a shard without its index',
-    `Fetch ${WEIGHTS_INDEX}, and every shard it names.`,
-  ],
-  [/^model\..+\.safetensors$/, 'a variant of the weights', `Rename it to ${WEIGHTS_FILE} to use it.`],
-  [/^adapter_model\./, 'a LoRA adapter', 'Merge it into its base model first (merge_and_unload in peft).'],
-  [/^consolidated\./, 'weights in the layout of their authors', WITH_TRANSFORMERS],
-  [/\.(?:bin|bin\.index\.json|pth?|ckpt)$/, 'a pickle, which only Python can read', WITH_TRANSFORMERS],
-  [/\.(?:h5|msgpack|npz)$/, 'weights of another framework', WITH_TRANSFORMERS],
-  [/\.gguf$/, 'a GGUF file', 'Use the model it was converted from.'],
-  [/\.onnx$|^onnx$/, 'an ONNX model', 'Use the model it was exported from.'],
-  [/\.safetensors$/, 'a file of another name', `Rename it to ${WEIGHTS_FILE} if it is the whole model.`],
-];
-
-/** Weights that are not read, among the files of a folder. */
-export function otherWeights(names: readonly string[]): StandIn | undefined {
-  for (const [pattern, what, remedy] of OTHER_FORMATS) {
-    const name = [...names].sort().find((one) => pattern.test(one));
-    if (name !== undefined) return { found: `${name}, ${what}`, remedy };
-  }
-  return undefined;
 }
 
 const FILE = /\.safetensors$/;

@@ -25,7 +25,14 @@ export function splitOf(collection: Collection, split: string): Qrels {
   const qrels = collection.qrels.get(split);
   if (qrels !== undefined) return qrels;
   const found = [...collection.qrels.keys()].join(', ') || 'no splits';
-  throw new InputError({ source: 'collection', field: 'split', expected: `the split ${split}`, found });
+  const remedy = `Its judgements are read from qrels/${split}.tsv.`;
+  throw new InputError({
+    source: 'collection',
+    field: 'split',
+    expected: `the split ${split}`,
+    found,
+    remedy,
+  });
 }
 
 /**

@@ -231,7 +231,7 @@ test.each<[string, string[], RegExp]>([
   [
     'a split that is not there',
     [...EVALUATE, 'model', '--split', 'dev'],
-    /split: expected the split dev, found test, train/,
+    /split: expected the split dev, found test, train\. Its judgements are read from qrels\/dev\.tsv\./,
   ],
   [
     'a system that is none',
