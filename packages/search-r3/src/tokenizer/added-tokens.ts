@@ -1,16 +1,16 @@
 /**
- * Added tokens: those that are found in a text before the model splits it. The library numbers them as they come, so
- * their ids follow from their order.
+ * Added tokens: tokens that are found in a text before the model splits it. The library numbers them in order, so their
+ * order decides their ids.
  */
 import { z } from 'zod';
 
-/** Higher ids are not believed: an embedding has a row for each. */
+/** Higher ids are rejected: an embedding has a row for each. */
 export const MAX_ID = 2 ** 24 - 1;
 
-/** A token of `added_tokens_decoder`; where it leaves a flag out, `asAddedToken` fills it in. */
+/** A token of `added_tokens_decoder`; `asAddedToken` fills in missing flags. */
 export const addedTokenSchema = z.looseObject({ content: z.string().min(1) });
 
-/** A token of `tokenizer.json`, which has all flags; in the order in which fingerprints have them. */
+/** A token of `tokenizer.json`, with all flags, in the order that fingerprints use. */
 export const numberedTokenSchema = z.looseObject({
   id: z.int().nonnegative().max(MAX_ID),
   content: z.string().min(1),
@@ -21,22 +21,22 @@ export const numberedTokenSchema = z.looseObject({
   normalized: z.boolean(),
 });
 
-/** A token in a configuration: its text, or an object that holds it. */
+/** A token in a configuration: its text, or an object with the text. */
 export const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]);
 
 export type GivenToken = string | { readonly content: string; readonly [flag: string]: unknown };
 
 /** How a token is found in a text. */
 export type Flags = {
-  /** Only where no letter or digit is next to it. */
+  /** Only if no letter or digit is next to it. */
   single_word: boolean;
-  /** Takes the white space before it. */
+  /** Includes the white space before it. */
   lstrip: boolean;
-  /** Takes the white space after it. */
+  /** Includes the white space after it. */
   rstrip: boolean;
-  /** Is looked for after the normalizer, in what that makes of both text and token. */
+  /** Is searched in the normalized text, in its normalized form. */
   normalized: boolean;
-  /** Is left out of decoded text on request, and escaped in prompts. */
+  /** Can be left out of decoded text, and is escaped in prompts. */
   special: boolean;
 };
 
@@ -67,7 +67,7 @@ export const contentOf = (token: GivenToken): string => (typeof token === 'strin
 /** Added tokens on top of a model's vocabulary, numbered as the library numbers them. */
 export class AddedTokens {
   readonly #vocabulary: ReadonlyMap<string, number>;
-  /** Tokens of the model as the library counts them. */
+  /** Number of tokens in the model, as the library counts them. */
   readonly #modelSize: number;
   readonly #tokens = new Map<string, NumberedToken>();
   #highest = -1;
@@ -82,7 +82,7 @@ export class AddedTokens {
   }
 
   /**
-   * Adds tokens in one call of the library. One that was added before gets new flags; special it stays.
+   * Adds tokens in one call of the library. A token that was added before gets new flags, but stays special.
    * @returns their ids.
    */
   add<T extends AddedToken>(tokens: readonly T[]): number[] {
@@ -104,7 +104,7 @@ export class AddedTokens {
     return size === 0 || this.#highest >= size ? this.#highest + 1 : size;
   }
 
-  /** In the order of their ids. */
+  /** In order of id. */
   list(): NumberedToken[] {
     return [...this.#tokens.values()].sort((a, b) => a.id - b.id);
   }

@@ -1,6 +1,6 @@
 /**
- * Learning byte-pair merges with incremental counts: after a merge only the words that hold the pair are visited, and
- * a heap gives the next pair, its counts brought up to date when it surfaces.
+ * Learns byte-pair merges with incremental counts: a merge visits only the words that hold the pair. A heap gives the
+ * next pair; its count is updated when it reaches the top.
  */
 import { inTurns, type LongWorkOptions } from '../run/turns.js';
 
@@ -21,7 +21,7 @@ const key = (left: number, right: number) => left * SHIFT + right;
 
 /**
  * Merges pairs until there are `limit` tokens or no pair is left.
- * @param words each word once with its count, its characters all in `alphabet`.
+ * @param words each word once, with its count; all its characters are in `alphabet`.
  */
 export async function learnMerges(
   words: Iterable<readonly [string, number]>,
@@ -46,7 +46,7 @@ export async function learnMerges(
     const right = pair % SHIFT;
     const parts: [string, string] = [tokens[left] as string, tokens[right] as string];
     const merged = parts.join('');
-    // Two ways to the same token share its id, so a pair that was merged away can come back: no second rule for it.
+    // Two pairs that make the same token share its id, so a merged pair can return. It needs no second rule.
     let id = ids.get(merged);
     if (id === undefined) {
       id = tokens.length;
@@ -69,7 +69,7 @@ export async function learnMerges(
 class PairCounts {
   private readonly words: Word[] = [];
   private readonly counts = new Map<number, number>();
-  /** Words that held a pair when it was counted; they may have lost it since. */
+  /** Words that held the pair when it was counted. Some may have lost it since. */
   private readonly holders = new Map<number, Set<number>>();
   private readonly heap: Heap;
 
@@ -92,7 +92,7 @@ class PairCounts {
     else holders.add(word);
   }
 
-  /** Takes the most frequent pair out; undefined where no pair is left. */
+  /** Removes and returns the most frequent pair; undefined if none is left. */
   mostFrequent(): number | undefined {
     for (;;) {
       const top = this.heap.pop();
@@ -151,7 +151,7 @@ interface Candidate {
   count: number;
 }
 
-/** Higher counts first, then the pair of lower ids: a total order, so the result does not depend on the heap's own. */
+/** Higher counts first, then the pair of lower ids: a total order, so the result does not depend on the heap. */
 function precedes(a: Candidate, b: Candidate): boolean {
   return a.count !== b.count ? a.count > b.count : a.pair < b.pair;
 }

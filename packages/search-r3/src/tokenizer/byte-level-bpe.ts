@@ -1,6 +1,6 @@
 /**
  * Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909; on bytes: Radford et al. 2019) with the
- * normaliser and pre-tokeniser of Qwen2: any text can be encoded, nothing is unknown.
+ * normaliser and pre-tokeniser of Qwen2: every text can be encoded.
  */
 import { z } from 'zod';
 import { inTurns, type LongWorkOptions } from '../run/turns.js';
@@ -24,11 +24,11 @@ const split = { type: 'Split', pattern: { Regex: QWEN2_PATTERN }, behavior: 'Iso
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
 
 /**
- * Learns merges from texts: in every round the most frequent pair, ties to the pair of lower ids, as the reference
- * implementation does. The vocabulary is the 256 bytes, then the merged tokens in the order learned, then the special
+ * Learns merges from texts. Each round merges the most frequent pair; ties go to the pair with lower ids, as in the
+ * reference implementation. The vocabulary is the 256 bytes, then the merged tokens in the order learned, then the special
  * tokens.
- * @param texts with their number, where there is one: progress is told in terms of it.
- * @param work told of the parts `words` (texts read) and `vocabulary` (tokens learned).
+ * @param texts with their number if it is known, for progress.
+ * @param work receives progress of `words` (texts read) and `vocabulary` (tokens learned).
  * @throws InputError for options that make no sense; InterruptedError when aborted.
  */
 export async function trainByteLevelBpe(
@@ -42,7 +42,7 @@ export async function trainByteLevelBpe(
   const normalizer = lowercase ? lowered : composed;
   refuseSmall(vocabSize, 256 + specialTokens.length, '256 bytes and the special tokens', source);
 
-  // Words are few, their occurrences many: bytes are looked up once per word.
+  // There are few words with many occurrences, so bytes are looked up once per word.
   const toBytes = wordSplitter({ normalizer: null, pre_tokenizer: byteLevel }, []);
   const counter = new WordCounter({ normalizer, pre_tokenizer: split }, specialTokens);
   const part = { name: 'words', total: texts.length ?? 0 };
@@ -60,7 +60,7 @@ export async function trainByteLevelBpe(
     byte_fallback: false,
     ignore_merges: false,
     vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-    // No token holds a space, so the older and more widely read form will do.
+    // No token contains a space, so the older, more widely supported form is enough.
     merges: merges.map((pair) => pair.join(' ')),
   };
   const pipeline = {

@@ -1,23 +1,23 @@
 /**
- * Which class of transformers reads a folder, and what that class puts in place of the pipeline of `tokenizer.json`.
- * From version 5 on, a class of a model family takes vocabulary, merges and post-processor from the file and builds the
- * rest by itself (docs/decisions/008-tokenizer-files.md). These are the classes as of transformers 5.24.
+ * Which class of transformers reads a folder, and what that class uses instead of the pipeline in `tokenizer.json`.
+ * Since version 5, the class of a model family takes vocabulary, merges and post-processor from the file and builds the
+ * rest in code (docs/decisions/008-tokenizer-files.md). The classes are those of transformers 5.24.
  */
 import { InputError } from '../run/errors.js';
 import type { FolderFiles, SpecialTokenRole, TokenizerConfig, TokenizerJson } from './files.js';
 
-/** A class with a pipeline of its own. */
+/** A class with its own pipeline. */
 export interface PipelineClass {
   name: string;
-  /** Types of model that it takes, `model.type` of `tokenizer.json`. */
+  /** The `model.type` of `tokenizer.json` that it accepts. */
   model: 'BPE' | 'WordPiece';
-  /** Special tokens where the configuration does not name them. */
+  /** Special tokens that the configuration does not name. */
   roles: Partial<Record<SpecialTokenRole, string>>;
-  /** The pad token is this class's own, not that of `padding` in `tokenizer.json`. */
+  /** The pad token comes from this class, not from `padding` in `tokenizer.json`. */
   ownPadding: boolean;
-  /** All special tokens are added once more, without flags. */
+  /** All special tokens are added again, without flags. */
   plainSpecials: boolean;
-  /** The parts that take the place of those in `tokenizer.json`. */
+  /** The parts that replace those in `tokenizer.json`. */
   parts(config: TokenizerConfig, roles: Readonly<Record<string, string>>): Parts;
 }
 
@@ -145,7 +145,7 @@ const CLASSES: readonly PipelineClass[] = [
   },
 ];
 
-/** Classes of transformers with a pipeline of their own that is not known here. */
+/** Classes of transformers with their own pipeline that is not implemented here. */
 const UNKNOWN = new Set(
   (
     'Albert Bart Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt Blenderbot BlenderbotSmall ByT5 ' +
@@ -161,8 +161,8 @@ const UNKNOWN = new Set(
 );
 
 /**
- * The class by which `AutoTokenizer` reads the folder; undefined where it takes `tokenizer.json` as it is.
- * @throws InputError for a class whose pipeline is not known here.
+ * The class that `AutoTokenizer` picks for the folder; undefined if it uses `tokenizer.json` unchanged.
+ * @throws InputError for a class whose pipeline is not implemented here.
  */
 export function pipelineClass(files: FolderFiles, folder: string): PipelineClass | undefined {
   const { config, model, tokenizer } = files;
@@ -178,7 +178,7 @@ export function pipelineClass(files: FolderFiles, folder: string): PipelineClass
   ) {
     return undefined;
   }
-  // The classes that Qwen2 folders name are not believed.
+  // transformers ignores the class that a Qwen2 folder names.
   const name = type === 'qwen2' ? registered : (declared ?? registered);
   if (name === undefined) return undefined;
   const found = CLASSES.find((one) => one.name === name);

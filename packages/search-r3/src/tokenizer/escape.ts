@@ -1,22 +1,22 @@
-/** Special tokens in texts: found as the library would find them, and broken so that it does not. */
+/** Breaks special tokens in texts, so that the library does not find them. */
 import type { AddedToken } from './added-tokens.js';
 
 export interface EscapeOptions {
-  /** Special tokens, in the order of their ids. */
+  /** Special tokens, in order of id. */
   special: readonly AddedToken[];
-  /** Text as the normalizer makes it; undefined where there is none. */
+  /** Normalizes a text; undefined without a normalizer. */
   normalize: ((text: string) => string) | undefined;
-  /** Whether the model itself has the token, and may make it of normalised text. */
+  /** Whether the model's own vocabulary has the token and may produce it from normalised text. */
   inModel: (token: string) => boolean;
 }
 
-/** A space at every place where one is found is nearly always enough; what is left after some rounds is taken out. */
+/** One space in every match is nearly always enough. Matches that survive this many rounds are removed. */
 const ROUNDS = 8;
 
 /**
- * A function that puts a space behind the first character of every special token in a text, so that no special token is
- * left in it, before or after the normalizer. Where a space does not help (a token of one character, or a normalizer
- * that takes spaces out) the token is removed.
+ * Returns a function that puts a space after the first character of every special token in a text, so that none is left
+ * before or after normalization. If a space does not help (a token of one character, or a normalizer that removes
+ * spaces), the token is removed.
  */
 export function makeEscape({ special, normalize, inModel }: EscapeOptions): (text: string) => string {
   const contents = special.map(({ content }) => content);
@@ -51,7 +51,7 @@ export function makeEscape({ special, normalize, inModel }: EscapeOptions): (tex
     }
   };
   return (text) => {
-    // What the library makes of lone surrogates could be part of a token.
+    // The library replaces lone surrogates; the replacement could be part of a token.
     let escaped = text.toWellFormed();
     for (let round = 0; ; round++) {
       const before = escaped;
@@ -64,11 +64,11 @@ export function makeEscape({ special, normalize, inModel }: EscapeOptions): (tex
 function broken(token: string, remove: boolean): string {
   if (remove) return '';
   const [first = ''] = token;
-  // A token of one character has no inside.
+  // A token of one character cannot be split.
   return first.length === token.length ? ' ' : `${first} ${token.slice(first.length)}`;
 }
 
-/** The shortest beginning that holds a match, without what it does not take before it. */
+/** The shortest prefix with a match, without the text before the match. */
 function firstSpan(text: string, holds: (part: string) => boolean): [number, number] | undefined {
   if (text === '' || !holds(text)) return undefined;
   const end = least(1, text.length, (n) => holds(text.slice(0, n)));
@@ -76,7 +76,7 @@ function firstSpan(text: string, holds: (part: string) => boolean): [number, num
   return [start, end];
 }
 
-/** The least number from `low` to `high` for which something holds, if it holds for all above; it does for `high`. */
+/** The smallest number from `low` to `high` for which a monotone condition holds; it must hold for `high`. */
 function least(low: number, high: number, holds: (n: number) => boolean): number {
   let [from, to] = [low, high];
   while (from < to) {
@@ -87,7 +87,7 @@ function least(low: number, high: number, holds: (n: number) => boolean): number
   return to;
 }
 
-/** A regular expression that finds one of the texts, at every place the longest. */
+/** A regular expression that matches any of the texts, the longest first. */
 export function alternatives(texts: readonly string[]): string {
   return [...new Set(texts)]
     .sort((a, b) => b.length - a.length)

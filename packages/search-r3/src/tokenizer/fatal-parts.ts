@@ -1,7 +1,6 @@
 /**
- * Parts of a `tokenizer.json` on which the library aborts the process, where it should refuse them. They are refused
- * here. Found by reading the sources of tokenizers 0.23 for what panics; a regular expression that backtracks without
- * end is not among them.
+ * Rejects the parts of a `tokenizer.json` on which the library would abort the process. They were found by reading the
+ * sources of tokenizers 0.23 for panics. Regular expressions that backtrack forever are not covered.
  */
 import { InputError } from '../run/errors.js';
 
@@ -41,7 +40,7 @@ const asObject = (value: unknown): Json =>
 
 const asArray = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
-/** The part and those in it, each with the path to it. */
+/** A part and the parts inside it, each with its path. */
 function* parts(field: string, value: unknown): Generator<[string, Json]> {
   const part = asObject(value);
   yield [field, part];
@@ -59,7 +58,7 @@ function checkMerges(model: Json, merges: readonly unknown[], refuse: Refuse): v
     const pair: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
     const [left, right, ...more] = asArray(pair);
     if (known(left) && known(right) && more.length === 0) {
-      // The library takes as many bytes off as the prefix has, whatever they are.
+      // The library removes as many bytes as the prefix has, whatever they are.
       const bytes = Buffer.from(right);
       const cut = Buffer.byteLength(prefix);
       if (cut <= bytes.length && known(left + bytes.subarray(cut).toString())) continue;

@@ -1,6 +1,6 @@
 /**
- * The files of a tokenizer in a Hugging Face folder. All but `tokenizer.json` may be missing. `merging.ts` makes one
- * tokenizer of them; fields that are not used here are kept and saved again.
+ * The files of a tokenizer in a Hugging Face folder. All but `tokenizer.json` may be missing. `merging.ts` merges
+ * them into one tokenizer. Unknown fields are kept and saved again.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +26,7 @@ const tokenizerJsonSchema = z.looseObject({
   }),
 });
 
-/** The parts that special tokens play, in the order in which transformers adds them. */
+/** The roles of special tokens, in the order in which transformers adds them. */
 export const SPECIAL_TOKEN_ROLES = [
   'bos_token',
   'eos_token',
@@ -66,7 +66,7 @@ const tokenizerConfigSchema = specialTokensSchema.extend({
     .nullish(),
 });
 
-/** What of `config.json` says how the tokenizer is read. */
+/** The fields of `config.json` that decide how the tokenizer is read. */
 const modelConfigSchema = z.looseObject({
   model_type: z.string().nullish(),
   tokenizer_class: z.string().nullish(),
@@ -75,7 +75,7 @@ const modelConfigSchema = z.looseObject({
 export type TokenizerJson = z.output<typeof tokenizerJsonSchema>;
 export type TokenizerConfig = z.output<typeof tokenizerConfigSchema>;
 
-/** What the files say, each by itself. */
+/** The contents of each file, before merging. */
 export interface FolderFiles {
   tokenizer: TokenizerJson;
   config: TokenizerConfig;
@@ -86,7 +86,7 @@ export interface FolderFiles {
   templates: TemplateFiles;
 }
 
-/** Chat templates that are files of their own; they go before the configuration's. */
+/** Chat templates in files of their own. They take precedence over the configuration. */
 export interface TemplateFiles {
   /** `chat_template.jinja`. */
   main?: string | undefined;
@@ -94,12 +94,12 @@ export interface TemplateFiles {
   additional?: Record<string, string> | undefined;
 }
 
-/** A tokenizer as one thing. The JSON objects are changed only by replacing them. */
+/** A merged tokenizer. Its JSON objects are replaced, never modified. */
 export interface TokenizerFiles {
   /** `tokenizer.json` with every added token. */
   tokenizer: TokenizerJson & { added_tokens: NumberedToken[] };
   config: TokenizerConfig;
-  /** Named special tokens: the roles, and what the model calls its own (`image_token`). */
+  /** Special tokens by name: the roles, and names of the model such as `image_token`. */
   named: Readonly<Record<string, string>>;
   templates: TemplateFiles;
 }
@@ -108,7 +108,7 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const TEMPLATE_FOLDER = 'additional_chat_templates';
 const TEMPLATE_ENDING = '.jinja';
 
-/** Reads the files of `folder`. @throws InputError naming the file and the field that is missing or garbled. */
+/** Reads the files of `folder`. @throws InputError naming the file and the missing or invalid field. */
 export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   const path = join(folder, 'tokenizer.json');
   await refuseSlowTokenizer(folder);
@@ -125,10 +125,10 @@ export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   };
 }
 
-/** Files that transformers makes a `tokenizer.json` of. */
+/** Files that transformers converts to a `tokenizer.json`. */
 const SLOW_FILES = ['tokenizer.model', 'vocab.json'];
 
-/** @throws InputError where a folder has one of `SLOW_FILES` in place of `tokenizer.json`. */
+/** @throws InputError if a folder has one of `SLOW_FILES` instead of `tokenizer.json`. */
 async function refuseSlowTokenizer(folder: string): Promise<void> {
   const names = await readdir(folder).catch((): string[] => []);
   const found = names.includes('tokenizer.json')
@@ -154,7 +154,7 @@ async function readTemplates(folder: string): Promise<TemplateFiles> {
   return { main, ...(files.length > 0 && { additional }) };
 }
 
-/** Writes the files, each whole or not at all. `readTokenizerFiles` and `mergeFiles` make an equal tokenizer of them. */
+/** Writes each file atomically. `readTokenizerFiles` and `mergeFiles` give an equal tokenizer back. */
 export async function writeTokenizerFiles(folder: string, files: TokenizerFiles): Promise<void> {
   const { tokenizer, config, templates } = files;
   await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizer);
@@ -165,7 +165,7 @@ export async function writeTokenizerFiles(folder: string, files: TokenizerFiles)
   }
 }
 
-/** Says of a `tokenizer.json` that it holds the whole pipeline, whatever `tokenizer_class` is. */
+/** Marks a `tokenizer.json` that holds the whole pipeline, whatever `tokenizer_class` says. */
 const AS_WRITTEN = { search_r3: { pipeline: 'tokenizer.json' } };
 
 /** Whether these files were written by `writeTokenizerFiles`. */
@@ -173,7 +173,7 @@ export function isAsWritten({ search_r3 }: TokenizerConfig): boolean {
   return JSON.stringify(search_r3) === JSON.stringify(AS_WRITTEN.search_r3);
 }
 
-/** The chat template that is used, and where it stands; undefined where there is none. */
+/** The chat template in use and its file; undefined if there is none. */
 export function chatTemplate({
   config,
   templates,
@@ -194,7 +194,7 @@ export function chatTemplate({
 }
 
 /**
- * Checks what the tokenizer library takes on trust: ids in range, each for one token.
+ * Checks what the library does not: ids are in range, and each belongs to one token.
  * @returns `json` with `added_tokens` present.
  */
 export function checkTokenizerJson(json: unknown, source: string): TokenizerFiles['tokenizer'] {
@@ -219,18 +219,18 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
     byId.set(id, token);
     ids.set(token, id);
   };
-  // A list gives each token its place, and the last one of equal tokens counts.
+  // In a list the position is the id. Of equal tokens the last one counts.
   const entries = vocabularyEntries(model.vocab, source);
   if (Array.isArray(model.vocab)) for (const [token, id] of entries) ids.set(token, id as number);
   else for (const [token, id] of entries) claim(token, id, 'model.vocab');
   for (const { content, id } of added_tokens ?? []) claim(content, id, 'added_tokens');
-  // The model as it was: the library looks at which keys are there.
+  // The model stays as it was: the library checks which keys exist.
   return { ...(json as TokenizerFiles['tokenizer']), added_tokens: added_tokens ?? [] };
 }
 
 /**
- * `tokenizer` as it comes back from its file: the schema puts the fields of added tokens in an order of its own, which
- * those that were added in memory do not have.
+ * `tokenizer` as it will be read back: the schema orders the fields of added tokens, and tokens added in memory may have
+ * another order.
  */
 export function asLoaded(tokenizer: TokenizerFiles['tokenizer']): TokenizerJson {
   return { ...tokenizer, added_tokens: tokenizerJsonSchema.shape.added_tokens.parse(tokenizer.added_tokens) };

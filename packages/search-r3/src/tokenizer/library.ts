@@ -1,19 +1,19 @@
 /** The Rust `tokenizers` library, which defines the format of tokenizer.json: ids are those of Python by construction. */
 import { type Decoder, type JsEncoding, Tokenizer } from 'tokenizers';
 
-/** Texts encoded in one call. Each encoding holds offsets beside its ids, so they are dropped slice by slice. */
+/** Texts encoded in one call. An encoding holds offsets besides its ids, so encodings are dropped after each slice. */
 const SLICE_TEXTS = 2048;
 /** UTF-16 code units encoded in one call, unless a single text is longer. */
 const SLICE_LENGTH = 4_000_000;
 
-/** A tokenizer of the library. Encoding runs on its threads; what is synchronous here takes microseconds. */
+/** A tokenizer of the library. Encoding runs on its threads; the synchronous methods take microseconds. */
 export class LibraryTokenizer {
   readonly #tokenizer: Tokenizer;
   readonly #decoder: Decoder | null;
 
   /**
-   * @param json the contents of tokenizer.json. Its truncation and padding do not apply, as in transformers; nor does
-   *   the dropout of BPE, with which ids are random.
+   * @param json the contents of tokenizer.json. Truncation and padding do not apply, as in transformers; neither
+   *   does BPE dropout, which makes ids random.
    * @throws Error with the library's message.
    */
   constructor(json: { readonly model: object; readonly [part: string]: unknown }) {
@@ -24,7 +24,7 @@ export class LibraryTokenizer {
     this.#decoder = this.#tokenizer.getDecoder();
   }
 
-  /** The ids of each text. Rejects with the library's message where one cannot be encoded. */
+  /** The ids of each text. Rejects with the library's message if one cannot be encoded. */
   async encode(texts: readonly string[], addSpecialTokens: boolean): Promise<number[][]> {
     const ids: number[][] = [];
     for (const slice of slices(texts)) {
@@ -42,14 +42,14 @@ export class LibraryTokenizer {
       : this.#tokenizer.encodeBatch(inputs, { addSpecialTokens });
   }
 
-  /** The text of tokens, as the library's own decoding joins them; synchronous, which that is not. */
+  /** The text of tokens, joined as by the library's `decode`, but synchronously. */
   decode(tokens: string[]): string {
     if (tokens.length === 0) return '';
     return this.#decoder === null ? tokens.join(' ') : this.#decoder.decode(tokens);
   }
 
   tokenOf(id: number): string | undefined {
-    // The binding takes any number for a 32-bit one.
+    // The binding converts any number to 32 bits.
     if (!Number.isInteger(id) || id < 0 || id > 0xffffffff) return undefined;
     return this.#tokenizer.idToToken(id) ?? undefined;
   }
@@ -58,13 +58,13 @@ export class LibraryTokenizer {
     return this.#tokenizer.tokenToId(token.toWellFormed()) ?? undefined;
   }
 
-  /** Text as the normalizer makes it; undefined without one. */
+  /** Normalizes a text; undefined without a normalizer. */
   normalizer(): ((text: string) => string) | undefined {
     const normalizer = this.#tokenizer.getNormalizer();
     return normalizer === null ? undefined : (text) => normalizer.normalizeString(text.toWellFormed());
   }
 
-  /** Text as the model's own splitting gets it: normalised, then split into words. */
+  /** Text -> the words that the model receives: normalised, then split. */
   words(): (text: string) => string[] {
     const normalize = this.normalizer();
     const preTokenizer = this.#tokenizer.getPreTokenizer();

@@ -1,5 +1,5 @@
 /**
- * One tokenizer of the files in a folder, as `AutoTokenizer` of transformers 5.24 makes it
+ * Merges the files of a folder into one tokenizer, as `AutoTokenizer` of transformers 5.24 does
  * (docs/decisions/008-tokenizer-files.md). The result holds everything in `tokenizer.json`.
  */
 import { InputError } from '../run/errors.js';
@@ -23,9 +23,9 @@ import {
 } from './files.js';
 
 /**
- * @param asWritten take the pipeline of `tokenizer.json` whatever class the folder names.
- * @returns the tokenizer, and what is read differently from what `tokenizer.json` says, as sentences.
- * @throws InputError where the files contradict each other.
+ * @param asWritten use the pipeline of `tokenizer.json` whatever class the folder names.
+ * @returns the tokenizer, and notes on what differs from `tokenizer.json`.
+ * @throws InputError if the files contradict each other.
  */
 export function mergeFiles(
   files: FolderFiles,
@@ -79,7 +79,7 @@ function modelSize({ tokenizer }: FolderFiles): number {
   return Array.isArray(vocab) ? vocab.length : Object.keys(vocab as object).length;
 }
 
-/** The configuration; without `added_tokens_decoder`, what `special_tokens_map.json` says goes before it. */
+/** The configuration; without `added_tokens_decoder`, `special_tokens_map.json` takes precedence. */
 function mergedConfig({ config, specialTokensMap }: FolderFiles): TokenizerConfig {
   const own = withExtraTokens(config);
   if (own.added_tokens_decoder !== undefined || specialTokensMap === undefined) return own;
@@ -93,7 +93,7 @@ function mergedConfig({ config, specialTokensMap }: FolderFiles): TokenizerConfi
   return withExtraTokens(merged);
 }
 
-/** `additional_special_tokens` is the old name of `extra_special_tokens`, and counts where that says nothing. */
+/** `additional_special_tokens` is the old name of `extra_special_tokens` and counts if that is empty. */
 function withExtraTokens(config: TokenizerConfig): TokenizerConfig {
   const { additional_special_tokens: old, extra_special_tokens: extra } = config;
   const empty = extra === undefined || extra === null || (Array.isArray(extra) && extra.length === 0);
@@ -106,7 +106,7 @@ const extraTokens = ({ extra_special_tokens: extra }: TokenizerConfig): GivenTok
 const isRole = (name: string): name is SpecialTokenRole =>
   (SPECIAL_TOKEN_ROLES as readonly string[]).includes(name);
 
-/** Special tokens by the name that the model itself gives them, such as `image_token`. */
+/** Special tokens by a name of the model's own, such as `image_token`. */
 function ownNames(config: TokenizerConfig): [string, GivenToken][] {
   const isToken = (value: unknown): value is GivenToken =>
     typeof value === 'string' || (typeof value === 'object' && value !== null && '__type' in value);
@@ -120,16 +120,16 @@ function ownNames(config: TokenizerConfig): [string, GivenToken][] {
 
 type Roles = Partial<Record<SpecialTokenRole, string>>;
 
-/** Roles that no file names: those of the class, and the token that `padding` of `tokenizer.json` pads with. */
+/** Roles that no file names: the defaults of the class, and the token of `padding` in `tokenizer.json`. */
 function defaultRoles({ tokenizer }: FolderFiles, pipeline: PipelineClass | undefined): Roles {
   const padding = pipeline?.ownPadding ? undefined : tokenizer.padding?.pad_token;
   return { ...pipeline?.roles, ...(padding !== undefined && { pad_token: padding }) };
 }
 
-/** Tokens with their ids, in the order of these, and the file that each is from. */
+/** Tokens by id, in order, each with the file it comes from. */
 type Declared = Map<number, { token: AddedToken; file: string }>;
 
-/** What the files say of added tokens; `tokenizer.json` too where a class builds a pipeline without them. */
+/** The added tokens that the files declare; `tokenizer.json` counts too, because a class builds its pipeline without them. */
 function declaredTokens(
   files: FolderFiles,
   config: TokenizerConfig,
@@ -168,7 +168,7 @@ function declaredTokens(
   return new Map(entries.sort(([a], [b]) => a - b));
 }
 
-/** A token that is special whatever its flag says. */
+/** The token, marked special whatever its flag says. */
 const specialToken = (token: GivenToken): AddedToken =>
   asAddedToken(typeof token === 'string' ? { content: token, special: true } : { ...token, special: true });
 
@@ -184,14 +184,14 @@ function specialTokens(config: TokenizerConfig, declared: Declared, defaults: Ro
   for (const role of SPECIAL_TOKEN_ROLES) {
     const given = config[role];
     if (given) named.set(role, byContent.get(contentOf(given)) ?? given);
-    // Null takes the default away.
+    // Null removes the default.
     else if (given === undefined && defaults[role]) named.set(role, defaults[role]);
   }
   for (const [name, token] of ownNames(config)) named.set(name, token);
   return { named, extra: extraTokens(config) };
 }
 
-/** Adds what the other files declare. @throws InputError where the library would give a token another id. */
+/** Adds the tokens of the other files. @throws InputError if the library would give one another id. */
 function addDeclared(added: AddedTokens, declared: Declared, special: SpecialTokens, folder: string): void {
   const tokens = [...declared.values()].map(({ token }) => token);
   const known = new Set([...added.list(), ...tokens].map(({ content }) => content));
@@ -229,7 +229,7 @@ function refuse(folder: string, file: string, token: Numbered, other: Numbered):
   });
 }
 
-/** What is saved: the added tokens once more where a reader would otherwise look into files that are not written. */
+/** The configuration to save. It repeats the added tokens if a reader would otherwise look for files that are not written. */
 function savedConfig(
   { config, specialTokensMap, addedTokens }: FolderFiles,
   merged: TokenizerConfig,
@@ -250,7 +250,7 @@ function savedConfig(
 
 const PARTS = ['normalizer', 'pre_tokenizer', 'decoder'] as const;
 
-/** Settings that change no id and no text. */
+/** Settings that change neither ids nor text. */
 const IDLE: Record<string, readonly string[]> = {
   pre_tokenizer: ['trim_offsets'],
   decoder: ['trim_offsets', 'add_prefix_space', 'use_regex'],

@@ -26,11 +26,11 @@ import { mergeFiles } from './merging.js';
 import { TextStream, unstablePart } from './text-stream.js';
 
 const loadSchema = z.strictObject({
-  /** Chat template for a folder that has none, `CHATML_TEMPLATE` for example; it is saved with the tokenizer. */
+  /** Chat template for a folder without one, for example `CHATML_TEMPLATE`. It is saved with the tokenizer. */
   defaultChatTemplate: z.string().optional(),
   /**
-   * Read the pipeline of `tokenizer.json` as it is, where `AutoTokenizer` would build another by `tokenizer_class` or
-   * `model_type`. Default false; tokenizers that were saved here are always read so.
+   * Use the pipeline of `tokenizer.json` even if `AutoTokenizer` would build another one because of `tokenizer_class` or
+   * `model_type`. Default false; tokenizers saved by this library are always read this way.
    */
   asWritten: z.boolean().default(false),
 });
@@ -38,7 +38,7 @@ const loadSchema = z.strictObject({
 export type LoadTokenizerOptions = z.input<typeof loadSchema>;
 
 export interface EncodeOptions {
-  /** Add what the tokenizer's post-processor puts around a text (Llama's bos token). Default false. */
+  /** Add the tokens that the post-processor puts around a text (bos for Llama). Default false. */
   addSpecialTokens?: boolean;
 }
 
@@ -48,7 +48,7 @@ export interface DecodeOptions {
 }
 
 export class Tokenizer {
-  /** What was read differently from what `tokenizer.json` says, as sentences. */
+  /** Notes on what differs from `tokenizer.json`. */
   readonly notes: readonly string[];
   private files: TokenizerFiles;
   private readonly source: string;
@@ -75,8 +75,8 @@ export class Tokenizer {
    * Reads the tokenizer of a folder as transformers' `AutoTokenizer` does: its settings may be spread over
    * `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, and `config.json` may
    * decide how they are read.
-   * @throws InputError on missing or garbled files, on files that contradict each other, and on what the library does
-   *   not read.
+   * @throws InputError if files are missing or invalid, contradict each other, or hold something the library does not
+   *   read.
    */
   static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
     const { defaultChatTemplate, asWritten } = validate(loadSchema, options, 'tokenizer options');
@@ -88,7 +88,7 @@ export class Tokenizer {
     return new Tokenizer(files, folder, undefined, notes);
   }
 
-  /** A tokenizer from the contents of its files, which are taken as checked. */
+  /** A tokenizer from the contents of its files, which are not checked again. */
   static fromFiles(files: TokenizerFiles, source: string): Tokenizer {
     return new Tokenizer(files, source);
   }
@@ -100,14 +100,14 @@ export class Tokenizer {
 
   /**
    * The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`.
-   * @throws InputError where the vocabulary has no token for a part of the text, and none for the unknown.
+   * @throws InputError if the vocabulary has neither a token for a part of the text nor an unknown token.
    */
   async encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
     const [ids] = await this.encodeBatch([text], options);
     return ids as number[];
   }
 
-  /** `encode` of many texts, in parallel. Rejects where one of them cannot be encoded. */
+  /** `encode` of many texts, in parallel. Rejects if one of them cannot be encoded. */
   async encodeBatch(
     texts: readonly string[],
     { addSpecialTokens = false }: EncodeOptions = {},
@@ -123,14 +123,14 @@ export class Tokenizer {
     }
   }
 
-  /** The text of some ids. Ids without a token (spare rows of an embedding) are left out. */
+  /** The text of ids. Ids without a token (spare rows of an embedding) are left out. */
   decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
     const special = skipSpecialTokens ? this.specialIds : undefined;
     const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.built.library.tokenOf(id) ?? [])));
     return this.built.library.decode(tokens);
   }
 
-  /** The text of ids as they come: put together, `decode` of all of them. */
+  /** Decodes ids one at a time; the pieces add up to `decode` of all of them. */
   stream(): TextStream {
     const { library } = this.built;
     const unstable = unstablePart(this.files.tokenizer.decoder);
@@ -181,7 +181,7 @@ export class Tokenizer {
   }
 
   /**
-   * Makes `token` a special token that is never split, with a new id where it has none. No-op where it is one already.
+   * Makes `token` a special token that is never split, with a new id if it has none. Does nothing if it is one already.
    * @returns its id.
    */
   addToken(token: string): number {
@@ -213,8 +213,8 @@ export class Tokenizer {
   }
 
   /**
-   * `text` with a space inside every special token that is written out in it, so that a document or query cannot end
-   * its own turn or hold a second embed token.
+   * `text` with a space inside every special token that it spells out, so that a document or query cannot end its own
+   * turn or contain a second embed token.
    */
   escapeSpecialTokens(text: string): string {
     return this.built.escape(text);
@@ -226,7 +226,7 @@ export class Tokenizer {
 
   /**
    * A conversation as the text and ids the model was trained on.
-   * @throws InputError without a chat template: there is no guessing what a model expects.
+   * @throws InputError without a chat template: a model's format cannot be guessed.
    */
   async applyChatTemplate(
     messages: readonly ChatMessage[],
@@ -236,7 +236,7 @@ export class Tokenizer {
     return { text, ids: await this.encode(text) };
   }
 
-  /** The text alone of `applyChatTemplate`. */
+  /** Only the text of `applyChatTemplate`. */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
     if (this.template === undefined) {
       throw new InputError({
@@ -251,14 +251,14 @@ export class Tokenizer {
     return this.template.render(messages, options);
   }
 
-  /** Writes the files from which `load` makes an equal tokenizer. */
+  /** Writes the files; `load` gives an equal tokenizer back. */
   save(folder: string): Promise<void> {
     return writeTokenizerFiles(folder, this.files);
   }
 
   /**
-   * SHA-256, in hex, of all that decides ids: vocabulary, merges, added tokens and chat template. The same after saving
-   * and loading.
+   * SHA-256, in hex, of everything that decides ids: vocabulary, merges, added tokens and chat template. Saving and
+   * loading does not change it.
    */
   fingerprint(): string {
     const content = [asLoaded(this.files.tokenizer), chatTemplate(this.files)?.text ?? null];
@@ -309,7 +309,7 @@ function buildLibrary(tokenizer: TokenizerFiles['tokenizer'], source: string): L
     throw new InputError({
       source,
       expected: 'what the tokenizers library reads',
-      // Lines and columns are those of what the library was given.
+      // Lines and columns refer to the JSON that the library was given.
       found: messageOf(error).replace(/ at line \d+ column \d+$/, ''),
     });
   }

@@ -1,7 +1,7 @@
 /**
- * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. Training is ours
- * because the Node binding of the library takes neither texts from memory nor an order of ties that is the same in
- * every run.
+ * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. We train
+ * ourselves because the Node binding of the library cannot read texts from memory and breaks ties differently in every
+ * run.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -13,13 +13,13 @@ import { LibraryTokenizer } from './library.js';
 import { Tokenizer } from './tokenizer.js';
 
 export const trainingShape = {
-  /** Number of ids, special tokens included; fewer where the texts do not give as many. */
+  /** Number of ids, special tokens included; fewer if the texts do not yield as many. */
   vocabSize: z.int().positive(),
   /** Tokens that are never split and never learned. Default: <|endoftext|>, <|im_start|>, <|im_end|>. */
   specialTokens: z.array(z.string().min(2)).default(['<|endoftext|>', '<|im_start|>', '<|im_end|>']),
-  /** One of the special tokens. Default: <|im_end|> where it is one. */
+  /** One of the special tokens. Default: <|im_end|> if it is among them. */
   eosToken: z.string().optional(),
-  /** One of the special tokens. Default: <|endoftext|> where it is one. */
+  /** One of the special tokens. Default: <|endoftext|> if it is among them. */
   padToken: z.string().optional(),
   /** One of the special tokens. Default: none. */
   bosToken: z.string().optional(),
@@ -87,7 +87,7 @@ export function wordSplitter(
     text.split(boundary).flatMap((part) => (part === '' ? [] : special.has(part) ? [part] : words(part)));
 }
 
-/** Puts vocabulary and options together to a tokenizer; special tokens get the ids after the model's vocabulary. */
+/** Builds a tokenizer from vocabulary and options. Special tokens get the ids after the vocabulary. */
 export function assemble(
   model: { vocab: Record<string, number> } & Record<string, unknown>,
   pipeline: Pipeline,
@@ -137,7 +137,7 @@ export function assemble(
   return Tokenizer.fromFiles(files, source);
 }
 
-/** @throws InputError where `room` ids do not hold what must be there. */
+/** @throws InputError if `room` ids are too few for what is required. */
 export function refuseSmall(vocabSize: number, needed: number, what: string, source: string): void {
   if (vocabSize >= needed) return;
   throw new InputError({

@@ -16,9 +16,9 @@ const optionsSchema = z.strictObject({
 export type WordLevelOptions = z.input<typeof optionsSchema>;
 
 /**
- * Makes a tokenizer of the most frequent words, ties in code unit order. Words are runs without white space, each
- * punctuation mark by itself; decoding puts spaces between them. The words that the chat template itself writes
- * (role names) are always in.
+ * Makes a tokenizer from the most frequent words; ties go by code unit order. Words are separated by white space, and
+ * each punctuation mark is a word; decoding puts spaces between them. The words that the chat template writes (role
+ * names) are always included.
  */
 export function trainWordLevel(texts: Iterable<string>, options: WordLevelOptions): Tokenizer {
   const source = 'trainWordLevel options';
@@ -51,7 +51,7 @@ export function trainWordLevel(texts: Iterable<string>, options: WordLevelOption
   return assemble(model, pipeline, checked, source, unkToken);
 }
 
-/** Conversations without content, as the template writes them. */
+/** Conversations without content, as the template renders them. */
 function skeletons(chatTemplate: string, source: string): string[] {
   const template = compileChatTemplate(chatTemplate, `${source}: chatTemplate`, {});
   const roles = ['system', 'user', 'assistant'] as const;
