@@ -38,7 +38,7 @@ const loadOptions = z.strictObject({
 
 /**
  * Reads a BEIR folder. A folder without `qrels` gives a collection without judgements.
- * @throws InputError naming file, line and field, and where there is no document with a text or no query.
+ * @throws InputError naming file, line and field, and if no document has a text or there is no query.
  */
 export async function loadBeir(folder: string, options: LoadBeirOptions = {}): Promise<Collection> {
   const { splits, allowMissing } = validate(loadOptions, options, 'loadBeir options');
@@ -65,14 +65,14 @@ export async function loadBeir(folder: string, options: LoadBeirOptions = {}): P
 }
 
 export interface LoadCorpusOptions {
-  /** Called with every document and its `path:line`; throw to refuse a document. */
+  /** Called with every document and its `path:line`; throw to reject a document. */
   check?: (document: Document, source: string) => void;
 }
 
 /**
  * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. An id may be a
- * whole number, which is read as its digits. Fields beside `_id`, `title` and `text` are kept, except `id`: that is
- * where a document has its `_id`.
+ * whole number, which is read as its digits. Fields besides `_id`, `title` and `text` are kept, except `id`,
+ * because a document holds its `_id` there.
  * @throws InputError if a row is malformed, an id occurs twice, or no document has a text.
  */
 export async function loadCorpus(path: string, options: LoadCorpusOptions = {}): Promise<Document[]> {
@@ -145,7 +145,7 @@ const COLLECTION_FOLDER: FolderKind = {
 };
 
 /**
- * Writes a BEIR folder, whole or not at all. Loading it gives an equal collection.
+ * Writes a BEIR folder atomically. Loading it gives an equal collection.
  * @throws InputError if the folder holds something else, or a collection and `overwrite` is not set; and for what could
  *   not
  *   be loaded again: no document with a text, no query, a query without text, a split without judgements, or ids and split
@@ -215,7 +215,7 @@ function newId(row: Record<string, unknown>, source: string, seen: Map<string, s
   return id;
 }
 
-/** @throws InputError for ids that `newId` would refuse when they are read again. */
+/** @throws InputError for ids that `newId` would reject when they are read again. */
 function refuseUnusableIds(kind: 'document' | 'query', rows: Iterable<{ id: string }>): void {
   const seen = new Map<string, string>();
   for (const { id } of rows) newId({ _id: id }, `collection: ${kind} ${seen.size}`, seen);

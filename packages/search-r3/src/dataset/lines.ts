@@ -94,7 +94,7 @@ export function stringField(
   throw new InputError({ source, field, expected, found: describeValue(value) });
 }
 
-/** An id as text: other programs write running numbers as numbers. */
+/** An id as text: some programs write serial numbers as JSON numbers. */
 export const idText = (value: unknown): unknown => (Number.isSafeInteger(value) ? String(value) : value);
 
 /** Reads an integer in decimal digits (`2`, `+2`, `2.0`). @throws InputError naming file, line and field. */

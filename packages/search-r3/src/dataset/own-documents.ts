@@ -9,7 +9,7 @@ import type { Collection } from './types.js';
 /**
  * When the document with a query's id is left out of its ranking. `auto`: if both have the same text, or if no
  * judgement of the collection pairs a query with its own id (such a judgement shows that ids coincide by accident, as
- * running numbers do). `always`: whenever ids are the same, as in BEIR. `never`: never.
+ * serial numbers do). `always`: whenever ids are the same, as in BEIR. `never`: never.
  */
 export const SELF_EXCLUSIONS = ['auto', 'always', 'never'] as const;
 export type SelfExclusion = (typeof SELF_EXCLUSIONS)[number];

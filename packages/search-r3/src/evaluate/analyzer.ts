@@ -1,4 +1,4 @@
-/** How the texts of a collection become terms, for BM25 and for whatever else compares words. */
+/** How the texts of a collection become terms, for BM25 and everything else that compares words. */
 import { codeTerms } from './code-terms.js';
 import { englishTerms } from './english-terms.js';
 import { areCode } from './looks-like-code.js';
@@ -8,7 +8,7 @@ import { type SegmentedScript, unspacedScripts } from './words.js';
 export const ANALYZER_KINDS = ['text', 'code'] as const;
 export type AnalyzerKind = (typeof ANALYZER_KINDS)[number];
 
-/** `auto`: `code` where most documents are code, else `text`. */
+/** `auto`: `code` if most documents are code, otherwise `text`. */
 export const ANALYZERS = ['auto', ...ANALYZER_KINDS] as const;
 export type AnalyzerChoice = (typeof ANALYZERS)[number];
 
@@ -31,16 +31,16 @@ export function analyzerFor(documents: readonly string[], choice: AnalyzerChoice
   }
 }
 
-/** By what texts are cut into terms, for reports. */
+/** How texts were cut into terms, for reports. */
 export interface TextAnalysis {
   kind: AnalyzerKind;
-  /** There is Chinese, Japanese or Korean text, which is cut into bigrams. */
+  /** Some text is Chinese, Japanese or Korean, and cut into bigrams. */
   bigrams: boolean;
-  /** The scripts that are cut by dictionary. */
+  /** The scripts that were cut with a dictionary. */
   dictionary: SegmentedScript[];
 }
 
-/** What `kind` does to these texts. */
+/** How `kind` cuts these texts. */
 export function textAnalysis(kind: AnalyzerKind, texts: Iterable<string>): TextAnalysis {
   const dictionary = new Set<SegmentedScript>();
   let bigrams = false;

@@ -5,7 +5,7 @@
  *   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), never negative (Lucene's form)
  *
  * wink-nlp's BM25 vectorizer computes the weights (rounded to 12 decimals); this file turns them into postings.
- * wink-bm25-text-search, made of the same parts, refuses collections of fewer than three documents. MiniSearch counts
+ * wink-bm25-text-search, built from the same parts, rejects collections of fewer than three documents. MiniSearch counts
  * distinct terms as document length and multiplies scores by the number of terms matched.
  */
 import bm25Vectorizer from 'wink-nlp/utilities/bm25-vectorizer.js';

@@ -1,6 +1,6 @@
 /**
- * Whether a collection is code. Prose has brackets, numbers and names in capitals too, so that no single sign decides:
- * a text is code where several kinds of sign are as dense as programs have them, a collection where most texts are.
+ * Whether a collection is code. Prose has brackets, numbers and names in capitals too, so no single sign decides. A
+ * text is code if several kinds of signs are as dense as in programs; a collection is code if most of its texts are.
  */
 import { evenly } from '../run/evenly.js';
 

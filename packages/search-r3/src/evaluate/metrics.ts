@@ -166,7 +166,7 @@ export function dcg(grades: readonly number[], cutoff = Number.POSITIVE_INFINITY
   return sum;
 }
 
-/** The DCG of the best possible ranking of the judged documents; 0 where none has a positive grade. */
+/** The DCG of the best possible ranking of the judged documents; 0 if none has a positive grade. */
 export function idealDcg(judged: readonly number[], cutoff = Number.POSITIVE_INFINITY): number {
   return dcg(
     judged.toSorted((a, b) => b - a),

@@ -23,7 +23,7 @@ export interface RetrieverOptions {
   systems?: readonly RetrieverSystem[];
   /** Judgements of training queries, on which the hybrids are tuned; without them no hybrid is made. */
   tuning?: Qrels;
-  /** Tune on this many of the training queries at most. Default 200. */
+  /** Tune on at most this many training queries. Default 200. */
   tuningQueries?: number;
   /** Documents per ranking. Default 100. */
   depth?: number;
@@ -50,7 +50,7 @@ export interface RetrieverRun {
   weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
   /** Texts that were cut to fit, by how they were embedded. */
   truncated: Partial<Record<'documents' | 'direct' | 'reasoned', number>>;
-  /** By what BM25 cut the texts; undefined where no system uses it. */
+  /** How BM25 cut the texts; undefined if no system uses it. */
   analysis?: TextAnalysis;
 }
 
@@ -142,7 +142,7 @@ export class RetrieverEvaluation {
     return this.#options.depth ?? 100;
   }
 
-  /** Documents to search for: one more where one of them may be left out. */
+  /** Documents to search for: one more if one of them may be left out. */
   get #searched(): number {
     return this.#depth + (this.ownDocuments.size > 0 ? 1 : 0);
   }

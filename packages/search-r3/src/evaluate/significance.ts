@@ -59,7 +59,7 @@ export function randomisationTest(
   };
 }
 
-/** Swapping the labels of a pair turns the sign of its difference: the sum falls by twice that difference. */
+/** Swapping the labels of a pair flips the sign of its difference: the sum falls by twice that difference. */
 function countEnumerated(differences: Float64Array, total: number, threshold: number): number {
   let count = 0;
   for (let signs = 0; signs < 2 ** differences.length; signs++) {

@@ -3,7 +3,7 @@
 declare module 'wink-nlp/utilities/bm25-vectorizer.js' {
   interface Bm25Vectorizer {
     learn(tokens: readonly string[]): void;
-    /** Per document, in the order learnt: term -> BM25 weight. */
+    /** Per document, in the order learned: term -> BM25 weight. */
     out(): Record<string, number>[];
   }
   export default function bm25Vectorizer(config: {

@@ -78,5 +78,5 @@ const IS_SCRIPT: Record<SegmentedScript, RegExp> = {
   Burmese: /\p{sc=Myanmar}/u,
 };
 
-/** Lower case; the dot of a Turkish capital I is not kept beside that of the small one. */
+/** Lower case; the dot of a Turkish capital I is dropped, because the small i has one already. */
 export const lowerCase = (text: string): string => text.toLowerCase().replaceAll('i\u0307', 'i');

@@ -47,7 +47,7 @@ export function collectionTokenizer(
 }
 
 export interface CollectionTextOptions {
-  /** Sequences per step, each from another document. */
+  /** Sequences per step, each from a different document. */
   batchSize: number;
   /** Longest sequence in tokens; longer documents are cut into pieces, and a sequence is one of them. */
   maxLength: number;
@@ -58,7 +58,7 @@ export interface CollectionTextOptions {
 
 /**
  * The sequences of pre-training, step by step.
- * @param work told of the part `key terms`.
+ * @param work receives progress of the part `key terms`.
  * @throws InputError if a batch is larger than the corpus, or no document has a text; InterruptedError when aborted.
  */
 export async function collectionSequences(
@@ -175,7 +175,7 @@ const segmenter = new Intl.Segmenter('en', { granularity: 'word' });
 
 /**
  * Words of at least three letters or digits, hyphens inside kept, in lower case. Scripts without spaces are cut by
- * dictionary, not into bigrams, since a model is to write these words; they have at least two characters.
+ * dictionary, not into bigrams, because a model has to write these words; they have at least two characters.
  */
 function wordsOf(text: string): string[] {
   return Array.from(text.toLowerCase().matchAll(WORD)).flatMap(({ 0: word, groups }) =>

@@ -1,5 +1,5 @@
 /**
- * Directions of tokens by the company they keep: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6)), which
+ * Directions of tokens from the words they occur with: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6))
  * takes the right singular vectors of the matrix of documents by tokens. Subspace iteration from random vectors (Halko,
  * Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4) finds them by products with the sparse matrix alone.
  */
@@ -10,7 +10,7 @@ import { evenly, InputError, inTurns, type LongWorkOptions, randomStream } from 
 const ITERATIONS = 5;
 /** Extra vectors, which make the last wanted ones converge. */
 const OVERSAMPLING = 10;
-/** Most documents used, evenly spaced: more would add little. */
+/** The largest number of documents used, evenly spaced: more would add little. */
 const MOST_DOCUMENTS = 20_000;
 /** Eigenvalues below this share of the largest are noise: they exceed the rank of the matrix. */
 const SMALLEST = 1e-12;

@@ -4,9 +4,8 @@
  * Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little would not learn to match words in
  * time; training then adds meaning.
  *
- * Rows of the embedding are random, or with `latent.ts` point where their words' company does: then the cosines are
- * those of latent semantic analysis. One channel of the rows holds ln idf. In the last layer every head asks for that
- * channel (by its bias) and copies what it attends to, so that a token's weight is its idf. All else adds nothing at
+ * Rows of the embedding are random, or come from `latent.ts`: then the cosines are those of latent semantic analysis. One channel of the rows holds ln idf. In the last layer every head asks for that
+ * channel (by its bias) and copies what it attends to, so that a token's weight is its idf. Everything else adds nothing at
  * first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';

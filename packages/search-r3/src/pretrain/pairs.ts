@@ -17,7 +17,7 @@ const TITLES = 0.25;
 const CHARACTERS = 8;
 
 export interface PairOptions {
-  /** Pairs per step, each from another document. */
+  /** Pairs per step, each from a different document. */
   batchSize: number;
   /** Longest query or document in tokens of its whole prompt. */
   maxLength: number;

@@ -71,7 +71,7 @@ const schema = z.strictObject({
  * cannot learn to repeat it, and so cannot reason about it (measured: it writes other names instead). The two facts
  * never form a chain: the object of one is not the subject of the other. Facts are drawn in rounds over all of them (a
  * few wait for a partner), and so are documents. Reasoning takes the kinds of query in equal shares, so that the few
- * about companies are learnt too.
+ * about companies are learned too.
  */
 export function pretrainingText(
   world: AtlasWorld,
@@ -118,7 +118,7 @@ function reasoner(world: AtlasWorld, random: RandomStream): (part: AtlasReasonin
     ...world.companies.dev,
     ...world.companies.test,
   ]);
-  // Mentors and founders are of their subject's group, so the subject alone decides.
+  // Mentors and founders belong to their subject's group, so the subject alone decides.
   const digressions = atlasFacts(world).filter((fact) => !heldOut.has(fact.subject));
   const reason = (part: AtlasReasoning, query: AtlasQuery): string => {
     switch (part) {
