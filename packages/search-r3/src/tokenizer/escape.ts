@@ -33,30 +33,30 @@ export function makeEscape({ special, normalize, inModel }: EscapeOptions): (tex
   if (plain === undefined) return (text) => text;
 
   const breakPlain = (text: string, remove: boolean): string => {
-    if (!plain.test(text)) return text;
     let escaped = text;
     for (const content of contents) escaped = escaped.replaceAll(content, () => broken(content, remove));
     return escaped;
   };
+  const holdsNormal = (text: string): boolean =>
+    normal !== undefined && normalize !== undefined && normal.test(normalize(text));
   const breakNormal = (text: string, remove: boolean): string => {
-    if (normal === undefined || normalize === undefined) return text;
     let escaped = '';
     let rest = text;
-    for (;;) {
-      const span = firstSpan(rest, (part) => normal.test(normalize(part)));
-      if (span === undefined) return escaped + rest;
-      const [start, end] = span;
+    while (holdsNormal(rest)) {
+      const [start, end] = firstSpan(rest, holdsNormal);
       escaped += rest.slice(0, start) + broken(rest.slice(start, end), remove);
       rest = rest.slice(end);
     }
+    return escaped + rest;
   };
   return (text) => {
     // The library replaces lone surrogates; the replacement could be part of a token.
     let escaped = text.toWellFormed();
     for (let round = 0; ; round++) {
-      const before = escaped;
-      escaped = breakNormal(breakPlain(escaped, round >= ROUNDS), round >= ROUNDS);
-      if (escaped === before) return escaped;
+      const remove = round >= ROUNDS;
+      if (plain.test(escaped)) escaped = breakPlain(escaped, remove);
+      else if (holdsNormal(escaped)) escaped = breakNormal(escaped, remove);
+      else return escaped;
     }
   };
 }
@@ -68,9 +68,8 @@ function broken(token: string, remove: boolean): string {
   return first.length === token.length ? ' ' : `${first} ${token.slice(first.length)}`;
 }
 
-/** The shortest prefix with a match, without the text before the match. */
-function firstSpan(text: string, holds: (part: string) => boolean): [number, number] | undefined {
-  if (text === '' || !holds(text)) return undefined;
+/** The first match in a text that has one: the end of the shortest prefix with a match, without the text before it. */
+function firstSpan(text: string, holds: (part: string) => boolean): [number, number] {
   const end = least(1, text.length, (n) => holds(text.slice(0, n)));
   const start = end - least(1, end, (n) => holds(text.slice(end - n, end)));
   return [start, end];

@@ -264,6 +264,6 @@ function changes(before: object, after: object, { name }: PipelineClass): string
   const changed = PARTS.filter((part) => shown(before, part) !== shown(after, part));
   if (changed.length === 0) return [];
   return [
-    `tokenizer.json: ${changed.join(', ')} are those of transformers' ${name}, by which AutoTokenizer reads this folder, not those of the file.`,
+    `tokenizer.json: AutoTokenizer reads this folder with ${name}, which has its own ${changed.join(', ')}; those in the file are not used.`,
   ];
 }
