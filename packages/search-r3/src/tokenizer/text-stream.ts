@@ -90,7 +90,7 @@ export function unstablePart(decoder: unknown): Unstable {
         break;
       case 'ByteLevel':
         // Joined tokens are read as bytes again, so what came before may change as a whole.
-        if (fused) return 'everything';
+        if (fused || unstable === 'byte tokens') return 'everything';
         unstable = 'last character';
         fused = true;
         break;
@@ -103,9 +103,11 @@ export function unstablePart(decoder: unknown): Unstable {
           return 'everything';
         }
         break;
-      case 'Metaspace':
       // Strips starts alone: the library fails on `stop`, so loading rejects it.
       case 'Strip':
+        if (step.content === REPLACEMENT) return 'everything';
+        break;
+      case 'Metaspace':
         break;
       case 'WordPiece':
       case 'CTC':

@@ -1,7 +1,6 @@
 /**
- * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. We train
- * ourselves because the Node binding of the library cannot read texts from memory and breaks ties differently in every
- * run.
+ * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. We train ourselves
+ * because the Node binding of the library reads texts from files alone, and learns no word-level vocabulary with fixed ids.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';

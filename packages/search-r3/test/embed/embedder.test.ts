@@ -1,10 +1,13 @@
 /** Texts to vectors: which tokens are embedded, what the model wrote, and what is told beside the vector. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
 import { Embedder, type Embedding, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
 import { makePolicy, parameterFeeds } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
-import { trainByteLevelBpe } from 'search-r3/tokenizer';
+import { Tokenizer, trainByteLevelBpe } from 'search-r3/tokenizer';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase, tinyPolicy, WORDS } from '../model/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
@@ -132,24 +135,37 @@ describe('after reasoning', () => {
     expect(pieces.flat().filter((piece) => piece.startsWith(' ')).length).toBeGreaterThan(TEXTS.length);
   });
 
-  test('pieces of bytes are whole characters, and all of them', async () => {
-    const bytes = await trainByteLevelBpe([TEXTS.join(' ')], { vocabSize: 300 });
-    const base = tinyBase('bytes', { vocabSize: 301, maxPositions: 256 });
-    const speaker = await Embedder.create(makePolicy({ ...base, tokenizer: bytes }, {}));
-    const pieces = TEXTS.map(() => [] as string[]);
-    const found = await speaker.embed(TEXTS, {
-      ...options,
-      maxNewTokens: 60,
-      maxLength: 190,
-      onToken: ({ text, piece }) => pieces[text]!.push(piece),
-    });
-    await speaker.dispose();
-    expect(pieces.map((all) => all.join(''))).toEqual(found.map(({ reasoning }) => reasoning));
-    // A character of two bytes is written now and then by a model that draws any bytes, and comes in one piece.
-    const wide = found.flatMap(({ reasoning }) => reasoning?.match(/[\u0080-\u07ff]/g) ?? []);
-    expect(wide.length).toBeGreaterThan(0);
-    for (const character of wide) expect(pieces.flat().join('|')).toContain(character);
-  });
+  // A tokenizer that asks for clean-up once lost letters of what was streamed, and gave another text in the end.
+  test.each([false, true])(
+    'pieces of bytes are whole characters, and all of them: clean-up %s',
+    async (cleanUp) => {
+      const trained = await trainByteLevelBpe([TEXTS.join(' ')], { vocabSize: 300 });
+      const folder = await mkdtemp(join(tmpdir(), 'bytes-'));
+      await trained.save(folder);
+      const file = join(folder, 'tokenizer_config.json');
+      const config = JSON.parse(await readFile(file, 'utf8'));
+      await writeFile(file, JSON.stringify({ ...config, clean_up_tokenization_spaces: cleanUp }));
+      const bytes = await Tokenizer.load(folder);
+      await rm(folder, { recursive: true });
+      const said = await bytes.encode("the word 'social' is , well , n't clean .");
+      expect(bytes.decode(said)).toBe("the word 'social' is , well , n't clean .");
+      const base = tinyBase('bytes', { vocabSize: 301, maxPositions: 256 });
+      const speaker = await Embedder.create(makePolicy({ ...base, tokenizer: bytes }, {}));
+      const pieces = TEXTS.map(() => [] as string[]);
+      const found = await speaker.embed(TEXTS, {
+        ...options,
+        maxNewTokens: 60,
+        maxLength: 190,
+        onToken: ({ text, piece }) => pieces[text]!.push(piece),
+      });
+      await speaker.dispose();
+      expect(pieces.map((all) => all.join(''))).toEqual(found.map(({ reasoning }) => reasoning));
+      // A character of two bytes is written now and then by a model that draws any bytes, and comes in one piece.
+      const wide = found.flatMap(({ reasoning }) => reasoning?.match(/[\u0080-\u07ff]/g) ?? []);
+      expect(wide.length).toBeGreaterThan(0);
+      for (const character of wide) expect(pieces.flat().join('|')).toContain(character);
+    },
+  );
 
   test('is for queries alone', async () => {
     await expect(embedder.embed(TEXTS, { role: 'document', reasoning: true })).rejects.toThrow(

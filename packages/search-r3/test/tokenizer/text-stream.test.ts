@@ -1,11 +1,12 @@
 /** Streamed text: the pieces add up to `decode` of all ids, for every decoder of the Rust library. */
 import { rm } from 'node:fs/promises';
+import fc from 'fast-check';
 import { randomStream } from 'search-r3/run';
 import { Tokenizer } from 'search-r3/tokenizer';
 import { afterAll, describe, expect, test } from 'vitest';
 import { scaled } from '../support/scale.js';
 import { FOLDERS } from './folders.js';
-import { BYTE_LEVEL, byteLevel, folderOf, llama2 } from './pipelines.js';
+import { added, byteLevel, folderOf } from './pipelines.js';
 
 const made: string[] = [];
 afterAll(() => Promise.all(made.map((folder) => rm(folder, { recursive: true }))));
@@ -53,35 +54,161 @@ describe('the pieces add up to the decoded text', () => {
       expect(streamed(tokenizer, ids).join('')).toBe(tokenizer.decode(ids));
     }
   });
+});
 
-  const chain = (decoders: object[]) => ({ type: 'Sequence', decoders });
-  const strip = (start: number) => ({ type: 'Strip', content: ' ', start, stop: 0 });
-  const replace = (pattern: object, content: string) => ({ type: 'Replace', pattern, content });
-  const FALLBACK = { type: 'ByteFallback' };
-  const FUSE = { type: 'Fuse' };
-  const DECODERS: Record<string, object | null> = {
-    none: null,
-    'byte level, then strip': chain([BYTE_LEVEL, strip(1)]),
-    'byte level twice': chain([BYTE_LEVEL, BYTE_LEVEL]),
-    'strip each token': chain([strip(2), FUSE]),
-    'Llama 2': chain([replace({ String: '▁' }, ' '), FALLBACK, FUSE, strip(1)]),
-    'byte fallback alone': FALLBACK,
-    'replace makes bytes': chain([replace({ Regex: 'c' }, '<0xE2>'), FALLBACK, FUSE]),
-    'replace across tokens': chain([FUSE, replace({ String: 'ab' }, 'x')]),
-    'replace a pattern': chain([FUSE, replace({ Regex: ' +' }, ' ')]),
-    'word pieces with clean-up': { type: 'WordPiece', prefix: '##', cleanup: true },
-    'CTC with clean-up': { type: 'CTC', pad_token: 'a', word_delimiter_token: 'b', cleanup: true },
-    'BPE suffix': { type: 'BPEDecoder', suffix: '</w>' },
-    metaspace: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
-  };
-  test.each(Object.entries(DECODERS))('%s', async (name, decoder) => {
-    for (const files of [byteLevel({ decoder }), llama2({ decoder })]) {
-      const tokenizer = await load({ 'tokenizer.json': files, 'tokenizer_config.json': {} });
-      for (const ids of await sequences(tokenizer, name.length)) {
-        expect(streamed(tokenizer, ids).join('')).toBe(tokenizer.decode(ids));
-      }
-    }
+const TOKENS = [
+  ...[
+    'a',
+    'b',
+    'word',
+    '▁',
+    '▁the',
+    '▁▁',
+    '##ing',
+    ' ',
+    ' .',
+    '.',
+    ' n',
+    "'t",
+    'x</w>',
+    '</w>',
+    '|',
+    '<pad>',
+    'Ġ',
+    'Ċ',
+  ],
+  // Parts of €, of an emoji, and bytes that belong to nothing: as byte tokens and as byte-level characters.
+  ...[
+    '<0xE2>',
+    '<0x82>',
+    '<0xAC>',
+    '<0xF0>',
+    '<0x9F>',
+    '<0x98>',
+    '<0x80>',
+    '<0x41>',
+    '<0xFF>',
+    '<0xé>',
+    '<0x>',
+  ],
+  ...['â', 'Ĥ', '¬', 'ð', 'Ł', 'ĺ', 'Ģ', 'ÿ', '\ufffd', 'é', 'ï¿½', '€'],
+];
+
+const replace = (pattern: object, content: string) => ({ type: 'Replace', pattern, content });
+const strip = (content: string, start: number) => ({ type: 'Strip', content, start, stop: 0 });
+const [fuse, byteFallback] = [{ type: 'Fuse' }, { type: 'ByteFallback' }];
+const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+const metaspace = (prepend_scheme: string) => ({
+  type: 'Metaspace',
+  replacement: '▁',
+  prepend_scheme,
+  split: true,
+});
+const wordPiece = (cleanup: boolean) => ({ type: 'WordPiece', prefix: '##', cleanup });
+const ctc = { type: 'CTC', pad_token: '<pad>', word_delimiter_token: '|', cleanup: true };
+const sequence = (...decoders: object[]) => ({ type: 'Sequence', decoders });
+const spaces = replace({ String: '▁' }, ' ');
+
+/** `streams`: text comes before the end. */
+const DECODERS: [string, object | null, { streams: boolean }][] = [
+  ['none', null, { streams: true }],
+  ['ByteLevel', bytes, { streams: true }],
+  ['Llama', sequence(spaces, byteFallback, fuse, strip(' ', 1)), { streams: true }],
+  ['Llama without prefix', sequence(spaces, byteFallback, fuse), { streams: true }],
+  ['two spaces stripped', sequence(spaces, byteFallback, fuse, strip(' ', 2)), { streams: true }],
+  ['Gemma', sequence(replace({ String: '▁' }, ' '), byteFallback, fuse), { streams: true }],
+  ['every token stripped', sequence(spaces, strip(' ', 1), byteFallback), { streams: true }],
+  ['ByteFallback', byteFallback, { streams: true }],
+  ['Metaspace always', metaspace('always'), { streams: true }],
+  ['Metaspace first', metaspace('first'), { streams: true }],
+  ['Metaspace never', metaspace('never'), { streams: true }],
+  ['Metaspace of one text', sequence(fuse, metaspace('always')), { streams: true }],
+  ['WordPiece', wordPiece(false), { streams: true }],
+  ['WordPiece that cleans up', wordPiece(true), { streams: true }],
+  ['WordPiece of one text', sequence(fuse, wordPiece(true)), { streams: false }],
+  ['CTC', ctc, { streams: true }],
+  ['CTC, Metaspace', sequence(ctc, metaspace('always')), { streams: true }],
+  ['BPEDecoder', { type: 'BPEDecoder', suffix: '</w>' }, { streams: false }],
+  ['a pattern over several tokens', sequence(fuse, replace({ String: ' .' }, '.')), { streams: false }],
+  ['an expression over several tokens', sequence(fuse, replace({ Regex: '\\s+$' }, '')), { streams: false }],
+  [
+    'byte tokens made by a replacement',
+    sequence(replace({ String: 'b' }, '<0x80>'), byteFallback),
+    { streams: false },
+  ],
+  ['bytes in bytes', sequence(byteFallback, bytes), { streams: false }],
+  ['replacement characters stripped', sequence(bytes, strip('\ufffd', 1)), { streams: false }],
+];
+
+const withDecoder = async (decoder: object | null): Promise<Tokenizer> => {
+  const vocab = Object.fromEntries(['<unk>', ...TOKENS].map((token, id) => [token, id]));
+  return Tokenizer.load(
+    await folderOf({
+      'tokenizer.json': {
+        version: '1.0',
+        added_tokens: [added(0, '<unk>'), added(TOKENS.length + 1, '<end>')],
+        normalizer: null,
+        pre_tokenizer: null,
+        post_processor: null,
+        decoder,
+        model: { type: 'WordLevel', vocab, unk_token: '<unk>' },
+      },
+      'tokenizer_config.json': { clean_up_tokenization_spaces: true },
+    }),
+  );
+};
+
+describe.each(DECODERS)('%s', async (_, decoder, { streams }) => {
+  const tokenizer = await withDecoder(decoder);
+
+  test('pieces put together are the text', () => {
+    // One id has no token.
+    const id = fc.integer({ min: 0, max: TOKENS.length + 2 });
+    const ids = fc.oneof(
+      fc.array(id, { maxLength: 30 }),
+      fc.array(id, { minLength: 100, maxLength: 300 }),
+      fc.array(fc.constantFrom(...['▁', ' ', '<0x80>', 'Ģ', '|'].map((one) => tokenizer.idOf(one)!)), {
+        maxLength: 200,
+      }),
+    );
+    fc.assert(
+      fc.property(ids, (value) => {
+        const stream = tokenizer.stream();
+        const pieces = value.map((one) => stream.add(one));
+        expect([...pieces, stream.end()].join('')).toBe(tokenizer.decode(value));
+      }),
+      { numRuns: scaled(60, 3000), seed: 1 },
+    );
   });
+
+  test('text comes with its token where it can', () => {
+    const words = ['word', 'a', 'b'].map((one) => tokenizer.idOf(one)!);
+    const stream = tokenizer.stream();
+    const held = Array.from({ length: 200 }, (_, i) => stream.add(words[i % 3]!)).filter((one) => one === '');
+    expect(held.length).toBe(streams ? 0 : 200);
+  });
+});
+
+test('a token is decoded with a bounded number of those before it, whatever they are', async () => {
+  for (const [decoder, token] of [
+    [bytes, 'word'],
+    [bytes, 'Ģ'],
+    [sequence(spaces, byteFallback, fuse, strip(' ', 1)), '▁the'],
+  ] as const) {
+    const tokenizer = await withDecoder(decoder);
+    const { library } = (tokenizer as unknown as { built: { library: { decode(tokens: string[]): string } } })
+      .built;
+    const lengths: number[] = [];
+    const decode = library.decode.bind(library);
+    library.decode = (tokens) => {
+      lengths.push(tokens.length);
+      return decode(tokens);
+    };
+    const stream = tokenizer.stream();
+    for (let i = 0; i < 500; i++) stream.add(tokenizer.idOf(token)!);
+    stream.end();
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(48);
+  }
 });
 
 test('text is emitted as soon as it is final, a character of several tokens once it is complete', async () => {
