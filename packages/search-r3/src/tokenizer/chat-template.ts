@@ -1,5 +1,5 @@
 /**
- * Chat templates: the Jinja text that a checkpoint brings to turn messages into one string, rendered as
+ * Chat templates: the Jinja text with which a checkpoint turns messages into one string, rendered as
  * `transformers.apply_chat_template` renders it (`jinja/`, docs/decisions/009-chat-templates.md).
  */
 import { InputError } from '../run/errors.js';
@@ -18,7 +18,7 @@ export const CHATML_TEMPLATE =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/** What every template is given; `TemplateVariables` cannot replace it. */
+/** The variables that every template gets; `TemplateVariables` cannot replace them. */
 export const TEMPLATE_GIVEN: readonly string[] = [
   'messages',
   'tools',
@@ -33,12 +33,12 @@ export type TemplateVariables = Readonly<Record<string, string | number | boolea
 export interface ChatOptions {
   /** End with the opening of the assistant's turn. Default false. */
   addGenerationPrompt?: boolean;
-  /** Variables of the template beside the messages. Default: none. */
+  /** Variables of the template in addition to the messages. Default: none. */
   variables?: TemplateVariables;
 }
 
 export interface ChatTemplate {
-  /** @throws InputError with the line of the template where it refuses the messages or fails on them. */
+  /** @throws InputError with the line of the template at which it rejects the messages or fails. */
   render(messages: readonly ChatMessage[], options: ChatOptions): string;
 }
 
@@ -68,7 +68,7 @@ export function compileChatTemplate(
             ...asVariables(variables),
             ...Object.entries(tokens),
             ['messages', messages.map(asMessage)],
-            // As transformers has it for a chat without them: None, which is defined.
+            // In transformers, a chat without them gives None, which is defined.
             ['tools', null],
             ['documents', null],
             ['add_generation_prompt', addGenerationPrompt],
@@ -83,7 +83,7 @@ function asVariables(variables: TemplateVariables): [string, Value][] {
   return Object.entries(variables).map(([name, value]) => [name, fromJson(value)]);
 }
 
-/** A message as transformers passes it on: without fields that are null, and its reasoning under both names. */
+/** A message as transformers passes it on: without null fields, and with its reasoning under both names. */
 function asMessage(message: ChatMessage): Value {
   const fields = Object.entries(message).filter(([, value]) => value !== null && value !== undefined);
   const given = Object.fromEntries(fields) as Record<string, unknown>;

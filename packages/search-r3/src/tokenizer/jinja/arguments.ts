@@ -4,20 +4,20 @@ import { raise } from './errors.js';
 import { toIndex } from './numbers.js';
 import { type Keywords, PyFunction, PyObject, typeName, type Value } from './values.js';
 
-/** Arguments in the order of the parameters; undefined where one is not given. */
+/** Arguments in the order of the parameters; undefined if one is not given. */
 export type Bound = readonly (Value | undefined)[];
 
 export interface Signature {
   parameters: readonly string[];
-  /** How many must be given. */
+  /** How many arguments are required. */
   required: number;
-  /** Parameters that can not be given by name. */
+  /** How many of the first parameters cannot be given by name. */
   positional: number;
 }
 
 /**
- * A signature as text: names, optional ones with a question mark, and a slash after those that have no name to the
- * caller. 'old new count? /' takes two or three arguments by position.
+ * A signature as text: parameter names, with a question mark after optional ones and a slash after those that callers
+ * cannot name. 'old new count? /' takes two or three arguments by position.
  */
 export function signature(text: string): Signature {
   const words = text.split(' ').filter((word) => word !== '');
@@ -48,7 +48,7 @@ export function bind(name: string, to: Signature, args: readonly Value[], keywor
   return bound;
 }
 
-/** A method of a built-in type: its signature and what it does to the object. */
+/** A method of a built-in type: its signature, and the function that applies it to an object. */
 export interface Method<T> {
   signature: Signature;
   apply: (self: T, ...args: Bound) => Value;
@@ -58,7 +58,7 @@ export function method<T>(parameters: string, apply: (self: T, ...args: Bound) =
   return { signature: signature(parameters), apply };
 }
 
-/** The method `name` of `self`, to be called. */
+/** The method `name` of `self`, as a callable value. */
 export function boundMethod<T>(self: T, name: string, { signature: to, apply }: Method<T>): PyFunction {
   return new PyFunction(name, (args, keywords) => apply(self, ...bind(name, to, args, keywords)));
 }
@@ -74,12 +74,12 @@ export function textArgument(value: Value | undefined, what: string): string {
   return typeof value === 'string' ? value : raise(`${what} must be str, not ${typeName(value ?? null)}`);
 }
 
-/** A str argument that may be left out, or be None. */
+/** A str argument that may be omitted or None. */
 export function optionalText(value: Value | undefined, what: string): string | undefined {
   return value === undefined || value === null ? undefined : textArgument(value, what);
 }
 
-/** An int argument (or a bool), as a number within the safe ones. */
+/** An int (or bool) argument as a safe integer. */
 export function intArgument(value: Value | undefined, what: string): number {
   const number = numeric(value ?? null);
   if (typeof number === 'bigint') return toIndex(number);

@@ -1,4 +1,4 @@
-/** `object.name` and `object[key]`, as Jinja2's sandbox looks them up: either falls back on the other. */
+/** `object.name` and `object[key]`, as Jinja2's sandbox looks them up: each falls back to the other. */
 import { boundMethod } from './arguments.js';
 import { containerAttribute, DICT_MUTATORS, LIST_MUTATORS } from './container-methods.js';
 import { Dict, Tuple } from './containers.js';
@@ -12,7 +12,10 @@ import { itemAt } from './slices.js';
 import { STRING_METHODS } from './string-methods.js';
 import { isList, PyFunction, PyObject, typeName, Undefined, type Value } from './values.js';
 
-/** What every object has, or the containers have: hidden from templates, but found before the keys of a dict. */
+/**
+ * Attributes of every object or of the containers. Templates cannot read them, but they take precedence over the keys
+ * of a dict.
+ */
 const PRIVATE: ReadonlySet<string> = new Set(
   (
     'class delattr dir doc eq format ge getattribute getstate gt hash init init_subclass le lt ne new reduce ' +
@@ -23,7 +26,7 @@ const PRIVATE: ReadonlySet<string> = new Set(
     .map((name) => `__${name}__`),
 );
 
-/** `getattr(object, name)` within the sandbox; undefined for an AttributeError. */
+/** `getattr(object, name)` in the sandbox; undefined if Python raises an AttributeError. */
 function safeAttribute(object: Value, name: string): Value | undefined {
   if (name.startsWith('_')) return PRIVATE.has(name) ? unsafe(object, name) : privateAttribute(object, name);
   if (isList(object) && LIST_MUTATORS.has(name)) return unsafe(object, name);
@@ -49,7 +52,7 @@ function safeAttribute(object: Value, name: string): Value | undefined {
 
 const ACCESS = { attribute: getAttribute, item: getItem };
 
-/** Attributes of Jinja2's own objects that begin with an underscore are hidden as well. */
+/** The attributes of Jinja2's own objects that begin with an underscore are hidden too. */
 function privateAttribute(object: Value, name: string): Value | undefined {
   const own = object instanceof PyObject && !(object instanceof Markup) && !(object instanceof Dict);
   return own ? unsafe(object, name) : undefined;
@@ -59,7 +62,7 @@ function unsafe(object: Value, name: string): Undefined {
   return new Undefined(`access to attribute '${name}' of '${typeName(object)}' object is unsafe.`);
 }
 
-/** `object.name`: the attribute, or else the item. */
+/** `object.name`: the attribute, or the item if there is no such attribute. */
 export function getAttribute(object: Value, name: string): Value {
   if (object instanceof Undefined && !PRIVATE.has(name)) object.fail();
   const attribute = safeAttribute(object, name);
@@ -68,7 +71,7 @@ export function getAttribute(object: Value, name: string): Value {
   return item === undefined ? missing(object, name) : item;
 }
 
-/** `object[key]`: the item, or else the attribute. */
+/** `object[key]`: the item, or the attribute if there is no such item. */
 export function getItem(object: Value, key: Value): Value {
   const item = subscript(object, key);
   if (item !== undefined) return item;
@@ -76,7 +79,7 @@ export function getItem(object: Value, key: Value): Value {
   return attribute === undefined ? missing(object, key) : attribute;
 }
 
-/** The attribute and nothing else, for the filter `attr`. */
+/** Only the attribute, never the item: for the filter `attr`. */
 export function onlyAttribute(object: Value, name: string): Value {
   const attribute = safeAttribute(object, name);
   return attribute === undefined ? missing(object, name) : attribute;
@@ -89,7 +92,7 @@ function missing(object: Value, key: Value): Undefined {
   );
 }
 
-/** Python's `object[key]`; undefined for a TypeError or LookupError. */
+/** Python's `object[key]`; undefined if Python raises a TypeError or LookupError. */
 function subscript(object: Value, key: Value): Value | undefined {
   if (object instanceof Tuple || isList(object) || typeof object === 'string')
     return sequenceItem(object, key);

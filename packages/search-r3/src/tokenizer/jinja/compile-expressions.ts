@@ -35,7 +35,10 @@ function isConstant(node: Node): boolean {
   return children(node).every(isConstant);
 }
 
-/** Jinja2 evaluates what is constant once, and writes it into Python code, where infinity and NaN have no name. */
+/**
+ * Jinja2 evaluates constant expressions once and writes the values into Python code, which has no literals for infinity
+ * and NaN.
+ */
 function folded(evaluate: Evaluate): Evaluate {
   const value = constantValue(evaluate);
   if (typeof value === 'number' && !Number.isFinite(value)) unsupported('a constant that is infinite or NaN');
@@ -43,7 +46,10 @@ function folded(evaluate: Evaluate): Evaluate {
   return isScalar ? () => value : evaluate;
 }
 
-/** The value of a constant; undefined where it raises, which it then does where it is reached. */
+/**
+ * The value of a constant; undefined if evaluating it raises an error. The error is then raised when the constant is
+ * reached.
+ */
 function constantValue(evaluate: Evaluate): Value | undefined {
   try {
     return evaluate(activate(new Context(new Map(), new Map())));
@@ -226,7 +232,7 @@ function addKeywords(keywords: Map<string, Value>, mapping: Value): void {
   }
 }
 
-/** A filter on an input that is compiled already, as the body of a filter block is. */
+/** Compiles a filter whose input is already compiled, such as the body of a filter block. */
 export function compileFilter({ name, args: given, line }: Filter, input: Evaluate, scope: Scope): Evaluate {
   const filter = FILTERS.get(name);
   const args = compileArguments(given, scope);

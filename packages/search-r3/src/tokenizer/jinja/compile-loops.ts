@@ -81,7 +81,7 @@ function runLoop(
 ) {
   const { assign, setLoop, enter, body, leave, otherwise } = parts;
   const loop = setLoop === undefined ? undefined : new Loop(items, iterate(items), recursion, depth);
-  // Only a turn that comes to its end counts: after `continue` in each, `else` is rendered.
+  // Only iterations that reach their end count: if every iteration ends with `continue`, `else` is rendered.
   let completed = false;
   for (const item of loop === undefined ? iterate(items) : turns(loop)) {
     assign(activation, item);
@@ -99,7 +99,7 @@ function* turns(loop: Loop): Iterable<Value> {
   for (let item = loop.advance(); item !== undefined; item = loop.advance()) yield item;
 }
 
-/** A loop that can call itself is a function, which gives its text back. */
+/** A loop that can call itself is a function that returns its text. */
 function recursive(iterable: Evaluate, select: Select, parts: LoopParts): Execute {
   return (outer) => {
     const render = (items: Value, depth: number): string =>
@@ -114,7 +114,7 @@ function recursive(iterable: Evaluate, select: Select, parts: LoopParts): Execut
   };
 }
 
-/** `for ... if test`: a generator with a function of its own. */
+/** `for ... if test`: a generator in a function of its own. */
 function compileSelection(node: For, loopSymbols: Symbols, scope: Scope): Select {
   if (node.test === undefined) return (_, items) => items;
   const symbols = new Symbols(scope.symbols);
@@ -139,7 +139,7 @@ function compileSelection(node: For, loopSymbols: Symbols, scope: Scope): Select
   return (outer, items) => new PyIterator(selected(outer, iterate(items)));
 }
 
-/** A target as a value: Jinja2 passes on what it has assigned, so that a list becomes a tuple. */
+/** A target as a value. Jinja2 passes on what it has assigned, so a list becomes a tuple. */
 function compileTargetValue(target: Target, scope: Scope): Evaluate {
   if (target.type === 'name') return nameReader(target.name, scope);
   if (target.type === 'namespace') throw new TemplateError("can't loop over a namespace", target.line);

@@ -19,7 +19,7 @@ import {
 import { Symbols, undeclared } from './symbols.js';
 import { Undefined } from './values.js';
 
-/** Makes the macro of a node each time it is reached. */
+/** Creates the macro of a node each time the node is reached. */
 export function compileMacro(
   node: MacroNode | CallBlock,
   scope: Scope,
@@ -50,7 +50,7 @@ export function compileMacro(
     });
 }
 
-/** Parameters that a macro has when its body reads them: caller, kwargs and varargs. */
+/** Parameters that a macro has if its body reads them: caller, kwargs and varargs. */
 function specialParameters({ parameters, defaults, body, line }: MacroNode | CallBlock) {
   const read = undeclared(body, ['caller', 'kwargs', 'varargs']);
   const explicit = (name: string) => parameters.findIndex((parameter) => parameter.name === name);

@@ -24,7 +24,7 @@ export function compileBody(body: readonly Statement[], scope: Scope): Execute {
   };
 }
 
-/** Errors of a statement name its line, when it is compiled and when it runs. */
+/** Errors name the line of the statement, both when it is compiled and when it runs. */
 function withLines(statement: Statement, scope: Scope): Execute {
   try {
     const step = compileStatement(statement, scope);
@@ -95,7 +95,7 @@ function compileStatement(node: Statement, scope: Scope): Execute {
   }
 }
 
-/** A scope within, which is no longer that of the template. */
+/** A nested scope, which is no longer the top level of the template. */
 function innerScope(scope: Scope, nodes: readonly (Statement | Expression | Target)[]): Scope {
   const symbols = new Symbols(scope.symbols);
   symbols.visit(nodes);
@@ -149,7 +149,7 @@ function compileSet(target: Target, valueNode: Expression, scope: Scope): Execut
   };
 }
 
-/** Assigns, and makes what is assigned on the top level known to blocks. */
+/** Assigns, and makes variables assigned on the top level visible to blocks. */
 function compileAssignment(target: Target, scope: Scope): (activation: Activation, value: Value) => void {
   const assign = compileTarget(target, scope);
   if (!scope.topLevel) return assign;
@@ -181,7 +181,7 @@ function compileFilterBlock(filter: Filter, body: readonly Statement[], scope: S
   });
 }
 
-/** Renders a body aside, into `captured`, and goes on with it unless the body left its loop. */
+/** Renders a body into `captured` and then runs `use`, unless the body left its loop. */
 function compileCapture(nodes: readonly Statement[], scope: Scope) {
   const [enter, body, leave] = [entrance(scope), compileBody(nodes, scope), exit(scope)];
   return (use: (activation: Activation) => void): Execute =>
@@ -199,7 +199,7 @@ function compileCapture(nodes: readonly Statement[], scope: Scope) {
     };
 }
 
-/** The captured text, with the filters of its block. */
+/** The captured text after the filters of its block. */
 function compileCaptured(filter: Filter | undefined, scope: Scope): Evaluate {
   if (filter === undefined) return ({ captured }) => captured;
   const { input } = filter;

@@ -34,7 +34,7 @@ function unpack(assigns: readonly Assign[], activation: Activation, value: Value
   for (const [i, assign] of assigns.entries()) assign(activation, values[i]!);
 }
 
-/** The namespace that a target belongs to, checked. */
+/** Checks and returns the namespace that a target belongs to. */
 export function namespaceReader(
   { name }: NamespaceTarget,
   scope: Scope,

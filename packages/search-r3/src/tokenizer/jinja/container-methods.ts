@@ -1,4 +1,4 @@
-/** The methods of list, tuple, range and dict, and the attributes of numbers, that the sandbox lets through. */
+/** The methods of list, tuple, range and dict, and the attributes of numbers, that the sandbox allows. */
 import { boundMethod, intArgument, type Method, method } from './arguments.js';
 import { Dict, DictView, iterate, Range, Tuple } from './containers.js';
 import { same } from './equality.js';
@@ -103,7 +103,7 @@ function numberAttribute(value: bigint | number, name: string): Value | undefine
 const bitLength = (value: bigint | number) =>
   value === 0n ? 0n : BigInt(BigInt(value).toString(2).replace('-', '').length);
 
-/** The attribute of a value that is no str; undefined for an AttributeError. */
+/** The attribute of a value that is not a str; undefined if Python raises an AttributeError. */
 export function containerAttribute(value: Value, name: string): Value | undefined {
   if (value === null || typeof value === 'string') return undefined;
   if (typeof value === 'boolean') return numberAttribute(value ? 1n : 0n, name);

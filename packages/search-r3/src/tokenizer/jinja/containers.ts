@@ -37,7 +37,7 @@ export class Tuple extends PyObject {
   }
 
   override hash(): unknown {
-    // A symbol, so that no string can be taken for it.
+    // A symbol, so that no string can be mistaken for it.
     return Symbol.for(`(${this.items.map((item) => describeKey(hashKey(item))).join()})`);
   }
 }
@@ -67,7 +67,7 @@ export class Dict extends PyObject {
   readonly typeName = 'dict';
   readonly #entries = new Map<unknown, Entry>();
 
-  /** Where a key comes twice, the first key and the last value stay, as in Python. */
+  /** If a key occurs twice, the first key and the last value stay, as in Python. */
   constructor(pairs: Iterable<readonly [Value, Value]> = []) {
     super();
     for (const [key, value] of pairs) this.#set(key, value);
@@ -80,7 +80,7 @@ export class Dict extends PyObject {
     else known.value = value;
   }
 
-  /** Values of JSON, without a copy of each pair. */
+  /** A dict of JSON values, made without copying each pair. */
   static ofStrings(pairs: Iterable<readonly [string, Value]>): Dict {
     const dict = new Dict();
     for (const [key, value] of pairs) dict.#entries.set(key, { key, value });
@@ -175,7 +175,7 @@ export class DictView extends PyObject {
   }
 }
 
-/** `range(start, stop, step)` over ints that fit a number. */
+/** `range(start, stop, step)` over ints that a JavaScript number can hold. */
 export class Range extends PyObject {
   readonly typeName = 'range';
   readonly #length: number;
@@ -225,20 +225,20 @@ export class Range extends PyObject {
   }
 }
 
-/** The values of anything iterable. @throws where Python would raise a TypeError. */
+/** The values of anything iterable. @throws if Python would raise a TypeError. */
 export function iterate(value: Value): Iterable<Value> {
   const values = iterable(value);
   return values ?? raise(`'${typeName(value)}' object is not iterable`);
 }
 
-/** As `iterate`; undefined for what is not iterable. */
+/** Like `iterate`, but undefined if the value is not iterable. */
 export function iterable(value: Value): Iterable<Value> | undefined {
   if (typeof value === 'string') return value;
   if (isList(value)) return value;
   return value instanceof PyObject ? value.iterate() : undefined;
 }
 
-/** `reversed(value)`; undefined for a TypeError. */
+/** `reversed(value)`; undefined if Python raises a TypeError. */
 export function reversed(value: Value): PyIterator | undefined {
   const ordered =
     typeof value === 'string' ||

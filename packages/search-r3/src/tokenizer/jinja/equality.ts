@@ -1,4 +1,4 @@
-/** Equality and hashes across types, as Python has them: 1 == 1.0 == True, and '' is equal to no False. */
+/** Equality and hashes across types, as in Python: 1 == 1.0 == True, but '' != False. */
 import { raise, unsupported } from './errors.js';
 import { isList, PyObject, typeName, type Value } from './values.js';
 
@@ -29,12 +29,12 @@ export function sameItems(a: readonly Value[], b: readonly Value[]): boolean {
   return a.length === b.length && a.every((item, i) => same(item, b[i]!));
 }
 
-/** The place of the first item that is equal to `item`; -1 where there is none. */
+/** The index of the first item that is equal to `item`; -1 if there is none. */
 export function indexOf(items: readonly Value[], item: Value): number {
   return items.findIndex((other) => same(other, item));
 }
 
-/** `hash(value)` as a key of a Map: equal for what is equal in Python, as 1, 1.0 and True are. */
+/** `hash(value)` as a key of a Map: values that are equal in Python, such as 1, 1.0 and True, share a key. */
 export function hashKey(value: Value): unknown {
   if (typeof value === 'string' || value === null) return value;
   const number = numeric(value);

@@ -1,4 +1,7 @@
-/** The error of a template: it does not parse, it raised, or it asks for something that is not rendered here. */
+/**
+ * The error of a template that does not parse, raises an error, or uses something that this interpreter does not
+ * support.
+ */
 
 export class TemplateError extends Error {
   override readonly name = 'TemplateError';
@@ -10,12 +13,12 @@ export class TemplateError extends Error {
   }
 }
 
-/** What Python would raise. */
+/** Throws the error that Python would raise. */
 export function raise(message: string): never {
   throw new TemplateError(message);
 }
 
-/** What Jinja2 renders and this interpreter does not: refused, so that nothing is ever rendered differently. */
+/** Rejects what Jinja2 renders but this interpreter does not support, so that nothing is ever rendered differently. */
 export function unsupported(what: string): never {
   throw new TemplateError(`${what}, which is not supported`);
 }
@@ -31,7 +34,7 @@ export function atLine<T>(line: number, action: () => T): T {
 
 export function withLine(error: unknown, line: number): unknown {
   if (error instanceof RangeError) {
-    // JavaScript's own limits: depth of the stack, length of a string, size of a number.
+    // JavaScript's own limits on stack depth, string length and number size.
     return new TemplateError(`too much work for a template: ${error.message}`, line);
   }
   if (error instanceof TemplateError) error.line ??= line;

@@ -22,18 +22,18 @@ const CONSTANTS: ReadonlyMap<string, Value> = new Map<string, Value>([
 
 const COMPARISONS: ReadonlySet<string> = new Set(['==', '!=', '<', '<=', '>', '>=']);
 
-/** What may begin the argument of a test that is written without parentheses: `x is divisibleby 3`. */
+/** The tokens that may begin the argument of a test without parentheses, as in `x is divisibleby 3`. */
 const ARGUMENT_TYPES: ReadonlySet<string> = new Set(['name', 'string', 'integer', 'float', '(', '[', '{']);
 
 interface TupleOptions {
-  /** With `a if b else c`. Default true. */
+  /** Allow `a if b else c`. Default true. */
   conditions?: boolean;
-  /** Within parentheses, where a tuple may be empty. Default false. */
+  /** Inside parentheses, where a tuple may be empty. Default false. */
   parentheses?: boolean;
 }
 
 export class ExpressionParser extends TokenReader {
-  /** One expression, or several with commas: a tuple. */
+  /** One expression, or a tuple of several that are separated by commas. */
   protected tuple(options: TupleOptions = {}): Expression {
     const { conditions = true, parentheses = false } = options;
     let { line } = this.current;
@@ -57,7 +57,9 @@ export class ExpressionParser extends TokenReader {
     return ['variable_end', 'block_end', ')'].includes(this.current.type);
   }
 
-  /** A target of `set`, `for` or `with`: names, in tuples; with `namespace`, also `name.attribute`. */
+  /**
+   * A target of `set`, `for` or `with`: a name or a (nested) tuple of names; with `namespace`, also `name.attribute`.
+   */
   protected target({ namespace = false } = {}): Target {
     let { line } = this.current;
     const items: Target[] = [];
@@ -229,7 +231,7 @@ export class ExpressionParser extends TokenReader {
     }
   }
 
-  /** What stands between brackets, the opening one first. */
+  /** Parses the items between brackets, starting at the opening bracket. */
   #items<T>(close: string, item: () => T): T[] {
     this.next();
     const items: T[] = [];
@@ -338,7 +340,7 @@ export class ExpressionParser extends TokenReader {
     }
   }
 
-  /** `|filter` as often as it comes; with `bare`, the first without its bar. */
+  /** Parses any number of `|filter`. With `bare`, the first one is written without its bar. */
   protected filters(input: Expression | undefined, bare = false): Filter | undefined {
     let node = input;
     let last: Filter | undefined;

@@ -8,10 +8,10 @@ import { str } from './repr.js';
 import { strftime } from './strftime.js';
 import { type Keywords, PyFunction, PyObject, typeName, type Value } from './values.js';
 
-/** The sandbox allows no longer ranges. */
+/** The longest range that the sandbox allows. */
 const MAX_RANGE = 100_000;
 
-/** `dict`, which has `fromkeys` beside being called. */
+/** `dict`: a callable that also has the method `fromkeys`. */
 class DictFunction extends PyObject {
   readonly typeName = 'TemplateDict';
 

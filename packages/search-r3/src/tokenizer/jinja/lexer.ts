@@ -1,13 +1,13 @@
 /**
- * Tokens of a template, as Jinja2's lexer makes them with `trim_blocks` and `lstrip_blocks`. Line ends of any kind are
- * read as line feeds, and the last one of the template goes.
+ * Splits a template into tokens, as Jinja2's lexer does with `trim_blocks` and `lstrip_blocks`. Line ends of any kind
+ * are read as line feeds, and a line end at the end of the template is dropped.
  */
 import { TemplateError } from './errors.js';
 import { parseLiteral } from './numbers.js';
 import { SPACES, stripEnd } from './text.js';
 import { unescapeText } from './unescape.js';
 
-/** `block_begin`, ..., `name`, `string`, `integer`, `float`, `data`, `eof`, or an operator as it is written. */
+/** `block_begin`, ..., `name`, `string`, `integer`, `float`, `data`, `eof`, or an operator as written. */
 export interface Token {
   type: string;
   line: number;
@@ -49,7 +49,7 @@ class Lexer {
   readonly #tokens: Token[] = [];
   #position = 0;
   #line = 1;
-  /** The token before ended a line: white space before a tag can be the line's beginning. */
+  /** Whether the previous token ended a line, so that white space before a tag may start a line. */
   #lineStarting = true;
 
   constructor(template: string) {
@@ -66,7 +66,7 @@ class Lexer {
     this.#tokens.push({ type, line: this.#line, text, ...(number !== undefined && { number }) });
   }
 
-  /** Takes the source up to `end`. */
+  /** Consumes the source up to `end`. */
   #advance(end: number): string {
     const taken = this.#source.slice(this.#position, end);
     for (const character of taken) if (character === '\n') this.#line++;
@@ -111,7 +111,7 @@ class Lexer {
     }
   }
 
-  /** The text before a tag, without the white space that the tag takes. */
+  /** The text before a tag, without the white space that the tag strips. */
   #pushData(end: number, sign: string, isBlock: boolean): void {
     const text = this.#source.slice(this.#position, end);
     let kept = text;
@@ -130,7 +130,7 @@ class Lexer {
     COMMENT_END.lastIndex = this.#position;
     const end = COMMENT_END.exec(this.#source);
     if (end !== null) this.#advance(end.index + end[0].length);
-    // Jinja2 takes a comment that begins where the template ends for nothing.
+    // Jinja2 ignores a comment that begins at the very end of the template.
     else if (this.#position < this.#source.length) this.#fail('Missing end of comment tag');
   }
 
@@ -145,7 +145,7 @@ class Lexer {
     }
   }
 
-  /** The match of a sticky expression here. */
+  /** The match of a sticky expression at the current position. */
   #match(expression: RegExp): string | undefined {
     expression.lastIndex = this.#position;
     return expression.exec(this.#source)?.[0];
@@ -154,7 +154,7 @@ class Lexer {
   #readCode(end: RegExp, endType: string): void {
     const brackets: string[] = [];
     while (this.#position < this.#source.length) {
-      // Within brackets the end can only be operators: {{ {"a": {}} }}.
+      // Inside brackets, what looks like the end of a tag can only be operators: {{ {"a": {}} }}.
       const closing = brackets.length === 0 ? this.#match(end) : undefined;
       if (closing !== undefined) {
         this.#push(endType);
@@ -188,7 +188,7 @@ class Lexer {
     const name = this.#match(NAME);
     if (name !== undefined) {
       if (!IDENTIFIER.test(name)) this.#fail('Invalid character in identifier');
-      // Python reads variables by their normal form, and the context by what is written.
+      // Python looks up variables by their normal form, but entries of the context by the name as written.
       if (name !== name.normalize('NFKC')) this.#fail(`the name "${name}" is not in normal form (NFKC)`);
       this.#push('name', name);
       return name;

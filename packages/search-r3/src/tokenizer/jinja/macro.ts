@@ -5,7 +5,7 @@ import { raise } from './errors.js';
 import { repr } from './repr.js';
 import { type Keywords, PyObject, Undefined, type Value } from './values.js';
 
-/** Recursion that Python would stop is stopped too; its limit depends on who calls, so this one is lower. */
+/** Stops any recursion that Python would stop. Its limit depends on the caller, so this one is lower. */
 const MAX_DEPTH = 120;
 let depth = 0;
 
@@ -27,7 +27,7 @@ export class Macro extends PyObject {
     private readonly macroName: string | undefined,
     private readonly parameters: readonly string[],
     private readonly accepts: { caller: boolean; keywords: boolean; rest: boolean },
-    /** Renders the body. The arguments: of each parameter, then caller, kwargs and varargs where it accepts them. */
+    /** Renders the body. The arguments: one per parameter, then caller, kwargs and varargs if it accepts them. */
     private readonly body: (args: readonly (Value | undefined)[]) => string,
   ) {
     super();
@@ -46,7 +46,7 @@ export class Macro extends PyObject {
       return value;
     };
     const bound: (Value | undefined)[] = args.slice(0, parameters.length);
-    // Whether a parameter called "caller" has had its chance.
+    // Whether a parameter called "caller" has already been handled.
     let foundCaller = bound.length === parameters.length && parameters.includes('caller');
     for (const parameter of parameters.slice(bound.length)) {
       bound.push(take(parameter));

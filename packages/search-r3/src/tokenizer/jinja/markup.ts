@@ -1,4 +1,4 @@
-/** Text marked as HTML: what `escape` and `safe` give. It prints as it is, and escapes the text that is added to it. */
+/** Text marked as HTML, which `escape` and `safe` return. It prints unchanged, and text added to it is escaped. */
 import { raise, unsupported } from './errors.js';
 import { repr, str } from './repr.js';
 import { codePoints, textLength } from './text.js';
@@ -24,7 +24,7 @@ export class Markup extends PyObject {
     return new Markup(str(value).replace(/[&><'"]/g, (character) => ENTITIES[character] ?? character));
   }
 
-  /** `a + b` where one is marked; undefined for a TypeError. */
+  /** `a + b` if at least one is marked; undefined if Python raises a TypeError. */
   static sum(a: Value, b: Value): Markup | undefined {
     const isText = (value: Value) => typeof value === 'string' || value instanceof Markup;
     if (!isText(a) || !isText(b)) return undefined;
@@ -77,7 +77,7 @@ export class Markup extends PyObject {
   }
 }
 
-/** What a block writes, which Jinja2 joins without turning it into text. */
+/** What a block writes. Jinja2 joins it without converting it to text. */
 export function written(value: Value): string {
   if (typeof value === 'string' || value instanceof Markup) return String(value);
   return raise(`a block has to write text, not ${typeName(value)}`);

@@ -1,4 +1,4 @@
-/** The syntax tree, node for node that of Jinja2: scoping follows from its order. */
+/** The syntax tree. It has the nodes of Jinja2's in the same order, because scoping depends on that order. */
 import type { Value } from './values.js';
 
 export interface Arguments {
@@ -118,7 +118,7 @@ export interface If {
 
 interface Signature {
   parameters: Name[];
-  /** Of the last parameters. */
+  /** The defaults of the last parameters. */
   defaults: Expression[];
 }
 
@@ -159,12 +159,14 @@ export type Statement =
   | { type: 'with'; targets: Target[]; values: Expression[]; body: Statement[]; line: number }
   | { type: 'scope'; body: Statement[]; line: number }
   | { type: 'break' | 'continue'; line: number }
-  /** `include`, `import`, `from` or `extends`: there are no other templates, so it raises where it is reached. */
+  /**
+   * `include`, `import`, `from` or `extends`: there are no other templates, so it raises an error when it is reached.
+   */
   | { type: 'other_template'; tag: string; template: Expression; names: Name[]; line: number };
 
 export type Node = Expression | Target | Statement | Data;
 
-/** The children of a node in the order in which Jinja2 looks at them. */
+/** The children of a node in the order in which Jinja2 visits them. */
 export function children(node: Node): Node[] {
   switch (node.type) {
     case 'name':
@@ -252,7 +254,7 @@ function argumentNodes({ args, keywords, rest, restKeywords }: Arguments): Expre
   ];
 }
 
-/** The node and all below it. */
+/** The node and all its descendants. */
 export function* descendants(node: Node): Iterable<Node> {
   yield node;
   for (const child of children(node)) yield* descendants(child);

@@ -40,7 +40,7 @@ function round(value: Value, precision: Value = 0n, how: Value = 'common'): Valu
 const checkFinite = (value: number) =>
   Number.isFinite(value) ? value : raise('cannot convert float NaN or infinity to integer');
 
-/** `int(value)` with what Jinja2 falls back on. */
+/** `int(value)` with Jinja2's fallbacks. */
 function toInt(value: Value, otherwise: Value = 0n, base: Value = 10n): Value {
   if (value instanceof Undefined) value.fail();
   if (typeof value === 'string' || value instanceof Markup) {

@@ -2,7 +2,7 @@
 import { unsupported } from './errors.js';
 import { fixed, floatText, scientific, significant } from './numbers.js';
 
-/** More digits than any text wants. */
+/** More digits than any template needs. */
 const MAX_PRECISION = 1000;
 
 /** The digits of a float without its sign, in the format of `kind` (e, f, g, in either case). */
@@ -33,7 +33,10 @@ function lowerDigits(size: number, kind: string, precision: number, alternate: b
   return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
 }
 
-/** What `format(float)` writes without a type: `repr`, or with a precision as `g`, but always with a point. */
+/**
+ * What `format(float)` writes without a type: like `repr`, or like `g` if a precision is given, but always with a
+ * point.
+ */
 export function plainDigits(value: number, precision: number | undefined): string {
   const size = Math.abs(value);
   if (precision === undefined || !Number.isFinite(size)) return floatText(size);
@@ -44,7 +47,7 @@ export function plainDigits(value: number, precision: number | undefined): strin
   return text.includes('.') ? text : `${text}.0`;
 }
 
-/** Thousands apart, in the digits before the point. */
+/** Puts `separator` between groups of `size` digits before the point. */
 export function grouped(digits: string, separator: string, size = 3): string {
   const [, whole = '', rest = ''] = /^([\da-fA-F]*)(.*)$/s.exec(digits) ?? [];
   const first = whole.length % size;

@@ -1,11 +1,11 @@
-/** Python's ints and floats: their text, what text they are read from, and exact decimal rounding. */
+/** Python's ints and floats: printing, parsing, and exact decimal rounding. */
 import { raise, unsupported } from './errors.js';
 import { stripEnd, stripStart } from './text.js';
 
-/** Bits of the largest int that is computed: Python's own limit for printing is near 14,000. */
+/** The largest int that is computed, in bits. Python's own limit for printing is near 14,000. */
 const MAX_BITS = 14_000;
 
-/** An int that is small enough to go on with. */
+/** Returns an int that is small enough to compute with; rejects others. */
 export function checkedInt(value: bigint): bigint {
   if (value > MAX_INT || value < -MAX_INT) unsupported(`an int of more than ${MAX_BITS} bits`);
   return value;
@@ -13,7 +13,7 @@ export function checkedInt(value: bigint): bigint {
 
 const MAX_INT = 1n << BigInt(MAX_BITS);
 
-/** An int as an index or a count. */
+/** An int as an index or a count, limited to the safe integers. */
 export function toIndex(value: bigint): number {
   if (value > Number.MAX_SAFE_INTEGER) return Number.MAX_SAFE_INTEGER;
   return value < Number.MIN_SAFE_INTEGER ? Number.MIN_SAFE_INTEGER : Number(value);
@@ -65,7 +65,7 @@ function fraction(value: number): { numerator: bigint; denominator: bigint } {
     : { numerator: mantissa, denominator: 1n << BigInt(-exponent) };
 }
 
-/** `numerator / denominator` to the nearest int, ties to the even one. */
+/** `numerator / denominator` rounded to the nearest int, ties to even. */
 function nearest(numerator: bigint, denominator: bigint): bigint {
   const quotient = numerator / denominator;
   const twice = 2n * (numerator % denominator);
@@ -112,7 +112,7 @@ export function roundFloat(value: number, places: number): number {
   return value < 0 ? -rounded : rounded;
 }
 
-/** `round(int, places)`: an int, to tens or hundreds where `places` is negative. */
+/** `round(int, places)`: an int, rounded to tens or hundreds if `places` is negative. */
 export function roundInt(value: bigint, places: bigint): bigint {
   if (places >= 0n) return value;
   if (places < -BigInt(MAX_BITS)) return 0n;
@@ -124,7 +124,7 @@ export function roundInt(value: bigint, places: bigint): bigint {
 const SPACE_AROUND = (text: string) => stripStart(stripEnd(text));
 const FLOAT = /^[+-]?(?:(?:\d+(?:_\d+)*)?\.?(?:\d+(?:_\d+)*)?(?:e[+-]?\d+(?:_\d+)*)?|inf|infinity|nan)$/i;
 
-/** `float(text)`; undefined for a ValueError. */
+/** `float(text)`; undefined if Python raises a ValueError. */
 export function parseFloatText(text: string): number | undefined {
   const trimmed = SPACE_AROUND(text);
   refuseForeignDigits(trimmed);
@@ -141,7 +141,7 @@ const PREFIXES = new Map([
   [16, /^0x_?/i],
 ]);
 
-/** `int(text, base)`; undefined for a ValueError. */
+/** `int(text, base)`; undefined if Python raises a ValueError. */
 export function parseIntText(text: string, base: number): bigint | undefined {
   if (base !== 0 && (base < 2 || base > 36)) return undefined;
   const trimmed = SPACE_AROUND(text);
@@ -169,9 +169,9 @@ export function parseIntText(text: string, base: number): bigint | undefined {
   return sign === '-' ? -value : value;
 }
 
-/** Python reads the decimal digits of every script. */
+/** Rejects digits other than 0 to 9: Python reads the decimal digits of every script. */
 function refuseForeignDigits(text: string): void {
-  if (/(?!\d)\p{Nd}/u.test(text)) unsupported('a number in other digits than 0 to 9');
+  if (/(?!\d)\p{Nd}/u.test(text)) unsupported('a number with digits other than 0 to 9');
 }
 
 /** Removes the underscores of a literal. */

@@ -1,4 +1,4 @@
-/** The objects that Jinja2 itself brings: namespace, cycler, joiner, and `loop`. */
+/** Jinja2's own objects: namespace, cycler, joiner, and `loop`. */
 import { builtin } from './arguments.js';
 import { Dict, iterate, Tuple } from './containers.js';
 import { equal } from './equality.js';
@@ -111,7 +111,7 @@ export class Joiner extends PyObject {
   }
 }
 
-/** `loop`: where a loop is. It looks ahead only when it is asked what comes. */
+/** `loop`: the state of a loop. It looks ahead only if the template asks what comes next. */
 export class Loop extends PyObject {
   readonly typeName = 'LoopContext';
   readonly #iterable: Value;
@@ -138,7 +138,7 @@ export class Loop extends PyObject {
     this.#values = values[Symbol.iterator]();
   }
 
-  /** Goes on to the next item; undefined at the end. */
+  /** Moves on to the next item; undefined at the end. */
   advance(): Value | undefined {
     const value = this.#peek();
     this.#after = undefined;

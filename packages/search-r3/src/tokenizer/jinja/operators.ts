@@ -97,7 +97,7 @@ function inRange(range: Range, item: Value): boolean {
 
 export type Arithmetic = '+' | '-' | '*' | '/' | '//' | '%' | '**';
 
-/** Characters that a repeated string may have: far more than a prompt, far less than memory. */
+/** The most characters that a repeated string may have: far more than a prompt, far less than memory. */
 const MAX_LENGTH = 1 << 26;
 
 export function arithmetic(operator: Arithmetic, a: Value, b: Value): Value {
@@ -173,14 +173,14 @@ function intArithmetic(operator: Arithmetic, a: bigint, b: bigint): Value {
   }
 }
 
-/** The float nearest to the quotient: of large ints that is not the quotient of their floats. */
+/** The float nearest to the quotient. For large ints, this is not always the quotient of their floats. */
 function intQuotient(a: bigint, b: bigint): number {
   if (b === 0n) raise('division by zero');
   const [left, right] = [Number(a), Number(b)];
   if (Number.isSafeInteger(left) && Number.isSafeInteger(right)) return left / right;
   const bits = (value: bigint) => value.toString(2).length;
   const [size, by] = [a < 0n ? -a : a, b < 0n ? -b : b];
-  // So many bits that the last one, which is set where there is a rest, only decides ties.
+  // Enough bits that the last one only decides ties; it is set if there is a remainder.
   const shift = Math.max(0, 66 - bits(size) + bits(by));
   if (shift > 1000) unsupported('a quotient this small');
   const scaled = size << BigInt(shift);
@@ -225,7 +225,7 @@ function floatArithmetic(operator: Arithmetic, a: number, b: number): number {
   }
 }
 
-/** Quotient and rest with the sign of the divisor, as CPython's float_divmod computes them. */
+/** Quotient and remainder with the sign of the divisor, as CPython's float_divmod computes them. */
 function floatDivmod(a: number, b: number): [number, number] {
   let rest = a % b;
   let quotient = (a - rest) / b;

@@ -16,10 +16,10 @@ class Parser extends ExpressionParser {
     return this.#body([]);
   }
 
-  /** Statements up to one of the tags `ends`, or to the end of the template where there are none. */
+  /** Statements up to one of the tags `ends`, or to the end of the template if `ends` is empty. */
   #body(ends: readonly string[]): Statement[] {
     if (ends.length > 0) {
-      // Jinja2 allows for a colon, as in Python.
+      // Jinja2 allows a colon, as in Python.
       this.skip(':');
       this.expect('block_end');
       this.#awaited.push(ends);
@@ -53,7 +53,7 @@ class Parser extends ExpressionParser {
     return body;
   }
 
-  /** As `#body`, with the end tag taken. */
+  /** Like `#body`, but also consumes the end tag. */
   #closed(end: string): Statement[] {
     const body = this.#body([end]);
     this.next();
@@ -252,7 +252,7 @@ class Parser extends ExpressionParser {
     return { type: 'scope', body: this.#closed('endautoescape'), line };
   }
 
-  /** There is no other template; what these tags would define are names all the same. */
+  /** There are no other templates, but these tags still define names. */
   #otherTemplate(tag: string): Statement {
     const { line } = this.next();
     const template = this.expression();

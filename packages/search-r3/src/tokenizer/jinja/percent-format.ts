@@ -17,7 +17,7 @@ interface Spec {
   precision: number | undefined;
 }
 
-/** Widest field: a template has no use for more. */
+/** The widest field; no template needs more. */
 const MAX_WIDTH = 1 << 20;
 
 export function percentFormat(format: string, values: Value): string {
@@ -62,7 +62,7 @@ export function percentFormat(format: string, values: Value): string {
     result += kind === '%' ? '%' : directiveText(kind, spec, key === undefined ? next() : key);
     position = rest + whole.length;
   }
-  // Python asks only whether the value can be subscripted: such a one may be a mapping that is not used.
+  // Python only checks whether the value can be subscripted. If so, it may be a mapping that is not used.
   const isMapping = [Dict, Range, Undefined].some((type) => values instanceof type) || isList(values);
   if (used < args.length && !isMapping) {
     raise('not all arguments converted during string formatting');

@@ -1,4 +1,4 @@
-/** All filters and tests by name, with those that call others by name. */
+/** All filters and tests by name, including those that call others by name. */
 import { iterate } from './containers.js';
 import { raise } from './errors.js';
 import { type Filter, type Test, test } from './filter.js';

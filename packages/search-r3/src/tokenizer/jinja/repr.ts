@@ -27,7 +27,7 @@ export function repr(value: Value): string {
   }
 }
 
-/** Python refuses to print longer ones. */
+/** The most digits of an int that Python prints. */
 const MAX_DIGITS = 4300;
 
 function intText(value: bigint): string {
@@ -35,7 +35,7 @@ function intText(value: bigint): string {
   return text.length > MAX_DIGITS ? unsupported('printing an int of over 4,300 digits') : text;
 }
 
-/** What `str.isprintable` is false for; a space is printable. */
+/** The characters for which `str.isprintable` is false, and the space, for which it is true. */
 export const NOT_PRINTABLE = /[\p{C}\p{Zl}\p{Zp}\p{Zs}]/u;
 const NOT_PRINTABLE_NOR_SPACE = /(?! )[\p{C}\p{Zl}\p{Zp}\p{Zs}]/gu;
 const NAMED = new Map([

@@ -1,14 +1,14 @@
 /**
- * Where variables are while a template renders. A template, a block, a macro and a recursive loop are functions, whose
- * variables live in an array of slots for each call; a function within another reads the other's variables as they are
- * at that moment.
+ * Where variables live while a template renders. Templates, blocks, macros and recursive loops are functions. Each call
+ * keeps its variables in an array of slots. A nested function reads the current values of the variables of the function
+ * around it.
  */
 import { unsupported } from './errors.js';
 import type { Statement } from './nodes.js';
 import type { Symbols, Variable } from './symbols.js';
 import { Undefined, type Value } from './values.js';
 
-/** The variables of the template itself, which blocks look names up in. */
+/** The variables of the template itself, where blocks look up names. */
 export class Context {
   readonly #own = new Map<string, Value>();
   constructor(
@@ -22,7 +22,7 @@ export class Context {
   }
 
   set(name: string, value: Value | undefined): void {
-    // What is not assigned yet is no variable.
+    // A name that is not assigned yet is not a variable.
     if (value === undefined) this.#own.delete(name);
     else this.#own.set(name, value);
   }
@@ -49,14 +49,14 @@ export function activate(context: Context, outer?: Activation): Activation {
   return { slots: [], outer, context, output: '', captured: '' };
 }
 
-/** Why the rest of a body is passed over. */
+/** Why the rest of a body is skipped. */
 export type Signal = 'break' | 'continue' | undefined;
 
 export type Execute = (activation: Activation) => Signal;
 
 export type CompileBody = (body: readonly Statement[], scope: Scope) => Execute;
 
-/** A function of the template while it is compiled. */
+/** A function of the template while it is being compiled. */
 export class FunctionScope {
   readonly #slots = new Map<string, number>();
   /** @param level the level of its outermost scope: variables of lower levels belong to the functions around it. */
@@ -75,15 +75,15 @@ export class FunctionScope {
   }
 }
 
-/** A scope while it is compiled. */
+/** A scope while it is being compiled. */
 export interface Scope {
   symbols: Symbols;
   function: FunctionScope;
-  /** What is assigned here is a variable of the template. */
+  /** Whether variables assigned here belong to the template. */
   topLevel: boolean;
-  /** Within an `if`: a filter that does not exist is an error only where it is reached. */
+  /** Inside an `if`: an unknown filter is an error only if it is reached. */
   soft: boolean;
-  /** Within a loop of the same function, which `break` can leave. */
+  /** Inside a loop of the same function, which `break` can leave. */
   inLoop: boolean;
 }
 
@@ -130,8 +130,8 @@ export function nameReader(
   return (activation) => {
     const value = read(activation);
     if (value !== undefined) return value;
-    // Jinja2 takes parameters for assigned, and prints its own marker for what is not.
-    if (isOuterParameter) unsupported(`the variable "${name}" of a loop that is over`);
+    // Jinja2 assumes that parameters are assigned, and prints its own marker if one is not.
+    if (isOuterParameter) unsupported(`the variable "${name}" of a loop that has ended`);
     return Undefined.ofName(name);
   };
 }
@@ -162,7 +162,7 @@ export function entrance({ symbols, function: from }: Scope): (activation: Activ
   return all(steps);
 }
 
-/** What leaving a scope does: a macro that was made in it and outlives it finds its variables gone. */
+/** What leaving a scope does. A macro that was made in the scope and outlives it no longer has its variables. */
 export function exit({ symbols, function: from }: Scope): (activation: Activation) => void {
   const writes = Array.from(symbols.loads, ({ variable }) => writer(variable, from));
   return all(writes.map((write) => (activation: Activation) => write(activation, undefined)));

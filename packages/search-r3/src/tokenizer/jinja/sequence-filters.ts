@@ -107,7 +107,7 @@ function* slice(value: Value, slices: Value, fill: Value): Iterable<Value> {
   }
 }
 
-/** A group of `groupby`: a pair whose parts have names. */
+/** A group of `groupby`: a pair with named parts. */
 class Group extends Tuple {
   override readonly typeName = '_GroupTuple';
 
@@ -132,7 +132,7 @@ function groupBy(
     if (group !== undefined && equal(group.key, key)) group.items.push(item);
     else groups.push({ key, items: [item] });
   }
-  // The key in the case in which the first item has it.
+  // The key, spelled as in the first item.
   return groups.map(({ key, items }) => new Group([truthy(sensitive) ? key : get(items[0]!), items]));
 }
 

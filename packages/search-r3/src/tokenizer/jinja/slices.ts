@@ -5,14 +5,14 @@ import { raise } from './errors.js';
 import { codePoints, isFlat, textLength } from './text.js';
 import { isList, PyObject, typeName, Undefined, type Value } from './values.js';
 
-/** `len(value)`; undefined for a TypeError. */
+/** `len(value)`; undefined if Python raises a TypeError. */
 export function lengthOf(value: Value): number | undefined {
   if (typeof value === 'string') return textLength(value);
   if (isList(value)) return value.length;
   return value instanceof PyObject ? value.length() : undefined;
 }
 
-/** `sequence[index]`; undefined for what is no sequence, and beyond its ends. */
+/** `sequence[index]`; undefined if the value is not a sequence or the index is out of range. */
 export function itemAt(sequence: Value, index: number): Value | undefined {
   const length = lengthOf(sequence) ?? 0;
   const place = index < 0 ? index + length : index;
@@ -68,6 +68,6 @@ export function sliced(value: Value, start: Value, stop: Value, step: Value): Va
     return new Range(at(bounds.start), at(bounds.stop), value.step * bounds.step);
   }
   if (value instanceof Undefined) return value.fail();
-  // A key of a dict is looked up, and a slice can not be one.
+  // A dict looks up keys, and a slice cannot be a key.
   return raise(`'${typeName(value)}' object is not subscriptable by a slice`);
 }

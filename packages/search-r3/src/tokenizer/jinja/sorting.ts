@@ -1,11 +1,11 @@
-/** What is common to the filters that look at attributes of items, and sorting. */
+/** Sorting, and what the filters that look at attributes of items share. */
 import { getItem } from './attributes.js';
 import { unsupported } from './errors.js';
 import { Markup } from './markup.js';
 import { lessThan } from './operators.js';
 import { isList, Undefined, type Value } from './values.js';
 
-/** Strings in lower case, and other values as they are. */
+/** Strings in lower case, and other values unchanged. */
 export function ignoreCase(value: Value): Value {
   if (value instanceof Markup) unsupported('comparing escaped text');
   return typeof value === 'string' ? value.toLowerCase() : value;
@@ -18,7 +18,7 @@ function pathOf(attribute: Value): Value[] {
   return attribute.split('.').map((part) => (/^\d+$/.test(part) ? BigInt(part) : part));
 }
 
-/** Looks up a path of attributes; what is undefined on the way becomes `otherwise`, unless that is None. */
+/** Looks up a path of attributes. An undefined value on the way becomes `otherwise`, unless that is None. */
 export function attributeGetter(attribute: Value, otherwise: Value = null): (item: Value) => Value {
   const path = pathOf(attribute);
   return (item) => {
@@ -31,7 +31,7 @@ export function attributeGetter(attribute: Value, otherwise: Value = null): (ite
   };
 }
 
-/** The values of several attributes, apart by commas. */
+/** The values of several attributes, separated by commas. */
 export function attributesGetter(attribute: Value): (item: Value) => Value[] {
   const paths = typeof attribute === 'string' ? attribute.split(',') : [attribute];
   const getters = paths.map((path) => attributeGetter(path));

@@ -7,7 +7,7 @@ import { raise, unsupported } from './errors.js';
 const WEEKDAY = 'Friday';
 const MONTH = 'July';
 
-/** By directive of the C locale: the text, and what GNU's padding flags fill it with to which width. */
+/** The text of each directive in the C locale, and the width and fill character of GNU's padding flags. */
 const DIRECTIVES: Readonly<Record<string, { text: string; width?: number; fill?: string }>> = {
   a: { text: WEEKDAY.slice(0, 3) },
   A: { text: WEEKDAY },

@@ -1,4 +1,4 @@
-/** The methods of str, but `format`, which needs attributes. */
+/** The methods of str except `format`, which needs attributes. */
 import { type Bound, intArgument, type Method, method, optionalText, textArgument } from './arguments.js';
 import { iterate, Tuple } from './containers.js';
 import { numeric } from './equality.js';
@@ -22,7 +22,7 @@ import {
 } from './text.js';
 import { truthy, typeName, type Value } from './values.js';
 
-/** Characters that are digits to Python beside the decimal ones (Unicode 14). */
+/** Characters that Python counts as digits: the decimal ones and others (Unicode 14). */
 const DIGIT =
   /[\p{Nd}\xb2\xb3\xb9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792\u{10a40}-\u{10a43}\u{10e60}-\u{10e68}\u{11052}-\u{1105a}\u{1f100}-\u{1f10a}]/u;
 /** Ideographs that are numbers. */
@@ -31,7 +31,7 @@ const NUMERIC_IDEOGRAPH =
 
 const isAscii = (text: string) => !/[\u0080-\uffff]/.test(text);
 
-/** True where there are characters and each is one of `kind`. */
+/** True if there are characters and each is one of `kind`. */
 const every = (kind: (character: string) => boolean) => (text: string) =>
   text !== '' && codePoints(text).every(kind);
 const matches = (expression: RegExp) => every((character) => expression.test(character));
@@ -68,7 +68,7 @@ function titled(character: string): string {
 
 export function capitalize(text: string): string {
   const [first = ''] = text;
-  // Of the whole text, since a sigma is written by what stands before it.
+  // Lower-cases the whole text, because the form of a sigma depends on what precedes it.
   return titled(first) + text.toLowerCase().slice(first.toLowerCase().length);
 }
 
@@ -92,7 +92,7 @@ function swapCase(text: string): string {
 
 function refuseSigma(text: string): void {
   if (text.includes('\u03a3'))
-    unsupported('changing the case of single letters where there is a capital sigma');
+    unsupported('changing the case of single letters in a text with a capital sigma');
 }
 
 export function pad(
@@ -106,7 +106,7 @@ export function pad(
   const wanted = intArgument(width, 'width');
   if (wanted > 1 << 26) unsupported('a text this long');
   const missing = Math.max(0, wanted - textLength(text));
-  // CPython puts the odd one to the left where the width is odd.
+  // If the width is odd, CPython puts the extra character on the left.
   const before = Math.floor(missing / 2) + (missing & wanted & 1);
   const left = { l: 0, r: missing, c: before }[where];
   return filler.repeat(left) + text + filler.repeat(missing - left);
@@ -159,7 +159,7 @@ export function replace(text: string, old: string, replacement: string, count: n
   return parts.reduce((all, part, i) => all + (i <= limit ? replacement : old) + part);
 }
 
-/** The part of the text that `start` and `end` ask for, and where it begins; undefined where start is beyond it. */
+/** The part of the text between `start` and `end`, and where it begins; undefined if `start` is beyond the text. */
 function window(text: string, start: Value | undefined, end: Value | undefined) {
   const length = textLength(text);
   const from = start === undefined || start === null ? 0 : intArgument(start, 'slice indices');

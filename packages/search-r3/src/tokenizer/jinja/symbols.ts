@@ -1,12 +1,12 @@
 /**
- * Which variable a name means. Jinja2 decides that before rendering: a scope that assigns a name has a variable of its
- * own, which begins as a copy of the outer one, and a scope that only reads it uses the outer one. This follows
+ * Which variable a name means. Jinja2 decides that before rendering: a scope that assigns a name has its own variable,
+ * which starts as a copy of the outer one; a scope that only reads the name uses the outer variable. This follows
  * Jinja2's `idtracking`, whose order of visits decides what a name means before it is assigned.
  */
 import { raise, TemplateError } from './errors.js';
 import { children, descendants, type Node, type Statement } from './nodes.js';
 
-/** How a variable begins where its scope is entered. */
+/** How a variable starts when its scope is entered. */
 export type Load =
   | { kind: 'parameter' }
   /** Looked up among the variables of the template. */
@@ -14,7 +14,7 @@ export type Load =
   | { kind: 'alias'; of: Variable }
   | { kind: 'undefined' };
 
-/** A name in a scope; scopes side by side on one level share their variables. */
+/** A name in a scope; sibling scopes on one level share their variables. */
 export interface Variable {
   level: number;
   name: string;
@@ -46,7 +46,7 @@ export class Symbols {
   }
 
   reference(name: string): Variable {
-    return this.find(name) ?? raise(`the name "${name}" can not be resolved here`);
+    return this.find(name) ?? raise(`the name "${name}" cannot be resolved here`);
   }
 
   declareParameter(name: string): Variable {
@@ -80,7 +80,7 @@ export class Symbols {
     return copy;
   }
 
-  /** Takes in the branches of an `if`: what one of them assigns begins as what it was outside. */
+  /** Merges the branches of an `if`: a variable that one of them assigns starts with its outer value. */
   mergeBranches(branches: readonly Symbols[]): void {
     const stores = new Set(branches.flatMap((branch) => [...branch.#stores]));
     for (const name of this.#stores) stores.delete(name);
@@ -104,7 +104,7 @@ export class Symbols {
     return all;
   }
 
-  /** Looks at nodes that belong to this scope. */
+  /** Visits nodes that belong to this scope. */
   visit(nodes: Iterable<Node>): void {
     for (const node of nodes) this.#visitNode(node);
   }
@@ -136,7 +136,7 @@ export class Symbols {
   }
 }
 
-/** The children that belong to the scope around a node: a node with a body has a scope of its own for that. */
+/** The children that belong to the scope around a node. The body of a node has its own scope. */
 function outside(node: Node): Node[] {
   switch (node.type) {
     case 'set':
@@ -159,7 +159,7 @@ function outside(node: Node): Node[] {
   }
 }
 
-/** Which of `names` the nodes read before they assign them. Blocks are not looked into. */
+/** Which of `names` the nodes read before they assign them. Blocks are not searched. */
 export function undeclared(nodes: readonly Node[], names: readonly string[]): Set<string> {
   const sought = new Set(names);
   const found = new Set<string>();

@@ -1,4 +1,4 @@
-/** A template of Jinja2 as transformers' environment renders it: parsed and compiled once, rendered often. */
+/** A Jinja2 template, rendered as in transformers' environment: parsed and compiled once, rendered often. */
 import { compileBody } from './compile-statements.js';
 import { Dict } from './containers.js';
 import { atLine, TemplateError } from './errors.js';
@@ -13,7 +13,7 @@ export class Template {
   readonly #render: (context: Context) => string;
   readonly #blocks = new Map<string, (context: Context) => string>();
 
-  /** @throws TemplateError with the line that does not parse, or that asks for what is not supported. */
+  /** @throws TemplateError with the line that does not parse or uses something unsupported. */
   constructor(text: string) {
     this.#render = atLine(1, () => {
       const body = parse(text);
@@ -68,7 +68,7 @@ function compileFunction(
   };
 }
 
-/** `self`: the blocks of the template, to be called. */
+/** `self`: the blocks of the template, as callable values. */
 class TemplateReference extends PyObject {
   readonly typeName = 'TemplateReference';
   constructor(private readonly context: Context) {
@@ -85,7 +85,7 @@ class TemplateReference extends PyObject {
   }
 }
 
-/** A value of JSON as Python reads it; whole numbers are ints. */
+/** A JSON value as Python reads it; whole numbers are ints. */
 export function fromJson(value: unknown): Value {
   switch (typeof value) {
     case 'string':
@@ -99,6 +99,6 @@ export function fromJson(value: unknown): Value {
       if (Array.isArray(value)) return value.map(fromJson);
       return Dict.ofStrings(Object.entries(value).map(([key, item]) => [key, fromJson(item)] as const));
     default:
-      throw new TemplateError(`a ${typeof value} is no value for a template`);
+      throw new TemplateError(`a template cannot use a ${typeof value}`);
   }
 }

@@ -18,12 +18,12 @@ function isSequence(value: Value): boolean {
   return [Tuple, Dict, Range, Markup, Undefined].some((type) => value instanceof type);
 }
 
-/** `a is b`, where Python's answer does not depend on how it stores a value. */
+/** `a is b`; unsupported if Python's answer depends on how it stores a value. */
 function isSame(a: Value, b: Value): boolean {
   if (a === null || b === null || typeof a === 'boolean' || typeof b === 'boolean') return a === b;
   if (a instanceof PyObject || isList(a)) return a === b;
   if (typeof a !== typeof b || a !== b) return false;
-  // Python keeps one object for each small int only.
+  // Python keeps a single object only for each small int.
   return typeof a === 'bigint' && a >= -5n && a <= 256n ? true : unsupported('sameas of equal values');
 }
 
@@ -37,7 +37,7 @@ const lessOrEqual = comparison('<=');
 const greater = comparison('>');
 const greaterOrEqual = comparison('>=');
 
-/** All tests but `filter` and `test`, which ask what there is. */
+/** All tests except `filter` and `test`, which check whether a filter or test exists. */
 export const VALUE_TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['odd', test('', (value) => remainderIs(value, 2n, 1n))],
   ['even', test('', (value) => remainderIs(value, 2n, 0n))],

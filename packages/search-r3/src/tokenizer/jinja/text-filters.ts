@@ -13,12 +13,12 @@ import { SPACES, splitLines, stripEnd, stripStart, subtext, textLength } from '.
 import { indentText, toJson } from './tojson.js';
 import { isList, PyObject, truthy, typeName, Undefined, type Value } from './values.js';
 
-/** `soft_str(value)`, where the result keeps no mark of being escaped. */
+/** `soft_str(value)`, for filters whose result is not marked as escaped. */
 function softText(value: Value): string {
   return value instanceof Markup ? unsupported('a text filter on escaped text') : str(value);
 }
 
-/** A str, where Jinja2 uses methods of str without asking. */
+/** A str, required because Jinja2 calls methods of str without checking the type. */
 function needText(value: Value, filterName: string): string {
   if (value instanceof Undefined) value.fail();
   return typeof value === 'string' ? value : raise(`${filterName} needs str, not ${typeName(value)}`);
@@ -78,7 +78,7 @@ function quote(value: Value, inQuery: boolean): string {
   const text = str(value);
   if (/\p{Cs}/u.test(text)) unsupported('half of a surrogate pair in a URL');
   const encoded = encodeURIComponent(text);
-  // Python leaves fewer characters as they are.
+  // Python leaves fewer characters unescaped.
   const strict = encoded.replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
   return inQuery ? strict.replaceAll('%20', '+') : strict.replaceAll('%2F', '/');
 }
@@ -125,7 +125,7 @@ function stripTags(value: Value): string {
   return words.join(' ');
 }
 
-/** `pprint` changes only what does not fit on a line of 80 characters, and the order of dicts. */
+/** `pprint` changes only values that do not fit on a line of 80 characters, and the order of dicts. */
 function prettyPrint(value: Value): string {
   const text = repr(value);
   return isPlain(value) && textLength(text) < 80 ? text : unsupported('pprint of a value this large');

@@ -1,8 +1,8 @@
-/** Strings as sequences of code points, as Python has them, where JavaScript counts UTF-16 units. */
+/** Strings as sequences of code points, as in Python; JavaScript counts UTF-16 units. */
 
 const SURROGATE = /[\ud800-\udfff]/;
 
-/** Whether each unit is a code point of its own. */
+/** Whether each UTF-16 unit is a code point. */
 export function isFlat(text: string): boolean {
   return !SURROGATE.test(text);
 }
@@ -24,7 +24,7 @@ export function subtext(text: string, start: number, end: number): string {
   return isFlat(text) ? text.slice(start, end) : Array.from(text).slice(start, end).join('');
 }
 
-/** By code point: units would put what is beyond the first plane before U+E000. */
+/** Compares by code point. UTF-16 units would put characters beyond the first plane before U+E000. */
 export function compareText(a: string, b: string): number {
   if (a === b) return 0;
   if (isFlat(a) && isFlat(b)) return a < b ? -1 : 1;
@@ -36,7 +36,7 @@ export function compareText(a: string, b: string): number {
   return left.length - right.length;
 }
 
-/** What `str.isspace` calls white space, which is not what `\s` is in JavaScript. For use within a character class. */
+/** What `str.isspace` calls white space, which differs from `\s` in JavaScript. For use in a character class. */
 export const SPACES = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 
 const SPACE = new RegExp(`[${SPACES}]`);
@@ -45,7 +45,7 @@ export function isSpace(character: string): boolean {
   return SPACE.test(character);
 }
 
-/** `str.lstrip`; without `characters`, of white space. */
+/** `str.lstrip`; removes white space if `characters` is not given. */
 export function stripStart(text: string, characters?: string): string {
   const isOne = member(characters);
   const points = unitsFor(text, characters);
@@ -54,7 +54,7 @@ export function stripStart(text: string, characters?: string): string {
   return typeof points === 'string' ? points.slice(start) : points.slice(start).join('');
 }
 
-/** `str.rstrip`; without `characters`, of white space. */
+/** `str.rstrip`; removes white space if `characters` is not given. */
 export function stripEnd(text: string, characters?: string): string {
   const isOne = member(characters);
   const points = unitsFor(text, characters);
@@ -67,7 +67,7 @@ function member(characters: string | undefined): (point: string) => boolean {
   return characters === undefined ? isSpace : (point) => characters.includes(point);
 }
 
-/** What to look at one by one: UTF-16 units will do unless a surrogate pair is to be found. */
+/** The units to check one by one. UTF-16 units are enough unless `characters` contains a surrogate pair. */
 function unitsFor(text: string, characters: string | undefined): string | string[] {
   return characters === undefined || isFlat(characters) ? text : Array.from(text);
 }
@@ -87,15 +87,15 @@ export function splitLines(text: string, keepEnds = false): string[] {
   return lines;
 }
 
-/** Characters whose title case is a digraph of its own, or has a Greek iota beside it. */
+/** Characters whose title case is a special digraph, or a Greek letter with an iota. */
 const TITLE_CASED =
   /[\u01c4-\u01cc\u01f1-\u01f3\u1f80-\u1faf\u1fb2-\u1fb4\u1fb7\u1fbc\u1fc2-\u1fc4\u1fc7\u1fcc\u1ff2-\u1ff4\u1ff7\u1ffc]/;
-/** Ligatures, whose title case is the first letter's upper case and the others' lower. */
+/** Ligatures. In title case, their first letter becomes upper case and the others lower case. */
 const LIGATURE = /[\xdf\u0587\ufb00-\ufb06\ufb13-\ufb17]/;
-/** Georgian letters: their capitals are for words that are capitals throughout. */
+/** Georgian letters, which are capitals only in words written entirely in capitals. */
 const UNCHANGED_IN_TITLES = /[\u10d0-\u10fa\u10fd-\u10ff]/;
 
-/** The title case of a character; undefined where it is neither its upper case nor itself. */
+/** The title case of a character; undefined if it is neither its upper case nor the character itself. */
 export function titleCase(character: string): string | undefined {
   if (TITLE_CASED.test(character)) return undefined;
   if (UNCHANGED_IN_TITLES.test(character)) return character;

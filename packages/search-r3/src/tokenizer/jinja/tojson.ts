@@ -1,4 +1,4 @@
-/** The filter `tojson` of transformers: `json.dumps` with its spacing and order, and nothing escaped for HTML. */
+/** transformers' filter `tojson`: the spacing and order of `json.dumps`, and nothing escaped for HTML. */
 import { Dict, Tuple } from './containers.js';
 import { numeric } from './equality.js';
 import { raise, unsupported } from './errors.js';
@@ -9,9 +9,9 @@ import { sorted } from './sorting.js';
 import { isList, typeName, type Value } from './values.js';
 
 export interface JsonOptions {
-  /** Escape all that is not ASCII. */
+  /** Escape everything that is not ASCII. */
   ascii: boolean;
-  /** What a level is indented by; undefined for one line. */
+  /** The indent of each level; undefined to write a single line. */
   indent: string | undefined;
   itemSeparator: string;
   keySeparator: string;
@@ -22,7 +22,7 @@ export function toJson(value: Value, options: JsonOptions): string {
   return write(value, options, '\n');
 }
 
-/** @param newline what begins a line on the level of the value. */
+/** @param newline the text that begins a line at the level of the value. */
 function write(value: Value, options: JsonOptions, newline: string): string {
   if (value === null) return 'null';
   if (typeof value === 'string') return quoted(value, options.ascii);
@@ -93,7 +93,7 @@ const ESCAPED_ASCII = /["\\]|[^ -~]/g;
 function quoted(text: string, ascii: boolean): string {
   const escaped = text.replace(ascii ? ESCAPED_ASCII : ESCAPED, (unit) => {
     const code = unit.charCodeAt(0);
-    // Only those below a space are escaped where other characters stay as they are.
+    // If other characters stay unescaped, only those below the space are escaped.
     if (!ascii && code > 0x1f && SHORT[unit] === undefined) return unit;
     return SHORT[unit] ?? `\\u${code.toString(16).padStart(4, '0')}`;
   });

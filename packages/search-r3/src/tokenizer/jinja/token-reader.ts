@@ -1,4 +1,4 @@
-/** Reads tokens one after the other, for the parsers. */
+/** Reads tokens one by one, for the parsers. */
 import { TemplateError } from './errors.js';
 import type { Token } from './lexer.js';
 

@@ -19,12 +19,12 @@ const HEX_DIGITS: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 const ESCAPE = /\\(?:([0-7]{1,3})|([xuU])([\da-fA-F]*)|(N)|([\s\S]))/gu;
 
 /**
- * The text that is written between quotes.
- * @param fail is called with what is wrong with an escape.
+ * Returns the text that is written between quotes.
+ * @param fail called with the fault of an escape.
  */
 export function unescapeText(text: string, fail: (message: string) => never): string {
   if (!text.includes('\\')) return text;
-  // Jinja2 first escapes what is not ASCII; after a backslash, that makes an escaped backslash and plain digits.
+  // Jinja2 escapes non-ASCII characters first. After a backslash, this gives an escaped backslash and plain digits.
   const ascii = text.replace(/[\u0080-\u{10ffff}]/gu, asEscape);
   return ascii.replace(ESCAPE, (whole, octal, kind, hex, name, other) => {
     if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal, 8));

@@ -1,6 +1,7 @@
 /**
- * Python's values as a template sees them. None is `null`, an int a bigint, a float a number, a str a string, and a list
- * an array: the sandbox forbids to change lists and dicts, so sharing them is safe. Everything else is a `PyObject`.
+ * Python's values as a template sees them. None is `null`, an int a bigint, a float a number, a str a string, and a
+ * list an array. The sandbox forbids changing lists and dicts, so sharing them is safe. Everything else is a
+ * `PyObject`.
  */
 import { raise, unsupported } from './errors.js';
 
@@ -20,12 +21,12 @@ export abstract class PyObject {
     return true;
   }
 
-  /** `len()`; undefined where the type has none. */
+  /** `len()`; undefined if the type has none. */
   length(): number | undefined {
     return undefined;
   }
 
-  /** `iter()`; undefined where the type is not iterable. Resuming is up to the iterator. */
+  /** `iter()`; undefined if the type is not iterable. Resuming is up to the iterator. */
   iterate(): Iterable<Value> | undefined {
     return undefined;
   }
@@ -38,17 +39,17 @@ export abstract class PyObject {
     return this.repr();
   }
 
-  /** `getattr()`; undefined for an AttributeError. */
+  /** `getattr()`; undefined if Python raises an AttributeError. */
   attribute(_name: string): Value | undefined {
     return undefined;
   }
 
-  /** `object[key]`; undefined for a TypeError, IndexError or KeyError. */
+  /** `object[key]`; undefined if Python raises a TypeError, IndexError or KeyError. */
   item(_key: Value): Value | undefined {
     return undefined;
   }
 
-  /** `object(...)`; undefined where the type is not callable. */
+  /** `object(...)`; undefined if the type is not callable. */
   get invoke(): ((args: readonly Value[], keywords: Keywords) => Value) | undefined {
     return undefined;
   }
@@ -61,13 +62,13 @@ export abstract class PyObject {
     return true;
   }
 
-  /** `hash()`, as a key of a JavaScript Map; only asked of what is hashable. */
+  /** `hash()`, as a key of a JavaScript Map; called only for hashable values. */
   hash(): unknown {
     return this;
   }
 }
 
-/** What stands for a value that is not there. It prints as nothing, is false and empty; all else raises. */
+/** A missing value. It prints as nothing, and is false and empty; any other use raises an error. */
 export class Undefined extends PyObject {
   readonly typeName = 'Undefined';
   constructor(private readonly hint: string) {
@@ -140,12 +141,12 @@ export class PyFunction extends PyObject {
   }
 
   override equals(other: Value): boolean {
-    // Methods are made at each access here, but compare by what they are bound to in Python.
+    // Methods are created at each access here, but Python compares them by what they are bound to.
     return this === other || (other instanceof PyFunction && unsupported('comparing functions'));
   }
 }
 
-/** An iterator that yields each value once, however often it is asked for. */
+/** An iterator that yields each value once, no matter how often it is iterated. */
 export class PyIterator extends PyObject {
   override readonly typeName: string;
   readonly #source: Iterator<Value>;
@@ -160,7 +161,7 @@ export class PyIterator extends PyObject {
   }
 
   override iterate(): Iterable<Value> {
-    // No `return`: a loop that is left early leaves the rest to the next one.
+    // No `return`: if a loop is left early, the next loop gets the rest.
     return { [Symbol.iterator]: () => ({ next: () => this.#source.next() }) };
   }
 }
