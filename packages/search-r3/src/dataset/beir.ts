@@ -38,7 +38,7 @@ const loadOptions = z.strictObject({
 
 /**
  * Reads a BEIR folder. A folder without `qrels` gives a collection without judgements.
- * @throws InputError naming file, line and field, and if no document has a text or there is no query.
+ * @throws InputError if a row is malformed (naming file, line and field), no document has a text, or there is no query.
  */
 export async function loadBeir(folder: string, options: LoadBeirOptions = {}): Promise<Collection> {
   const { splits, allowMissing } = validate(loadOptions, options, 'loadBeir options');
@@ -70,8 +70,8 @@ export interface LoadCorpusOptions {
 }
 
 /**
- * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), an id may not. An id may be a
- * whole number, which is read as its digits. Fields besides `_id`, `title` and `text` are kept, except `id`,
+ * Reads a `corpus.jsonl`. A text may be empty (BEIR's own collections hold such rows), but an id may not. An id may be
+ * a whole number, which is read as its digits. Fields other than `_id`, `title` and `text` are kept, except `id`,
  * because a document holds its `_id` there.
  * @throws InputError if a row is malformed, an id occurs twice, or no document has a text.
  */
@@ -126,12 +126,12 @@ function refuseEmptyQuery(text: string, source: string): void {
     field: 'text',
     expected: 'a string that is not empty',
     found: describeValue(text),
-    remedy: 'Leave the query out, with its judgements.',
+    remedy: 'Leave out the query and its judgements.',
   });
 }
 
 export interface SaveBeirOptions {
-  /** Replace an existing collection, and nothing else, once the new one is complete. Default false. */
+  /** Replace an existing collection, but nothing else, once the new one is complete. Default false. */
   overwrite?: boolean;
 }
 
@@ -146,10 +146,9 @@ const COLLECTION_FOLDER: FolderKind = {
 
 /**
  * Writes a BEIR folder atomically. Loading it gives an equal collection.
- * @throws InputError if the folder holds something else, or a collection and `overwrite` is not set; and for what could
- *   not
- *   be loaded again: no document with a text, no query, a query without text, a split without judgements, or ids and split
- *   names that the layout cannot hold.
+ * @throws InputError if the folder holds something else, or holds a collection and `overwrite` is not set. Also if the
+ *   folder could not be loaded again: no document with a text, no query, a query without text, a split without
+ *   judgements, or ids and split names that the layout cannot hold.
  */
 export async function saveBeir(
   folder: string,
@@ -203,7 +202,7 @@ function newId(row: Record<string, unknown>, source: string, seen: Map<string, s
   }
   const id = stringField({ _id: idText(row._id) }, '_id', source, 'not-empty');
   if (LONE_SURROGATE.test(id)) {
-    const expected = 'Unicode text, since no file can hold the half of a surrogate pair';
+    const expected = 'Unicode text, because a file cannot hold half of a surrogate pair';
     throw new InputError({ source, field: '_id', expected, found: describeValue(id) });
   }
   const earlier = seen.get(id);
@@ -215,7 +214,7 @@ function newId(row: Record<string, unknown>, source: string, seen: Map<string, s
   return id;
 }
 
-/** @throws InputError for ids that `newId` would reject when they are read again. */
+/** @throws InputError if `newId` would reject an id when it is read again. */
 function refuseUnusableIds(kind: 'document' | 'query', rows: Iterable<{ id: string }>): void {
   const seen = new Map<string, string>();
   for (const { id } of rows) newId({ _id: id }, `collection: ${kind} ${seen.size}`, seen);
@@ -236,7 +235,7 @@ function checkWritable(split: string, qrels: Qrels): void {
   for (const [query, judgements] of qrels) {
     for (const id of [query, ...judgements.keys()]) {
       if (id !== '' && !/[\t\r\n]/.test(id)) continue;
-      throw new InputError({ source, expected: 'ids without tabs and line ends', found: describeValue(id) });
+      throw new InputError({ source, expected: 'ids without tabs or line ends', found: describeValue(id) });
     }
   }
 }

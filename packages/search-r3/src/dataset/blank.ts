@@ -1,6 +1,6 @@
-/** Texts in which nothing is seen. */
+/** Finds texts without any visible character. */
 
 const VISIBLE = /[^\s\p{Z}\p{Cc}\p{Cf}]/u;
 
-/** Whether a text is empty, but for white space and characters that are not seen. */
+/** Whether a text has only white space and invisible characters, or none at all. */
 export const isBlank = (text: string): boolean => !VISIBLE.test(text);

@@ -1,6 +1,6 @@
 /**
- * Streams the lines of a UTF-8 text file. `\n`, `\r\n` and `\r` end a line, as in Python. Node's readline also breaks at U+2028 and
- * U+2029, which JSON allows inside a string; it would cut valid JSONL rows in two.
+ * Streams the lines of a UTF-8 text file. `\n`, `\r\n` and `\r` end a line, as in Python. Node's readline also breaks
+ * at U+2028 and U+2029, which JSON allows inside a string; it would cut valid JSONL rows in two.
  */
 import { createReadStream } from 'node:fs';
 import { InputError } from '../run/errors.js';
@@ -8,7 +8,7 @@ import { parseJson, refuseUnreadable } from '../run/files.js';
 import { refuseStandIn } from '../run/stand-in.js';
 
 const LINE_END = /\r\n|[\n\r]/;
-/** Bytes by which other files are recognised. */
+/** How many bytes are checked to recognise other kinds of file. */
 const HEAD_BYTES = 512;
 
 export interface Line {
@@ -21,7 +21,7 @@ export interface Line {
 /**
  * Yields the lines of `path` that are not blank, in order, without a byte order mark.
  * @param stream read instead of the file; errors still name `path`.
- * @throws InputError if the file cannot be read, is not UTF-8 or is another file (see `refuseStandIn`).
+ * @throws InputError if the file cannot be read, is not UTF-8 or is another kind of file (see `refuseStandIn`).
  */
 export async function* readLines(
   path: string,
@@ -39,7 +39,7 @@ export async function* readLines(
     }
   };
   function* split(text: string, last: boolean): Generator<Line> {
-    // The line feed of a carriage return at the end may be yet to come.
+    // A carriage return at the end may be followed by a line feed that has not been read yet.
     const held = !last && text.endsWith('\r') ? '\r' : '';
     const lines = text.slice(0, text.length - held.length).split(LINE_END);
     rest = last ? '' : (lines.pop() ?? '') + held;
@@ -65,7 +65,7 @@ export async function* readLines(
 /** Parses one line of JSONL as an object. @throws InputError naming file and line. */
 export function parseJsonLine(line: Line): Record<string, unknown> {
   const text = line.text.trim();
-  // The first line of JSON that goes over several.
+  // The first line of a JSON value that spans several lines.
   const value = text === '[' || text === '{' ? text : parseJson(line.text, { source: line.source });
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new InputError({

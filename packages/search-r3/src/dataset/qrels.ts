@@ -1,6 +1,6 @@
 /**
- * Files of judgements, one a line: BEIR's three columns (query id, document id, grade) or trec_eval's four (query id,
- * iteration, document id, grade). Tabs separate the fields; spaces do in a line without tabs.
+ * Files of judgements, one per line: BEIR's three columns (query id, document id, grade) or trec_eval's four (query id,
+ * iteration, document id, grade). Tabs separate the fields; in a line without tabs, spaces do.
  */
 import { InputError } from '../run/errors.js';
 import { htmlPage } from '../run/stand-in.js';
@@ -9,7 +9,7 @@ import type { Qrels } from './types.js';
 
 const HEADER = ['query-id', 'corpus-id', 'score'] as const;
 const COLUMNS = {
-  3: `three fields parted by tabs: ${HEADER.join(', ')}`,
+  3: `three fields separated by tabs: ${HEADER.join(', ')}`,
   4: 'four fields: query id, iteration, document id, grade',
 };
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
@@ -18,7 +18,7 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 export interface KnownIds {
   queries: ReadonlyMap<string, unknown>;
   documents: ReadonlySet<string>;
-  /** Judgements may name others too. Default false. */
+  /** Judgements may also name other ids. Default false. */
   allowMissing?: boolean;
 }
 
@@ -72,7 +72,7 @@ function fieldsOf(text: string): string[] {
   return [...fields.slice(0, -1), (fields.at(-1) as string).trim()];
 }
 
-/** trec_eval's four columns, unless a header names a fourth and the second holds a document. */
+/** trec_eval's four columns, unless a header names a fourth column and the second holds a document. */
 function columnsOf(
   fields: readonly string[],
   header: readonly string[] | undefined,
@@ -108,7 +108,7 @@ function missing(source: string, field: string, file: string, id: string): Input
   });
 }
 
-/** Refuses a file without judgements: an evaluation could not say which file is empty. */
+/** Rejects a file without judgements here, because an evaluation could not say which file is empty. */
 export function refuseUnjudged(qrels: Qrels, source: string): void {
   if ([...qrels.values()].some((judgements) => judgements.size > 0)) return;
   throw new InputError({ source, expected: 'at least one judgement', found: 'none' });
@@ -142,5 +142,5 @@ export function* qrelsLines(qrels: Qrels): Generator<string> {
   }
 }
 
-/** Quotes an id that starts with a double quote, which a CSV reader would take for a quoted one. */
+/** Quotes an id that starts with a double quote, because a CSV reader would take it for a quoted one. */
 const quoted = (id: string): string => (id.startsWith('"') ? `"${id.replaceAll('"', '""')}"` : id);

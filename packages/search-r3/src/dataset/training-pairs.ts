@@ -89,7 +89,7 @@ function passage(
   const id = stringField({ [idField]: idText(row[idField]) }, idField, line.source, 'not-empty');
   const text = texts.get(id);
   if (text === undefined) {
-    const expected = 'an id of the collection given';
+    const expected = 'an id of the given collection';
     throw new InputError({ source: line.source, field: idField, expected, found: `"${id}"` });
   }
   return { id, text };

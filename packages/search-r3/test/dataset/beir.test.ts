@@ -151,7 +151,10 @@ describe('rows', () => {
       'corpus.jsonl:2: _id: expected a string that is not empty, found ',
     ],
     ['{"_id":null,"text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found null.'],
-    ['{"_id":"d\\ud800","text":"x"}', 'corpus.jsonl:2: _id: expected Unicode text, since no file can hold'],
+    [
+      '{"_id":"d\\ud800","text":"x"}',
+      'corpus.jsonl:2: _id: expected Unicode text, because a file cannot hold',
+    ],
     ['{"_id":"","text":"x"}', 'corpus.jsonl:2: _id: expected a string that is not empty, found "".'],
     ['{"_id":"d2"}', 'corpus.jsonl:2: text: expected a string, found nothing.'],
     ['{"_id":"d2","text":["x"]}', 'corpus.jsonl:2: text: expected a string, found ["x"].'],
@@ -187,7 +190,7 @@ describe('rows', () => {
   test('a query needs a text and an id of its own', async () => {
     const path = await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q2","text":""}');
     expect(await messageOf(loadQueries(path))).toBe(
-      'queries.jsonl:2: text: expected a string that is not empty, found "". Leave the query out, with its judgements.',
+      'queries.jsonl:2: text: expected a string that is not empty, found "". Leave out the query and its judgements.',
     );
     await put('queries.jsonl', '{"_id":"q1","text":"a"}\n{"_id":"q2","text":" \\n\\u3000"}');
     expect(await messageOf(loadQueries(path))).toMatch(
@@ -198,10 +201,10 @@ describe('rows', () => {
   });
 
   test.each([
-    ['q1\td2', 'three fields parted by tabs: query-id, corpus-id, score, found "q1\\td2"'],
-    ['q1 0 d2 1', 'three fields parted by tabs: query-id, corpus-id, score, found "q1 0 d2 1"'],
-    ['q1\td2\t1\tx', 'three fields parted by tabs: query-id, corpus-id, score, found "q1\\td2\\t1\\tx"'],
-    ['\td2\t1', 'three fields parted by tabs: query-id, corpus-id, score, found "\\td2\\t1"'],
+    ['q1\td2', 'three fields separated by tabs: query-id, corpus-id, score, found "q1\\td2"'],
+    ['q1 0 d2 1', 'three fields separated by tabs: query-id, corpus-id, score, found "q1 0 d2 1"'],
+    ['q1\td2\t1\tx', 'three fields separated by tabs: query-id, corpus-id, score, found "q1\\td2\\t1\\tx"'],
+    ['\td2\t1', 'three fields separated by tabs: query-id, corpus-id, score, found "\\td2\\t1"'],
     ['q1\td2\t1.5', 'an integer, found "1.5"'],
     ['q1\td2\t', 'an integer, found ""'],
     ['query-id\tcorpus-id\tscore', 'an integer, found "score"'],
@@ -237,7 +240,7 @@ describe('rows', () => {
     ['line ends of old Macs', 'qid\tpid\trel\rq1\td1\t1\r'],
     ['none', 'q1\td1\t1\n'],
     ['none, four columns', 'q1\t0\td1\t1\n'],
-    ['none, four columns parted by spaces', 'q1 Q0  d1 1 \n'],
+    ['none, four columns separated by spaces', 'q1 Q0  d1 1 \n'],
     ['none, a tab at the end', 'q1\td1\t1\t\n'],
     ['none, a grade with a point', 'q1\td1\t1.0\n'],
     ['none, a grade with a sign', 'q1\td1\t+1 \n'],
@@ -289,7 +292,7 @@ describe('rows', () => {
       ['q1 0 d9 1', 'corpus-id: expected an id that is in corpus.jsonl, found "d9"'],
       ['q1\td1\tyes', 'score: expected an integer, found "yes"'],
       ['q1\td1\t1.5', 'score: expected an integer, found "1.5"'],
-      ['q1\td1', 'expected three fields parted by tabs: query-id, corpus-id, score, found "q1\\td1"'],
+      ['q1\td1', 'expected three fields separated by tabs: query-id, corpus-id, score, found "q1\\td1"'],
     ] as const) {
       await put('qrels/test.tsv', `${line}\nq1\td2\t1\n`);
       expect(await messageOf(loadBeir(folder))).toContain(`qrels/test.tsv:1: ${message}`);
@@ -497,7 +500,7 @@ describe('saveBeir', () => {
       qrels: new Map(),
     };
     expect(await messageOf(saveBeir(join(folder, 'copy'), collection))).toBe(
-      'collection: query "q1": text: expected a string that is not empty, found "". Leave the query out, with its judgements.',
+      'collection: query "q1": text: expected a string that is not empty, found "". Leave out the query and its judgements.',
     );
     expect(await readdir(folder)).toEqual([]);
   });
@@ -532,7 +535,7 @@ describe('saveBeir', () => {
     };
     const path = join(folder, 'copy');
     expect(await messageOf(saveBeir(path, collection))).toBe(
-      'collection: qrels of test: expected ids without tabs and line ends, found "a\\tb".',
+      'collection: qrels of test: expected ids without tabs or line ends, found "a\\tb".',
     );
     collection.qrels = new Map([['test', new Map([['q1', new Map()]])]]);
     expect(await messageOf(saveBeir(path, collection))).toBe(

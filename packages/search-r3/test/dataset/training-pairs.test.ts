@@ -49,11 +49,11 @@ describe('loadTriples', () => {
     ],
     [
       '{"query":"a","positive_id":"d9","negative":"c"}',
-      ':2: positive_id: expected an id of the collection given, found "d9"',
+      ':2: positive_id: expected an id of the given collection, found "d9"',
     ],
     [
       '{"query_id":"d1","positive":"b","negative":"c"}',
-      ':2: query_id: expected an id of the collection given',
+      ':2: query_id: expected an id of the given collection',
     ],
     [
       '{"query":"a","query_id":"q1","positive":"b","negative":"c"}',
@@ -66,7 +66,7 @@ describe('loadTriples', () => {
 
   test('ids need a collection, and a file needs rows', async () => {
     await writeFile(path, '{"query_id":"q1","positive":"b","negative":"c"}\n');
-    await expect(loadTriples(path)).rejects.toThrow('query_id: expected an id of the collection given');
+    await expect(loadTriples(path)).rejects.toThrow('query_id: expected an id of the given collection');
     await writeFile(path, '\n');
     await expect(loadTriples(path)).rejects.toThrow('expected at least one triple, found none');
   });

@@ -40,7 +40,7 @@ export interface PretrainingOptions {
   reasoning?: { [K in AtlasReasoning]?: number };
 }
 
-/** Times that an item tells each of its facts, in different words. */
+/** How often an item tells each of its facts, each time in different words. */
 const TELLINGS = 2;
 
 const weight = (standard: number) => z.number().min(0).default(standard);
@@ -70,8 +70,8 @@ const schema = z.strictObject({
  * An item tells two facts, each twice in different words. A model that never sees a held-out name twice in one text
  * cannot learn to repeat it, and so cannot reason about it (measured: it writes other names instead). The two facts
  * never form a chain: the object of one is not the subject of the other. Facts are drawn in rounds over all of them (a
- * few wait for a partner), and so are documents. Reasoning takes the kinds of query in equal shares, so that the few
- * about companies are learned too.
+ * few wait for a partner), and so are documents. The kinds of query have equal shares of the reasoning, so that the
+ * model also learns the few queries about companies.
  */
 export function pretrainingText(
   world: AtlasWorld,
@@ -118,7 +118,7 @@ function reasoner(world: AtlasWorld, random: RandomStream): (part: AtlasReasonin
     ...world.companies.dev,
     ...world.companies.test,
   ]);
-  // Mentors and founders belong to their subject's group, so the subject alone decides.
+  // Mentors and founders belong to their subject's group, so checking the subject is enough.
   const digressions = atlasFacts(world).filter((fact) => !heldOut.has(fact.subject));
   const reason = (part: AtlasReasoning, query: AtlasQuery): string => {
     switch (part) {

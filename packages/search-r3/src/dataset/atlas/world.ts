@@ -50,7 +50,7 @@ export interface AtlasWorld {
   readonly aspects: readonly string[];
   readonly people: Readonly<Record<AtlasGroup, readonly string[]>>;
   readonly companies: Readonly<Record<AtlasGroup, readonly string[]>>;
-  /** By kind: subject -> object. */
+  /** For each kind of fact, a map from subject to object. */
   readonly facts: Readonly<Record<FactKind, ReadonlyMap<string, string>>>;
   /** One per city and aspect, cities x aspects in all, city by city. */
   readonly documents: readonly Document[];
@@ -100,7 +100,7 @@ const schema = z
 
 /**
  * Generates a world. The same options give the same world; the defaults give 600 documents and 1,690 facts.
- * @throws InputError naming the option that is unknown, out of range or impossible with the others.
+ * @throws InputError naming the option that is unknown, out of range or incompatible with the others.
  */
 export function generateAtlas(options: AtlasOptions = {}): AtlasWorld {
   const resolved = validate(schema, options, 'generateAtlas options');
