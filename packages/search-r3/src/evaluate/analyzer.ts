@@ -1,10 +1,10 @@
-/** How the texts of a collection become terms, for BM25 and everything else that compares words. */
+/** Turns the texts of a collection into terms, for BM25 and everything else that compares words. */
 import { codeTerms } from './code-terms.js';
 import { englishTerms } from './english-terms.js';
 import { areCode } from './looks-like-code.js';
 import { type SegmentedScript, unspacedScripts } from './words.js';
 
-/** `text`: words (`englishTerms`); `code`: identifiers are split too (`codeTerms`). */
+/** `text` gives words (`englishTerms`); `code` also splits identifiers (`codeTerms`). */
 export const ANALYZER_KINDS = ['text', 'code'] as const;
 export type AnalyzerKind = (typeof ANALYZER_KINDS)[number];
 
@@ -18,7 +18,7 @@ export interface Analyzer {
   terms: (text: string) => string[];
 }
 
-/** An analyzer for these documents; `auto` looks at some of them. */
+/** An analyzer for these documents; `auto` decides from some of them. */
 export function analyzerFor(documents: readonly string[], choice: AnalyzerChoice = 'auto'): Analyzer {
   const kind = choice === 'auto' ? (areCode(documents) ? 'code' : 'text') : choice;
   switch (kind) {
@@ -34,7 +34,7 @@ export function analyzerFor(documents: readonly string[], choice: AnalyzerChoice
 /** How texts were cut into terms, for reports. */
 export interface TextAnalysis {
   kind: AnalyzerKind;
-  /** Some text is Chinese, Japanese or Korean, and cut into bigrams. */
+  /** Whether some text is Chinese, Japanese or Korean, which is cut into bigrams. */
   bigrams: boolean;
   /** The scripts that were cut with a dictionary. */
   dictionary: SegmentedScript[];
@@ -52,7 +52,7 @@ export function textAnalysis(kind: AnalyzerKind, texts: Iterable<string>): TextA
   return { kind, bigrams, dictionary: [...dictionary] };
 }
 
-/** In a few words. */
+/** Describes an analysis in a few words. */
 export function describeAnalysis({ kind, bigrams, dictionary }: TextAnalysis): string {
   return [
     'words without English stop words and endings',

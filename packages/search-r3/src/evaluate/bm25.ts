@@ -5,8 +5,8 @@
  *   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), never negative (Lucene's form)
  *
  * wink-nlp's BM25 vectorizer computes the weights (rounded to 12 decimals); this file turns them into postings.
- * wink-bm25-text-search, built from the same parts, rejects collections of fewer than three documents. MiniSearch counts
- * distinct terms as document length and multiplies scores by the number of terms matched.
+ * wink-bm25-text-search, built from the same parts, rejects collections of fewer than three documents. MiniSearch
+ * counts distinct terms as document length and multiplies scores by the number of terms matched.
  */
 import bm25Vectorizer from 'wink-nlp/utilities/bm25-vectorizer.js';
 import { z } from 'zod';
@@ -29,7 +29,7 @@ export interface Bm25Options {
 }
 
 /**
- * For text the values of Anserini's BEIR baselines. For code those of Lucene: functions differ more in length than
+ * For text, the values of Anserini's BEIR baselines. For code, those of Lucene: functions differ more in length than
  * abstracts do. Measured on functions of Python's standard library: nDCG@10 of the dev queries is 0.434 with the values
  * for text and 0.474 with these.
  */

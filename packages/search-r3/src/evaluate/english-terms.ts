@@ -3,12 +3,13 @@ import { eng as stopWords } from 'stopword';
 import stem from 'wink-porter2-stemmer';
 import { lowerCase, normaliseText, wordsIn } from './words.js';
 
-/** The stemmer has rules for Latin letters; what it does to digits is part of the figures measured so far. */
+/** The stemmer has rules for Latin letters. Digits are included because the figures so far were measured that way. */
 const STEMMED = /[\p{sc=Latin}\p{N}]/u;
 const stopped = new Set(stopWords);
 
 /**
- * A function that gives the term of a lower-case word, undefined for a stop word; it remembers the stems it has seen.
+ * Returns a function that gives the term of a lower-case word, or undefined for a stop word. It remembers the stems it
+ * has seen.
  */
 export function englishTerm(): (word: string) => string | undefined {
   const stems = new Map<string, string>();
@@ -24,8 +25,8 @@ export function englishTerm(): (word: string) => string | undefined {
 }
 
 /**
- * A function that gives the terms of a text in any language: the words of `wordsIn` in lower case, without English stop
- * words and endings.
+ * Returns a function that gives the terms of a text in any language: the words of `wordsIn` in lower case, without
+ * English stop words and endings.
  */
 export function englishTerms(): (text: string) => string[] {
   const termOf = englishTerm();

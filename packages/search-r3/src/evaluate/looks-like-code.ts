@@ -1,6 +1,6 @@
 /**
- * Whether a collection is code. Prose has brackets, numbers and names in capitals too, so no single sign decides. A
- * text is code if several kinds of signs are as dense as in programs; a collection is code if most of its texts are.
+ * Tells whether a collection is code. Prose has brackets, numbers and names in capitals too, so no single sign decides.
+ * A text is code if several kinds of signs are as dense as in programs; a collection is code if most of its texts are.
  */
 import { evenly } from '../run/evenly.js';
 
@@ -19,19 +19,19 @@ const SIGNS: readonly RegExp[] = [
 ];
 const WORD = /[\p{L}\p{M}\p{N}_]+/gu;
 
-/** The start of a statement of SQL; prose such as "Select a file from ..." has no clause like those of `SQL_CLAUSE`. */
+/** The start of an SQL statement. Prose such as "Select a file from ..." has no clause like those of `SQL_CLAUSE`. */
 const SQL =
   /^\s*(?:select\b[\s\S]+\bfrom\b|insert\s+into\b|update\b[\s\S]+\bset\b|delete\s+from\b|create\s+(?:table|view|index)\b|with\s+\w+\s+as\s*\()/i;
 const SQL_CLAUSE =
   /;\s*$|\bselect\s+(?:distinct\s+)?\*\s+from\b|\w\((?:\*|\w+\.\w+|\w+\))|\b(?:FROM|VALUES|SET|TABLE|INDEX|VIEW)\b|\b(?:group|order)\s+by\b|\bwhere\s+[\w.]+\s*(?:[=<>!]|like\b|between\b)|^\s*with\b/;
 
-/** Most texts that decide. */
+/** The most texts that are checked. */
 const SAMPLE = 500;
-/** The start of a text decides for all of it. */
+/** How many characters at the start of each text are checked. */
 const CHARACTERS = 4000;
 /**
- * Signs per word, at least. Measured: half of the functions of Python's standard library have 0.56 or more and 99 %
- * have 0.18 or more; of the abstracts of SciFact 99 % have 0.04 or less.
+ * Signs per word that code has at least. Measured: half of the functions of Python's standard library have 0.56 or
+ * more, and 99 % have 0.18 or more; 99 % of the abstracts of SciFact have 0.04 or less.
  */
 const DENSITY = 0.15;
 const KINDS = 2;
@@ -48,7 +48,7 @@ export function isCode(text: string): boolean {
   return counts.filter((count) => count > 0).length >= KINDS && total / words >= DENSITY;
 }
 
-/** Whether most of the texts that are not empty are code, judged by some of them, evenly spread. */
+/** Whether most of the texts that are not empty are code, judged by an evenly spread sample. */
 export function areCode(texts: readonly string[]): boolean {
   const seen = evenly(texts, SAMPLE).filter((text) => text.trim() !== '');
   return seen.length > 0 && seen.filter(isCode).length > SHARE * seen.length;

@@ -15,7 +15,7 @@ import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 import { rankDocuments } from './ranking.js';
 
-/** Measures that may go without a cutoff: they then look at the whole ranking. */
+/** Measures with an optional cutoff; without one, they cover the whole ranking. */
 const UNCUT = ['ndcg', 'map', 'mrr'] as const;
 /** Measures that need a cutoff. */
 const CUT = ['recall', 'precision', 'success'] as const;
@@ -58,7 +58,7 @@ export interface MetricOptions {
   missing?: 'zero' | 'skip';
   /**
    * Drop the document with the query's id from each ranking (default false), as BEIR does for queries that are
-   * documents (ArguAna, Quora). Judgements stay as they are. Rankings of `RetrieverEvaluation` need no such option.
+   * documents (ArguAna, Quora). Judgements stay as they are. Rankings of `RetrieverEvaluation` do not need this option.
    */
   excludeSelf?: boolean;
 }

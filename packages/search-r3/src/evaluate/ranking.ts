@@ -14,15 +14,15 @@ export function compareIds(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** Moves surrogates behind all other UTF-16 units. */
+/** Moves surrogates after all other UTF-16 units. */
 function codePointOrder(unit: number): number {
   if (unit < 0xd800) return unit;
   return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
 }
 
 /**
- * Sorts best first. Scores are compared in the precision they have, as trec_eval has done since its scores are doubles
- * (usnistgov/trec_eval#34 and #38). Older versions, and programs built on them, round scores to floats, which makes
+ * Sorts best first. Scores are compared at full precision, as in trec_eval since it stores them as doubles
+ * (usnistgov/trec_eval#34 and #38). Older versions, and programs built on them, round scores to floats, which creates
  * ties.
  */
 export function compareHits(a: { id: string; score: number }, b: { id: string; score: number }): number {

@@ -44,13 +44,13 @@ export type RetrieverSystem = (typeof RETRIEVER_SYSTEMS)[number];
 
 export interface RetrieverRun {
   rankings: Partial<Record<RetrieverSystem, Rankings>>;
-  /** What was embedded after reasoning, by query id. */
+  /** The embeddings after reasoning, by query id. */
   reasoned: Map<string, Embedding>;
   /** Share of the dense score in each hybrid, as tuned. */
   weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
   /** Texts that were cut to fit, by how they were embedded. */
   truncated: Partial<Record<'documents' | 'direct' | 'reasoned', number>>;
-  /** How BM25 cut the texts; undefined if no system uses it. */
+  /** How BM25 cut the texts; undefined if no system uses BM25. */
   analysis?: TextAnalysis;
 }
 
@@ -81,7 +81,7 @@ export class RetrieverEvaluation {
     const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
-    // Encoding the documents takes long: a lack of room for reasoning is found before.
+    // Encoding the documents takes long, so the room for reasoning is checked first.
     if (wants('reasoned', 'hybrid_reasoned')) await this.#embedder.longestPrompt(this.#how('query', true));
     const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
     const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
@@ -127,7 +127,7 @@ export class RetrieverEvaluation {
   }
 
   async dispose(): Promise<void> {
-    // An index that could not be built has thrown its error already.
+    // If the index could not be built, its error was thrown earlier.
     const index = await this.#index?.catch(() => undefined);
     await index?.dispose();
   }
@@ -142,7 +142,7 @@ export class RetrieverEvaluation {
     return this.#options.depth ?? 100;
   }
 
-  /** Documents to search for: one more if one of them may be left out. */
+  /** How many documents to search for: one more if one of them may be left out. */
   get #searched(): number {
     return this.#depth + (this.ownDocuments.size > 0 ? 1 : 0);
   }

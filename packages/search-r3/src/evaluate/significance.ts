@@ -46,7 +46,7 @@ export function randomisationTest(
   // Pairs without a difference change no sum: leaving them out gives the same p, and fewer assignments to enumerate.
   const differences = paired.filter((difference) => difference !== 0);
   const total = sumOf(differences);
-  // Assignments that tie with the observed one mathematically must count, whatever order their sums are rounded in.
+  // Assignments that mathematically tie with the observed one must count, in whatever order their sums are rounded.
   const threshold = Math.abs(total) - 1e-12 * differences.reduce((sum, value) => sum + Math.abs(value), 0);
   const exact = 2 ** differences.length <= samples;
   const count = exact
@@ -59,7 +59,7 @@ export function randomisationTest(
   };
 }
 
-/** Swapping the labels of a pair flips the sign of its difference: the sum falls by twice that difference. */
+/** Swapping the labels of a pair flips the sign of its difference, so the sum falls by twice that difference. */
 function countEnumerated(differences: Float64Array, total: number, threshold: number): number {
   let count = 0;
   for (let signs = 0; signs < 2 ** differences.length; signs++) {
@@ -152,7 +152,11 @@ function quantile(sorted: Float64Array, share: number): number {
 function pairedDifferences(a: ArrayLike<number>, b: ArrayLike<number>): Float64Array {
   if (a.length !== b.length || a.length === 0) {
     const found = `${a.length} and ${b.length} values`;
-    throw new InputError({ source: 'paired comparison', expected: 'as many values for both systems', found });
+    throw new InputError({
+      source: 'paired comparison',
+      expected: 'the same number of values for both systems',
+      found,
+    });
   }
   return Float64Array.from({ length: a.length }, (_, i) => (b[i] as number) - (a[i] as number));
 }

@@ -107,12 +107,12 @@ function fields(line: Line, names: string, [least, most]: [number, number]): str
   if (found.length >= least && found.length <= most) return found;
   throw new InputError({
     source: line.source,
-    expected: `the fields ${names}, parted by white space`,
+    expected: `the fields ${names}, separated by white space`,
     found: describeValue(line.text),
   });
 }
 
-/** Refuses ids that could not be read again: white space separates fields, and `#` starts a comment. */
+/** Rejects ids that could not be read again: white space separates fields, and `#` starts a comment. */
 function checkWord(text: string, field: string): void {
   if (/^[^\s#]\S*$/.test(text)) return;
   const expected = 'a word without white space that does not start with #';

@@ -1,4 +1,4 @@
-/** Types for the parts used here of packages that ship none, or ship them under a name Node cannot resolve. */
+/** Types for packages that ship none, or ship them under a name that Node cannot resolve. Only the parts used here. */
 
 declare module 'wink-nlp/utilities/bm25-vectorizer.js' {
   interface Bm25Vectorizer {

@@ -1,7 +1,7 @@
 /**
- * Text -> words, for every script. Words are runs of letters, marks and digits. Scripts without spaces are cut further:
- * Chinese, Japanese and Korean into overlapping bigrams, as Lucene's CJKAnalyzer does; Thai, Lao, Khmer and Burmese by
- * the dictionaries of `Intl.Segmenter`.
+ * Turns text of every script into words. Words are runs of letters, marks and digits. Scripts without spaces are cut
+ * further: Chinese, Japanese and Korean into overlapping bigrams, as in Lucene's CJKAnalyzer; Thai, Lao, Khmer and
+ * Burmese with the dictionaries of `Intl.Segmenter`.
  */
 
 /** Scripts cut by dictionary. */
@@ -22,7 +22,7 @@ const PIECE = new RegExp(
 );
 const CHARACTER = /\P{M}\p{M}*/gu;
 
-/** NFKC decomposes the Thai and Lao vowel am, which dictionaries know only in one piece. */
+/** NFKC decomposes the Thai and Lao vowel am, which dictionaries contain only as one character. */
 const AM = /\u0e4d([\u0e48-\u0e4b]?)\u0e32|\u0ecd([\u0ec8-\u0ecb]?)\u0eb2/g;
 const composedAm = (found: string, thai = '', lao = '') =>
   found.startsWith('\u0e4d') ? `${thai}\u0e33` : `${lao}\u0eb3`;
@@ -32,7 +32,7 @@ const segmenter = new Intl.Segmenter('th', { granularity: 'word' });
 /** NFKC, which unifies half-width and full-width forms, without invisible characters. */
 export const normaliseText = (text: string): string => text.normalize('NFKC').replace(UNSEEN, '');
 
-/** The words of a text that `normaliseText` gave; case is kept. */
+/** The words of a text that `normaliseText` returned; case is kept. */
 export function wordsIn(text: string): string[] {
   const words = text.match(WORD) ?? [];
   return words.some((word) => UNSPACED.test(word)) ? words.flatMap(cutUnspaced) : words;
@@ -69,7 +69,7 @@ export function unspacedScripts(text: string): { cjk: boolean; segmented: Segmen
   };
 }
 
-/** A letter or digit: other texts have East Asian punctuation too. */
+/** A letter or digit, because texts in other scripts contain East Asian punctuation too. */
 const IS_CJK = new RegExp(`(?=[\\p{L}\\p{N}])[${CJK}]`, 'u');
 const IS_SCRIPT: Record<SegmentedScript, RegExp> = {
   Thai: /\p{sc=Thai}/u,
@@ -78,5 +78,5 @@ const IS_SCRIPT: Record<SegmentedScript, RegExp> = {
   Burmese: /\p{sc=Myanmar}/u,
 };
 
-/** Lower case; the dot of a Turkish capital I is dropped, because the small i has one already. */
+/** Lower case. The dot of a Turkish capital I is dropped, because the small i already has one. */
 export const lowerCase = (text: string): string => text.toLowerCase().replaceAll('i\u0307', 'i');

@@ -78,7 +78,7 @@ describe('randomisationTest', () => {
 
   test('uneven or empty systems and impossible options are refused', () => {
     expect(() => randomisationTest([1, 2], [1])).toThrow(
-      'as many values for both systems, found 2 and 1 values',
+      'the same number of values for both systems, found 2 and 1 values',
     );
     expect(() => randomisationTest([], [])).toThrow('found 0 and 0 values');
     expect(() => randomisationTest([1], [2], { samples: 0 })).toThrow(/samples: expected/);

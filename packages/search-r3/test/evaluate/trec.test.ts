@@ -30,7 +30,7 @@ describe('run files', () => {
   });
 
   test.each([
-    ['301 Q0 d2 1 2.5', 'the fields query Q0 document rank score tag, parted by white space'],
+    ['301 Q0 d2 1 2.5', 'the fields query Q0 document rank score tag, separated by white space'],
     ['301 Q0 d2 1 high STANDARD', 'a number, found "high"'],
     ['301 Q0 d2 1 nan STANDARD', 'a number, found "nan"'],
     ['301 Q0 d1 7 2.5 STANDARD', 'a document once per query, found "d1" a second time for query "301"'],
