@@ -12,7 +12,7 @@ import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
 import { sentencesOf } from './sentences.js';
 import type { SequenceSource } from './trainer.js';
 
-/** Short prompts: a model from scratch learns what they mean, and every token of a prompt costs time. */
+/** Short prompts: a model from scratch has to learn their meaning anyway, and every token of a prompt costs time. */
 export const COLLECTION_PROMPTS: PromptOverrides = {
   query: { system: 'Represent the query.' },
   document: { system: 'Represent the document.' },
@@ -49,7 +49,7 @@ export function collectionTokenizer(
 export interface CollectionTextOptions {
   /** Sequences per step, each from a different document. */
   batchSize: number;
-  /** Longest sequence in tokens; longer documents are cut into pieces, and a sequence is one of them. */
+  /** Longest sequence in tokens; a longer document is cut into pieces, and a sequence is one of them. */
   maxLength: number;
   /** Share of conversations. */
   chatShare: number;
@@ -174,8 +174,8 @@ const WORD = new RegExp(
 const segmenter = new Intl.Segmenter('en', { granularity: 'word' });
 
 /**
- * Words of at least three letters or digits, hyphens inside kept, in lower case. Scripts without spaces are cut by
- * dictionary, not into bigrams, because a model has to write these words; they have at least two characters.
+ * Lower-case words of at least three letters or digits, with inner hyphens. Scripts without spaces are cut by
+ * dictionary, not into bigrams, because a model has to write these words; their words have at least two characters.
  */
 function wordsOf(text: string): string[] {
   return Array.from(text.toLowerCase().matchAll(WORD)).flatMap(({ 0: word, groups }) =>

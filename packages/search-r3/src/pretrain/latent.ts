@@ -1,16 +1,17 @@
 /**
- * Directions of tokens from the words they occur with: latent semantic analysis (Deerwester et al. 1990, JASIS 41(6))
- * takes the right singular vectors of the matrix of documents by tokens. Subspace iteration from random vectors (Halko,
- * Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4) finds them by products with the sparse matrix alone.
+ * Directions of tokens, derived from the tokens they occur with. Latent semantic analysis (Deerwester et al. 1990,
+ * JASIS 41(6)) takes the right singular vectors of the matrix of documents by tokens. Subspace iteration from random
+ * vectors (Halko, Martinsson and Tropp 2011, SIAM Review 53(2), algorithm 4.4) finds them using only products with the
+ * sparse matrix.
  */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { evenly, InputError, inTurns, type LongWorkOptions, randomStream } from '../run/index.js';
 
-/** Subspace iterations: more would change the result less than another choice of documents does. */
+/** Subspace iterations. More would change the result less than a different sample of documents does. */
 const ITERATIONS = 5;
-/** Extra vectors, which make the last wanted ones converge. */
+/** Extra vectors, so that the last of the wanted ones converge too. */
 const OVERSAMPLING = 10;
-/** The largest number of documents used, evenly spaced: more would add little. */
+/** The largest number of documents used, evenly spaced. More would add little. */
 const MOST_DOCUMENTS = 20_000;
 /** Eigenvalues below this share of the largest are noise: they exceed the rank of the matrix. */
 const SMALLEST = 1e-12;
@@ -116,8 +117,9 @@ const orthonormal = (q: Dense): Dense =>
 
 /**
  * The right singular vectors of the `count` largest singular values, largest first: one row of `width` numbers per
- * column of the matrix. `width` is `count`, or less if the rank of the matrix is.
- * @param work reports the part `directions`. @throws InterruptedError when aborted.
+ * column of the matrix. `width` is `count`, or the rank of the matrix if that is lower.
+ * @param work reports the part `directions`.
+ * @throws InterruptedError when aborted.
  */
 export async function rightSingularVectors(
   rows: readonly SparseRow[],
@@ -144,8 +146,8 @@ export async function rightSingularVectors(
 }
 
 /**
- * A direction of length 1 per token: [vocabulary, width]. Tokens that occur with the same others point the same way. A
- * token that occurs nowhere gets a random direction; columns beyond the rank of the collection are zero.
+ * A direction of length 1 per token: [vocabulary, width]. Tokens that occur with the same other tokens point the same
+ * way. A token that does not occur gets a random direction; columns beyond the rank of the collection are zero.
  * @param logIdf ln idf by token id.
  * @param work as for `rightSingularVectors`.
  * @throws InputError if all documents are empty.

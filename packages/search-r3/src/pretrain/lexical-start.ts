@@ -1,12 +1,13 @@
 /**
  * Initial weights that match words. Before any training, the embedding of a text is a random projection of its words,
  * weighted by their rarity. It keeps the cosines of tf-idf vectors, up to noise that falls with the width (Johnson and
- * Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little would not learn to match words in
- * time; training then adds meaning.
+ * Lindenstrauss 1984; Bingham and Mannila 2001, KDD). A small model that reads little text would not learn to match
+ * words in time; training then adds meaning.
  *
- * Rows of the embedding are random, or come from `latent.ts`: then the cosines are those of latent semantic analysis. One channel of the rows holds ln idf. In the last layer every head asks for that
- * channel (by its bias) and copies what it attends to, so that a token's weight is its idf. Everything else adds nothing at
- * first: output projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
+ * Rows of the embedding are random or come from `latent.ts`; the latter give the cosines of latent semantic analysis.
+ * One channel of the rows holds ln idf. In the last layer, every head attends by that channel (through its query bias)
+ * and copies what it attends to, so a token's weight is its idf. Everything else adds nothing at first: output
+ * projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
 import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
@@ -44,7 +45,7 @@ export function logIdf(
 
 /** The input of a lexical start. */
 export interface CollectionWords {
-  /** ln idf by token id; tokens of the prompts count as in every document. */
+  /** ln idf by token id; tokens of the prompts count as if they were in every document. */
   logIdf: Float64Array;
   /** Token ids of each document. */
   documents: number[][];
@@ -119,7 +120,7 @@ export function startLexically(
     rows[id * hiddenSize + CHANNEL] = WIDTH * initializerRange * SCALE * value;
   }
   rows.fill(0, embedId * hiddenSize, (embedId + 1) * hiddenSize);
-  // If large rows are the head too, every token would almost surely be followed by itself.
+  // If the large rows are also the head, every token would almost surely be followed by itself.
   if (config.tieWordEmbeddings) tensor('model.norm.weight').data.fill(1 / WIDTH);
 
   for (let layer = 0; layer < config.layers; layer++) {

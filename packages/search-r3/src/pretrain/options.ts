@@ -21,7 +21,7 @@ export const pretrainOptionsSchema = z.strictObject({
   /** Longest sequence in tokens; longer text is cut into several. */
   maxLength: z.int().min(2).default(256),
   seed: z.int().default(0),
-  /** InfoNCE on pairs of related texts, alongside next-token prediction. */
+  /** InfoNCE on pairs of related texts, in addition to next-token prediction. */
   contrastive: z
     .strictObject({
       /** Pairs per step; 0 for none. */

@@ -18,7 +18,7 @@ export type SequenceSource = (step: number) => Promise<readonly (readonly number
 
 /** A query and a document that belong together, each ending with the embed token. */
 export interface TextPair {
-  /** Pairs of the same text share it: they are not each other's negatives. */
+  /** Pairs of the same text share it, so they are not negatives of each other. */
   id: string;
   query: readonly number[];
   document: readonly number[];
@@ -30,8 +30,8 @@ export type PairSource = (step: number) => Promise<readonly TextPair[]>;
 const NO_PAIRS: PairSource = async () => [];
 
 /**
- * For each pair the other ones that are no negatives of it: those of the same document, and those whose query or document
- * has the same text, such as the titles of chapters.
+ * For each pair, the other pairs that are not negatives of it: those of the same document, and those whose query or
+ * document has the same text, such as titles of chapters.
  */
 export function equalPairs(pairs: readonly TextPair[]): number[][] {
   const keys = pairs.map(({ id, query, document }) => [id, query.join(), document.join()] as const);
@@ -102,7 +102,7 @@ export class PretrainTrainer implements Trainer {
     };
   }
 
-  /** Queries are anchors, the documents of all pairs their candidates; see `equalPairs`. */
+  /** Queries are anchors, and the documents of all pairs are their candidates; see `equalPairs`. */
   #withPairs(sequences: readonly TrainingSequence[], pairs: readonly TextPair[]): StepRequest {
     const embedded = (ids: readonly number[]): TrainingSequence => ({
       ids,
