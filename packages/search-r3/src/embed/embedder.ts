@@ -12,48 +12,48 @@ import { SequenceEncoder } from './encoder.js';
 import { TextPieces } from './text-pieces.js';
 
 export interface EmbedOptions {
-  /** What the text is. Default `query`. */
+  /** Whether the texts are queries or documents. Default `query`. */
   role?: 'query' | 'document';
-  /** Let the model reason before it embeds; for queries. Default false. */
+  /** Let the model reason before it embeds. Only for queries. Default false. */
   reasoning?: boolean;
   /**
-   * Longest prompt in tokens, reasoning not counted; at most what the model can take. Default: what it was trained with,
-   * 512 where it does not remember.
+   * Maximum length of the prompt in tokens, without reasoning; the model may limit it further. Default: the value that
+   * the model was trained with, or 512 if that is unknown.
    */
   maxLength?: number;
-  /** Refuse text that does not fit instead of cutting it. Default false. */
+  /** Reject text that does not fit, instead of cutting it. Default false. */
   strict?: boolean;
-  /** Length limit of the reasoning in tokens. Default: what the model was trained with, 44 where it does not remember. */
+  /** Maximum length of the reasoning in tokens. Default: the value used in training, or 44 if that is unknown. */
   maxNewTokens?: number;
-  /** Sampling temperature of the reasoning; 0 takes the most probable tokens. Default 0. */
+  /** Sampling temperature of the reasoning. 0 always picks the most probable token. Default 0. */
   temperature?: number;
   seed?: number;
   signal?: AbortSignal;
-  /** What errors call the text at this place. Default `text 0`, `text 1` and so on. */
+  /** The name of the text at an index, for errors. Default `text 0`, `text 1` and so on. */
   nameOf?: (index: number) => string;
-  /** Called with the number of texts done. */
+  /** Called with the number of finished texts. */
   onProgress?: (done: number, total: number) => void;
-  /** Called with each piece of reasoning as it is generated; put together, the pieces of a text are its `reasoning`. */
+  /** Called with each piece of reasoning as it is generated. Joined, the pieces of a text equal its `reasoning`. */
   onToken?: (event: { text: number; piece: string }) => void;
 }
 
-/** What the longest prompt depends on. */
+/** The options that determine the maximum length of a prompt. */
 type Lengths = {
   [key in 'role' | 'reasoning' | 'maxLength' | 'maxNewTokens']: EmbedOptions[key] | undefined;
 };
 
 export interface Embedding {
-  /** Unit length. */
+  /** Has unit length. */
   vector: Float32Array;
-  /** The text was cut to fit. */
+  /** Whether the text was cut to fit. */
   truncated: boolean;
-  /** Tokens of the prompt, and with reasoning the generated ones. */
+  /** Number of tokens: the prompt and, with reasoning, the generated tokens. */
   tokens: number;
-  /** What the model wrote before the embed token; only with `reasoning`. */
+  /** What the model wrote before the embed token. Only with `reasoning`. */
   reasoning?: string;
   /**
-   * Whether the model ended its reasoning with the embed token by itself. Where it did not, the token was put behind
-   * what it had written. Only with `reasoning`.
+   * Whether the model itself ended its reasoning with the embed token. If it did not, the token was appended to what
+   * the model wrote. Only with `reasoning`.
    */
   completed?: boolean;
 }
@@ -73,10 +73,10 @@ const optionsSchema = z
     message: 'expected false for documents: only queries are reasoned about',
   });
 
-/** Texts made into prompts and encoded at once, between which others get their turn. */
+/** Number of texts that are tokenized and encoded together. Other work gets a turn between these pieces. */
 const PIECE = 1024;
 
-/** Embeds with a policy; its weights may be trained on in place between calls. */
+/** Embeds texts with a policy. Training may update the weights in place between calls. */
 export class Embedder {
   readonly policy: Policy;
   readonly #encoder: SequenceEncoder;
@@ -100,7 +100,7 @@ export class Embedder {
     return this.policy.config.hiddenSize;
   }
 
-  /** The lengths that options have by default. */
+  /** The default values of the length options. */
   get limits(): { maxLength: number; maxNewTokens: number } {
     const { maxLength, maxNewTokens } = this.policy.limits ?? {};
     return {
@@ -110,8 +110,9 @@ export class Embedder {
   }
 
   /**
-   * Tokens of the longest prompt that these options allow, and of the longest that the model takes beside its reasoning.
-   * Errors: InputError where there is no room for any.
+   * The maximum length of a prompt in tokens: `maxTokens` with these options, and `room` if only the model and its
+   * reasoning limit it.
+   * @throws InputError if there is no room for a prompt.
    */
   async longestPrompt({
     role = 'query',
@@ -123,7 +124,10 @@ export class Embedder {
     return { maxTokens: Math.min(maxLength, room), room };
   }
 
-  /** Embeddings in the order of the texts. Errors: InputError for bad options, and with `strict` for long text. */
+  /**
+   * Embeddings in the order of the texts.
+   * @throws InputError if options are invalid or, with `strict`, a text is too long.
+   */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Embedding[]> {
     const embeddings: Embedding[] = [];
     for await (const piece of this.stream(texts, options)) for (const one of piece) embeddings.push(one);
@@ -131,8 +135,9 @@ export class Embedder {
   }
 
   /**
-   * The embeddings of `embed`, some at a time as they are finished, for more of them than are to be held at once. Nothing
-   * is done ahead of the reader. Errors: those of `embed`, all but InterruptedError before the first embeddings.
+   * Yields the embeddings of `embed` in pieces as they are finished, so that they need not all be in memory at once. No
+   * work is done until the reader asks for the next piece.
+   * @throws the errors of `embed`. All but InterruptedError come before the first embeddings.
    */
   async *stream(texts: readonly string[], options: EmbedOptions = {}): AsyncGenerator<Embedding[]> {
     const { signal, onProgress, onToken, nameOf, ...plain } = options;
@@ -147,14 +152,14 @@ export class Embedder {
 
   async dispose(): Promise<void> {
     await this.#encoder.dispose();
-    // One that could not be made has nothing to give back, and its error has been told.
+    // If creating the generator failed, there is nothing to release, and the error was already reported.
     const generator = await this.#generator?.catch(() => undefined);
     await generator?.dispose();
   }
 
   /**
-   * Positions for a prompt, beside the reasoning and the embed token behind it.
-   * @throws InputError where they do not take the prompt without its text.
+   * The number of positions for a prompt, after subtracting the reasoning and the embed token that follows it.
+   * @throws InputError if the prompt does not fit even without its text.
    */
   async #room(role: 'query' | 'document', maxNewTokens: number | undefined): Promise<number> {
     const { maxPositions } = this.policy.config;
@@ -190,7 +195,7 @@ export class Embedder {
     const { signal, onProgress } = options;
     const prompts = (start: number) =>
       this.#piece(texts, start, options, (piece, names) => this.#prompts.direct(piece, role, limit, names));
-    // Nothing is encoded where a text is to be refused.
+    // In strict mode, all texts are checked before any is encoded.
     if (limit.strict) for (const start of pieces(texts)) await prompts(start);
     for (const start of pieces(texts)) {
       const built = await prompts(start);
@@ -229,7 +234,7 @@ export class Embedder {
     });
     const generator = await this.#generator;
     let done = 0;
-    // A draw goes by the place of its text among those that are generated for: where there are draws, that is all.
+    // Random draws depend on the index of a text in its call, so with sampling all texts are generated in one call.
     const size = temperature === 0 ? PIECE : texts.length;
     for (const start of pieces(texts, size)) {
       const built = all.slice(start, start + size);
@@ -257,7 +262,7 @@ export class Embedder {
         },
       );
       const written = completions.map(([completion]) => this.#written(completion as Completion));
-      // The vector of every row comes from the one program that embeds, whatever batch the reasoning was generated in.
+      // All vectors come from the same embedding program, regardless of the batch in which the reasoning was generated.
       const matrix = await this.#encoder.encode(
         built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
         signal ? { signal } : {},
@@ -272,7 +277,7 @@ export class Embedder {
     }
   }
 
-  /** What was generated, without the tokens that end it. */
+  /** The generated tokens, without the tokens that end the reasoning. */
   #written({ tokens }: Completion): number[] {
     return tokens.filter((token) => !this.#ends(token));
   }
@@ -282,7 +287,7 @@ export class Embedder {
     return token === embedId || stopIds.includes(token);
   }
 
-  /** The prompts of one piece of the texts; an error says which text it is about. */
+  /** The prompts of one piece of the texts. Errors name the text that they are about. */
   async #piece(
     texts: readonly string[],
     start: number,
@@ -299,6 +304,6 @@ export class Embedder {
   }
 }
 
-/** Where the pieces of some texts start. */
+/** The index of the first text of each piece. */
 const pieces = (texts: readonly string[], size = PIECE): number[] =>
   Array.from({ length: Math.ceil(texts.length / size) }, (_, i) => i * size);

@@ -5,14 +5,14 @@ import { embeddingProgram, padRight, ropeTables } from '../model/index.js';
 import { InterruptedError } from '../run/index.js';
 
 export interface EncodeOptions {
-  /** Padded tokens in one run. Default 8,192. */
+  /** Maximum number of tokens in one run, including padding. A longer sequence runs alone. Default 8,192. */
   maxTokens?: number;
   signal?: AbortSignal;
   /** Called after every run with the number of sequences done. */
   onProgress?: (done: number, total: number) => void;
 }
 
-/** Encodes with the parameters it was created on, which may be updated in place between calls. */
+/** Encodes with the parameters that it was created with. They may be updated in place between calls. */
 export class SequenceEncoder {
   readonly #config: ModelConfig;
   readonly #session: Session;
@@ -40,9 +40,9 @@ export class SequenceEncoder {
   }
 
   /**
-   * The embedding at the last token of each sequence: [sequences * hidden], unit rows. Sequences are grouped by length,
-   * so that little is spent on padding; the order of the result is that of the input. Errors: RangeError for an empty
-   * sequence, InterruptedError when aborted.
+   * The embedding at the last token of each sequence: [sequences * hidden], rows of unit length. Sequences are grouped
+   * by length to reduce padding, but the result keeps the order of the input.
+   * @throws RangeError if a sequence is empty; InterruptedError if aborted.
    */
   async encode(
     sequences: readonly (readonly number[])[],

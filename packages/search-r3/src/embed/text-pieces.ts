@@ -5,7 +5,7 @@ export class TextPieces {
   readonly #stream: ReturnType<Tokenizer['stream']>;
   readonly #emit: (piece: string) => void;
 
-  /** @param emit is called with each piece of text as soon as no later token can change it. */
+  /** @param emit called with each piece of text as soon as no later token can change it. */
   constructor(tokenizer: Tokenizer, emit: (piece: string) => void) {
     this.#stream = tokenizer.stream();
     this.#emit = emit;
@@ -15,7 +15,7 @@ export class TextPieces {
     this.#send(this.#stream.add(token));
   }
 
-  /** No more tokens. */
+  /** Emits the rest of the text. Call it after the last token. */
   end(): void {
     this.#send(this.#stream.end());
   }

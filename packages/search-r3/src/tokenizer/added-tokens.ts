@@ -1,16 +1,16 @@
 /**
- * Added tokens: tokens that are found in a text before the model splits it. The library numbers them in order, so their
- * order decides their ids.
+ * Added tokens: tokens that are matched in a text before the model splits it. The library assigns their ids in order,
+ * so their order matters.
  */
 import { z } from 'zod';
 
-/** Higher ids are rejected: an embedding has a row for each. */
+/** Higher ids are rejected, because an embedding has one row per id. */
 export const MAX_ID = 2 ** 24 - 1;
 
 /** A token of `added_tokens_decoder`; `asAddedToken` fills in missing flags. */
 export const addedTokenSchema = z.looseObject({ content: z.string().min(1) });
 
-/** A token of `tokenizer.json`, with all flags, in the order that fingerprints use. */
+/** A token of `tokenizer.json` with all its flags. Fingerprints depend on the order of the fields. */
 export const numberedTokenSchema = z.looseObject({
   id: z.int().nonnegative().max(MAX_ID),
   content: z.string().min(1),
@@ -21,20 +21,20 @@ export const numberedTokenSchema = z.looseObject({
   normalized: z.boolean(),
 });
 
-/** A token in a configuration: its text, or an object with the text. */
+/** A token in a configuration: its text, or an object that contains the text. */
 export const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]);
 
 export type GivenToken = string | { readonly content: string; readonly [flag: string]: unknown };
 
-/** How a token is found in a text. */
+/** How a token is matched in a text. */
 export type Flags = {
-  /** Only if no letter or digit is next to it. */
+  /** Matches only if no letter or digit is next to it. */
   single_word: boolean;
-  /** Includes the white space before it. */
+  /** The match includes the white space before it. */
   lstrip: boolean;
-  /** Includes the white space after it. */
+  /** The match includes the white space after it. */
   rstrip: boolean;
-  /** Is searched in the normalized text, in its normalized form. */
+  /** The normalized token is matched in the normalized text. */
   normalized: boolean;
   /** Can be left out of decoded text, and is escaped in prompts. */
   special: boolean;
@@ -44,7 +44,7 @@ export type AddedToken = Flags & { content: string };
 
 export type NumberedToken = AddedToken & { id: number };
 
-/** With the defaults of Python's `AddedToken`: a special token is not normalized. */
+/** Flags that neither argument sets get the defaults of Python's `AddedToken`: a special token is not normalized. */
 export function asAddedToken(token: GivenToken, defaults: Partial<Flags> = {}): AddedToken {
   const given: Readonly<Record<string, unknown>> = typeof token === 'string' ? {} : token;
   const flag = (name: keyof Flags, otherwise: boolean): boolean => {
@@ -64,10 +64,10 @@ export function asAddedToken(token: GivenToken, defaults: Partial<Flags> = {}): 
 
 export const contentOf = (token: GivenToken): string => (typeof token === 'string' ? token : token.content);
 
-/** Added tokens on top of a model's vocabulary, numbered as the library numbers them. */
+/** Added tokens on top of a model's vocabulary, with the ids that the library assigns. */
 export class AddedTokens {
   readonly #vocabulary: ReadonlyMap<string, number>;
-  /** Number of tokens in the model, as the library counts them. */
+  /** The number of tokens in the model, as the library counts them. */
   readonly #modelSize: number;
   readonly #tokens = new Map<string, NumberedToken>();
   #highest = -1;
@@ -82,8 +82,8 @@ export class AddedTokens {
   }
 
   /**
-   * Adds tokens in one call of the library. A token that was added before gets new flags, but stays special.
-   * @returns their ids.
+   * Does what one call to the library does. A token that was already added gets the new flags, but stays special.
+   * @returns the ids of the tokens.
    */
   add<T extends AddedToken>(tokens: readonly T[]): number[] {
     let next = this.#next();
@@ -104,7 +104,7 @@ export class AddedTokens {
     return size === 0 || this.#highest >= size ? this.#highest + 1 : size;
   }
 
-  /** In order of id. */
+  /** The tokens in order of id. */
   list(): NumberedToken[] {
     return [...this.#tokens.values()].sort((a, b) => a.id - b.id);
   }

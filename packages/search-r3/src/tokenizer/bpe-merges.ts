@@ -1,11 +1,11 @@
 /**
- * Learns byte-pair merges with incremental counts: a merge visits only the words that hold the pair. A heap gives the
- * next pair; its count is updated when it reaches the top.
+ * Learns byte-pair merges with incremental counts: a merge visits only the words that contain the pair. A heap
+ * yields the next pair. The count of a pair in the heap is updated only when the pair reaches the top.
  */
 import { inTurns, type LongWorkOptions } from '../run/turns.js';
 
 export interface LearnedMerges {
-  /** The alphabet, then each merged token in the order learned. */
+  /** The alphabet, followed by the merged tokens in the order in which they were learned. */
   tokens: string[];
   merges: [string, string][];
 }
@@ -15,13 +15,13 @@ interface Word {
   readonly count: number;
 }
 
-/** A pair of token ids as one number; far below 2^53 for any vocabulary that fits in memory. */
+/** Packs a pair of token ids into one number, far below 2^53 for any vocabulary that fits in memory. */
 const SHIFT = 2 ** 24;
 const key = (left: number, right: number) => left * SHIFT + right;
 
 /**
  * Merges pairs until there are `limit` tokens or no pair is left.
- * @param words each word once, with its count; all its characters are in `alphabet`.
+ * @param words each distinct word and its count. `alphabet` must contain all characters of the words.
  */
 export async function learnMerges(
   words: Iterable<readonly [string, number]>,
@@ -46,7 +46,7 @@ export async function learnMerges(
     const right = pair % SHIFT;
     const parts: [string, string] = [tokens[left] as string, tokens[right] as string];
     const merged = parts.join('');
-    // Two pairs that make the same token share its id, so a merged pair can return. It needs no second rule.
+    // Pairs that produce the same token share its id, so a pair can reappear after its merge. One rule is enough.
     let id = ids.get(merged);
     if (id === undefined) {
       id = tokens.length;
@@ -69,7 +69,7 @@ export async function learnMerges(
 class PairCounts {
   private readonly words: Word[] = [];
   private readonly counts = new Map<number, number>();
-  /** Words that held the pair when it was counted. Some may have lost it since. */
+  /** Words that contained the pair when it was counted. Some may no longer contain it. */
   private readonly holders = new Map<number, Set<number>>();
   private readonly heap: Heap;
 
@@ -104,7 +104,7 @@ class PairCounts {
     }
   }
 
-  /** Replaces the pair by `id` in every word, left to right. */
+  /** Replaces the pair with `id` in every word, from left to right. */
   merge(left: number, right: number, id: number): void {
     const pair = key(left, right);
     const grown = new Set<number>();
@@ -151,7 +151,7 @@ interface Candidate {
   count: number;
 }
 
-/** Higher counts first, then the pair of lower ids: a total order, so the result does not depend on the heap. */
+/** Higher counts come first, then lower ids. The order is total, so the result does not depend on the heap. */
 function precedes(a: Candidate, b: Candidate): boolean {
   return a.count !== b.count ? a.count > b.count : a.pair < b.pair;
 }

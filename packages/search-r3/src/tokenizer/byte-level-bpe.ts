@@ -1,6 +1,6 @@
 /**
  * Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909; on bytes: Radford et al. 2019) with the
- * normaliser and pre-tokeniser of Qwen2: every text can be encoded.
+ * normalizer and pre-tokenizer of Qwen2. It can encode any text.
  */
 import { z } from 'zod';
 import { inTurns, type LongWorkOptions } from '../run/turns.js';
@@ -24,12 +24,12 @@ const split = { type: 'Split', pattern: { Regex: QWEN2_PATTERN }, behavior: 'Iso
 const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false };
 
 /**
- * Learns merges from texts. Each round merges the most frequent pair; ties go to the pair with lower ids, as in the
- * reference implementation. The vocabulary is the 256 bytes, then the merged tokens in the order learned, then the special
- * tokens.
- * @param texts with their number if it is known, for progress.
- * @param work receives progress of `words` (texts read) and `vocabulary` (tokens learned).
- * @throws InputError for options that make no sense; InterruptedError when aborted.
+ * Learns merges from texts. Each round merges the most frequent pair. The pair with the lower ids wins a tie, as in the
+ * reference implementation. The vocabulary consists of the 256 bytes, the merged tokens in the order in which they were
+ * learned, and the special tokens.
+ * @param texts the training texts. Progress reports use `length` as the total, if it is known.
+ * @param work receives the progress of `words` (texts read) and `vocabulary` (tokens learned).
+ * @throws InputError if options are invalid; InterruptedError if aborted.
  */
 export async function trainByteLevelBpe(
   texts: Iterable<string> & { readonly length?: number },
@@ -42,7 +42,7 @@ export async function trainByteLevelBpe(
   const normalizer = lowercase ? lowered : composed;
   refuseSmall(vocabSize, 256 + specialTokens.length, '256 bytes and the special tokens', source);
 
-  // There are few words with many occurrences, so bytes are looked up once per word.
+  // Texts repeat a limited number of words, so each word is converted to bytes once.
   const toBytes = wordSplitter({ normalizer: null, pre_tokenizer: byteLevel }, []);
   const counter = new WordCounter({ normalizer, pre_tokenizer: split }, specialTokens);
   const part = { name: 'words', total: texts.length ?? 0 };
@@ -60,7 +60,7 @@ export async function trainByteLevelBpe(
     byte_fallback: false,
     ignore_merges: false,
     vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-    // No token contains a space, so the older, more widely supported form is enough.
+    // No token contains a space, so the older and more widely supported format works.
     merges: merges.map((pair) => pair.join(' ')),
   };
   const pipeline = {
@@ -73,8 +73,8 @@ export async function trainByteLevelBpe(
 }
 
 /**
- * The characters that stand for the 256 bytes, in code point order (GPT-2's `bytes_to_unicode`): printable Latin-1 as
- * itself, the other bytes from U+0100 on.
+ * The characters that represent the 256 bytes, in code point order (GPT-2's `bytes_to_unicode`). Printable Latin-1
+ * characters represent themselves. The other bytes use the characters from U+0100 on.
  */
 function byteAlphabet(): string[] {
   const printable = (byte: number) =>

@@ -1,7 +1,7 @@
 /**
  * Which class of transformers reads a folder, and what that class uses instead of the pipeline in `tokenizer.json`.
- * Since version 5, the class of a model family takes vocabulary, merges and post-processor from the file and builds the
- * rest in code (docs/decisions/008-tokenizer-files.md). The classes are those of transformers 5.24.
+ * Since version 5, the class of a model family takes the vocabulary, merges and post-processor from the file and builds
+ * the rest in code (docs/decisions/008-tokenizer-files.md). The classes are those of transformers 5.24.
  */
 import { InputError } from '../run/errors.js';
 import type { FolderFiles, SpecialTokenRole, TokenizerConfig, TokenizerJson } from './files.js';
@@ -11,7 +11,7 @@ export interface PipelineClass {
   name: string;
   /** The `model.type` of `tokenizer.json` that it accepts. */
   model: 'BPE' | 'WordPiece';
-  /** Special tokens that the configuration does not name. */
+  /** Default special tokens for roles that the configuration does not set. */
   roles: Partial<Record<SpecialTokenRole, string>>;
   /** The pad token comes from this class, not from `padding` in `tokenizer.json`. */
   ownPadding: boolean;
@@ -48,7 +48,7 @@ const BPE = {
   ignore_merges: false,
 };
 
-/** Qwen2's splitting of text: contractions, words with one leading mark, single digits, punctuation, white space. */
+/** How Qwen2 splits text: contractions, words with one leading mark, single digits, punctuation, white space. */
 export const QWEN2_PATTERN =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
@@ -145,7 +145,7 @@ const CLASSES: readonly PipelineClass[] = [
   },
 ];
 
-/** Classes of transformers with their own pipeline that is not implemented here. */
+/** Classes of transformers whose own pipelines are not implemented here. */
 const UNKNOWN = new Set(
   (
     'Albert Bart Barthez Bartpho BertGeneration BertJapanese Bertweet BigBird BioGpt Blenderbot BlenderbotSmall ByT5 ' +
@@ -161,8 +161,8 @@ const UNKNOWN = new Set(
 );
 
 /**
- * The class that `AutoTokenizer` picks for the folder; undefined if it uses `tokenizer.json` unchanged.
- * @throws InputError for a class whose pipeline is not implemented here.
+ * The class that `AutoTokenizer` picks for the folder; undefined if that class uses `tokenizer.json` unchanged.
+ * @throws InputError if the pipeline of the class is not implemented here.
  */
 export function pipelineClass(files: FolderFiles, folder: string): PipelineClass | undefined {
   const { config, model, tokenizer } = files;
@@ -170,7 +170,7 @@ export function pipelineClass(files: FolderFiles, folder: string): PipelineClass
   const declared = own ?? plainName(model?.tokenizer_class);
   const type = model?.model_type ?? '';
   const registered = type === 'qwen2' || type === 'qwen3' ? 'Qwen2Tokenizer' : undefined;
-  // Llama 3 and others name the wrong class.
+  // Llama 3 and other models specify the wrong class.
   if (
     declared === 'LlamaTokenizer' &&
     type !== 'qwen2' &&
@@ -178,7 +178,7 @@ export function pipelineClass(files: FolderFiles, folder: string): PipelineClass
   ) {
     return undefined;
   }
-  // transformers ignores the class that a Qwen2 folder names.
+  // transformers ignores the class that a Qwen2 folder specifies.
   const name = type === 'qwen2' ? registered : (declared ?? registered);
   if (name === undefined) return undefined;
   const found = CLASSES.find((one) => one.name === name);
@@ -190,7 +190,7 @@ export function pipelineClass(files: FolderFiles, folder: string): PipelineClass
     expected: `one of ${CLASSES.map((one) => one.name).join(', ')} or PreTrainedTokenizerFast`,
     found: name,
     remedy:
-      'Its class in transformers has a pipeline of its own. Where tokenizer.json holds the pipeline that the model was ' +
+      'This class has its own pipeline in transformers. If tokenizer.json contains the pipeline that the model was ' +
       'trained with, set tokenizer_class to PreTrainedTokenizerFast.',
   });
 }
@@ -205,13 +205,13 @@ function forModel(found: PipelineClass, { tokenizer }: FolderFiles, folder: stri
   throw new InputError({
     source: `${folder}/tokenizer.json`,
     field: 'model',
-    expected: `a ${found.model} model, since transformers reads the folder by ${found.name}`,
+    expected: `a ${found.model} model, because transformers reads the folder with ${found.name}`,
     found: String(type),
-    remedy: 'Set tokenizer_class of tokenizer_config.json to the class that the tokenizer has.',
+    remedy: 'Set tokenizer_class in tokenizer_config.json to the class of the tokenizer.',
   });
 }
 
-/** `tokenizer.json` as the class makes it, without added tokens. */
+/** `tokenizer.json` as the class rebuilds it, without added tokens. */
 export function withClassPipeline(
   tokenizer: TokenizerJson,
   { parts, name }: PipelineClass,

@@ -1,22 +1,22 @@
-/** Breaks special tokens in texts, so that the library does not find them. */
+/** Breaks up special tokens in texts so that the library does not match them. */
 import type { AddedToken } from './added-tokens.js';
 
 export interface EscapeOptions {
   /** Special tokens, in order of id. */
   special: readonly AddedToken[];
-  /** Normalizes a text; undefined without a normalizer. */
+  /** Normalizes a text; undefined if there is no normalizer. */
   normalize: ((text: string) => string) | undefined;
-  /** Whether the model's own vocabulary has the token and may produce it from normalised text. */
+  /** Whether the model's own vocabulary contains the token, so that the model may produce it from normalized text. */
   inModel: (token: string) => boolean;
 }
 
-/** One space in every match is nearly always enough. Matches that survive this many rounds are removed. */
+/** One space per match is nearly always enough. A match that is still there after this many rounds is removed. */
 const ROUNDS = 8;
 
 /**
- * Returns a function that puts a space after the first character of every special token in a text, so that none is left
- * before or after normalization. If a space does not help (a token of one character, or a normalizer that removes
- * spaces), the token is removed.
+ * Returns a function that puts a space after the first character of every special token in a text, so that none
+ * remains before or after normalization. If a space does not help (a token of one character, or a normalizer that
+ * removes spaces), the token is removed.
  */
 export function makeEscape({ special, normalize, inModel }: EscapeOptions): (text: string) => string {
   const contents = special.map(({ content }) => content);
@@ -50,7 +50,7 @@ export function makeEscape({ special, normalize, inModel }: EscapeOptions): (tex
     return escaped + rest;
   };
   return (text) => {
-    // The library replaces lone surrogates; the replacement could be part of a token.
+    // The library replaces lone surrogates, and the replacement could be part of a token.
     let escaped = text.toWellFormed();
     for (let round = 0; ; round++) {
       const remove = round >= ROUNDS;
@@ -68,7 +68,7 @@ function broken(token: string, remove: boolean): string {
   return first.length === token.length ? ' ' : `${first} ${token.slice(first.length)}`;
 }
 
-/** The first match in a text that has one: the end of the shortest prefix with a match, without the text before it. */
+/** The first match in a text that has one. It ends the shortest prefix with a match; the text before it is cut off. */
 function firstSpan(text: string, holds: (part: string) => boolean): [number, number] {
   const end = least(1, text.length, (n) => holds(text.slice(0, n)));
   const start = end - least(1, end, (n) => holds(text.slice(end - n, end)));
@@ -86,7 +86,7 @@ function least(low: number, high: number, holds: (n: number) => boolean): number
   return to;
 }
 
-/** A regular expression that matches any of the texts, the longest first. */
+/** A regular expression that matches any of the texts and tries the longest first. */
 export function alternatives(texts: readonly string[]): string {
   return [...new Set(texts)]
     .sort((a, b) => b.length - a.length)

@@ -1,12 +1,12 @@
 /**
- * Rejects the parts of a `tokenizer.json` on which the library would abort the process. They were found by reading the
- * sources of tokenizers 0.23 for panics. Regular expressions that backtrack forever are not covered.
+ * Rejects the parts of a `tokenizer.json` that would make the library abort the process. The list comes from the panics
+ * in the source code of tokenizers 0.23. It does not cover regular expressions that backtrack forever.
  */
 import { InputError } from '../run/errors.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** @throws InputError naming the part. */
+/** @throws InputError that names the part. */
 export function refuseFatalParts(tokenizer: Json, source: string): void {
   const refuse: Refuse = (field, expected, found) => {
     throw new InputError({ source, field, expected, found: JSON.stringify(found) ?? 'nothing' });
@@ -16,7 +16,7 @@ export function refuseFatalParts(tokenizer: Json, source: string): void {
   for (const [field, part] of parts('normalizer', tokenizer.normalizer)) {
     if (part.type === 'Precompiled' && !isCharsMap(part.precompiled_charsmap)) {
       const found = String(part.precompiled_charsmap).slice(0, 16);
-      refuse(`${field}.precompiled_charsmap`, 'a character map of SentencePiece in base64', found);
+      refuse(`${field}.precompiled_charsmap`, 'a SentencePiece character map in base64', found);
     }
   }
   for (const [field, part] of parts('pre_tokenizer', tokenizer.pre_tokenizer)) {
@@ -25,7 +25,7 @@ export function refuseFatalParts(tokenizer: Json, source: string): void {
   }
   for (const [field, part] of parts('decoder', tokenizer.decoder)) {
     if (part.type === 'Strip' && part.stop !== 0) {
-      refuse(`${field}.stop`, '0: with more the library fails on empty tokens', part.stop);
+      refuse(`${field}.stop`, '0, because any other value makes the library fail on empty tokens', part.stop);
     }
   }
   for (const [field, part] of parts('post_processor', tokenizer.post_processor)) {
@@ -40,7 +40,7 @@ const asObject = (value: unknown): Json =>
 
 const asArray = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 
-/** A part and the parts inside it, each with its path. */
+/** A part and all parts nested in it, each with its path. */
 function* parts(field: string, value: unknown): Generator<[string, Json]> {
   const part = asObject(value);
   yield [field, part];
@@ -58,12 +58,12 @@ function checkMerges(model: Json, merges: readonly unknown[], refuse: Refuse): v
     const pair: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
     const [left, right, ...more] = asArray(pair);
     if (known(left) && known(right) && more.length === 0) {
-      // The library removes as many bytes as the prefix has, whatever they are.
+      // The library removes as many bytes as the prefix has, even if they are not the prefix.
       const bytes = Buffer.from(right);
       const cut = Buffer.byteLength(prefix);
       if (cut <= bytes.length && known(left + bytes.subarray(cut).toString())) continue;
     }
-    const expected = 'two tokens that are in the vocabulary, as what they make together is';
+    const expected = 'two tokens that, like their merged token, are in the vocabulary';
     refuse(`model.merges[${i}]`, expected, merge);
   }
 }
@@ -78,7 +78,7 @@ function checkTemplate(field: string, template: Json, refuse: Refuse): void {
         refuse(at, `one of the special_tokens ${Object.keys(special).join(', ')}`, token);
       }
       const sequence = asObject(asObject(piece).Sequence).id;
-      if (name === 'single' && sequence === 'B') refuse(at, 'the sequence A', sequence);
+      if (name === 'single' && sequence === 'B') refuse(at, 'sequence A', sequence);
     }
   }
   for (const [token, value] of Object.entries(special)) {
@@ -88,7 +88,7 @@ function checkTemplate(field: string, template: Json, refuse: Refuse): void {
   }
 }
 
-/** The size of a trie in bytes, the trie, and the text it points into. */
+/** Whether a value holds the size of a trie in bytes, the trie, and the text that the trie points into. */
 function isCharsMap(value: unknown): boolean {
   if (typeof value !== 'string' || value.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(value))
     return false;

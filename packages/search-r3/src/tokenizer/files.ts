@@ -1,6 +1,6 @@
 /**
- * The files of a tokenizer in a Hugging Face folder. All but `tokenizer.json` may be missing. `merging.ts` merges
- * them into one tokenizer. Unknown fields are kept and saved again.
+ * The files of a tokenizer in a Hugging Face folder. Only `tokenizer.json` is required. `merging.ts` merges the files
+ * into one tokenizer. Unknown fields are kept and saved again.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -56,7 +56,7 @@ const tokenizerConfigSchema = specialTokensSchema.extend({
   add_prefix_space: z.boolean().nullish(),
   legacy: z.boolean().nullish(),
   split_special_tokens: z.boolean().nullish(),
-  /** One template, or several by name. */
+  /** One template, or several with names. */
   chat_template: z
     .union([
       z.string(),
@@ -80,13 +80,13 @@ export interface FolderFiles {
   tokenizer: TokenizerJson;
   config: TokenizerConfig;
   specialTokensMap: z.output<typeof specialTokensSchema> | undefined;
-  /** `added_tokens.json`: ids by token. */
+  /** `added_tokens.json`: the id of each token. */
   addedTokens: Record<string, number> | undefined;
   model: z.output<typeof modelConfigSchema> | undefined;
   templates: TemplateFiles;
 }
 
-/** Chat templates in files of their own. They take precedence over the configuration. */
+/** Chat templates in separate files. They take precedence over the configuration. */
 export interface TemplateFiles {
   /** `chat_template.jinja`. */
   main?: string | undefined;
@@ -99,7 +99,7 @@ export interface TokenizerFiles {
   /** `tokenizer.json` with every added token. */
   tokenizer: TokenizerJson & { added_tokens: NumberedToken[] };
   config: TokenizerConfig;
-  /** Special tokens by name: the roles, and names of the model such as `image_token`. */
+  /** Special tokens by name: roles, and names that the model defines, such as `image_token`. */
   named: Readonly<Record<string, string>>;
   templates: TemplateFiles;
 }
@@ -108,7 +108,7 @@ const TEMPLATE_FILE = 'chat_template.jinja';
 const TEMPLATE_FOLDER = 'additional_chat_templates';
 const TEMPLATE_ENDING = '.jinja';
 
-/** Reads the files of `folder`. @throws InputError naming the file and the missing or invalid field. */
+/** Reads the files of `folder`. @throws InputError that names the file and the missing or invalid field. */
 export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   const path = join(folder, 'tokenizer.json');
   await refuseSlowTokenizer(folder);
@@ -125,7 +125,7 @@ export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   };
 }
 
-/** Files that transformers converts to a `tokenizer.json`. */
+/** Files from which transformers can create a `tokenizer.json`. */
 const SLOW_FILES = ['tokenizer.model', 'vocab.json'];
 
 /** @throws InputError if a folder has one of `SLOW_FILES` instead of `tokenizer.json`. */
@@ -154,7 +154,7 @@ async function readTemplates(folder: string): Promise<TemplateFiles> {
   return { main, ...(files.length > 0 && { additional }) };
 }
 
-/** Writes each file atomically. `readTokenizerFiles` and `mergeFiles` give an equal tokenizer back. */
+/** Writes each file atomically. `readTokenizerFiles` and `mergeFiles` restore an equal tokenizer from them. */
 export async function writeTokenizerFiles(folder: string, files: TokenizerFiles): Promise<void> {
   const { tokenizer, config, templates } = files;
   await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizer);
@@ -165,10 +165,10 @@ export async function writeTokenizerFiles(folder: string, files: TokenizerFiles)
   }
 }
 
-/** Marks a `tokenizer.json` that holds the whole pipeline, whatever `tokenizer_class` says. */
+/** Marks a `tokenizer.json` that contains the whole pipeline, regardless of `tokenizer_class`. */
 const AS_WRITTEN = { search_r3: { pipeline: 'tokenizer.json' } };
 
-/** Whether these files were written by `writeTokenizerFiles`. */
+/** Whether `writeTokenizerFiles` wrote these files. */
 export function isAsWritten({ search_r3 }: TokenizerConfig): boolean {
   return JSON.stringify(search_r3) === JSON.stringify(AS_WRITTEN.search_r3);
 }
@@ -194,8 +194,8 @@ export function chatTemplate({
 }
 
 /**
- * Checks what the library does not: ids are in range, and each belongs to one token.
- * @returns `json` with `added_tokens` present.
+ * Checks what the library does not check: each id is in range and belongs to only one token.
+ * @returns `json`, always with `added_tokens`.
  */
 export function checkTokenizerJson(json: unknown, source: string): TokenizerFiles['tokenizer'] {
   const { model, added_tokens } = validate(tokenizerJsonSchema, json, source);
@@ -219,34 +219,39 @@ export function checkTokenizerJson(json: unknown, source: string): TokenizerFile
     byId.set(id, token);
     ids.set(token, id);
   };
-  // In a list the position is the id. Of equal tokens the last one counts.
+  // In a list, the position is the id. If a token occurs twice, the last position counts.
   const entries = vocabularyEntries(model.vocab, source);
   if (Array.isArray(model.vocab)) for (const [token, id] of entries) ids.set(token, id as number);
   else for (const [token, id] of entries) claim(token, id, 'model.vocab');
   for (const { content, id } of added_tokens ?? []) claim(content, id, 'added_tokens');
-  // The model stays as it was: the library checks which keys exist.
+  // The model is not changed, because the library checks which keys exist.
   return { ...(json as TokenizerFiles['tokenizer']), added_tokens: added_tokens ?? [] };
 }
 
 /**
- * `tokenizer` as it will be read back: the schema orders the fields of added tokens, and tokens added in memory may have
- * another order.
+ * `tokenizer` as it will be read back. The schema sets the order of the fields of added tokens; tokens that were added
+ * in memory may have a different order.
  */
 export function asLoaded(tokenizer: TokenizerFiles['tokenizer']): TokenizerJson {
   return { ...tokenizer, added_tokens: tokenizerJsonSchema.shape.added_tokens.parse(tokenizer.added_tokens) };
 }
 
-/** Token and id of each vocabulary entry: an object in most models, a list of token and score in Unigram. */
+/** The token and id of each vocabulary entry. Most models have an object; Unigram has a list of tokens and scores. */
 export function vocabularyEntries(vocab: unknown, source: string): [string, unknown][] {
   if (Array.isArray(vocab)) {
     return vocab.map((pair: unknown, id) => {
       const token: unknown = Array.isArray(pair) ? pair[0] : undefined;
       if (typeof token === 'string') return [token, id];
-      const expected = 'pairs of token and score';
+      const expected = 'a pair of token and score';
       throw new InputError({ source, field: `model.vocab[${id}]`, expected, found: JSON.stringify(pair) });
     });
   }
   if (typeof vocab === 'object' && vocab !== null) return Object.entries(vocab);
   const found = vocab === undefined ? 'nothing' : JSON.stringify(vocab);
-  throw new InputError({ source, field: 'model.vocab', expected: 'an object of token and id', found });
+  throw new InputError({
+    source,
+    field: 'model.vocab',
+    expected: 'an object that maps tokens to ids',
+    found,
+  });
 }

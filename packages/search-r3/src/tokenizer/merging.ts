@@ -1,6 +1,6 @@
 /**
  * Merges the files of a folder into one tokenizer, as `AutoTokenizer` of transformers 5.24 does
- * (docs/decisions/008-tokenizer-files.md). The result holds everything in `tokenizer.json`.
+ * (docs/decisions/008-tokenizer-files.md). The `tokenizer.json` of the result contains everything.
  */
 import { InputError } from '../run/errors.js';
 import {
@@ -23,8 +23,8 @@ import {
 } from './files.js';
 
 /**
- * @param asWritten use the pipeline of `tokenizer.json` whatever class the folder names.
- * @returns the tokenizer, and notes on what differs from `tokenizer.json`.
+ * @param asWritten whether to use the pipeline of `tokenizer.json`, regardless of the class that the folder specifies.
+ * @returns the tokenizer, and notes on how it differs from `tokenizer.json`.
  * @throws InputError if the files contradict each other.
  */
 export function mergeFiles(
@@ -69,17 +69,17 @@ function refuseSplitting({ split_special_tokens }: TokenizerConfig, folder: stri
     source: `${folder}/tokenizer_config.json`,
     field: 'split_special_tokens',
     expected: 'false',
-    found: 'true, by which special tokens in a prompt would be split like other text',
+    found: 'true, which would split special tokens in a prompt like other text',
   });
 }
 
-/** The library counts entries, not ids: a vocabulary may have holes. */
+/** Counts entries rather than ids, as the library does. A vocabulary may have gaps. */
 function modelSize({ tokenizer }: FolderFiles): number {
   const { vocab } = tokenizer.model;
   return Array.isArray(vocab) ? vocab.length : Object.keys(vocab as object).length;
 }
 
-/** The configuration; without `added_tokens_decoder`, `special_tokens_map.json` takes precedence. */
+/** The configuration. If it has no `added_tokens_decoder`, `special_tokens_map.json` takes precedence. */
 function mergedConfig({ config, specialTokensMap }: FolderFiles): TokenizerConfig {
   const own = withExtraTokens(config);
   if (own.added_tokens_decoder !== undefined || specialTokensMap === undefined) return own;
@@ -93,7 +93,7 @@ function mergedConfig({ config, specialTokensMap }: FolderFiles): TokenizerConfi
   return withExtraTokens(merged);
 }
 
-/** `additional_special_tokens` is the old name of `extra_special_tokens` and counts if that is empty. */
+/** Uses `additional_special_tokens`, the old name of `extra_special_tokens`, if the latter is empty. */
 function withExtraTokens(config: TokenizerConfig): TokenizerConfig {
   const { additional_special_tokens: old, extra_special_tokens: extra } = config;
   const empty = extra === undefined || extra === null || (Array.isArray(extra) && extra.length === 0);
@@ -106,7 +106,7 @@ const extraTokens = ({ extra_special_tokens: extra }: TokenizerConfig): GivenTok
 const isRole = (name: string): name is SpecialTokenRole =>
   (SPECIAL_TOKEN_ROLES as readonly string[]).includes(name);
 
-/** Special tokens by a name of the model's own, such as `image_token`. */
+/** Special tokens with names that the model defines, such as `image_token`. */
 function ownNames(config: TokenizerConfig): [string, GivenToken][] {
   const isToken = (value: unknown): value is GivenToken =>
     typeof value === 'string' || (typeof value === 'object' && value !== null && '__type' in value);
@@ -120,16 +120,16 @@ function ownNames(config: TokenizerConfig): [string, GivenToken][] {
 
 type Roles = Partial<Record<SpecialTokenRole, string>>;
 
-/** Roles that no file names: the defaults of the class, and the token of `padding` in `tokenizer.json`. */
+/** Defaults for roles that no file sets: those of the class, and the token of `padding` in `tokenizer.json`. */
 function defaultRoles({ tokenizer }: FolderFiles, pipeline: PipelineClass | undefined): Roles {
   const padding = pipeline?.ownPadding ? undefined : tokenizer.padding?.pad_token;
   return { ...pipeline?.roles, ...(padding !== undefined && { pad_token: padding }) };
 }
 
-/** Tokens by id, in order, each with the file it comes from. */
+/** Tokens in order of id, each with the file that it comes from. */
 type Declared = Map<number, { token: AddedToken; file: string }>;
 
-/** The added tokens that the files declare; `tokenizer.json` counts too, because a class builds its pipeline without them. */
+/** The added tokens of all files. Those of `tokenizer.json` count, because a class builds its pipeline without them. */
 function declaredTokens(
   files: FolderFiles,
   config: TokenizerConfig,
@@ -168,12 +168,12 @@ function declaredTokens(
   return new Map(entries.sort(([a], [b]) => a - b));
 }
 
-/** The token, marked special whatever its flag says. */
+/** Marks a token special, regardless of its flag. */
 const specialToken = (token: GivenToken): AddedToken =>
   asAddedToken(typeof token === 'string' ? { content: token, special: true } : { ...token, special: true });
 
 interface SpecialTokens {
-  /** Roles and the model's own names, in the order in which they are added. */
+  /** Tokens by role or by a name that the model defines, in the order in which they are added. */
   named: Map<string, GivenToken>;
   extra: GivenToken[];
 }
@@ -191,7 +191,7 @@ function specialTokens(config: TokenizerConfig, declared: Declared, defaults: Ro
   return { named, extra: extraTokens(config) };
 }
 
-/** Adds the tokens of the other files. @throws InputError if the library would give one another id. */
+/** Adds the declared tokens. @throws InputError if the library would give one of them a different id. */
 function addDeclared(added: AddedTokens, declared: Declared, special: SpecialTokens, folder: string): void {
   const tokens = [...declared.values()].map(({ token }) => token);
   const known = new Set([...added.list(), ...tokens].map(({ content }) => content));
@@ -222,14 +222,14 @@ function refuse(folder: string, file: string, token: Numbered, other: Numbered):
       { 'added_tokens.json': token.content, 'tokenizer.json': 'added_tokens' }[file] ??
       `added_tokens_decoder["${token.id}"]`,
     expected: same
-      ? `the id ${other.id}, which "${token.content}" gets on top of ${reference}`
-      : `"${other.content}", which has the id ${token.id} by ${reference}`,
+      ? `the id ${other.id}, which "${token.content}" gets based on ${reference}`
+      : `"${other.content}", which gets the id ${token.id} based on ${reference}`,
     found: same ? String(token.id) : `"${token.content}"`,
     ...(file !== 'tokenizer.json' && { remedy: 'Take both files from the same model.' }),
   });
 }
 
-/** The configuration to save. It repeats the added tokens if a reader would otherwise look for files that are not written. */
+/** The configuration to save. It repeats added tokens if readers would otherwise need files that are not written. */
 function savedConfig(
   { config, specialTokensMap, addedTokens }: FolderFiles,
   merged: TokenizerConfig,
@@ -264,6 +264,6 @@ function changes(before: object, after: object, { name }: PipelineClass): string
   const changed = PARTS.filter((part) => shown(before, part) !== shown(after, part));
   if (changed.length === 0) return [];
   return [
-    `tokenizer.json: AutoTokenizer reads this folder with ${name}, which has its own ${changed.join(', ')}; those in the file are not used.`,
+    `tokenizer.json: AutoTokenizer reads this folder with ${name}, which has its own ${changed.join(', ')}. Those in the file are not used.`,
   ];
 }

@@ -1,4 +1,4 @@
-/** A tokenizer as Hugging Face folders hold it: text to ids, ids to text, conversations to text. */
+/** A tokenizer in the format of Hugging Face: converts text to ids, ids to text, and conversations to text. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -26,11 +26,11 @@ import { mergeFiles } from './merging.js';
 import { TextStream, unstablePart } from './text-stream.js';
 
 const loadSchema = z.strictObject({
-  /** Chat template for a folder without one, for example `CHATML_TEMPLATE`. It is saved with the tokenizer. */
+  /** Chat template to use if the folder has none, for example `CHATML_TEMPLATE`. It is saved with the tokenizer. */
   defaultChatTemplate: z.string().optional(),
   /**
-   * Use the pipeline of `tokenizer.json` even if `AutoTokenizer` would build another one because of `tokenizer_class` or
-   * `model_type`. Default false; tokenizers saved by this library are always read this way.
+   * Use the pipeline of `tokenizer.json` even if `tokenizer_class` or `model_type` would make `AutoTokenizer` build a
+   * different one. Default false, but tokenizers that this library saved are always read this way.
    */
   asWritten: z.boolean().default(false),
 });
@@ -43,12 +43,12 @@ export interface EncodeOptions {
 }
 
 export interface DecodeOptions {
-  /** Leave special tokens out. Default false. */
+  /** Omit special tokens. Default false. */
   skipSpecialTokens?: boolean;
 }
 
 export class Tokenizer {
-  /** Notes on what differs from `tokenizer.json`. */
+  /** Notes on how this tokenizer differs from `tokenizer.json`. */
   readonly notes: readonly string[];
   private files: TokenizerFiles;
   private readonly source: string;
@@ -72,11 +72,11 @@ export class Tokenizer {
   }
 
   /**
-   * Reads the tokenizer of a folder as transformers' `AutoTokenizer` does: its settings may be spread over
+   * Reads the tokenizer of a folder as transformers' `AutoTokenizer` does. Its settings may be spread over
    * `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, and `config.json` may
-   * decide how they are read.
-   * @throws InputError if files are missing or invalid, contradict each other, or hold something the library does not
-   *   read.
+   * affect how they are read.
+   * @throws InputError if files are missing or invalid, contradict each other, or contain something that the library
+   *   cannot read.
    */
   static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
     const { defaultChatTemplate, asWritten } = validate(loadSchema, options, 'tokenizer options');
@@ -88,26 +88,26 @@ export class Tokenizer {
     return new Tokenizer(files, folder, undefined, notes);
   }
 
-  /** A tokenizer from the contents of its files, which are not checked again. */
+  /** Creates a tokenizer from the contents of its files. They are not validated again. */
   static fromFiles(files: TokenizerFiles, source: string): Tokenizer {
     return new Tokenizer(files, source);
   }
 
-  /** A tokenizer equal to this one, to which tokens can be added without changing this one. */
+  /** An independent copy: adding tokens to it does not change this tokenizer. */
   copy(): Tokenizer {
     return new Tokenizer(this.files, this.source, this.built, [...this.notes]);
   }
 
   /**
-   * The ids of a text. Special tokens written out in it become their ids: see `escapeSpecialTokens`.
-   * @throws InputError if the vocabulary has neither a token for a part of the text nor an unknown token.
+   * The ids of a text. Special tokens that are spelled out in the text become their ids; see `escapeSpecialTokens`.
+   * @throws InputError if the vocabulary lacks a token for a part of the text and has no unknown token.
    */
   async encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
     const [ids] = await this.encodeBatch([text], options);
     return ids as number[];
   }
 
-  /** `encode` of many texts, in parallel. Rejects if one of them cannot be encoded. */
+  /** Encodes many texts in parallel. Rejects if one of them cannot be encoded. */
   async encodeBatch(
     texts: readonly string[],
     { addSpecialTokens = false }: EncodeOptions = {},
@@ -123,14 +123,14 @@ export class Tokenizer {
     }
   }
 
-  /** The text of ids. Ids without a token (spare rows of an embedding) are left out. */
+  /** The text of ids. Ids without a token (unused rows of an embedding) are omitted. */
   decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
     const special = skipSpecialTokens ? this.specialIds : undefined;
     const tokens = ids.flatMap((id) => (special?.has(id) ? [] : (this.built.library.tokenOf(id) ?? [])));
     return this.built.library.decode(tokens);
   }
 
-  /** Decodes ids one at a time; the pieces add up to `decode` of all of them. */
+  /** Decodes ids one at a time. Joined, the pieces equal `decode` of all ids. */
   stream(): TextStream {
     const { library } = this.built;
     const unstable = unstablePart(this.files.tokenizer.decoder);
@@ -149,7 +149,7 @@ export class Tokenizer {
     return this.built.library.tokenOf(id);
   }
 
-  /** The highest id + 1, added tokens included: how many rows an embedding needs at least. */
+  /** The highest id + 1, including added tokens: the minimum number of rows of an embedding. */
   get vocabSize(): number {
     return this.built.size;
   }
@@ -175,14 +175,15 @@ export class Tokenizer {
     return token === undefined ? undefined : this.idOf(token);
   }
 
-  /** Ids of the tokens marked special: those `skipSpecialTokens` leaves out. */
+  /** The ids of special tokens, which `skipSpecialTokens` omits. */
   get specialIds(): ReadonlySet<number> {
     return this.built.specialIds;
   }
 
   /**
-   * Makes `token` a special token that is never split, with a new id if it has none. Does nothing if it is one already.
-   * @returns its id.
+   * Makes `token` a special token that is never split, with a new id if it has none. Does nothing if it is already
+   * special.
+   * @returns the id of the token.
    */
   addToken(token: string): number {
     const { tokenizer, config } = this.files;
@@ -194,7 +195,7 @@ export class Tokenizer {
       ...this.files,
       tokenizer: {
         ...tokenizer,
-        // The library numbers added tokens in this order, so a new one comes last.
+        // The library assigns ids to added tokens in this order, so a new token comes last.
         added_tokens: [
           ...tokenizer.added_tokens.filter(({ content }) => content !== token),
           { id, ...added },
@@ -213,8 +214,8 @@ export class Tokenizer {
   }
 
   /**
-   * `text` with a space inside every special token that it spells out, so that a document or query cannot end its own
-   * turn or contain a second embed token.
+   * Puts a space inside every special token that `text` spells out, so that a document or query cannot end its own turn
+   * or contain a second embed token.
    */
   escapeSpecialTokens(text: string): string {
     return this.built.escape(text);
@@ -225,8 +226,8 @@ export class Tokenizer {
   }
 
   /**
-   * A conversation as the text and ids the model was trained on.
-   * @throws InputError without a chat template: a model's format cannot be guessed.
+   * Renders a conversation in the format that the model was trained on.
+   * @throws InputError if there is no chat template, because the format cannot be guessed.
    */
   async applyChatTemplate(
     messages: readonly ChatMessage[],
@@ -236,7 +237,7 @@ export class Tokenizer {
     return { text, ids: await this.encode(text) };
   }
 
-  /** Only the text of `applyChatTemplate`. */
+  /** Returns only the text of `applyChatTemplate`. */
   renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
     if (this.template === undefined) {
       throw new InputError({
@@ -244,21 +245,21 @@ export class Tokenizer {
         expected: 'a chat template in tokenizer_config.json or chat_template.jinja',
         found: 'none',
         remedy:
-          'Base models often have none: write one to chat_template.jinja there, ' +
-          'or give Tokenizer.load the option defaultChatTemplate (CHATML_TEMPLATE is one).',
+          'Base models often have none. Write one to chat_template.jinja in that folder, ' +
+          'or pass Tokenizer.load the option defaultChatTemplate, for example CHATML_TEMPLATE.',
       });
     }
     return this.template.render(messages, options);
   }
 
-  /** Writes the files; `load` gives an equal tokenizer back. */
+  /** Writes the files. `load` restores an equal tokenizer from them. */
   save(folder: string): Promise<void> {
     return writeTokenizerFiles(folder, this.files);
   }
 
   /**
-   * SHA-256, in hex, of everything that decides ids: vocabulary, merges, added tokens and chat template. Saving and
-   * loading does not change it.
+   * The SHA-256 hash, in hex, of everything that determines ids: vocabulary, merges, added tokens and chat template.
+   * Saving and loading do not change it.
    */
   fingerprint(): string {
     const content = [asLoaded(this.files.tokenizer), chatTemplate(this.files)?.text ?? null];
@@ -266,7 +267,7 @@ export class Tokenizer {
   }
 }
 
-/** What follows from the files. */
+/** Values derived from the files. */
 interface Built {
   library: LibraryTokenizer;
   /** The highest id + 1. */
@@ -286,7 +287,7 @@ function build({ tokenizer }: TokenizerFiles, folder: string): Built {
     highest = Math.max(highest, id);
     const actual = library.idOf(content);
     if (actual === id) continue;
-    const expected = `the id ${actual} of "${content}": added tokens are numbered in their order, on top of the vocabulary`;
+    const expected = `the id ${actual} for "${content}": added tokens get the ids after the vocabulary, in their order`;
     throw new InputError({ source, field: 'added_tokens', expected, found: String(id) });
   }
   const special = tokenizer.added_tokens.filter(({ special }) => special);
@@ -308,8 +309,8 @@ function buildLibrary(tokenizer: TokenizerFiles['tokenizer'], source: string): L
   } catch (error) {
     throw new InputError({
       source,
-      expected: 'what the tokenizers library reads',
-      // Lines and columns refer to the JSON that the library was given.
+      expected: 'a tokenizer that the tokenizers library can read',
+      // The line and column refer to the JSON that was passed to the library, not to the file.
       found: messageOf(error).replace(/ at line \d+ column \d+$/, ''),
     });
   }

@@ -1,6 +1,7 @@
 /**
- * What the tokenizer trainers share: options, the files around the vocabulary, and counting words. We train ourselves
- * because the Node binding of the library reads texts from files alone, and learns no word-level vocabulary with fixed ids.
+ * Shared by the tokenizer trainers: options, the files around the vocabulary, and word counts. This package has its own
+ * trainers because the library's Node binding reads texts only from files and cannot learn a word-level vocabulary with
+ * fixed ids.
  */
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -12,13 +13,13 @@ import { LibraryTokenizer } from './library.js';
 import { Tokenizer } from './tokenizer.js';
 
 export const trainingShape = {
-  /** Number of ids, special tokens included; fewer if the texts do not yield as many. */
+  /** Number of ids, including special tokens. There are fewer if the texts do not yield enough. */
   vocabSize: z.int().positive(),
   /** Tokens that are never split and never learned. Default: <|endoftext|>, <|im_start|>, <|im_end|>. */
   specialTokens: z.array(z.string().min(2)).default(['<|endoftext|>', '<|im_start|>', '<|im_end|>']),
-  /** One of the special tokens. Default: <|im_end|> if it is among them. */
+  /** One of the special tokens. Default: <|im_end|> if it is one of them. */
   eosToken: z.string().optional(),
-  /** One of the special tokens. Default: <|endoftext|> if it is among them. */
+  /** One of the special tokens. Default: <|endoftext|> if it is one of them. */
   padToken: z.string().optional(),
   /** One of the special tokens. Default: none. */
   bosToken: z.string().optional(),
@@ -34,7 +35,7 @@ interface CommonOptions {
   chatTemplate: string;
 }
 
-/** The parts of a tokenizer.json that decide how text becomes words. */
+/** The parts of a tokenizer.json that process text before and after the model. */
 export interface Pipeline {
   normalizer: unknown;
   pre_tokenizer: unknown;
@@ -57,14 +58,14 @@ export class WordCounter {
     for (const word of this.#words(text)) this.#counts.set(word, (this.#counts.get(word) ?? 0) + 1);
   }
 
-  /** Word -> count, special tokens left out, in order of first appearance. */
+  /** The count of each word, without special tokens, in order of first appearance. */
   counts(): Map<string, number> {
     for (const token of this.#special) this.#counts.delete(token);
     return this.#counts;
   }
 }
 
-/** Text -> words as an encoder with this pipeline gets them; special tokens are words of their own. */
+/** Returns a function that splits a text as an encoder with this pipeline does. Special tokens are separate words. */
 export function wordSplitter(
   { normalizer, pre_tokenizer }: Pick<Pipeline, 'normalizer' | 'pre_tokenizer'>,
   specialTokens: readonly string[],
@@ -86,7 +87,7 @@ export function wordSplitter(
     text.split(boundary).flatMap((part) => (part === '' ? [] : special.has(part) ? [part] : words(part)));
 }
 
-/** Builds a tokenizer from vocabulary and options. Special tokens get the ids after the vocabulary. */
+/** Builds a tokenizer from a model, a pipeline and options. Special tokens get the ids after the vocabulary. */
 export function assemble(
   model: { vocab: Record<string, number> } & Record<string, unknown>,
   pipeline: Pipeline,
@@ -136,7 +137,7 @@ export function assemble(
   return Tokenizer.fromFiles(files, source);
 }
 
-/** @throws InputError if `room` ids are too few for what is required. */
+/** @throws InputError if `vocabSize` is less than `needed`. */
 export function refuseSmall(vocabSize: number, needed: number, what: string, source: string): void {
   if (vocabSize >= needed) return;
   throw new InputError({

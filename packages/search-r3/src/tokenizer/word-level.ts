@@ -1,4 +1,4 @@
-/** Word-level vocabularies: one id per word. Short sequences, for closed worlds; words never seen become <unk>. */
+/** Word-level vocabularies, with one id per word. They give short sequences; words outside them become <unk>. */
 import { z } from 'zod';
 import { validate } from '../run/validate.js';
 import { compileChatTemplate } from './chat-template.js';
@@ -9,16 +9,16 @@ const optionsSchema = z.strictObject({
   ...trainingShape,
   /** Lower-case all text. Default false. */
   lowercase: z.boolean().default(false),
-  /** Stands for words outside the vocabulary. Default <unk>. */
+  /** Replaces words outside the vocabulary. Default <unk>. */
   unkToken: z.string().min(1).default('<unk>'),
 });
 
 export type WordLevelOptions = z.input<typeof optionsSchema>;
 
 /**
- * Makes a tokenizer from the most frequent words; ties go by code unit order. Words are separated by white space, and
- * each punctuation mark is a word; decoding puts spaces between them. The words that the chat template writes (role
- * names) are always included.
+ * Creates a tokenizer from the most frequent words; code unit order breaks ties. White space separates words, and each
+ * punctuation mark is a word. Decoding puts a space between words. The words in the chat template itself (role names)
+ * are always included.
  */
 export function trainWordLevel(texts: Iterable<string>, options: WordLevelOptions): Tokenizer {
   const source = 'trainWordLevel options';
@@ -51,7 +51,7 @@ export function trainWordLevel(texts: Iterable<string>, options: WordLevelOption
   return assemble(model, pipeline, checked, source, unkToken);
 }
 
-/** Conversations without content, as the template renders them. */
+/** Conversations without content, rendered with the template. */
 function skeletons(chatTemplate: string, source: string): string[] {
   const template = compileChatTemplate(chatTemplate, `${source}: chatTemplate`, {});
   const roles = ['system', 'user', 'assistant'] as const;

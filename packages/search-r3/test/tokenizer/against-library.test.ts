@@ -1,6 +1,5 @@
 /**
- * What stays ours beside the library, against the library's own way of it, by random strings: adding a token, and
- * learning byte-pair merges.
+ * Compares our own code with the library's equivalents on random strings: adding tokens, and learning byte-pair merges.
  */
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -32,7 +31,7 @@ describe('addToken', () => {
       const library = LibraryTokenizer.fromString(json);
       library.disableTruncation();
       library.disablePadding();
-      // A token that is special already keeps its flags here; the library would set them back.
+      // A token that is already special keeps its flags here; the library would reset them.
       library.addSpecialTokens(tokens.filter((one) => !base.specialIds.has(base.idOf(one) ?? -1)));
       expect(ids).toEqual(tokens.map((one) => library.tokenToId(one)));
       const texts = randomTexts(scaled(5, 20), i, tokens);
@@ -63,7 +62,7 @@ test('merges of byte-level BPE are those that the library learns, whatever the t
     { minLength: 1, maxLength: 8 },
   );
   for (const drawn of fc.sample(corpus, { numRuns: scaled(20, 1500), seed: 7 })) {
-    // The library reads a file line by line, line ends included.
+    // The library reads a file line by line and includes the line endings.
     const lines = drawn.map((text) => `${text.toWellFormed().replace(/[\r\n]/g, '')}\n`);
     const tokenizer = await trainByteLevelBpe(lines, { vocabSize: 5000 });
     await tokenizer.save(folder);

@@ -20,7 +20,7 @@ function render(
   return compileChatTemplate(template, 'folder/chat_template.jinja', tokens).render(messages, options);
 }
 
-// Expected texts are what transformers 5.24.0 with Jinja2 3.1.6 renders: tools/oracles/chat_templates.py.
+// transformers 5.24.0 with Jinja2 3.1.6 rendered the expected texts (tools/oracles/chat_templates.py).
 describe('renders as transformers does', () => {
   test('what a turn has written before continue and break stays', () => {
     const turns = (end: string) =>

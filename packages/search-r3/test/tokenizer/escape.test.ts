@@ -1,4 +1,4 @@
-/** An escaped text never encodes to a special token, whatever flags and pipeline; texts without one do not change. */
+/** An escaped text never encodes to a special token, with any flags or pipeline. A text without one does not change. */
 import fc from 'fast-check';
 import { Tokenizer } from 'search-r3/tokenizer';
 import { describe, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { added, BYTE_LEVEL_SIZE, byteLevel, folderOf, LLAMA2_SIZE, llama2, wordL
 
 const load = async (tokenizer: object) => Tokenizer.load(await folderOf({ 'tokenizer.json': tokenizer }));
 
-/** The texts that still give special ids after escaping, with these ids; the unknown token does not count. */
+/** The texts that still encode to special ids after escaping, with those ids. The unknown token does not count. */
 async function left(tokenizer: Tokenizer, texts: readonly string[]): Promise<[string, number[]][]> {
   const unknown = ['<unk>', '[UNK]'].map((one) => tokenizer.idOf(one));
   const escaped = texts.map((text) => tokenizer.escapeSpecialTokens(text));
@@ -53,7 +53,7 @@ describe('tokens that appear after normalization', () => {
     );
     expect(await tokenizer.encode('<x>')).toEqual([LLAMA2_SIZE]);
     expect(await left(tokenizer, ['<x>', 'a <x>', ' <x> <x>'])).toEqual([]);
-    // The library does not find it inside a word.
+    // The library does not match it inside a word.
     expect(tokenizer.escapeSpecialTokens('a <x>')).toBe('a < x>');
   });
 

@@ -1,4 +1,4 @@
-/** Inputs that were once read differently from the reference. Expected values come from the Rust library in Python. */
+/** Inputs that we once read differently from the reference. Expected values come from the Rust library in Python. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from 'search-r3/run';
@@ -27,7 +27,7 @@ test('Unigram with byte fallback: a character that no piece has becomes its byte
   const tokenizer = await load({ 'tokenizer.json': pieces });
   expect(await tokensOf(tokenizer, 'é~')).toEqual(['▁', '<0xC3>', '<0xA9>', '<0x7E>']);
   const without = await load({ 'tokenizer.json': unigram(false, { normalizer: null }) });
-  // Unknown characters in a row are one <unk>.
+  // Consecutive unknown characters become one <unk>.
   expect(await tokensOf(without, 'é~')).toEqual(['▁', '<unk>']);
 });
 
@@ -55,7 +55,7 @@ test.each([
   ['Removed', split('\\s', 'Removed'), [['a', 'b'], ['a'], ['a', ',', 'b']]],
   ['Punctuation', { type: 'Punctuation', behavior: 'Removed' }, [['aĠĠb'], ['Ġa'], ['a', 'Ġb']]],
 ])('splitting of text: %s', async (_, part, words) => {
-  // Every word of these texts is a token of its own, so tokens show where the text was split.
+  // Every word of these texts is a separate token, so the tokens show where the text was split.
   const whole = [...new Set(words.flat())].filter((word) => [...word].length > 1);
   const json = byteLevel({ pre_tokenizer: sequence(part, bytesOnly) }, { ignore_merges: true, merges: [] });
   const { vocab } = json.model as unknown as { vocab: Record<string, number> };
@@ -147,27 +147,27 @@ describe('files that contradict each other', () => {
     [
       'two tokens for one id',
       decoder(END, '<c>'),
-      /tokenizer_config.json: added_tokens_decoder\["\d+"\]: expected "<a>", which has the id \d+ by .*\/tokenizer.json, found "<c>"/,
+      /tokenizer_config.json: added_tokens_decoder\["\d+"\]: expected "<a>", which gets the id \d+ based on .*\/tokenizer.json, found "<c>"/,
     ],
     [
       'a token with two ids',
       decoder(END + 5, '<a>'),
-      /added_tokens_decoder\["\d+"\]: expected the id \d+, which "<a>" gets on top of .*\/tokenizer.json, found \d+/,
+      /added_tokens_decoder\["\d+"\]: expected the id \d+, which "<a>" gets based on .*\/tokenizer.json, found \d+/,
     ],
     [
       'an id that the library cannot give',
       decoder(END + 7, '<c>'),
-      /expected the id \d+, which "<c>" gets on top of .*\/tokenizer.json, found \d+\. Take both files from the same model/,
+      /expected the id \d+, which "<c>" gets based on .*\/tokenizer.json, found \d+\. Take both files from the same model/,
     ],
     [
       'added_tokens.json: two tokens for one id',
       { 'tokenizer.json': own, 'added_tokens.json': { '<c>': END } },
-      /added_tokens.json: <c>: expected "<a>", which has the id \d+ by .*\/tokenizer.json, found "<c>"/,
+      /added_tokens.json: <c>: expected "<a>", which gets the id \d+ based on .*\/tokenizer.json, found "<c>"/,
     ],
     [
       'added_tokens.json: a token with two ids',
       { 'tokenizer.json': own, 'added_tokens.json': { '<a>': END + 4 } },
-      /added_tokens.json: <a>: expected the id \d+, which "<a>" gets on top of .*\/tokenizer.json/,
+      /added_tokens.json: <a>: expected the id \d+, which "<a>" gets based on .*\/tokenizer.json/,
     ],
     [
       'tokenizer.json: an id that the library does not give',
@@ -182,7 +182,7 @@ describe('files that contradict each other', () => {
     [
       'a class for another model',
       { 'tokenizer.json': unigram(false), 'tokenizer_config.json': { tokenizer_class: 'LlamaTokenizer' } },
-      /tokenizer.json: model: expected a BPE model, since transformers reads the folder by LlamaTokenizer, found Unigram/,
+      /tokenizer.json: model: expected a BPE model, because transformers reads the folder with LlamaTokenizer, found Unigram/,
     ],
     [
       'special tokens that should be split',
@@ -218,7 +218,7 @@ describe('the pipeline of a folder', () => {
     expect(await tokensOf(byClass, 'a')).toEqual(['▁a']);
     expect(await tokensOf(asWritten, 'a')).toEqual(['a']);
     expect(byClass.notes).toEqual([
-      'tokenizer.json: AutoTokenizer reads this folder with LlamaTokenizer, which has its own pre_tokenizer; those in the file are not used.',
+      'tokenizer.json: AutoTokenizer reads this folder with LlamaTokenizer, which has its own pre_tokenizer. Those in the file are not used.',
     ]);
     expect(asWritten.notes).toEqual([]);
     expect(byClass.fingerprint()).not.toBe(asWritten.fingerprint());
@@ -275,7 +275,7 @@ describe('parts on which the library would abort the process', () => {
     [
       'a template for one text with two',
       template({ single: [a, b] }),
-      /single\[1\]: expected the sequence A, found "B"/,
+      /single\[1\]: expected sequence A, found "B"/,
     ],
     [
       'a template token with another number of ids',

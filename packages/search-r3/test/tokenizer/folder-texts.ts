@@ -1,7 +1,7 @@
-/** Random texts and conversations with what tokenizers stumble over. */
+/** Random texts and conversations that contain what tokenizers often get wrong. */
 import fc from 'fast-check';
 
-/** Fragments that pipelines treat each in their own way. */
+/** Fragments that pipelines treat in different ways. */
 const FRAGMENTS = [
   ...[
     'the',
@@ -38,7 +38,7 @@ const FRAGMENTS = [
     '\ufffd',
     '\ufeff',
   ],
-  // Halves of a surrogate pair, together and each alone.
+  // The halves of a surrogate pair, together and alone.
   ...['\ud83d\ude42', '\ud83d', '\ude42'],
 ];
 
@@ -53,7 +53,7 @@ const text = (special: readonly string[]) => {
   return fc.array(fragment, { maxLength: 12 }).map((parts) => parts.join(''));
 };
 
-/** The same texts for the same seed. @param special tokens that are written out in them. */
+/** Random texts; the same seed gives the same texts. @param special tokens that the texts may spell out. */
 export const randomTexts = (numRuns: number, seed: number, special: readonly string[]): string[] =>
   fc.sample(text(special), { numRuns, seed });
 

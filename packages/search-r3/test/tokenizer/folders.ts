@@ -1,6 +1,6 @@
 /**
- * Tokenizer folders as people have them: every model and pipeline of the library, and settings spread over the files in
- * every way that transformers knows.
+ * Realistic tokenizer folders: every model and pipeline of the library, with settings spread over the files in every
+ * way that transformers supports.
  */
 import {
   added,
@@ -29,7 +29,7 @@ import {
   wordPiece,
 } from './pipelines.js';
 
-/** Every combination of the four flags that decide where a token is found; tokens like those of real folders. */
+/** Every combination of the four flags that determine where a token matches, on tokens like those of real folders. */
 const FLAGGED = Array.from({ length: 16 }, (_, bits) => ({
   content: `<f${bits}>`,
   flags: {
@@ -54,7 +54,7 @@ const flaggedInConfig = {
   chat_template: CHATML,
 };
 
-/** By name; each is loaded by AutoTokenizer. */
+/** Folders by name. AutoTokenizer can load each of them. */
 export const FOLDERS: Record<string, Files> = {
   'byte-level BPE': { 'tokenizer.json': byteLevel(), 'tokenizer_config.json': {} },
   'byte-level BPE, prefix space': {
@@ -245,7 +245,7 @@ export const FOLDERS: Record<string, Files> = {
       },
       chat_template: CHATML,
     },
-    // Not read beside added_tokens_decoder.
+    // Ignored if there is an added_tokens_decoder.
     'special_tokens_map.json': { eos_token: '<|im_start|>', pad_token: '<other>' },
     'added_tokens.json': { '<ignored>': END },
   },

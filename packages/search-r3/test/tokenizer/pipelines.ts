@@ -1,11 +1,11 @@
-/** Tokenizers of every kind, as `tokenizer.json` holds them. Vocabularies are small and written by hand. */
+/** Tokenizers of every kind in the format of `tokenizer.json`, with small, handwritten vocabularies. */
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 export type Files = Record<string, object | string>;
 
-/** Writes files (objects as JSON) into a fresh folder. */
+/** Writes files (objects as JSON) to a new folder. */
 export async function folderOf(files: Files): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'tokenizer-'));
   for (const [name, content] of Object.entries(files)) {
@@ -15,7 +15,7 @@ export async function folderOf(files: Files): Promise<string> {
   return folder;
 }
 
-/** An added token of `tokenizer.json`, special unless it is said otherwise. */
+/** An added token of `tokenizer.json`; special by default. */
 export const added = (id: number, content: string, flags: object = {}) => ({
   id,
   content,
@@ -27,7 +27,7 @@ export const added = (id: number, content: string, flags: object = {}) => ({
   ...flags,
 });
 
-/** The same in the other files, without its id. */
+/** The same token as the other files contain it, without its id. */
 export const token = (content: string, flags: object = {}) => {
   const { id: _, ...rest } = added(0, content, flags);
   return rest;
@@ -37,7 +37,7 @@ export const CHATML =
   "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/** The 256 characters that stand for bytes, in the order of GPT-2. */
+/** The 256 characters that represent bytes, in the order of GPT-2. */
 export const BYTES: string[] = (() => {
   const printable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
@@ -63,7 +63,7 @@ export const WORDS = [
   '1',
 ];
 
-/** A vocabulary, and merges that spell the words left to right. */
+/** A vocabulary, and merges that build the words from left to right. */
 function bpe(
   alphabet: readonly string[],
   words: readonly string[],
@@ -97,7 +97,7 @@ export const EMPTY = {
   decoder: null,
 };
 
-/** Byte-level BPE: 256 bytes and what the words make, then the ids from `BYTE_LEVEL_SIZE` on. */
+/** Byte-level BPE: 256 bytes and the tokens of the words. Added tokens get the ids from `BYTE_LEVEL_SIZE` on. */
 export const byteVocabulary = bpe(BYTES, [...WORDS, 'Ġthe', 'Ġand', 'Ġcat']);
 export const BYTE_LEVEL_SIZE = Object.keys(byteVocabulary.vocab).length;
 
@@ -149,7 +149,7 @@ export const LLAMA_DECODER = {
   ],
 };
 
-/** The first Llamas: SentencePiece BPE with the bytes as a fallback. */
+/** The first Llama models: SentencePiece BPE with byte fallback. */
 export const llama2 = (changes: object = {}) => {
   const { vocab, merges } = bpe(
     [...CONTROL, ...FALLBACK, '▁', ...LETTERS],
@@ -189,7 +189,7 @@ export const llama2 = (changes: object = {}) => {
   };
 };
 
-/** Tokens of the models: added ones are numbered from here on. */
+/** The number of tokens in the model. Added tokens get the ids from here on. */
 export const LLAMA2_SIZE = Object.keys(llama2().model.vocab).length;
 
 export const PIECES = [...WORDS, '▁the', '▁and', '▁a', '▁cat', '▁', ...LETTERS];

@@ -1,4 +1,4 @@
-/** Streamed text: the pieces add up to `decode` of all ids, for every decoder of the Rust library. */
+/** Streamed text: joined, the pieces equal `decode` of all ids, for every decoder of the Rust library. */
 import { rm } from 'node:fs/promises';
 import fc from 'fast-check';
 import { randomStream } from 'search-r3/run';
@@ -22,7 +22,7 @@ function streamed(tokenizer: Tokenizer, ids: readonly number[]): string[] {
   return [...ids.map((id) => stream.add(id)), stream.end()];
 }
 
-/** Random ids, some without a token, with runs of one id, and ids of real text. */
+/** Random ids, some of them without a token, some repeated, and ids of real text. */
 async function sequences(tokenizer: Tokenizer, seed: number): Promise<number[][]> {
   const random = randomStream(seed, 'stream');
   const size = tokenizer.vocabSize + 3;
@@ -77,7 +77,7 @@ const TOKENS = [
     'Ġ',
     'Ċ',
   ],
-  // Parts of €, of an emoji, and bytes that belong to nothing: as byte tokens and as byte-level characters.
+  // Parts of € and of an emoji, and stray bytes, both as byte tokens and as byte-level characters.
   ...[
     '<0xE2>',
     '<0x82>',
@@ -109,7 +109,7 @@ const ctc = { type: 'CTC', pad_token: '<pad>', word_delimiter_token: '|', cleanu
 const sequence = (...decoders: object[]) => ({ type: 'Sequence', decoders });
 const spaces = replace({ String: '▁' }, ' ');
 
-/** `streams`: text comes before the end. */
+/** `streams`: whether text is emitted before the end. */
 const DECODERS: [string, object | null, { streams: boolean }][] = [
   ['none', null, { streams: true }],
   ['ByteLevel', bytes, { streams: true }],
@@ -214,7 +214,7 @@ test('a token is decoded with a bounded number of those before it, whatever they
 test('text is emitted as soon as it is final, a character of several tokens once it is complete', async () => {
   const tokenizer = await load({ 'tokenizer.json': byteLevel(), 'tokenizer_config.json': {} });
   const ids = await tokenizer.encode('é😀!');
-  // No merges: one token for each byte, two for é and four for the face.
+  // There are no merges, so each byte is a token: two for é and four for the emoji.
   expect(streamed(tokenizer, ids)).toEqual(['', 'é', '', '', '', '😀', '!', '']);
 });
 

@@ -10,7 +10,7 @@ import {
 } from 'search-r3/tokenizer';
 import { beforeAll, describe, expect, test } from 'vitest';
 
-/** Writes files (objects as JSON) into a fresh folder. */
+/** Writes files (objects as JSON) to a new folder. */
 async function folderOf(files: Record<string, unknown>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'tokenizer-'));
   for (const [name, content] of Object.entries(files)) {
@@ -19,7 +19,7 @@ async function folderOf(files: Record<string, unknown>): Promise<string> {
   return folder;
 }
 
-/** The flags of an added token that the format asks for, in the order in which transformers writes them. */
+/** The flags that the format requires of an added token, in the order in which transformers writes them. */
 const FLAGS = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
 const BYTES = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
 
@@ -256,7 +256,7 @@ describe('chat templates', () => {
     expect(render({ thinking: false, date: 7 })).toBe(`${start}<nothing>7`);
     const given = { messages: '', bos_token: '', add_generation_prompt: false, thinking: false };
     expect(render(given)).toBe(`${start}<nothing>`);
-    // Ids of a text that the tiny vocabulary covers.
+    // The ids of a text that the tiny vocabulary covers.
     const short = await load({ 'chat_template.jinja': '{% if more %}abc{% endif %}ab' });
     expect(await short.applyChatTemplate(MESSAGES, { variables: { more: true } })).toEqual({
       text: 'abcab',
@@ -289,7 +289,7 @@ describe('files that are wrong', () => {
     [
       'no vocabulary',
       { 'tokenizer.json': { model: { type: 'BPE' } } },
-      /model.vocab: expected an object of token and id/,
+      /model.vocab: expected an object that maps tokens to ids/,
     ],
     [
       'an id that is no number',
@@ -304,7 +304,7 @@ describe('files that are wrong', () => {
     ],
     ['a merge of unknown tokens', withModel({ merges: ['a b', 'b z'] }), /model.merges\[1\]: .*found "b z"/],
     ['a merge into an unknown token', withModel({ merges: ['b c'] }), /model.merges\[0\]: .*found "b c"/],
-    ['no merges', withModel({ merges: undefined }), /expected what the tokenizers library reads/],
+    ['no merges', withModel({ merges: undefined }), /expected a tokenizer that the tokenizers library can/],
     [
       'an added token on a taken id',
       withAdded({ id: 3, content: '<x>', ...FLAGS }),
@@ -323,7 +323,7 @@ describe('files that are wrong', () => {
     [
       'an unknown kind of part',
       { 'tokenizer.json': { ...TINY, pre_tokenizer: { type: 'Magic' } } },
-      /tokenizer.json: expected what the tokenizers library reads, found .*PreTokenizerUntagged\.$/,
+      /tokenizer.json: expected a tokenizer that the tokenizers library can read, found .*PreTokenizerUntagged\.$/,
     ],
     [
       'a wrong configuration',
@@ -361,7 +361,7 @@ test('the fingerprint of a tokenizer in memory is that of its files', async () =
   const load = async (tokenizer: object) => Tokenizer.load(await folderOf({ 'tokenizer.json': tokenizer }));
   const { added_tokens: _, ...bare } = TINY;
   const [spare] = TINY.added_tokens;
-  // As transformers writes them: `special` comes last.
+  // transformers writes `special` last.
   const published = { ...TINY, added_tokens: [{ id: 6, content: '<s>', ...FLAGS }] };
   for (const files of [TINY, bare, { ...TINY, added_tokens: [{ special: false, ...spare }] }, published]) {
     const tokenizer = await load(files);
@@ -373,7 +373,7 @@ test('the fingerprint of a tokenizer in memory is that of its files', async () =
     expect((await Tokenizer.load(folder)).fingerprint()).toBe(tokenizer.fingerprint());
     expect(tokenizer.fingerprint()).not.toBe(before);
   }
-  // That of a loaded tokenizer is in saved indexes: it must stay what it is.
+  // Saved indexes contain the fingerprint of a loaded tokenizer, so it must never change.
   expect((await load(published)).fingerprint()).toBe(
     '42862b9cf44136083ac69beaa9af6dded677f1b23e90578be5719e52565d07ab',
   );
@@ -398,7 +398,7 @@ test.skipIf(lines === undefined)(
       tokens += ids.length;
       characters += text.length;
     }
-    // Bytes alone would give 1; 1,244 merges give English about three characters a token.
+    // Bytes alone would give 1. With 1,244 merges, English has about three characters per token.
     expect(characters / tokens).toBeGreaterThan(2.7);
     expect(characters / tokens).toBeLessThan(4);
   },

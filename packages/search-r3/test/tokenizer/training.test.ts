@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { type Tokenizer, trainByteLevelBpe, trainWordLevel } from 'search-r3/tokenizer';
 import { describe, expect, test } from 'vitest';
 
-/** The tokenizer.json that a tokenizer saves. */
+/** The tokenizer.json that a tokenizer writes. */
 async function saved(tokenizer: Tokenizer): Promise<{
   model: { vocab: Record<string, number>; merges: string[] };
   added_tokens: { id: number; content: string; special: boolean }[];
@@ -18,7 +18,7 @@ async function saved(tokenizer: Tokenizer): Promise<{
 const merges = async (texts: string[], count: number) =>
   (await saved(await trainByteLevelBpe(texts, { vocabSize: 259 + count }))).model.merges;
 
-/** Uneven text with accents (some decomposed), CJK, digits, contractions and runs of spaces. */
+/** Varied text with accents (some decomposed), CJK, digits, contractions and runs of spaces. */
 const TEXTS = [
   "She sells sea-shells by the sea shore; the shells she sells are sea-shells, I'm sure.\n",
   'Naïve café: 12 cafés, 345 naïveté!  Über 日本語 日本\n',
@@ -57,7 +57,7 @@ describe('byte-level BPE', () => {
     const { model, added_tokens } = await saved(tokenizer);
     expect(tokenizer.vocabSize).toBe(300);
     expect(Object.keys(model.vocab)).toHaveLength(298);
-    // GPT-2 writes byte 0 as U+0100 and the space as U+0120.
+    // GPT-2 writes byte 0 as U+0100 and a space as U+0120.
     expect([model.vocab['!'], model.vocab.ÿ, model.vocab['\u0100'], model.vocab['\u0120']]).toEqual([
       0, 187, 188, 220,
     ]);
@@ -87,7 +87,7 @@ describe('byte-level BPE', () => {
   });
 });
 
-/** Byte-pair encoding as its definition says it: count all pairs, merge the best everywhere, repeat. */
+/** Byte-pair encoding by definition: count all pairs, merge the most frequent one everywhere, repeat. */
 function naiveMerges(texts: string[], limit: number): string[] {
   const rank = new Map<string, number>(['a', 'b', 'c'].map((letter, i) => [letter, i]));
   let words = texts.map((text) => [...text]);
@@ -143,7 +143,7 @@ describe('word level', () => {
   test('the most frequent words, ties in code unit order, after what the chat template writes', async () => {
     const texts = ['b b, a!', 'c a b', 'd'];
     const { model } = await saved(trainWordLevel(texts, { vocabSize: 12 }));
-    // Counts: b 3, a 2, then once each "!", ",", "c", "d"; 12 ids less 3 special ones leave room for 9 words.
+    // Counts: b 3, a 2, and 1 each for "!", ",", "c" and "d". 12 ids minus 3 special ones leave room for 9 words.
     const words = Object.entries(model.vocab).sort(([, i], [, j]) => i - j);
     expect(words.map(([token]) => token)).toEqual('<unk> system user assistant b a ! , c'.split(' '));
   });

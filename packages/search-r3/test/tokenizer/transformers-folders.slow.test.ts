@@ -1,6 +1,6 @@
 /**
- * Live against transformers: every folder, random texts and conversations, before and after saving.
- * `RECORD=1 npx vitest run transformers-folders` writes `transformers-folders.json` for where Python is missing.
+ * Compares every folder with transformers, live, on random texts and conversations, before and after saving.
+ * `RECORD=1 npx vitest run transformers-folders` records `transformers-folders.json` for machines without Python.
  */
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -21,7 +21,7 @@ const SEED = 1;
 
 const hasTemplate = (files: object) => JSON.stringify(files).includes('for m in messages');
 
-/** Questions of a folder and of what saving makes of it. */
+/** Questions about a folder and about the folder that results from saving its tokenizer. */
 async function questions(name: string, texts: number, chats: number): Promise<Asked[]> {
   const files = FOLDERS[name]!;
   const folder = await folderOf(files);

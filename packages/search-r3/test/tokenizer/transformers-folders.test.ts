@@ -1,6 +1,6 @@
 /**
- * What transformers 5.24 made of every folder, recorded: ids, added tokens with their flags, roles and texts.
- * `RECORD=1 npx vitest run transformers-folders` writes the record anew, with the Python of tools/oracles.
+ * Compares every folder with the recorded results of transformers 5.24: ids, added tokens, flags, roles and texts.
+ * `RECORD=1 npx vitest run transformers-folders` records them again, with the Python of tools/oracles.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Tokenizers of folders beside what transformers' AutoTokenizer makes of the same ones. */
+/** Gets the results of transformers' AutoTokenizer and of this package for the same tokenizer folders. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -6,7 +6,7 @@ import { Tokenizer } from 'search-r3/tokenizer';
 import { ORACLES } from '../support/python.js';
 import type { Chat } from './folder-texts.js';
 
-/** What `tools/oracles/tokenizer_folders.py` prints of one folder. */
+/** What `tools/oracles/tokenizer_folders.py` prints for one folder. */
 export interface Answer {
   error?: string;
   class: string;
@@ -25,7 +25,7 @@ export interface Asked {
   chats: Chat[];
 }
 
-/** Answers in the order of the questions, which go to one Python. */
+/** Yields answers in the order of the questions. One Python process answers them all. */
 export async function* askTransformers(python: string, asked: readonly Asked[]): AsyncGenerator<Answer> {
   const oracle = spawn(python, [join(ORACLES, 'tokenizer_folders.py')], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -33,7 +33,7 @@ export async function* askTransformers(python: string, asked: readonly Asked[]):
   try {
     const lines = createInterface({ input: oracle.stdout })[Symbol.asyncIterator]();
     for (const question of asked) {
-      // Python's binding refuses lone surrogates.
+      // The Python binding rejects lone surrogates.
       const texts = question.texts.map((text) => text.toWellFormed());
       oracle.stdin.write(`${JSON.stringify({ ...question, texts })}\n`);
       const { value, done } = await lines.next();
@@ -45,7 +45,7 @@ export async function* askTransformers(python: string, asked: readonly Asked[]):
   }
 }
 
-/** The same of this package's tokenizer. */
+/** The same answer from this package's tokenizer. */
 export async function answer({ folder, texts, chats }: Asked): Promise<Omit<Answer, 'class' | 'error'>> {
   const tokenizer = await Tokenizer.load(folder);
   const { tokenizer: json, named } = (
