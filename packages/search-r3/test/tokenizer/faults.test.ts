@@ -253,7 +253,7 @@ describe('parts on which the library would abort the process', () => {
     [
       'an invalid character map',
       charsmap('AAAA'),
-      /normalizer.normalizers\[0\].precompiled_charsmap: expected a character map/,
+      /normalizer.normalizers\[0\].precompiled_charsmap: expected a SentencePiece character map in base64/,
     ],
     ['a character map cut short', charsmap('EAAAAAAA'), /precompiled_charsmap/],
     ['a character map of another type', charsmap(7), /precompiled_charsmap/],
