@@ -65,18 +65,17 @@ const SYMBOL = /^[A-Za-z_]\w*$/;
  * @throws RangeError naming `where` for sizes that are negative or not integers, and for symbols that are neither
  * identifiers nor products of identifiers.
  */
-export function canonicalShape(where: string, shape: Shape): Dim[] {
-  return shape.map((dim) => {
-    const { coefficient, symbols } = parse(dim);
-    if (
-      !Number.isSafeInteger(coefficient) ||
-      coefficient < 0 ||
-      !symbols.every((name) => SYMBOL.test(name))
-    ) {
-      throw new RangeError(`${where}: expected sizes or symbols, found ${JSON.stringify(dim)}`);
-    }
-    return format({ coefficient, symbols });
-  });
+export const canonicalShape = (where: string, shape: Shape): Dim[] =>
+  shape.map((dim) => canonicalDim(where, dim));
+
+/** A dimension in canonical form. @throws RangeError as `canonicalShape`. */
+export function canonicalDim(where: string, dim: Dim): Dim {
+  const { coefficient, symbols } = parse(dim);
+  const valid = Number.isSafeInteger(coefficient) && coefficient >= 0;
+  if (!valid || !symbols.every((name) => SYMBOL.test(name))) {
+    throw new RangeError(`${where}: expected sizes or symbols, found ${JSON.stringify(dim)}`);
+  }
+  return format({ coefficient, symbols });
 }
 
 export const sameShape = (a: Shape, b: Shape): boolean =>
@@ -103,4 +102,11 @@ export function normalizeAxis(where: string, axis: number, rank: number): number
     throw new RangeError(`${where}: expected an axis in [${-rank}, ${rank}), found ${axis}`);
   }
   return normalized;
+}
+
+/** The size of an axis. @throws RangeError if there is none. */
+export function axisSize({ shape }: { readonly shape: Shape }, axis: number): Dim {
+  const dim = shape[axis];
+  if (dim === undefined) throw new RangeError(`axisSize: ${formatShape(shape)} has no axis ${axis}`);
+  return dim;
 }

@@ -78,7 +78,7 @@ export class EmitContext implements Emitter {
   }
 
   /** Emits one ONNX node for a node of the graph, the usual case. */
-  simple(node: Node<unknown>, type: string, options: Omit<NodeOptions, 'outputs'> = {}): void {
+  simple(node: Node, type: string, options: Omit<NodeOptions, 'outputs'> = {}): void {
     this.node(
       type,
       node.inputs.map((input) => this.name(input)),

@@ -4,6 +4,7 @@
  */
 import { formatShape } from './dims.js';
 import type { Graph, Node, Segment, Value } from './graph.js';
+import { applies } from './operator.js';
 import { add, barrier } from './ops/elementwise.js';
 import { scatterAdd, scatterAddOperator } from './ops/gather.js';
 import { gemm, gemmOperator } from './ops/matmul.js';
@@ -25,12 +26,21 @@ function dependents(graph: Graph, sources: readonly Value[]): Set<Value> {
   return result;
 }
 
-const isPlainProduct = (node: Node | undefined): boolean =>
-  node?.operator === (gemmOperator as Node['operator']) && node.inputs.length === 2;
+/** The node as a matrix product without an additive operand, if it is one. */
+function plainProduct(node: Node | undefined) {
+  return applies(node, gemmOperator) && node.inputs.length === 2 ? node : undefined;
+}
 
-const isScatter = (node: Node | undefined): boolean =>
-  node?.operator === (scatterAddOperator as Node['operator']) &&
-  node.inputs[0]?.node?.operator === (zerosOperator as Node['operator']);
+/** The node as a scatter into zeros, if it is one. */
+function scatter(node: Node | undefined) {
+  return applies(node, scatterAddOperator) && applies(node.inputs[0].node, zerosOperator) ? node : undefined;
+}
+
+/** A contribution, and how it joins a sum at less cost than an addition. */
+interface Joining {
+  readonly value: Value;
+  join(total: Value): Value;
+}
 
 /**
  * Adds up the contributions to one value. A plain matrix product takes the sum so far as its additive operand, which is
@@ -38,24 +48,23 @@ const isScatter = (node: Node | undefined): boolean =>
  * table ends the backward pass, and a product that waited for it (of a tied head) would keep its factors until then.
  */
 function accumulate(contributions: readonly Value[]): Value | undefined {
-  const products: Value[] = [];
-  const scatters: Value[] = [];
+  const products: Joining[] = [];
+  const scatters: Joining[] = [];
   let total: Value | undefined;
   for (const value of contributions) {
-    if (isPlainProduct(value.node)) products.push(value);
-    else if (isScatter(value.node)) scatters.push(value);
-    else total = total === undefined ? value : add(total, value);
+    const product = plainProduct(value.node);
+    const scattered = scatter(value.node);
+    if (product !== undefined) {
+      const [a, b] = product.inputs;
+      products.push({ value, join: (c) => gemm(a, b, { ...product.attributes, c }) });
+    } else if (scattered !== undefined) {
+      const [, indices, updates] = scattered.inputs;
+      scatters.push({ value, join: (x) => scatterAdd(x, indices, updates, scattered.attributes.axis) });
+    } else {
+      total = total === undefined ? value : add(total, value);
+    }
   }
-  for (const value of products) {
-    const node = value.node as Node<{ transA: boolean; transB: boolean }>;
-    const [a, b] = node.inputs as [Value, Value];
-    total = total === undefined ? value : gemm(a, b, { ...node.attributes, c: total });
-  }
-  for (const value of scatters) {
-    const node = value.node as Node<{ axis: number }>;
-    const [, indices, updates] = node.inputs as [Value, Value, Value];
-    total = total === undefined ? value : scatterAdd(total, indices, updates, node.attributes.axis);
-  }
+  for (const { value, join } of [...products, ...scatters]) total = total === undefined ? value : join(total);
   return total;
 }
 
@@ -65,9 +74,8 @@ function recompute(graph: Graph, segment: Segment, after: Value): Map<Value, Val
   for (const input of segment.inputs) twins.set(input, barrier(input, after));
   for (const node of segment.nodes) {
     const inputs = node.inputs.map((input) => twins.get(input) ?? input);
-    graph.apply(node.operator, inputs, node.attributes).forEach((output, i) => {
-      twins.set(node.outputs[i] as Value, output);
-    });
+    const recomputed = graph.apply(node.operator, inputs, node.attributes);
+    for (const [i, output] of node.outputs.entries()) twins.set(output, recomputed[i] ?? output);
   }
   return twins;
 }
@@ -97,14 +105,12 @@ function pullBack(
   node: Node,
   outgoing: readonly (Value | undefined)[],
   needed: readonly boolean[],
-): (Value | undefined)[] {
-  const { name, vjp, differentiable } = node.operator;
-  const refused = outgoing.findIndex(
-    (gradient, i) => gradient !== undefined && i >= (differentiable ?? Infinity),
-  );
+): readonly (Value | undefined)[] {
+  const { name, differentiable } = node.operator;
+  const refused = outgoing.findIndex((gradient, i) => gradient !== undefined && i >= differentiable);
   if (refused >= 0)
     throw new Error(`gradients: ${name} cannot be differentiated through its output ${refused}`);
-  const incoming = vjp?.(node, outgoing, needed) ?? [];
+  const incoming = node.operator.vjp?.(node, outgoing, needed) ?? [];
   for (const [i, wanted] of needed.entries()) {
     if (wanted && incoming[i] === undefined) {
       throw new Error(`gradients: ${name} has no gradient with respect to its argument ${i}`);
@@ -125,20 +131,20 @@ function inTurn(
   forward: readonly Node[],
   contributions: Map<Value, Value[]>,
 ): readonly (Value | undefined)[] {
-  const at = incoming.findIndex((gradient, i) => {
-    const input = node.inputs[i] as Value;
-    if (!isPlainProduct(gradient?.node) || !sources.includes(input)) return false;
-    return forward.filter(({ inputs }) => inputs.includes(input)).length > 1;
-  });
-  if (at < 0) return incoming;
-  const source = node.inputs[at] as Value;
-  const sum = accumulate([...(contributions.get(source) ?? []), incoming[at] as Value]) as Value;
-  contributions.delete(source);
-  return incoming.map((gradient, i) => {
-    if (i === at) return sum;
-    const isSource = sources.includes(node.inputs[i] as Value);
-    return gradient === undefined || isSource ? gradient : barrier(gradient, sum);
-  });
+  const uses = (value: Value) => forward.filter(({ inputs }) => inputs.includes(value)).length;
+  for (const [at, source] of node.inputs.entries()) {
+    const contribution = incoming[at];
+    if (contribution === undefined || plainProduct(contribution.node) === undefined) continue;
+    if (!sources.includes(source) || uses(source) < 2) continue;
+    const sum = accumulate([...(contributions.get(source) ?? []), contribution]) ?? contribution;
+    contributions.delete(source);
+    return node.inputs.map((input, i) => {
+      if (i === at) return sum;
+      const gradient = incoming[i];
+      return gradient === undefined || sources.includes(input) ? gradient : barrier(gradient, sum);
+    });
+  }
+  return incoming;
 }
 
 /**
@@ -168,8 +174,8 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
       else contributions.delete(output);
     }
     let actual = node;
-    if (node.segment !== undefined) {
-      const after = outgoing.find((gradient) => gradient !== undefined) as Value;
+    const after = outgoing.find((gradient) => gradient !== undefined);
+    if (node.segment !== undefined && after !== undefined) {
       const twins = recomputed.get(node.segment) ?? recompute(graph, node.segment, after);
       recomputed.set(node.segment, twins);
       actual = {
@@ -179,13 +185,14 @@ export function gradients(loss: Value, sources: readonly Value[]): Value[] {
       };
     }
     const incoming = pullBack(actual, outgoing, needed);
-    inTurn(node, incoming, sources, forward, contributions).forEach((gradient, i) => {
-      const input = node.inputs[i] as Value;
-      if (gradient === undefined || !needed[i]) return;
+    const turned = inTurn(node, incoming, sources, forward, contributions);
+    for (const [i, input] of node.inputs.entries()) {
+      const gradient = turned[i];
+      if (gradient === undefined || !needed[i]) continue;
       const known = contributions.get(input);
       if (known === undefined) contributions.set(input, [gradient]);
       else known.push(gradient);
-    });
+    }
   }
   return sources.map((source) => accumulate(contributions.get(source) ?? []) ?? zeros(graph, source.shape));
 }

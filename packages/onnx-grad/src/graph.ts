@@ -51,7 +51,7 @@ export interface Emitter {
   /** Emits one ONNX node and returns the names of its outputs. */
   node(type: string, inputs: readonly string[], options?: NodeOptions): string[];
   /** Emits one ONNX node for a node of the graph, the usual case. */
-  simple(node: Node<unknown>, type: string, options?: Omit<NodeOptions, 'outputs'>): void;
+  simple(node: Node, type: string, options?: Omit<NodeOptions, 'outputs'>): void;
   /** Emits a single node and returns its only output. */
   one(type: string, inputs: readonly string[], options?: NodeOptions): string;
   /** An int64 vector constant. */
@@ -64,38 +64,49 @@ export interface Emitter {
   reshapeTarget(from: Shape, to: Shape): string;
 }
 
-/**
- * An operator with attributes `A`: shape rule, ONNX emission and vector-Jacobian product. An operator without `vjp`
- * stops the gradient (comparisons, index arithmetic).
- */
-export interface Operator<A = unknown> {
-  readonly name: string;
-  /**
-   * How many of the outputs, from the first, can be differentiated. The rest are by-products for the vjp, through which
-   * `gradients` refuses to differentiate. Default: all.
-   */
-  readonly differentiable?: number;
-  /** Arguments that the operator only waits for; their elements do not influence its results. */
-  readonly inert?: readonly number[];
-  infer(inputs: readonly Value[], attributes: A): TensorType[];
-  emit(context: Emitter, node: Node<A>): void;
-  /**
-   * Gradients with respect to the inputs, given those of the outputs (undefined: not used by the loss). Inputs for
-   * which `needed[i]` is false may stay undefined.
-   */
-  vjp?(
-    node: Node<A>,
-    gradients: readonly (Value | undefined)[],
-    needed: readonly boolean[],
-  ): (Value | undefined)[];
+export type Values = readonly Value[];
+
+/** How many values a tuple type admits: the one place where a list becomes a tuple. */
+export interface Arity<T extends Values> {
+  /** The names of the values, for errors. */
+  readonly names: readonly string[];
+  admits(values: Values): values is T;
 }
 
-export interface Node<A = unknown> {
+/**
+ * An operator with attributes `A` that maps the operands `I` to the results `O`: shape rule, ONNX emission and
+ * vector-Jacobian product. `defineOperator` makes them from the names of operands and results.
+ */
+export interface Operator<A = unknown, I extends Values = Values, O extends Values = Values> {
+  readonly name: string;
+  readonly operands: Arity<I>;
+  readonly results: Arity<O>;
+  /**
+   * How many of the results, from the first, can be differentiated. The rest are by-products for the vjp, through which
+   * `gradients` refuses to differentiate.
+   */
+  readonly differentiable: number;
+  /** Operands that the operator only waits for; their elements do not influence its results. */
+  readonly inert?: readonly number[];
+  infer(inputs: I, attributes: A): { readonly [K in keyof O]: TensorType };
+  emit(context: Emitter, node: Node<A, I, O>): void;
+  /**
+   * Gradients with respect to the operands, given those of the results (undefined: not used by the loss). Operands for
+   * which `needed[i]` is false may stay undefined. An operator without it stops the gradient (comparisons, indices).
+   */
+  vjp?(
+    node: Node<A, I, O>,
+    gradients: readonly (Value | undefined)[],
+    needed: readonly boolean[],
+  ): readonly (Value | undefined)[];
+}
+
+export interface Node<A = unknown, I extends Values = Values, O extends Values = Values> {
   readonly id: number;
-  readonly operator: Operator<A>;
-  readonly inputs: readonly Value[];
+  readonly operator: Operator<A, I, O>;
+  readonly inputs: I;
   readonly attributes: A;
-  readonly outputs: readonly Value[];
+  readonly outputs: O;
   readonly segment: Segment | undefined;
 }
 
@@ -166,27 +177,21 @@ export class Graph {
     this.outputs.set(name, value);
   }
 
-  /** Appends a node; operators call this. */
-  apply<A>(operator: Operator<A>, inputs: readonly Value[], attributes: A): readonly Value[] {
+  /** Appends a node and returns its results; operators call this. */
+  apply<A, I extends Values, O extends Values>(operator: Operator<A, I, O>, inputs: I, attributes: A): O {
+    admit(operator.name, operator.operands, inputs);
     for (const input of inputs) {
       if (input.graph !== this) throw new Error(`${operator.name}: an argument belongs to another graph`);
     }
     const types = operator.infer(inputs, attributes);
     const outputs: Value[] = [];
-    const node: Node<A> = {
-      id: this.nodes.length,
-      operator,
-      inputs,
-      attributes,
-      outputs,
-      segment: this.#segment,
-    };
-    // Only the operator itself looks at its attributes, so the list need not know their type.
-    const stored = node as unknown as Node;
-    for (const type of types) outputs.push(this.#value(type, undefined, stored));
-    this.nodes.push(stored);
-    this.#segment?.nodes.push(stored);
-    return outputs;
+    const id = this.nodes.length;
+    const node: Node = { id, operator, inputs, attributes, outputs, segment: this.#segment };
+    for (const type of types) outputs.push(this.#value(type, undefined, node));
+    const results = admit(operator.name, operator.results, outputs);
+    this.nodes.push(node);
+    this.#segment?.nodes.push(node);
+    return results;
   }
 
   /**
@@ -221,9 +226,8 @@ export class Graph {
   }
 }
 
-/** The output of an operator that has one. */
-export function single(outputs: readonly Value[]): Value {
-  const value = outputs[0];
-  if (value === undefined) throw new Error('internal: operator without output');
-  return value;
+/** The values as the tuple that an operator expects. @throws RangeError if there are too few or too many. */
+function admit<T extends Values>(name: string, arity: Arity<T>, values: Values): T {
+  if (arity.admits(values)) return values;
+  throw new RangeError(`${name}: expected the values ${arity.names.join(', ')}, found ${values.length}`);
 }

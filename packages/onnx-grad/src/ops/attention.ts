@@ -3,8 +3,9 @@
  * key/value head (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): they are folded into rows, so that
  * keys and values are never repeated.
  */
-import { type Dim, formatShape, product, sameShape } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import { axisSize, type Dim, formatShape, product, sameShape } from '../dims.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { mul, neg, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
 import { sum, sumTo } from './reduce.js';
@@ -15,20 +16,21 @@ interface AttentionAttributes {
 }
 
 /**
- * Inputs: q [batch, kv, groups, queries, head], k and v [batch, kv, keys, head], bias [batch | 1, 1, 1, queries, keys].
- * Outputs: the result [batch, queries, kv * groups * head], and the probabilities.
+ * Operands: q [batch, kv, groups, queries, head], k and v [batch, kv, keys, head], bias [batch | 1, 1, 1, queries, keys].
+ * Results: the result [batch, queries, kv * groups * head], and the probabilities.
  */
-const attentionOperator: Operator<AttentionAttributes> = {
+const attentionOperator = defineOperator<AttentionAttributes>()({
   name: 'attention',
-  differentiable: 1,
-  infer(inputs) {
-    const [q, k, v, bias] = inputs as [Value, Value, Value, Value];
+  operands: ['q', 'k', 'v', 'bias'],
+  results: ['result'],
+  byproducts: ['probabilities'],
+  infer([q, k, v, bias]) {
     if (q.shape.length !== 5 || k.shape.length !== 4 || bias.shape.length !== 5 || v.shape.length !== 4) {
       throw new RangeError(
         `attention: expected ranks 5, 4, 4, 5, found ${[q, k, v, bias].map((x) => formatShape(x.shape)).join(', ')}`,
       );
     }
-    const probabilities = [...q.shape.slice(0, 4), k.shape[2] as Dim];
+    const probabilities = [...q.shape.slice(0, 4), axisSize(k, 2)];
     if (!bias.shape.every((dim, axis) => dim === 1 || dim === probabilities[axis])) {
       throw new RangeError(
         `attention: a bias of ${formatShape(bias.shape)} does not broadcast to ${formatShape(probabilities)}`,
@@ -39,14 +41,12 @@ const attentionOperator: Operator<AttentionAttributes> = {
       { dtype: 'float32', shape: probabilities },
     ];
   },
-  emit(context, node) {
-    const [q, k, v, bias] = node.inputs as [Value, Value, Value, Value];
-    const [result, probabilities] = node.outputs as [Value, Value];
+  emit(context, { inputs: [q, k, v, bias], outputs: [result, probabilities], attributes: { scale } }) {
     const folded = context.one('Reshape', [context.name(q), context.reshapeTarget(q.shape, foldedShape(q))]);
     const scores = context.one('FusedMatMul', [folded, context.name(k)], {
       domain: 'com.microsoft',
       attributes: { transA: 0, transB: 1 },
-      floats: { alpha: node.attributes.scale },
+      floats: { alpha: scale },
     });
     const grouped = context.one('Reshape', [
       scores,
@@ -64,19 +64,16 @@ const attentionOperator: Operator<AttentionAttributes> = {
     const mixed = context.one('MatMul', [rows, context.name(v)]);
     const perHead = context.one('Reshape', [mixed, context.reshapeTarget(foldedShape(q), q.shape)]);
     const perToken = context.one('Transpose', [perHead], { attributes: { perm: [0, 3, 1, 2, 4] } });
-    const from = [0, 3, 1, 2, 4].map((axis) => q.shape[axis] as Dim);
+    const from = [0, 3, 1, 2, 4].map((axis) => axisSize(q, axis));
     context.node('Reshape', [perToken, context.reshapeTarget(from, result.shape)], {
       outputs: [context.name(result)],
     });
   },
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const [q, k, v, bias] = node.inputs as [Value, Value, Value, Value];
-    const [result, probabilities] = node.outputs as [Value, Value];
-    const alpha = node.attributes.scale;
+  vjp({ inputs: [q, k, v, bias], outputs: [result, probabilities], attributes }, [gradient], needed) {
+    const alpha = attributes.scale;
     const rows = reshape(probabilities, foldedShape(probabilities));
-    const [batch, kv, groups, queries, head] = q.shape as [Dim, Dim, Dim, Dim, Dim];
-    const split = (x: Value) => reshape(x, [batch, queries, kv, groups, head]);
+    const perToken = [0, 3, 1, 2, 4].map((axis) => axisSize(q, axis));
+    const split = (x: Value) => reshape(x, perToken);
     const dResult = reshape(transpose(split(gradient), [0, 2, 3, 1, 4]), foldedShape(q));
     // rowsum(dP * P) equals rowsum(dO * O), which is head/keys times cheaper (Dao et al. 2022, arXiv 2205.14135).
     const sums = transpose(sum(split(mul(gradient, result)), [-1]), [0, 2, 3, 1]);
@@ -89,21 +86,21 @@ const attentionOperator: Operator<AttentionAttributes> = {
       needed[3] ? sumTo(reshape(dScores, probabilities.shape), bias.shape) : undefined,
     ];
   },
-};
+});
 
 /** [batch, kv, groups, queries, x] -> [batch, kv, groups * queries, x]. */
-const foldedShape = ({ shape }: Value): Dim[] => [
-  shape[0] as Dim,
-  shape[1] as Dim,
-  product(shape[2] as Dim, shape[3] as Dim),
-  shape[4] as Dim,
+const foldedShape = (x: Value): Dim[] => [
+  axisSize(x, 0),
+  axisSize(x, 1),
+  product(axisSize(x, 2), axisSize(x, 3)),
+  axisSize(x, 4),
 ];
 
 /** [batch, kv, groups, queries, head] -> [batch, queries, kv * groups * head]. */
-const joinedShape = ({ shape }: Value): Dim[] => [
-  shape[0] as Dim,
-  shape[3] as Dim,
-  product(shape[1] as Dim, shape[2] as Dim, shape[4] as Dim),
+const joinedShape = (x: Value): Dim[] => [
+  axisSize(x, 0),
+  axisSize(x, 3),
+  product(axisSize(x, 1), axisSize(x, 2), axisSize(x, 4)),
 ];
 
 export interface AttentionOptions {
@@ -120,7 +117,7 @@ export interface AttentionOptions {
  */
 export function attention(q: Value, k: Value, v: Value, bias: Value, options: AttentionOptions): Value {
   const { heads, kvHeads, headDim } = options;
-  const [batch, length] = q.shape as [Dim, Dim];
+  const [batch, length] = [axisSize(q, 0), axisSize(q, 1)];
   const groups = heads / kvHeads;
   if (!Number.isInteger(groups)) {
     throw new RangeError(`attention: expected heads (${heads}) to be a multiple of kvHeads (${kvHeads})`);
@@ -139,28 +136,31 @@ export function attention(q: Value, k: Value, v: Value, bias: Value, options: At
   const split = (x: Value) => transpose(reshape(x, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
   const queries = transpose(reshape(q, [batch, length, kvHeads, groups, headDim]), [0, 2, 3, 1, 4]);
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
-  return single(q.graph.apply(attentionOperator, [queries, split(k), split(v), bias], { scale }));
+  return q.graph.apply(attentionOperator, [queries, split(k), split(v), bias], { scale })[0];
 }
 
-const rotaryOperator: Operator<{ heads: number }> = {
+const rotaryOperator = defineOperator<{ heads: number }>()({
   name: 'rotary',
-  infer: (inputs) => [{ dtype: 'float32', shape: (inputs[0] as Value).shape }],
+  operands: ['x', 'positions', 'cos', 'sin'],
+  results: ['y'],
+  infer: ([x]) => [{ dtype: 'float32', shape: x.shape }],
   emit: (context, node) =>
     context.simple(node, 'RotaryEmbedding', {
       domain: 'com.microsoft',
       attributes: { interleaved: 0, num_heads: 0, rotary_embedding_dim: 0 },
     }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const [, positions, cos, sin] = node.inputs as [Value, Value, Value, Value];
-    // The opposite angle undoes a rotation.
-    return [rotary(gradient, positions, cos, neg(sin), node.attributes.heads)];
-  },
-};
+  // The opposite angle undoes a rotation.
+  vjp: ({ inputs: [, positions, cos, sin], attributes: { heads } }, [gradient]) => [
+    rotary(gradient, positions, cos, neg(sin), heads),
+    undefined,
+    undefined,
+    undefined,
+  ],
+});
 
 /**
  * Rotary position embedding in the rotate-half layout (Su et al. 2021, arXiv 2104.09864): x [batch, length, heads *
  * headDim], int64 positions [batch, length], cosines and sines [positions, headDim / 2].
  */
 export const rotary = (x: Value, positions: Value, cos: Value, sin: Value, heads: number): Value =>
-  single(x.graph.apply(rotaryOperator, [x, positions, cos, sin], { heads }));
+  x.graph.apply(rotaryOperator, [x, positions, cos, sin], { heads })[0];

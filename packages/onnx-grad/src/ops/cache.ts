@@ -1,6 +1,6 @@
 /** Operators for inference only, without gradients: attention over a key/value cache, argMax, topK. */
-import type { Dim } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 
 export interface CachedAttentionInputs {
   /** [batch, length, heads * headDim]. */
@@ -27,12 +27,11 @@ export interface CachedAttentionOptions {
   rotate: boolean;
 }
 
-const cachedAttentionOperator: Operator<CachedAttentionOptions> = {
+const cachedAttentionOperator = defineOperator<CachedAttentionOptions>()({
   name: 'cachedAttention',
-  infer(inputs) {
-    const [q, , , pastKeys, pastValues] = inputs as [Value, Value, Value, Value, Value];
-    return [q, pastKeys, pastValues].map(({ dtype, shape }) => ({ dtype, shape }));
-  },
+  operands: ['q', 'k', 'v', 'pastKeys', 'pastValues', 'lastIndex', 'total', 'cos?', 'sin?'],
+  results: ['result', 'keys', 'values'],
+  infer: ([q, , , pastKeys, pastValues]) => [q, pastKeys, pastValues],
   emit: (context, node) =>
     context.simple(node, 'GroupQueryAttention', {
       domain: 'com.microsoft',
@@ -43,7 +42,7 @@ const cachedAttentionOperator: Operator<CachedAttentionOptions> = {
         rotary_interleaved: 0,
       },
     }),
-};
+});
 
 /**
  * Grouped-query attention with a cache (ONNX Runtime's GroupQueryAttention): appends k and v to each row's tokens and
@@ -55,40 +54,44 @@ export function cachedAttention(
   options: CachedAttentionOptions,
 ): { result: Value; keys: Value; values: Value } {
   const { q, k, v, pastKeys, pastValues, lastIndex, total, cos, sin } = inputs;
-  const operands = [q, k, v, pastKeys, pastValues, lastIndex, total];
-  if (options.rotate) operands.push(cos, sin);
+  const angles = options.rotate ? [cos, sin] : [];
+  const operands = [q, k, v, pastKeys, pastValues, lastIndex, total, ...angles] as const;
   const [result, keys, values] = q.graph.apply(cachedAttentionOperator, operands, options);
-  return { result: result as Value, keys: keys as Value, values: values as Value };
+  return { result, keys, values };
 }
 
-const argMaxOperator: Operator<null> = {
+const argMaxOperator = defineOperator()({
   name: 'argMax',
-  infer: (inputs) => [{ dtype: 'int64', shape: (inputs[0] as Value).shape.slice(0, -1) }],
+  operands: ['x'],
+  results: ['index'],
+  infer: ([x]) => [{ dtype: 'int64', shape: x.shape.slice(0, -1) }],
   emit: (context, node) => context.simple(node, 'ArgMax', { attributes: { axis: -1, keepdims: 0 } }),
-};
+});
 
 /** int64 index of the largest element along the last axis (for ties, the first). */
-export const argMax = (x: Value): Value => single(x.graph.apply(argMaxOperator, [x], null));
+export const argMax = (x: Value): Value => x.graph.apply(argMaxOperator, [x], null)[0];
 
-const topKOperator: Operator<{ k: number }> = {
+const topKOperator = defineOperator<{ k: number }>()({
   name: 'topK',
-  infer: (inputs, { k }) => {
-    const shape: Dim[] = [...(inputs[0] as Value).shape.slice(0, -1), k];
+  operands: ['x'],
+  results: ['values', 'indices'],
+  infer([x], { k }) {
+    const shape = [...x.shape.slice(0, -1), k];
     return [
       { dtype: 'float32', shape },
       { dtype: 'int64', shape },
     ];
   },
-  emit(context, node) {
-    context.node('TopK', [context.name(node.inputs[0] as Value), context.integers([node.attributes.k])], {
+  emit(context, { inputs: [x], outputs, attributes: { k } }) {
+    context.node('TopK', [context.name(x), context.integers([k])], {
       attributes: { axis: -1, largest: 1, sorted: 1 },
-      outputs: node.outputs.map((output) => context.name(output)),
+      outputs: outputs.map((output) => context.name(output)),
     });
   },
-};
+});
 
 /** The `k` largest elements along the last axis, in descending order, with their int64 indices. */
 export function topK(x: Value, k: number): { values: Value; indices: Value } {
   const [values, indices] = x.graph.apply(topKOperator, [x], { k });
-  return { values: values as Value, indices: indices as Value };
+  return { values, indices };
 }

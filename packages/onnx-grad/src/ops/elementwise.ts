@@ -3,36 +3,36 @@
  */
 import { broadcast } from '../dims.js';
 import { onnxDataType } from '../emit.js';
-import { type Operator, single, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { sumTo } from './reduce.js';
 
-type Partial = (inputs: readonly Value[], output: Value, gradient: Value) => Value;
+type Partial = (inputs: readonly [Value, Value], output: Value, gradient: Value) => Value;
 
-function numeric(name: string, inputs: readonly Value[]): void {
-  const dtype = inputs[0]?.dtype;
-  if (inputs.some((input) => input.dtype !== dtype)) {
-    throw new TypeError(`${name}: expected equal dtypes, found ${inputs.map((i) => i.dtype).join(', ')}`);
+function sameDtypes(name: string, a: Value, b: Value): void {
+  if (a.dtype !== b.dtype) {
+    throw new TypeError(`${name}: expected equal dtypes, found ${a.dtype}, ${b.dtype}`);
   }
 }
 
 /** A binary operator from its ONNX name and its two partial derivatives. */
 function binary(name: string, onnx: string, partials: readonly [Partial, Partial]) {
-  const operator: Operator<null> = {
+  const operator = defineOperator()({
     name,
-    infer(inputs) {
-      numeric(name, inputs);
-      const [a, b] = inputs as [Value, Value];
+    operands: ['a', 'b'],
+    results: ['y'],
+    infer([a, b]) {
+      sameDtypes(name, a, b);
       return [{ dtype: a.dtype, shape: broadcast(name, a.shape, b.shape) }];
     },
     emit: (context, node) => context.simple(node, onnx),
-    vjp: (node, [gradient], needed) =>
-      node.inputs.map((input, i) => {
-        if (gradient === undefined || !needed[i]) return undefined;
-        const partial = partials[i as 0 | 1](node.inputs, single(node.outputs), gradient);
-        return sumTo(partial, input.shape);
-      }),
-  };
-  return (a: Value, b: Value): Value => single(a.graph.apply(operator, [a, b], null));
+    vjp({ inputs, outputs: [y] }, [gradient], needed) {
+      const incoming = (i: 0 | 1) =>
+        needed[i] ? sumTo(partials[i](inputs, y, gradient), inputs[i].shape) : undefined;
+      return [incoming(0), incoming(1)];
+    },
+  });
+  return (a: Value, b: Value): Value => a.graph.apply(operator, [a, b], null)[0];
 }
 
 /** A unary operator from its ONNX name and its derivative. */
@@ -42,27 +42,30 @@ function unary(
   partial: (input: Value, output: Value, gradient: Value) => Value,
   options: { domain?: 'com.microsoft'; floats?: Record<string, number> } = {},
 ) {
-  const operator: Operator<null> = {
+  const operator = defineOperator()({
     name,
-    infer: (inputs) => [{ dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape }],
+    operands: ['x'],
+    results: ['y'],
+    infer: ([{ dtype, shape }]) => [{ dtype, shape }],
     emit: (context, node) => context.simple(node, onnx, options),
-    vjp: (node, [gradient]) => [gradient && partial(node.inputs[0] as Value, single(node.outputs), gradient)],
-  };
-  return (x: Value): Value => single(x.graph.apply(operator, [x], null));
+    vjp: ({ inputs: [x], outputs: [y] }, [gradient]) => [partial(x, y, gradient)],
+  });
+  return (x: Value): Value => x.graph.apply(operator, [x], null)[0];
 }
 
 /** A comparison: the result is bool and has no gradient. */
 function comparison(name: string, onnx: string) {
-  const operator: Operator<null> = {
+  const operator = defineOperator()({
     name,
-    infer(inputs) {
-      numeric(name, inputs);
-      const [a, b] = inputs as [Value, Value];
+    operands: ['a', 'b'],
+    results: ['y'],
+    infer([a, b]) {
+      sameDtypes(name, a, b);
       return [{ dtype: 'bool', shape: broadcast(name, a.shape, b.shape) }];
     },
     emit: (context, node) => context.simple(node, onnx),
-  };
-  return (a: Value, b: Value): Value => single(a.graph.apply(operator, [a, b], null));
+  });
+  return (a: Value, b: Value): Value => a.graph.apply(operator, [a, b], null)[0];
 }
 
 /** `a + b`. */
@@ -70,24 +73,21 @@ export const add = binary('add', 'Add', [(_, __, g) => g, (_, __, g) => g]);
 /** `a - b`. */
 export const sub = binary('sub', 'Sub', [(_, __, g) => g, (_, __, g) => neg(g)]);
 /** `a * b`. */
-export const mul = binary('mul', 'Mul', [
-  ([, b], _, g) => mul(g, b as Value),
-  ([a], _, g) => mul(g, a as Value),
-]);
+export const mul = binary('mul', 'Mul', [([, b], _, g) => mul(g, b), ([a], _, g) => mul(g, a)]);
 /** `a / b`. */
 export const div = binary('div', 'Div', [
-  ([, b], _, g) => div(g, b as Value),
-  ([, b], quotient, g) => neg(div(mul(g, quotient), b as Value)),
+  ([, b], _, g) => div(g, b),
+  ([, b], quotient, g) => neg(div(mul(g, quotient), b)),
 ]);
 /** Elementwise minimum; for ties, `a` gets the gradient. */
 export const minimum = binary('minimum', 'Min', [
-  ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g, g.graph.scalar(0)),
-  ([a, b], _, g) => where(lessOrEqual(a as Value, b as Value), g.graph.scalar(0), g),
+  ([a, b], _, g) => where(lessOrEqual(a, b), g, g.graph.scalar(0)),
+  ([a, b], _, g) => where(lessOrEqual(a, b), g.graph.scalar(0), g),
 ]);
 /** Elementwise maximum; for ties, `a` gets the gradient. */
 export const maximum = binary('maximum', 'Max', [
-  ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g, g.graph.scalar(0)),
-  ([a, b], _, g) => where(lessOrEqual(b as Value, a as Value), g.graph.scalar(0), g),
+  ([a, b], _, g) => where(lessOrEqual(b, a), g, g.graph.scalar(0)),
+  ([a, b], _, g) => where(lessOrEqual(b, a), g.graph.scalar(0), g),
 ]);
 
 /** `-x`. */
@@ -124,21 +124,20 @@ export const lessOrEqual = comparison('lessOrEqual', 'LessOrEqual');
 /** `a == b`. */
 export const equal = comparison('equal', 'Equal');
 
-const whereOperator: Operator<null> = {
+const whereOperator = defineOperator()({
   name: 'where',
-  infer(inputs) {
-    const [condition, a, b] = inputs as [Value, Value, Value];
+  operands: ['condition', 'a', 'b'],
+  results: ['y'],
+  infer([condition, a, b]) {
     if (condition.dtype !== 'bool')
       throw new TypeError(`where: expected a bool condition, found ${condition.dtype}`);
-    numeric('where', [a, b]);
+    sameDtypes('where', a, b);
     return [
       { dtype: a.dtype, shape: broadcast('where', condition.shape, broadcast('where', a.shape, b.shape)) },
     ];
   },
   emit: (context, node) => context.simple(node, 'Where'),
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const [condition, a, b] = node.inputs as [Value, Value, Value];
+  vjp({ inputs: [condition, a, b] }, [gradient], needed) {
     const zero = gradient.graph.scalar(0);
     return [
       undefined,
@@ -146,34 +145,34 @@ const whereOperator: Operator<null> = {
       needed[2] ? sumTo(where(condition, zero, gradient), b.shape) : undefined,
     ];
   },
-};
+});
 
 /** `condition ? a : b`, elementwise. */
 export const where = (condition: Value, a: Value, b: Value): Value =>
-  single(condition.graph.apply(whereOperator, [condition, a, b], null));
+  condition.graph.apply(whereOperator, [condition, a, b], null)[0];
 
 /** `x` limited to [low, high]; the gradient is 0 outside. */
 export const clip = (x: Value, low: number, high: number): Value =>
   minimum(maximum(x, x.graph.scalar(low)), x.graph.scalar(high));
 
-const stopOperator: Operator<null> = {
+const stopOperator = defineOperator()({
   name: 'stopGradient',
-  infer: (inputs) => [{ dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape }],
+  operands: ['x'],
+  results: ['y'],
+  infer: ([{ dtype, shape }]) => [{ dtype, shape }],
   emit: (context, node) => context.simple(node, 'Identity'),
-};
+});
 
 /** The same value without a gradient. */
-export const stopGradient = (x: Value): Value => single(x.graph.apply(stopOperator, [x], null));
+export const stopGradient = (x: Value): Value => x.graph.apply(stopOperator, [x], null)[0];
 
-const barrierOperator: Operator<null> = {
+const barrierOperator = defineOperator()({
   name: 'barrier',
+  operands: ['x', 'after'],
+  results: ['y'],
   inert: [1],
-  infer(inputs) {
-    const [x] = inputs as [Value, Value];
-    return [{ dtype: x.dtype, shape: x.shape }];
-  },
-  emit(context, node) {
-    const [x, after] = node.inputs as [Value, Value];
+  infer: ([{ dtype, shape }]) => [{ dtype, shape }],
+  emit(context, { inputs: [x, after], outputs: [y] }) {
     // A Reshape to x's own shape, computed with an empty slice of `after`: ONNX Runtime cannot start it before `after`
     // exists. (The shape of `after` would not do: ONNX Runtime may know it beforehand.)
     const flat = context.one('Reshape', [context.name(after), context.integers([-1])]);
@@ -181,14 +180,13 @@ const barrierOperator: Operator<null> = {
     const own = context.one('Shape', [context.name(x)]);
     const nothing = context.one('Cast', [none], { attributes: { to: onnxDataType('int64') } });
     const shape = context.one('Concat', [own, nothing], { attributes: { axis: 0 } });
-    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(single(node.outputs))] });
+    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(y)] });
   },
   vjp: (_, [gradient]) => [gradient, undefined],
-};
+});
 
 /**
  * `x`, but not available before `after` exists. It delays recomputation in the backward pass, and keeps memory from
  * being overwritten before it was read.
  */
-export const barrier = (x: Value, after: Value): Value =>
-  single(x.graph.apply(barrierOperator, [x, after], null));
+export const barrier = (x: Value, after: Value): Value => x.graph.apply(barrierOperator, [x, after], null)[0];

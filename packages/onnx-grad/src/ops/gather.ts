@@ -3,16 +3,18 @@
  * which races on duplicate indices in the CPU build and silently loses gradients (measured).
  */
 import { formatShape, normalizeAxis, product, sameShape } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { expand } from './reduce.js';
 import { reshape, zeros } from './shape.js';
 
 const zerosLike = (x: Value): Value => zeros(x.graph, x.shape);
 
-const gatherRowsOperator: Operator<null> = {
+const gatherRowsOperator = defineOperator()({
   name: 'gatherRows',
-  infer(inputs) {
-    const [table, indices] = inputs as [Value, Value];
+  operands: ['table', 'indices'],
+  results: ['rows'],
+  infer([table, indices]) {
     if (table.shape.length !== 2 || indices.dtype !== 'int64') {
       throw new TypeError(
         `gatherRows: expected a matrix and int64 indices, found ${formatShape(table.shape)} and ${indices.dtype}`,
@@ -21,25 +23,24 @@ const gatherRowsOperator: Operator<null> = {
     return [{ dtype: table.dtype, shape: [...indices.shape, table.shape[1] ?? 0] }];
   },
   emit: (context, node) => context.simple(node, 'Gather', { attributes: { axis: 0 } }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const [table, indices] = node.inputs as [Value, Value];
+  vjp({ inputs: [table, indices] }, [gradient]) {
     const width = table.shape[1] ?? 0;
     const rows = product(...indices.shape);
     const flat = reshape(gradient, [rows, width]);
     const index = expand(reshape(indices, [rows, 1]), flat.shape);
-    return [scatterAdd(zerosLike(table), index, flat, 0)];
+    return [scatterAdd(zerosLike(table), index, flat, 0), undefined];
   },
-};
+});
 
 /** Rows of a matrix: table [n, d], int64 indices [...] -> [..., d]. */
 export const gatherRows = (table: Value, indices: Value): Value =>
-  single(table.graph.apply(gatherRowsOperator, [table, indices], null));
+  table.graph.apply(gatherRowsOperator, [table, indices], null)[0];
 
-const gatherElementsOperator: Operator<null> = {
+const gatherElementsOperator = defineOperator()({
   name: 'gatherElements',
-  infer(inputs) {
-    const [x, indices] = inputs as [Value, Value];
+  operands: ['x', 'indices'],
+  results: ['elements'],
+  infer([x, indices]) {
     if (indices.dtype !== 'int64' || indices.shape.length !== x.shape.length) {
       throw new TypeError(
         `gatherElements: expected int64 indices of the rank of ${formatShape(x.shape)}, found ${indices.dtype} ${formatShape(indices.shape)}`,
@@ -48,21 +49,18 @@ const gatherElementsOperator: Operator<null> = {
     return [{ dtype: x.dtype, shape: indices.shape }];
   },
   emit: (context, node) => context.simple(node, 'GatherElements', { attributes: { axis: -1 } }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const [x, indices] = node.inputs as [Value, Value];
-    return [scatterAdd(zerosLike(x), indices, gradient, -1)];
-  },
-};
+  vjp: ({ inputs: [x, indices] }, [gradient]) => [scatterAdd(zerosLike(x), indices, gradient, -1), undefined],
+});
 
 /** Along the last axis: out[..., j] = x[..., indices[..., j]]. */
 export const gatherElements = (x: Value, indices: Value): Value =>
-  single(x.graph.apply(gatherElementsOperator, [x, indices], null));
+  x.graph.apply(gatherElementsOperator, [x, indices], null)[0];
 
-export const scatterAddOperator: Operator<{ axis: number }> = {
+export const scatterAddOperator = defineOperator<{ axis: number }>()({
   name: 'scatterAdd',
-  infer(inputs) {
-    const [x, indices, updates] = inputs as [Value, Value, Value];
+  operands: ['x', 'indices', 'updates'],
+  results: ['y'],
+  infer([x, indices, updates]) {
     const ranks = x.shape.length === indices.shape.length && sameShape(indices.shape, updates.shape);
     if (indices.dtype !== 'int64' || updates.dtype !== x.dtype || !ranks) {
       const found = [x, indices, updates].map(({ dtype, shape }) => `${dtype} ${formatShape(shape)}`);
@@ -72,21 +70,9 @@ export const scatterAddOperator: Operator<{ axis: number }> = {
     }
     return [{ dtype: x.dtype, shape: x.shape }];
   },
-  emit(context, node) {
-    const [x, indices, updates] = node.inputs as [Value, Value, Value];
-    context.node(
-      'ScatterElements',
-      [x, indices, updates].map((value) => context.name(value)),
-      {
-        attributes: { axis: node.attributes.axis, reduction: 'add' },
-        outputs: [context.name(single(node.outputs))],
-      },
-    );
-  },
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const { axis } = node.attributes;
-    const indices = node.inputs[1] as Value;
+  emit: (context, node) =>
+    context.simple(node, 'ScatterElements', { attributes: { axis: node.attributes.axis, reduction: 'add' } }),
+  vjp({ inputs: [, indices], attributes: { axis } }, [gradient], needed) {
     if (needed[2] && axis !== gradient.shape.length - 1) {
       throw new Error('scatterAdd: the gradient of updates exists along the last axis only');
     }
@@ -96,12 +82,10 @@ export const scatterAddOperator: Operator<{ axis: number }> = {
       needed[2] ? gatherElements(gradient, indices) : undefined,
     ];
   },
-};
+});
 
 /** `x` with `updates` added at `indices` (same rank) along `axis`; duplicates add up. */
 export const scatterAdd = (x: Value, indices: Value, updates: Value, axis: number): Value =>
-  single(
-    x.graph.apply(scatterAddOperator, [x, indices, updates], {
-      axis: normalizeAxis('scatterAdd', axis, x.shape.length),
-    }),
-  );
+  x.graph.apply(scatterAddOperator, [x, indices, updates], {
+    axis: normalizeAxis('scatterAdd', axis, x.shape.length),
+  })[0];

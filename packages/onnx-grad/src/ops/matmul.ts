@@ -1,6 +1,7 @@
 /** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches of matrices (attention). */
-import { broadcast, type Dim, formatShape, type Shape, sameShape } from '../dims.js';
-import { type Node, type Operator, single, type Value } from '../graph.js';
+import { axisSize, broadcast, type Dim, formatShape, sameShape } from '../dims.js';
+import type { Value } from '../graph.js';
+import { applies, defineOperator } from '../operator.js';
 import { mul } from './elementwise.js';
 import { sumTo } from './reduce.js';
 
@@ -16,20 +17,25 @@ interface GemmAttributes {
   transB: boolean;
 }
 
-const flipped = (shape: Shape, transposed: boolean): [Dim, Dim] =>
-  transposed ? [shape[1] as Dim, shape[0] as Dim] : [shape[0] as Dim, shape[1] as Dim];
+/** The last two sizes of a value, exchanged if it is transposed. */
+function lastTwo(x: Value, transposed: boolean): [Dim, Dim] {
+  const rank = x.shape.length;
+  const sizes = [axisSize(x, rank - 2), axisSize(x, rank - 1)] as const;
+  return transposed ? [sizes[1], sizes[0]] : [...sizes];
+}
 
-export const gemmOperator: Operator<GemmAttributes> = {
+export const gemmOperator = defineOperator<GemmAttributes>()({
   name: 'gemm',
-  infer(inputs, { transA, transB }) {
-    const [a, b, c] = inputs as [Value, Value, Value | undefined];
+  operands: ['a', 'b', 'c?'],
+  results: ['y'],
+  infer([a, b, c], { transA, transB }) {
     if (a.shape.length !== 2 || b.shape.length !== 2) {
       throw new RangeError(
         `gemm: expected matrices, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
       );
     }
-    const [m, k] = flipped(a.shape, transA);
-    const [k2, n] = flipped(b.shape, transB);
+    const [m, k] = lastTwo(a, transA);
+    const [k2, n] = lastTwo(b, transB);
     if (k !== k2) {
       throw new RangeError(`gemm: inner sizes of ${formatShape(a.shape)} and ${formatShape(b.shape)} differ`);
     }
@@ -44,12 +50,10 @@ export const gemmOperator: Operator<GemmAttributes> = {
     context.simple(node, 'Gemm', {
       attributes: { transA: node.attributes.transA ? 1 : 0, transB: node.attributes.transB ? 1 : 0 },
     }),
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const { transA, transB } = node.attributes;
-    const [a, b, c] = node.inputs as [Value, Value, Value | undefined];
-    const scaled = gradient.node?.operator === (scaleRowsOperator as Node['operator']) && !transA;
-    if (scaled && c === undefined) return scaledProducts(node, gradient.node as Node, needed);
+  vjp({ inputs: [a, b, c], attributes: { transA, transB } }, [gradient], needed) {
+    if (applies(gradient.node, scaleRowsOperator) && !transA && c === undefined) {
+      return scaledProducts(a, b, transB, gradient.node.inputs, needed);
+    }
     const da = () =>
       transA ? gemm(b, gradient, { transA: transB, transB: true }) : gemm(gradient, b, { transB: !transB });
     const db = () =>
@@ -60,16 +64,19 @@ export const gemmOperator: Operator<GemmAttributes> = {
       c !== undefined && needed[2] ? sumTo(gradient, c.shape) : undefined,
     ];
   },
-};
+});
 
 /**
  * The gradients of `A B` if that of the product is a matrix with scaled rows. Scaling the thinner factors instead
  * avoids a pass over the wide matrix (which may have a row per label and a column per class).
  */
-function scaledProducts(node: Node<GemmAttributes>, gradient: Node, needed: readonly boolean[]) {
-  const { transB } = node.attributes;
-  const [a, b] = node.inputs as [Value, Value];
-  const [wide, column] = gradient.inputs as [Value, Value];
+function scaledProducts(
+  a: Value,
+  b: Value,
+  transB: boolean,
+  [wide, column]: readonly [Value, Value],
+  needed: readonly [boolean, boolean, ...boolean[]],
+): [Value | undefined, Value | undefined] {
   const db = () => {
     const thin = scaleRows(a, column);
     return transB ? gemm(wide, thin, { transA: true }) : gemm(thin, wide, { transA: true });
@@ -80,29 +87,27 @@ function scaledProducts(node: Node<GemmAttributes>, gradient: Node, needed: read
   ];
 }
 
-const scaleRowsOperator: Operator<null> = {
+const scaleRowsOperator = defineOperator()({
   name: 'scaleRows',
-  infer: ([x]) => [{ dtype: 'float32', shape: (x as Value).shape }],
+  operands: ['x', 'column'],
+  results: ['y'],
+  infer: ([x]) => [{ dtype: 'float32', shape: x.shape }],
   emit: (context, node) => context.simple(node, 'Mul'),
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const [x, column] = node.inputs as [Value, Value];
-    return [
-      needed[0] ? scaleRows(gradient, column) : undefined,
-      needed[1] ? sumTo(mul(gradient, x), column.shape) : undefined,
-    ];
-  },
-};
+  vjp: ({ inputs: [x, column] }, [gradient], needed) => [
+    needed[0] ? scaleRows(gradient, column) : undefined,
+    needed[1] ? sumTo(mul(gradient, x), column.shape) : undefined,
+  ],
+});
 
 /** x [rows, width] times a column [rows, 1]; the backward pass of `gemm` recognises it (`scaledProducts`). */
 export const scaleRows = (x: Value, column: Value): Value =>
-  single(x.graph.apply(scaleRowsOperator, [x, column], null));
+  x.graph.apply(scaleRowsOperator, [x, column], null)[0];
 
 /** `A B + C` for matrices, each optionally transposed. */
 export function gemm(a: Value, b: Value, options: GemmOptions = {}): Value {
-  const inputs = options.c === undefined ? [a, b] : [a, b, options.c];
+  const added = options.c === undefined ? [] : [options.c];
   const attributes = { transA: options.transA ?? false, transB: options.transB ?? false };
-  return single(a.graph.apply(gemmOperator, inputs, attributes));
+  return a.graph.apply(gemmOperator, [a, b, ...added], attributes)[0];
 }
 
 /** A linear layer in checkpoint layout: x [rows, in], weight [out, in], bias [out] -> [rows, out]. */
@@ -115,10 +120,11 @@ interface MatmulAttributes {
   alpha: number;
 }
 
-const matmulOperator: Operator<MatmulAttributes> = {
+const matmulOperator = defineOperator<MatmulAttributes>()({
   name: 'matmul',
-  infer(inputs, { transA, transB }) {
-    const [a, b] = inputs as [Value, Value];
+  operands: ['a', 'b'],
+  results: ['y'],
+  infer([a, b], { transA, transB }) {
     const batch = a.shape.slice(0, -2);
     const ranks = a.shape.length >= 2 && b.shape.length === a.shape.length;
     if (!ranks || !sameShape(batch, b.shape.slice(0, -2))) {
@@ -126,8 +132,8 @@ const matmulOperator: Operator<MatmulAttributes> = {
         `matmul: expected equal batch dimensions, found ${formatShape(a.shape)} and ${formatShape(b.shape)}`,
       );
     }
-    const [m, k] = flipped(a.shape.slice(-2), transA);
-    const [k2, n] = flipped(b.shape.slice(-2), transB);
+    const [m, k] = lastTwo(a, transA);
+    const [k2, n] = lastTwo(b, transB);
     if (k !== k2) {
       throw new RangeError(
         `matmul: inner sizes of ${formatShape(a.shape)} and ${formatShape(b.shape)} differ`,
@@ -141,10 +147,7 @@ const matmulOperator: Operator<MatmulAttributes> = {
       attributes: { transA: node.attributes.transA ? 1 : 0, transB: node.attributes.transB ? 1 : 0 },
       floats: { alpha: node.attributes.alpha },
     }),
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const { transA, transB, alpha } = node.attributes;
-    const [a, b] = node.inputs as [Value, Value];
+  vjp({ inputs: [a, b], attributes: { transA, transB, alpha } }, [gradient], needed) {
     const da = () =>
       transA
         ? matmul(b, gradient, { transA: transB, transB: true, alpha })
@@ -155,7 +158,7 @@ const matmulOperator: Operator<MatmulAttributes> = {
         : matmul(a, gradient, { transA: !transA, alpha });
     return [needed[0] ? da() : undefined, needed[1] ? db() : undefined];
   },
-};
+});
 
 export interface MatmulOptions {
   transA?: boolean;
@@ -166,10 +169,8 @@ export interface MatmulOptions {
 
 /** `alpha A B` over the last two axes; all leading (batch) axes must be equal. */
 export const matmul = (a: Value, b: Value, options: MatmulOptions = {}): Value =>
-  single(
-    a.graph.apply(matmulOperator, [a, b], {
-      transA: options.transA ?? false,
-      transB: options.transB ?? false,
-      alpha: options.alpha ?? 1,
-    }),
-  );
+  a.graph.apply(matmulOperator, [a, b], {
+    transA: options.transA ?? false,
+    transB: options.transB ?? false,
+    alpha: options.alpha ?? 1,
+  })[0];

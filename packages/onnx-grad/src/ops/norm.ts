@@ -1,16 +1,18 @@
 /** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467), ONNX Runtime's fused kernel. */
-import { type Dim, product } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import { axisSize, product } from '../dims.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { div, mul, sub } from './elementwise.js';
 import { gemm } from './matmul.js';
 import { dimension, reshape } from './shape.js';
 
-/** Outputs: y, and 1 / rms with a last axis of 1, which the backward pass reuses. */
-const rmsNormOperator: Operator<{ epsilon: number }> = {
+/** Results: y, and 1 / rms with a last axis of 1, which the backward pass reuses. */
+const rmsNormOperator = defineOperator<{ epsilon: number }>()({
   name: 'rmsNorm',
-  differentiable: 1,
-  infer(inputs) {
-    const [x, weight] = inputs as [Value, Value];
+  operands: ['x', 'weight'],
+  results: ['y'],
+  byproducts: ['reciprocal'],
+  infer([x, weight]) {
     if (weight.shape.length !== 1 || weight.shape[0] !== x.shape.at(-1)) {
       throw new RangeError(
         `rmsNorm: expected a weight of [${x.shape.at(-1)}], found [${weight.shape.join(', ')}]`,
@@ -26,11 +28,8 @@ const rmsNormOperator: Operator<{ epsilon: number }> = {
       attributes: { axis: -1, stash_type: 1 },
       floats: { epsilon: node.attributes.epsilon },
     }),
-  vjp(node, [gradient], needed) {
-    if (gradient === undefined) return [];
-    const [x, weight] = node.inputs as [Value, Value];
-    const reciprocal = node.outputs[1] as Value;
-    const width = weight.shape[0] as Dim;
+  vjp({ inputs: [x, weight], outputs: [, reciprocal] }, [gradient], needed) {
+    const width = axisSize(weight, 0);
     const rows = product(...x.shape.slice(0, -1));
     // Both sums are matrix-vector products: of g x with the weight over columns, and with 1 / rms over rows.
     const products = reshape(mul(gradient, x), [rows, width]);
@@ -43,8 +42,8 @@ const rmsNormOperator: Operator<{ epsilon: number }> = {
     const dweight = () => gemm(reshape(reciprocal, [rows, 1]), products, { transA: true });
     return [needed[0] ? dx() : undefined, needed[1] ? reshape(dweight(), weight.shape) : undefined];
   },
-};
+});
 
 /** `x / sqrt(mean(x^2) + epsilon) * weight` over the last axis. */
 export const rmsNorm = (x: Value, weight: Value, epsilon: number): Value =>
-  single(x.graph.apply(rmsNormOperator, [x, weight], { epsilon }));
+  x.graph.apply(rmsNormOperator, [x, weight], { epsilon })[0];

@@ -8,7 +8,8 @@ import {
   type Shape,
   sameShape,
 } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { reshape } from './shape.js';
 
 interface ReduceAttributes {
@@ -21,45 +22,44 @@ function reducedShape(shape: Shape, { axes, keepDims }: ReduceAttributes): Dim[]
   return shape.filter((_, axis) => !axes.includes(axis));
 }
 
-function reduction(name: string, onnx: string, vjp?: Operator<ReduceAttributes>['vjp']) {
-  const operator: Operator<ReduceAttributes> = {
+const reductionOperator = (name: string, onnx: string) =>
+  defineOperator<ReduceAttributes>()({
     name,
-    infer(inputs, attributes) {
-      const x = inputs[0] as Value;
-      return [{ dtype: x.dtype, shape: reducedShape(x.shape, attributes) }];
-    },
-    emit(context, node) {
-      const axes = context.integers(node.attributes.axes);
-      context.node(onnx, [context.name(node.inputs[0] as Value), axes], {
-        attributes: { keepdims: node.attributes.keepDims ? 1 : 0 },
-        outputs: [context.name(single(node.outputs))],
+    operands: ['x'],
+    results: ['y'],
+    infer: ([{ dtype, shape }], attributes) => [{ dtype, shape: reducedShape(shape, attributes) }],
+    emit(context, { inputs: [x], outputs: [y], attributes: { axes, keepDims } }) {
+      context.node(onnx, [context.name(x), context.integers(axes)], {
+        attributes: { keepdims: keepDims ? 1 : 0 },
+        outputs: [context.name(y)],
       });
     },
-    ...(vjp && { vjp }),
-  };
+  });
+
+function reduction(operator: ReturnType<typeof reductionOperator>) {
+  const { name } = operator;
   return (x: Value, axes?: readonly number[], keepDims = false): Value => {
     const all = axes ?? x.shape.map((_, axis) => axis);
     const normalized = all.map((axis) => normalizeAxis(name, axis, x.shape.length)).sort((a, b) => a - b);
     const twice = normalized.find((axis, i) => axis === normalized[i - 1]);
     if (twice !== undefined) throw new RangeError(`${name}: the axis ${twice} is given twice`);
     if (normalized.length === 0) return x;
-    return single(x.graph.apply(operator, [x], { axes: normalized, keepDims }));
+    return x.graph.apply(operator, [x], { axes: normalized, keepDims })[0];
   };
 }
 
-/** The gradient of a reduction, with the reduced axes restored as 1 and expanded to the input. */
-function spread(gradient: Value, input: Value, attributes: ReduceAttributes): Value {
-  const kept = reducedShape(input.shape, { axes: attributes.axes, keepDims: true });
-  return expand(reshape(gradient, kept), input.shape);
-}
-
 /** Sum over `axes` (default all), in float32. */
-export const sum = reduction('sum', 'ReduceSum', (node, [gradient]) => [
-  gradient && spread(gradient, node.inputs[0] as Value, node.attributes),
-]);
+export const sum = reduction({
+  ...reductionOperator('sum', 'ReduceSum'),
+  // The reduced axes restored as 1, and expanded.
+  vjp({ inputs: [x], attributes: { axes } }, [gradient]) {
+    const kept = reducedShape(x.shape, { axes, keepDims: true });
+    return [gradient && expand(reshape(gradient, kept), x.shape)];
+  },
+});
 
 /** Maximum over `axes`, without a gradient (for numerical stabilisation only). */
-export const max = reduction('max', 'ReduceMax');
+export const max = reduction(reductionOperator('max', 'ReduceMax'));
 
 /** Sums `x` over the axes that broadcasting added or stretched, so that the result has `shape`. */
 export function sumTo(x: Value, shape: Shape): Value {
@@ -72,26 +72,25 @@ export function sumTo(x: Value, shape: Shape): Value {
   return reshape(sum(x, axes, true), shape);
 }
 
-const expandOperator: Operator<{ shape: Shape }> = {
+const expandOperator = defineOperator<{ shape: Shape }>()({
   name: 'expand',
-  infer(inputs, { shape }) {
-    const x = inputs[0] as Value;
+  operands: ['x'],
+  results: ['y'],
+  infer([x], { shape }) {
     if (!sameShape(broadcast('expand', x.shape, shape), shape)) {
       throw new RangeError(`expand: ${formatShape(x.shape)} does not broadcast to ${formatShape(shape)}`);
     }
     return [{ dtype: x.dtype, shape }];
   },
-  emit: (context, node) => {
-    context.node('Expand', [context.name(node.inputs[0] as Value), context.shape(node.attributes.shape)], {
-      outputs: [context.name(single(node.outputs))],
-    });
+  emit(context, { inputs: [x], outputs: [y], attributes: { shape } }) {
+    context.node('Expand', [context.name(x), context.shape(shape)], { outputs: [context.name(y)] });
   },
-  vjp: (node, [gradient]) => [gradient && sumTo(gradient, (node.inputs[0] as Value).shape)],
-};
+  vjp: ({ inputs: [x] }, [gradient]) => [sumTo(gradient, x.shape)],
+});
 
 /** Broadcasts `x` to `shape`. */
 export function expand(x: Value, shape: Shape): Value {
   const target = canonicalShape('expand', shape);
   if (sameShape(x.shape, target)) return x;
-  return single(x.graph.apply(expandOperator, [x], { shape: target }));
+  return x.graph.apply(expandOperator, [x], { shape: target })[0];
 }

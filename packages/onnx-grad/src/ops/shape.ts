@@ -1,5 +1,7 @@
 /** Operators that move, split or join data without arithmetic, and run-time sizes. */
 import {
+  axisSize,
+  canonicalDim,
   canonicalShape,
   type Dim,
   formatShape,
@@ -10,12 +12,14 @@ import {
 } from '../dims.js';
 import type { Dtype } from '../dtypes.js';
 import { onnxDataType } from '../emit.js';
-import { type Graph, type Operator, single, type Value } from '../graph.js';
+import type { Graph, Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 
-const reshapeOperator: Operator<{ shape: Shape }> = {
+const reshapeOperator = defineOperator<{ shape: Shape }>()({
   name: 'reshape',
-  infer(inputs, { shape }) {
-    const x = inputs[0] as Value;
+  operands: ['x'],
+  results: ['y'],
+  infer([x], { shape }) {
     if (product(...x.shape) !== product(...shape)) {
       throw new RangeError(
         `reshape: ${formatShape(x.shape)} and ${formatShape(shape)} have different numbers of elements`,
@@ -23,41 +27,41 @@ const reshapeOperator: Operator<{ shape: Shape }> = {
     }
     return [{ dtype: x.dtype, shape }];
   },
-  emit(context, node) {
-    const x = node.inputs[0] as Value;
-    const target = context.reshapeTarget(x.shape, node.attributes.shape);
-    context.node('Reshape', [context.name(x), target], { outputs: [context.name(single(node.outputs))] });
+  emit(context, { inputs: [x], outputs: [y] }) {
+    const target = context.reshapeTarget(x.shape, y.shape);
+    context.node('Reshape', [context.name(x), target], { outputs: [context.name(y)] });
   },
-  vjp: (node, [gradient]) => [gradient && reshape(gradient, (node.inputs[0] as Value).shape)],
-};
+  vjp: ({ inputs: [x] }, [gradient]) => [reshape(gradient, x.shape)],
+});
 
 /** The same elements in another shape (row-major). */
 export function reshape(x: Value, shape: Shape): Value {
   const target = canonicalShape('reshape', shape);
   if (sameShape(x.shape, target)) return x;
-  return single(x.graph.apply(reshapeOperator, [x], { shape: target }));
+  return x.graph.apply(reshapeOperator, [x], { shape: target })[0];
 }
 
-const transposeOperator: Operator<{ order: readonly number[] }> = {
+const transposeOperator = defineOperator<{ order: readonly number[] }>()({
   name: 'transpose',
-  infer(inputs, { order }) {
-    const x = inputs[0] as Value;
+  operands: ['x'],
+  results: ['y'],
+  infer([x], { order }) {
     const sorted = [...order].sort((a, b) => a - b);
     if (order.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {
       throw new RangeError(`transpose: [${order.join(', ')}] is not a permutation of ${x.shape.length} axes`);
     }
-    return [{ dtype: x.dtype, shape: order.map((axis) => x.shape[axis] as Dim) }];
+    return [{ dtype: x.dtype, shape: order.map((axis) => axisSize(x, axis)) }];
   },
   emit: (context, node) => context.simple(node, 'Transpose', { attributes: { perm: node.attributes.order } }),
-  vjp: (node, [gradient]) => {
-    const inverse = node.attributes.order.map((_, axis) => node.attributes.order.indexOf(axis));
-    return [gradient && transpose(gradient, inverse)];
+  vjp({ attributes: { order } }, [gradient]) {
+    const inverse = order.map((_, axis) => order.indexOf(axis));
+    return [transpose(gradient, inverse)];
   },
-};
+});
 
 /** Reorders axes: axis `i` of the result is axis `order[i]` of `x`. */
 export const transpose = (x: Value, order: readonly number[]): Value =>
-  single(x.graph.apply(transposeOperator, [x], { order }));
+  x.graph.apply(transposeOperator, [x], { order })[0];
 
 /** The sum of sizes; undefined unless all are known. */
 const add = (sizes: readonly Dim[]): number | undefined =>
@@ -74,20 +78,19 @@ interface SliceAttributes {
   end: number;
 }
 
-const sliceOperator: Operator<SliceAttributes> = {
+const sliceOperator = defineOperator<SliceAttributes>()({
   name: 'slice',
-  infer(inputs, { axis, start, end }) {
-    const x = inputs[0] as Value;
+  operands: ['x'],
+  results: ['y'],
+  infer([x], { axis, start, end }) {
     const size = x.shape[axis];
     if (start < 0 || end <= start || (typeof size === 'number' && end > size)) {
       throw new RangeError(`slice: expected 0 <= start < end <= ${size}, found [${start}, ${end})`);
     }
     return [{ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? end - start : dim)) }];
   },
-  emit(context, node) {
-    const { axis, start, end } = node.attributes;
-    const x = node.inputs[0] as Value;
-    const outputs = [context.name(single(node.outputs))];
+  emit(context, { inputs: [x], outputs: [y], attributes: { axis, start, end } }) {
+    const outputs = [context.name(y)];
     if (typeof x.shape[axis] === 'number') {
       const operands = [[start], [end], [axis]].map((values) => context.integers(values));
       context.node('Slice', [context.name(x), ...operands], { outputs });
@@ -97,11 +100,8 @@ const sliceOperator: Operator<SliceAttributes> = {
     const indices = context.integers(Array.from({ length: end - start }, (_, i) => start + i));
     context.node('Gather', [context.name(x), indices], { attributes: { axis }, outputs });
   },
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [undefined];
-    const x = node.inputs[0] as Value;
-    const { axis, start, end } = node.attributes;
-    const size = x.shape[axis] as Dim;
+  vjp({ inputs: [x], attributes: { axis, start, end } }, [gradient]) {
+    const size = axisSize(x, axis);
     const padding = (length: Dim) =>
       zeros(
         x.graph,
@@ -113,18 +113,18 @@ const sliceOperator: Operator<SliceAttributes> = {
     if (end < size) parts.push(padding(size - end));
     return [parts.length === 1 ? gradient : concat(parts, axis)];
   },
-};
+});
 
 /** Elements [start, end) along one axis. If its size is a symbol, a size below `end` is an error at run time. */
 export const slice = (x: Value, axis: number, start: number, end: number): Value =>
-  single(
-    x.graph.apply(sliceOperator, [x], { axis: normalizeAxis('slice', axis, x.shape.length), start, end }),
-  );
+  x.graph.apply(sliceOperator, [x], { axis: normalizeAxis('slice', axis, x.shape.length), start, end })[0];
 
-const concatOperator: Operator<{ axis: number; size: Dim }> = {
+const concatOperator = defineOperator<{ axis: number; size: Dim }>()({
   name: 'concat',
+  operands: ['...parts'],
+  results: ['whole'],
   infer(inputs, { axis, size }) {
-    const first = inputs[0] as Value;
+    const [first] = inputs;
     for (const input of inputs) {
       const fits = input.shape.length === first.shape.length && input.dtype === first.dtype;
       if (!fits || input.shape.some((dim, i) => i !== axis && dim !== first.shape[i])) {
@@ -133,58 +133,57 @@ const concatOperator: Operator<{ axis: number; size: Dim }> = {
         );
       }
     }
-    const total = add(inputs.map((input) => input.shape[axis] as Dim));
+    const total = add(inputs.map((input) => axisSize(input, axis)));
     if (total !== undefined && total !== size) {
       throw new RangeError(`concat: expected the size ${total} along axis ${axis}, found ${size}`);
     }
     return [{ dtype: first.dtype, shape: first.shape.map((dim, i) => (i === axis ? size : dim)) }];
   },
   emit: (context, node) => context.simple(node, 'Concat', { attributes: { axis: node.attributes.axis } }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const { axis } = node.attributes;
-    const sizes = node.inputs.map((input) => input.shape[axis] as Dim);
-    return [...split(gradient, axis, sizes)];
+  vjp({ inputs, attributes: { axis } }, [gradient]) {
+    const sizes = inputs.map((input) => axisSize(input, axis));
+    return gradient.graph.apply(splitOperator, [gradient], { axis, sizes });
   },
-};
+});
 
 /** Joins values along one axis; pass `size` if the resulting size is symbolic. */
 export function concat(values: readonly Value[], axis: number, size?: Dim): Value {
-  const first = values[0];
+  const [first, ...rest] = values;
   if (first === undefined) throw new RangeError('concat: expected at least one value, found none');
   const normalized = normalizeAxis('concat', axis, first.shape.length);
-  const [given] = size === undefined ? [] : canonicalShape('concat', [size]);
-  const total = given ?? add(values.map((value) => value.shape[normalized] as Dim));
+  const given = size === undefined ? undefined : canonicalDim('concat', size);
+  const total = given ?? add(values.map((value) => axisSize(value, normalized)));
   if (total === undefined) throw new RangeError('concat: the size along a symbolic axis must be given');
-  return single(first.graph.apply(concatOperator, values, { axis: normalized, size: total }));
+  return first.graph.apply(concatOperator, [first, ...rest], { axis: normalized, size: total })[0];
 }
 
-const splitOperator: Operator<{ axis: number; sizes: readonly Dim[] }> = {
+const splitOperator = defineOperator<{ axis: number; sizes: readonly Dim[] }>()({
   name: 'split',
-  infer(inputs, { axis, sizes }) {
-    const x = inputs[0] as Value;
+  operands: ['x'],
+  results: ['...parts'],
+  infer([x], { axis, sizes }) {
     const total = add(sizes);
     if (typeof x.shape[axis] === 'number' && total !== undefined && total !== x.shape[axis]) {
       throw new RangeError(`split: the sizes ${formatShape(sizes)} do not add up to ${x.shape[axis]}`);
     }
-    return sizes.map((size) => ({
+    const [first, ...rest] = sizes.map((size) => ({
       dtype: x.dtype,
       shape: x.shape.map((dim, i) => (i === axis ? size : dim)),
     }));
+    if (first === undefined) throw new RangeError('split: expected at least one size, found none');
+    return [first, ...rest];
   },
-  emit(context, node) {
-    const sizes = context.shape(node.attributes.sizes);
-    context.node('Split', [context.name(node.inputs[0] as Value), sizes], {
-      attributes: { axis: node.attributes.axis },
-      outputs: node.outputs.map((output) => context.name(output)),
+  emit(context, { inputs: [x], outputs, attributes: { axis, sizes } }) {
+    context.node('Split', [context.name(x), context.shape(sizes)], {
+      attributes: { axis },
+      outputs: outputs.map((output) => context.name(output)),
     });
   },
-  vjp(node, gradients) {
-    const { axis } = node.attributes;
-    const parts = node.outputs.map((output, i) => gradients[i] ?? zeros(output.graph, output.shape));
-    return [concat(parts, axis, (node.inputs[0] as Value).shape[axis] as Dim)];
+  vjp({ inputs: [x], outputs, attributes: { axis } }, gradients) {
+    const parts = outputs.map((output, i) => gradients[i] ?? zeros(output.graph, output.shape));
+    return [concat(parts, axis, axisSize(x, axis))];
   },
-};
+});
 
 /** Splits `x` along one axis into parts of the given sizes, which must add up to its size. */
 export const split = (x: Value, axis: number, sizes: readonly Dim[]): readonly Value[] =>
@@ -193,61 +192,65 @@ export const split = (x: Value, axis: number, sizes: readonly Dim[]): readonly V
     sizes: canonicalShape('split', sizes),
   });
 
-const castOperator: Operator<{ to: Dtype }> = {
+const castOperator = defineOperator<{ to: Dtype }>()({
   name: 'cast',
-  infer: (inputs, { to }) => [{ dtype: to, shape: (inputs[0] as Value).shape }],
+  operands: ['x'],
+  results: ['y'],
+  infer: ([x], { to }) => [{ dtype: to, shape: x.shape }],
   emit: (context, node) =>
     context.simple(node, 'Cast', { attributes: { to: onnxDataType(node.attributes.to) } }),
-};
+});
 
 /** Converts between dtypes; no gradient. */
-export const cast = (x: Value, to: Dtype): Value => single(x.graph.apply(castOperator, [x], { to }));
+export const cast = (x: Value, to: Dtype): Value => x.graph.apply(castOperator, [x], { to })[0];
 
-const dimensionOperator: Operator<{ dim: Dim }> = {
+const dimensionOperator = defineOperator<{ dim: Dim }>()({
   name: 'dimension',
+  operands: [],
+  results: ['size'],
   infer: () => [{ dtype: 'float32', shape: [] }],
-  emit(context, node) {
-    const size = context.one('Cast', [context.dimension(node.attributes.dim)], {
+  emit(context, { outputs: [result], attributes: { dim } }) {
+    const size = context.one('Cast', [context.dimension(dim)], {
       attributes: { to: onnxDataType('float32') },
     });
-    context.node('Squeeze', [size], { outputs: [context.name(single(node.outputs))] });
+    context.node('Squeeze', [size], { outputs: [context.name(result)] });
   },
-};
+});
 
 /** The run-time size of a dimension as a float32 scalar. */
 export function dimension(graph: Graph, size: Dim): Value {
-  const [dim] = canonicalShape('dimension', [size]) as [Dim];
-  return typeof dim === 'number' ? graph.scalar(dim) : single(graph.apply(dimensionOperator, [], { dim }));
+  const dim = canonicalDim('dimension', size);
+  return typeof dim === 'number' ? graph.scalar(dim) : graph.apply(dimensionOperator, [], { dim })[0];
 }
 
-const iotaOperator: Operator<{ dim: Dim }> = {
+const iotaOperator = defineOperator<{ dim: Dim }>()({
   name: 'iota',
+  operands: [],
+  results: ['y'],
   infer: (_, { dim }) => [{ dtype: 'int64', shape: [dim] }],
-  emit(context, node) {
-    const limit = context.one('Squeeze', [context.dimension(node.attributes.dim)]);
-    const bounds = [0, 1].map((value) => context.one('Squeeze', [context.integers([value])]));
-    context.node('Range', [bounds[0] as string, limit, bounds[1] as string], {
-      outputs: [context.name(single(node.outputs))],
-    });
+  emit(context, { outputs: [y], attributes: { dim } }) {
+    const limit = context.one('Squeeze', [context.dimension(dim)]);
+    const start = context.one('Squeeze', [context.integers([0])]);
+    const step = context.one('Squeeze', [context.integers([1])]);
+    context.node('Range', [start, limit, step], { outputs: [context.name(y)] });
   },
-};
+});
 
 /** 0, 1, ..., size - 1 as int64. */
 export function iota(graph: Graph, size: Dim): Value {
-  const [dim] = canonicalShape('iota', [size]) as [Dim];
-  return single(graph.apply(iotaOperator, [], { dim }));
+  return graph.apply(iotaOperator, [], { dim: canonicalDim('iota', size) })[0];
 }
 
-export const zerosOperator: Operator<{ shape: Shape }> = {
+export const zerosOperator = defineOperator<{ shape: Shape }>()({
   name: 'zeros',
+  operands: [],
+  results: ['y'],
   infer: (_, { shape }) => [{ dtype: 'float32', shape }],
-  emit(context, node) {
-    context.node('ConstantOfShape', [context.shape(node.attributes.shape)], {
-      outputs: [context.name(single(node.outputs))],
-    });
+  emit(context, { outputs: [y], attributes: { shape } }) {
+    context.node('ConstantOfShape', [context.shape(shape)], { outputs: [context.name(y)] });
   },
-};
+});
 
 /** A float32 tensor of zeros. */
 export const zeros = (graph: Graph, shape: Shape): Value =>
-  single(graph.apply(zerosOperator, [], { shape: canonicalShape('zeros', shape) }));
+  graph.apply(zerosOperator, [], { shape: canonicalShape('zeros', shape) })[0];

@@ -1,71 +1,60 @@
 /** Softmax over the last axis, its logarithm, and cross-entropy of labelled rows. */
 import { formatShape, sameShape } from '../dims.js';
-import { type Operator, single, type Value } from '../graph.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
 import { barrier, exp, mul, stopGradient, sub } from './elementwise.js';
 import { gatherElements, scatterAdd } from './gather.js';
 import { scaleRows } from './matmul.js';
 import { expand, max, sum } from './reduce.js';
 import { reshape } from './shape.js';
 
-const sameType: Operator<null>['infer'] = (inputs) => [
-  { dtype: (inputs[0] as Value).dtype, shape: (inputs[0] as Value).shape },
-];
-
-const softmaxOperator: Operator<null> = {
+const softmaxOperator = defineOperator()({
   name: 'softmax',
-  infer: sameType,
+  operands: ['x'],
+  results: ['y'],
+  infer: ([{ dtype, shape }]) => [{ dtype, shape }],
   emit: (context, node) => context.simple(node, 'Softmax', { attributes: { axis: -1 } }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const y = single(node.outputs);
-    return [mul(y, sub(gradient, sum(mul(gradient, y), [-1], true)))];
-  },
-};
+  vjp: ({ outputs: [y] }, [gradient]) => [mul(y, sub(gradient, sum(mul(gradient, y), [-1], true)))],
+});
 
 /** Softmax over the last axis. */
-export const softmax = (x: Value): Value => single(x.graph.apply(softmaxOperator, [x], null));
+export const softmax = (x: Value): Value => x.graph.apply(softmaxOperator, [x], null)[0];
 
-const logSoftmaxOperator: Operator<null> = {
+const logSoftmaxOperator = defineOperator()({
   name: 'logSoftmax',
-  infer: sameType,
+  operands: ['x'],
+  results: ['y'],
+  infer: ([{ dtype, shape }]) => [{ dtype, shape }],
   emit: (context, node) => context.simple(node, 'LogSoftmax', { attributes: { axis: -1 } }),
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    return [sub(gradient, mul(exp(single(node.outputs)), sum(gradient, [-1], true)))];
-  },
-};
+  vjp: ({ outputs: [y] }, [gradient]) => [sub(gradient, mul(exp(y), sum(gradient, [-1], true)))],
+});
 
 /** Logarithm of the softmax over the last axis. */
-export const logSoftmax = (x: Value): Value => single(x.graph.apply(logSoftmaxOperator, [x], null));
+export const logSoftmax = (x: Value): Value => x.graph.apply(logSoftmaxOperator, [x], null)[0];
 
 /**
- * Inputs: logits [rows, classes], targets [rows], and the distance of each target's logit from the highest of its row
- * [rows, 1]. Outputs: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) -
+ * Operands: logits [rows, classes], targets [rows], and the distance of each target's logit from the highest of its row
+ * [rows, 1]. Results: loss [rows], softmax [rows, classes]. With p = softmax(x), the log-sum-exp is max(x) -
  * log(max(p)), and max(p) >= 1 / classes, so neither tiny probabilities nor ones near 1 give infinities or NaN.
  */
-const crossEntropyOperator: Operator<null> = {
+const crossEntropyOperator = defineOperator()({
   name: 'crossEntropy',
-  differentiable: 1,
-  infer(inputs) {
-    const [logits, targets] = inputs as [Value, Value];
-    return [
-      { dtype: 'float32', shape: targets.shape },
-      { dtype: 'float32', shape: logits.shape },
-    ];
-  },
-  emit(context, node) {
-    const [logits, , behind] = node.inputs.map((input) => context.name(input)) as [string, string, string];
-    const [loss, probabilities] = node.outputs.map((output) => context.name(output)) as [string, string];
+  operands: ['logits', 'targets', 'behind'],
+  results: ['loss'],
+  byproducts: ['probabilities'],
+  infer: ([logits, targets]) => [
+    { dtype: 'float32', shape: targets.shape },
+    { dtype: 'float32', shape: logits.shape },
+  ],
+  emit(context, { inputs: [logits, , behind], outputs: [loss, probabilities] }) {
     const last = context.integers([-1]);
-    context.node('Softmax', [logits], { attributes: { axis: -1 }, outputs: [probabilities] });
-    const highest = context.one('ReduceMax', [probabilities, last], { attributes: { keepdims: 1 } });
-    const difference = context.one('Sub', [behind, context.one('Log', [highest])]);
-    context.node('Squeeze', [difference, last], { outputs: [loss] });
+    const softmax = context.name(probabilities);
+    context.node('Softmax', [context.name(logits)], { attributes: { axis: -1 }, outputs: [softmax] });
+    const highest = context.one('ReduceMax', [softmax, last], { attributes: { keepdims: 1 } });
+    const difference = context.one('Sub', [context.name(behind), context.one('Log', [highest])]);
+    context.node('Squeeze', [difference, last], { outputs: [context.name(loss)] });
   },
-  vjp(node, [gradient]) {
-    if (gradient === undefined) return [];
-    const targets = node.inputs[1] as Value;
-    const [loss, probabilities] = node.outputs as [Value, Value];
+  vjp({ inputs: [, targets], outputs: [loss, probabilities] }, [gradient]) {
     const column = [targets.shape[0] ?? 0, 1];
     const minusOne = expand(reshape(gradient.graph.scalar(-1), [1, 1]), column);
     const difference = scatterAdd(
@@ -74,9 +63,9 @@ const crossEntropyOperator: Operator<null> = {
       minusOne,
       -1,
     );
-    return [scaleRows(difference, reshape(gradient, column))];
+    return [scaleRows(difference, reshape(gradient, column)), undefined, undefined];
   },
-};
+});
 
 /**
  * -log softmax(logits)[target] per row: logits [rows, classes], int64 targets [rows] -> [rows]. A negative target
@@ -102,5 +91,5 @@ export function crossEntropy(logits: Value, targets: Value): Value {
   // Large logits lose no precision: the difference is exact if the target is the highest.
   const behind = sub(max(logits, [-1], true), stopGradient(gatherElements(logits, column)));
   const released = barrier(logits, behind);
-  return single(logits.graph.apply(crossEntropyOperator, [released, targets, behind], null));
+  return logits.graph.apply(crossEntropyOperator, [released, targets, behind], null)[0];
 }
