@@ -3,10 +3,12 @@
  * Runtime sorts them itself, starting at the last leaf, and with this order weight gradients run as early as possible
  * and activations are freed early. (Measured: otherwise peak memory nearly doubles.)
  */
+import { isDeepStrictEqual } from 'node:util';
 import onnxProto from 'onnx-proto';
 import { type Dim, factors, type Shape } from './dims.js';
 import type { Dtype } from './dtypes.js';
 import type { Constant, Emitter, ExternalData, Graph, Node, NodeOptions, Value } from './graph.js';
+import type { Provider } from './provider.js';
 
 const { onnx } = onnxProto;
 type NodeProto = onnxProto.onnx.INodeProto;
@@ -20,6 +22,7 @@ const EXTERNAL_LOCATION = 1;
 
 /** The emitter of one graph. */
 export class EmitContext implements Emitter {
+  readonly provider: Provider;
   /** @internal Hidden from users, so that their compilers do not need the types of the protobuf library. */
   readonly nodes: NodeProto[] = [];
   /** @internal */
@@ -29,11 +32,15 @@ export class EmitContext implements Emitter {
   readonly #names = new Map<Value, string>();
   readonly #dimensions = new Map<string, string>();
   readonly #integers = new Map<string, string>();
+  readonly #floats = new Map<number, string>();
+  /** Per input, the sizes that bound its elements. */
+  readonly bounds: IndexBound[] = [];
   readonly #emitted: Node[] = [];
   #fresh = 0;
 
   /** @param used the values that an output needs. */
-  constructor(graph: Graph, used: ReadonlySet<Value>) {
+  constructor(graph: Graph, used: ReadonlySet<Value>, provider: Provider) {
+    this.provider = provider;
     const fed = (wanted: boolean) => graph.inputs.filter((input) => used.has(input) === wanted);
     this.#inputs = [...fed(true), ...fed(false)];
   }
@@ -106,6 +113,24 @@ export class EmitContext implements Emitter {
     });
     this.#integers.set(key, name);
     return name;
+  }
+
+  float(value: number): string {
+    const known = this.#floats.get(value);
+    if (known !== undefined) return known;
+    const name = `%f${this.#fresh++}`;
+    this.initializer(name, { dtype: 'float32', shape: [], data: Float32Array.of(value) });
+    this.#floats.set(value, name);
+    return name;
+  }
+
+  bound(indices: Value, size: Dim, wraps: boolean): void {
+    let source: Value | undefined = indices;
+    while (source?.node?.operator.rearranges) source = source.node.inputs[0];
+    if (source === undefined || !this.#inputs.includes(source)) return;
+    const bound = { input: this.name(source), size, wraps };
+    const known = this.bounds.some((other) => isDeepStrictEqual(other, bound));
+    if (!known) this.bounds.push(bound);
   }
 
   /** The run-time size of a dimension as an int64 vector of one element. */
@@ -203,6 +228,13 @@ export function liveNodes(graph: Graph): Node[] {
   return graph.nodes.filter((node) => live.has(node));
 }
 
+/** Elements of an input that index an axis: below its size, and from its negative size if they wrap, else from 0. */
+export interface IndexBound {
+  readonly input: string;
+  readonly size: Dim;
+  readonly wraps: boolean;
+}
+
 /** A compiled program: its ONNX bytes, inputs and outputs. */
 export interface Program {
   readonly bytes: Uint8Array;
@@ -210,9 +242,15 @@ export interface Program {
   readonly outputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
   /** Emitted for `runInPlace`: an additional first output is an opaque sequence. */
   readonly inPlace: boolean;
+  /** What it was emitted for. A program for `webgpu` runs on `cpu` too, with the same results. */
+  readonly provider: Provider;
+  /** What sessions check of the indices that are fed. Empty if the kernels check. */
+  readonly bounds: readonly IndexBound[];
 }
 
 export interface EmitOptions {
+  /** What will run the program. Default `cpu`. */
+  provider?: Provider;
   /**
    * Adds a first output of sequence type, which makes the 1.30 binding skip copying preallocated outputs (see
    * `Session.runInPlace`). Default false.
@@ -225,10 +263,10 @@ export const SEQUENCE_OUTPUT = '%sequence';
 
 /** Emits a graph as an ONNX model. Inputs that no output needs are left out of the signature. */
 export function emit(graph: Graph, options: EmitOptions = {}): Program {
-  const inPlace = options.inPlace ?? false;
+  const { inPlace = false, provider = 'cpu' } = options;
   const nodes = liveNodes(graph);
   const used = new Set<Value>([...nodes.flatMap((node) => node.inputs), ...graph.outputs.values()]);
-  const context = new EmitContext(graph, used);
+  const context = new EmitContext(graph, used, provider);
   for (const [value, constant] of graph.constants) {
     if (used.has(value)) context.initializer(context.name(value), constant);
   }
@@ -287,5 +325,7 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
     inputs: new Map(inputs.map((input) => [context.name(input), describe(input)])),
     outputs: new Map([...graph.outputs].map(([name, value]) => [name, describe(value)])),
     inPlace,
+    provider,
+    bounds: provider === 'cpu' ? [] : context.bounds,
   };
 }

@@ -5,6 +5,7 @@
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
 import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
+import type { Provider } from './provider.js';
 
 /** A tensor in a program: an input, a constant or an output of a node. */
 export interface Value extends TensorType {
@@ -46,6 +47,8 @@ export interface NodeOptions {
 
 /** What operators emit ONNX nodes, constants and run-time sizes with; all are identified by name. */
 export interface Emitter {
+  /** What will run the program. Operators emit only nodes that it has kernels for. */
+  readonly provider: Provider;
   /** The ONNX name of a value. */
   name(value: Value): string;
   /** Emits one ONNX node and returns the names of its outputs. */
@@ -56,6 +59,13 @@ export interface Emitter {
   one(type: string, inputs: readonly string[], options?: NodeOptions): string;
   /** An int64 vector constant. */
   integers(values: readonly number[]): string;
+  /** A float32 scalar constant. */
+  float(value: number): string;
+  /**
+   * Says that a kernel takes `indices` below `size`; negative ones count from the end if `wraps` is true. Sessions
+   * check what is fed, if the provider's kernels do not.
+   */
+  bound(indices: Value, size: Dim, wraps: boolean): void;
   /** The run-time size of a dimension as an int64 vector of one element. */
   dimension(dim: Dim): string;
   /** A shape as an int64 vector known at run time. */
@@ -88,6 +98,8 @@ export interface Operator<A = unknown, I extends Values = Values, O extends Valu
   readonly differentiable: number;
   /** Operands that the operator only waits for; their elements do not influence its results. */
   readonly inert?: readonly number[];
+  /** Whether the results hold elements of the first operand and nothing else. */
+  readonly rearranges?: boolean;
   infer(inputs: I, attributes: A): { readonly [K in keyof O]: TensorType };
   emit(context: Emitter, node: Node<A, I, O>): void;
   /**

@@ -2,7 +2,7 @@
 export * from './dims.js';
 export type { Dtype, TensorType } from './dtypes.js';
 export * from './dump.js';
-export { type EmitOptions, emit, liveNodes, type Program } from './emit.js';
+export { type EmitOptions, emit, type IndexBound, liveNodes, type Program } from './emit.js';
 export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
 export * from './grad.js';
 export {
@@ -22,6 +22,7 @@ export {
   type TensorData,
 } from './host.js';
 export * from './ops/index.js';
+export { type Provider, ProviderError } from './provider.js';
 export * from './session.js';
 export { WorkerSession } from './worker.js';
 

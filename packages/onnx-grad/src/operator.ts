@@ -40,6 +40,7 @@ interface Definition<
   readonly byproducts?: B;
   /** See `Operator`. */
   readonly inert?: readonly number[];
+  readonly rearranges?: boolean;
   infer(inputs: Tuple<I>, attributes: A): Each<Tuple<[...R, ...B]>, TensorType>;
   emit(context: Emitter, node: Node<A, Tuple<I>, Tuple<[...R, ...B]>>): void;
   vjp?(

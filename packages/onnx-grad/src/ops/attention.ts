@@ -7,7 +7,7 @@ import { axisSize, type Dim, formatShape, product, sameShape } from '../dims.js'
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 import { mul, neg, sub } from './elementwise.js';
-import { matmul } from './matmul.js';
+import { emitMatmul, matmul } from './matmul.js';
 import { sum, sumTo } from './reduce.js';
 import { reshape, transpose } from './shape.js';
 
@@ -43,11 +43,8 @@ const attentionOperator = defineOperator<AttentionAttributes>()({
   },
   emit(context, { inputs: [q, k, v, bias], outputs: [result, probabilities], attributes: { scale } }) {
     const folded = context.one('Reshape', [context.name(q), context.reshapeTarget(q.shape, foldedShape(q))]);
-    const scores = context.one('FusedMatMul', [folded, context.name(k)], {
-      domain: 'com.microsoft',
-      attributes: { transA: 0, transB: 1 },
-      floats: { alpha: scale },
-    });
+    const scoring = { transA: false, transB: true, alpha: scale };
+    const scores = emitMatmul(context, [folded, context.name(k)], 4, scoring);
     const grouped = context.one('Reshape', [
       scores,
       context.reshapeTarget(foldedShape(probabilities), probabilities.shape),
@@ -144,11 +141,14 @@ const rotaryOperator = defineOperator<{ heads: number }>()({
   operands: ['x', 'positions', 'cos', 'sin'],
   results: ['y'],
   infer: ([x]) => [{ dtype: 'float32', shape: x.shape }],
-  emit: (context, node) =>
+  emit(context, node) {
+    const [, positions, cos] = node.inputs;
+    context.bound(positions, axisSize(cos, 0), false);
     context.simple(node, 'RotaryEmbedding', {
       domain: 'com.microsoft',
       attributes: { interleaved: 0, num_heads: 0, rotary_embedding_dim: 0 },
-    }),
+    });
+  },
   // The opposite angle undoes a rotation.
   vjp: ({ inputs: [, positions, cos, sin], attributes: { heads } }, [gradient]) => [
     rotary(gradient, positions, cos, neg(sin), heads),

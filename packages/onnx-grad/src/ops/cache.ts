@@ -1,4 +1,5 @@
 /** Operators for inference only, without gradients: attention over a key/value cache, argMax, topK. */
+import { axisSize } from '../dims.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 
@@ -32,16 +33,20 @@ const cachedAttentionOperator = defineOperator<CachedAttentionOptions>()({
   operands: ['q', 'k', 'v', 'pastKeys', 'pastValues', 'lastIndex', 'total', 'cos?', 'sin?'],
   results: ['result', 'keys', 'values'],
   infer: ([q, , , pastKeys, pastValues]) => [q, pastKeys, pastValues],
-  emit: (context, node) =>
+  emit(context, node) {
+    const [, , , pastKeys, , lastIndex] = node.inputs;
+    const { heads, kvHeads, rotate } = node.attributes;
+    context.bound(lastIndex, axisSize(pastKeys, 2), false);
     context.simple(node, 'GroupQueryAttention', {
       domain: 'com.microsoft',
       attributes: {
-        num_heads: node.attributes.heads,
-        kv_num_heads: node.attributes.kvHeads,
-        do_rotary: node.attributes.rotate ? 1 : 0,
+        num_heads: heads,
+        kv_num_heads: kvHeads,
+        do_rotary: rotate ? 1 : 0,
         rotary_interleaved: 0,
       },
-    }),
+    });
+  },
 });
 
 /**

@@ -159,6 +159,7 @@ const stopOperator = defineOperator()({
   name: 'stopGradient',
   operands: ['x'],
   results: ['y'],
+  rearranges: true,
   infer: ([{ dtype, shape }]) => [{ dtype, shape }],
   emit: (context, node) => context.simple(node, 'Identity'),
 });
@@ -171,6 +172,7 @@ const barrierOperator = defineOperator()({
   operands: ['x', 'after'],
   results: ['y'],
   inert: [1],
+  rearranges: true,
   infer: ([{ dtype, shape }]) => [{ dtype, shape }],
   emit(context, { inputs: [x, after], outputs: [y] }) {
     // A Reshape to x's own shape, computed with an empty slice of `after`: ONNX Runtime cannot start it before `after`

@@ -2,7 +2,7 @@
  * Reads rows or elements by index, and the adjoint scatter. It uses `ScatterElements` with addition, never `ScatterND`,
  * which races on duplicate indices in the CPU build and silently loses gradients (measured).
  */
-import { formatShape, normalizeAxis, product, sameShape } from '../dims.js';
+import { axisSize, formatShape, normalizeAxis, product, sameShape } from '../dims.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 import { expand } from './reduce.js';
@@ -22,7 +22,11 @@ const gatherRowsOperator = defineOperator()({
     }
     return [{ dtype: table.dtype, shape: [...indices.shape, table.shape[1] ?? 0] }];
   },
-  emit: (context, node) => context.simple(node, 'Gather', { attributes: { axis: 0 } }),
+  emit(context, node) {
+    const [table, indices] = node.inputs;
+    context.bound(indices, axisSize(table, 0), true);
+    context.simple(node, 'Gather', { attributes: { axis: 0 } });
+  },
   vjp({ inputs: [table, indices] }, [gradient]) {
     const width = table.shape[1] ?? 0;
     const rows = product(...indices.shape);
@@ -48,7 +52,11 @@ const gatherElementsOperator = defineOperator()({
     }
     return [{ dtype: x.dtype, shape: indices.shape }];
   },
-  emit: (context, node) => context.simple(node, 'GatherElements', { attributes: { axis: -1 } }),
+  emit(context, node) {
+    const [x, indices] = node.inputs;
+    context.bound(indices, axisSize(x, x.shape.length - 1), true);
+    context.simple(node, 'GatherElements', { attributes: { axis: -1 } });
+  },
   vjp: ({ inputs: [x, indices] }, [gradient]) => [scatterAdd(zerosLike(x), indices, gradient, -1), undefined],
 });
 
@@ -70,8 +78,12 @@ export const scatterAddOperator = defineOperator<{ axis: number }>()({
     }
     return [{ dtype: x.dtype, shape: x.shape }];
   },
-  emit: (context, node) =>
-    context.simple(node, 'ScatterElements', { attributes: { axis: node.attributes.axis, reduction: 'add' } }),
+  emit(context, node) {
+    const { axis } = node.attributes;
+    const [x, indices] = node.inputs;
+    context.bound(indices, axisSize(x, axis), true);
+    context.simple(node, 'ScatterElements', { attributes: { axis, reduction: 'add' } });
+  },
   vjp({ inputs: [, indices], attributes: { axis } }, [gradient], needed) {
     if (needed[2] && axis !== gradient.shape.length - 1) {
       throw new Error('scatterAdd: the gradient of updates exists along the last axis only');

@@ -1,6 +1,6 @@
 /** Matrix products: `gemm` for linear layers in checkpoint layout, `matmul` for batches of matrices (attention). */
 import { axisSize, broadcast, type Dim, formatShape, sameShape } from '../dims.js';
-import type { Value } from '../graph.js';
+import type { Emitter, NodeOptions, Value } from '../graph.js';
 import { applies, defineOperator } from '../operator.js';
 import { mul } from './elementwise.js';
 import { sumTo } from './reduce.js';
@@ -120,6 +120,35 @@ interface MatmulAttributes {
   alpha: number;
 }
 
+/** Emits `alpha A B` for factors of one rank; returns the name of the product. */
+export function emitMatmul(
+  context: Emitter,
+  [a, b]: readonly [string, string],
+  rank: number,
+  { transA, transB, alpha }: MatmulAttributes,
+  options: Pick<NodeOptions, 'outputs'> = {},
+): string {
+  switch (context.provider) {
+    case 'cpu':
+      return context.one('FusedMatMul', [a, b], {
+        domain: 'com.microsoft',
+        attributes: { transA: transA ? 1 : 0, transB: transB ? 1 : 0 },
+        floats: { alpha },
+        ...options,
+      });
+    case 'webgpu': {
+      const perm = Array.from({ length: rank }, (_, axis) => axis).toSpliced(-2, 2, rank - 1, rank - 2);
+      const factor = (name: string, transposed: boolean) =>
+        transposed ? context.one('Transpose', [name], { attributes: { perm } }) : name;
+      const factors = [factor(a, transA), factor(b, transB)];
+      if (alpha === 1) return context.one('MatMul', factors, options);
+      return context.one('Mul', [context.one('MatMul', factors), context.float(alpha)], options);
+    }
+    default:
+      return context.provider satisfies never;
+  }
+}
+
 const matmulOperator = defineOperator<MatmulAttributes>()({
   name: 'matmul',
   operands: ['a', 'b'],
@@ -141,12 +170,10 @@ const matmulOperator = defineOperator<MatmulAttributes>()({
     }
     return [{ dtype: 'float32', shape: [...batch, m, n] }];
   },
-  emit: (context, node) =>
-    context.simple(node, 'FusedMatMul', {
-      domain: 'com.microsoft',
-      attributes: { transA: node.attributes.transA ? 1 : 0, transB: node.attributes.transB ? 1 : 0 },
-      floats: { alpha: node.attributes.alpha },
-    }),
+  emit(context, { inputs: [a, b], outputs: [y], attributes }) {
+    const factors = [context.name(a), context.name(b)] as const;
+    emitMatmul(context, factors, a.shape.length, attributes, { outputs: [context.name(y)] });
+  },
   vjp({ inputs: [a, b], attributes: { transA, transB, alpha } }, [gradient], needed) {
     const da = () =>
       transA

@@ -1,4 +1,4 @@
-/** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467), ONNX Runtime's fused kernel. */
+/** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467). */
 import { axisSize, product } from '../dims.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
@@ -23,11 +23,29 @@ const rmsNormOperator = defineOperator<{ epsilon: number }>()({
       { dtype: 'float32', shape: [...x.shape.slice(0, -1), 1] },
     ];
   },
-  emit: (context, node) =>
-    context.simple(node, 'SimplifiedLayerNormalization', {
-      attributes: { axis: -1, stash_type: 1 },
-      floats: { epsilon: node.attributes.epsilon },
-    }),
+  emit(context, node) {
+    const { epsilon } = node.attributes;
+    switch (context.provider) {
+      case 'cpu':
+        context.simple(node, 'SimplifiedLayerNormalization', {
+          attributes: { axis: -1, stash_type: 1 },
+          floats: { epsilon },
+        });
+        return;
+      case 'webgpu': {
+        // Its fused kernel has the mean as the second result, where others have the reciprocal.
+        const [x, weight] = [context.name(node.inputs[0]), context.name(node.inputs[1])];
+        const [y, reciprocal] = [context.name(node.outputs[0]), context.name(node.outputs[1])];
+        const mean = context.one('ReduceMean', [context.one('Mul', [x, x]), context.integers([-1])]);
+        const rms = context.one('Sqrt', [context.one('Add', [mean, context.float(epsilon)])]);
+        context.node('Reciprocal', [rms], { outputs: [reciprocal] });
+        context.node('Mul', [context.one('Mul', [x, reciprocal]), weight], { outputs: [y] });
+        return;
+      }
+      default:
+        context.provider satisfies never;
+    }
+  },
   vjp({ inputs: [x, weight], outputs: [, reciprocal] }, [gradient], needed) {
     const width = axisSize(weight, 0);
     const rows = product(...x.shape.slice(0, -1));

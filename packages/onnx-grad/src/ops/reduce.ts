@@ -76,6 +76,7 @@ const expandOperator = defineOperator<{ shape: Shape }>()({
   name: 'expand',
   operands: ['x'],
   results: ['y'],
+  rearranges: true,
   infer([x], { shape }) {
     if (!sameShape(broadcast('expand', x.shape, shape), shape)) {
       throw new RangeError(`expand: ${formatShape(x.shape)} does not broadcast to ${formatShape(shape)}`);

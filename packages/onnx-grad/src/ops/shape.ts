@@ -19,6 +19,7 @@ const reshapeOperator = defineOperator<{ shape: Shape }>()({
   name: 'reshape',
   operands: ['x'],
   results: ['y'],
+  rearranges: true,
   infer([x], { shape }) {
     if (product(...x.shape) !== product(...shape)) {
       throw new RangeError(
@@ -45,6 +46,7 @@ const transposeOperator = defineOperator<{ order: readonly number[] }>()({
   name: 'transpose',
   operands: ['x'],
   results: ['y'],
+  rearranges: true,
   infer([x], { order }) {
     const sorted = [...order].sort((a, b) => a - b);
     if (order.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {
@@ -82,6 +84,7 @@ const sliceOperator = defineOperator<SliceAttributes>()({
   name: 'slice',
   operands: ['x'],
   results: ['y'],
+  rearranges: true,
   infer([x], { axis, start, end }) {
     const size = x.shape[axis];
     if (start < 0 || end <= start || (typeof size === 'number' && end > size)) {
@@ -161,6 +164,7 @@ const splitOperator = defineOperator<{ axis: number; sizes: readonly Dim[] }>()(
   name: 'split',
   operands: ['x'],
   results: ['...parts'],
+  rearranges: true,
   infer([x], { axis, sizes }) {
     const total = add(sizes);
     if (typeof x.shape[axis] === 'number' && total !== undefined && total !== x.shape[axis]) {
@@ -232,7 +236,21 @@ const iotaOperator = defineOperator<{ dim: Dim }>()({
     const limit = context.one('Squeeze', [context.dimension(dim)]);
     const start = context.one('Squeeze', [context.integers([0])]);
     const step = context.one('Squeeze', [context.integers([1])]);
-    context.node('Range', [start, limit, step], { outputs: [context.name(y)] });
+    const outputs = [context.name(y)];
+    switch (context.provider) {
+      case 'cpu':
+        context.node('Range', [start, limit, step], { outputs });
+        return;
+      case 'webgpu': {
+        // It counts in int32 only.
+        const as = (dtype: Dtype) => ({ attributes: { to: onnxDataType(dtype) } });
+        const bounds = [start, limit, step].map((bound) => context.one('Cast', [bound], as('int32')));
+        context.node('Cast', [context.one('Range', bounds)], { ...as('int64'), outputs });
+        return;
+      }
+      default:
+        context.provider satisfies never;
+    }
   },
 });
 
@@ -247,7 +265,17 @@ export const zerosOperator = defineOperator<{ shape: Shape }>()({
   results: ['y'],
   infer: (_, { shape }) => [{ dtype: 'float32', shape }],
   emit(context, { outputs: [y], attributes: { shape } }) {
-    context.node('ConstantOfShape', [context.shape(shape)], { outputs: [context.name(y)] });
+    const outputs = [context.name(y)];
+    switch (context.provider) {
+      case 'cpu':
+        context.node('ConstantOfShape', [context.shape(shape)], { outputs });
+        return;
+      case 'webgpu':
+        context.node('Expand', [context.float(0), context.shape(shape)], { outputs });
+        return;
+      default:
+        context.provider satisfies never;
+    }
   },
 });
 

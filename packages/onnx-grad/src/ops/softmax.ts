@@ -25,7 +25,24 @@ const logSoftmaxOperator = defineOperator()({
   operands: ['x'],
   results: ['y'],
   infer: ([{ dtype, shape }]) => [{ dtype, shape }],
-  emit: (context, node) => context.simple(node, 'LogSoftmax', { attributes: { axis: -1 } }),
+  emit(context, node) {
+    switch (context.provider) {
+      case 'cpu':
+        context.simple(node, 'LogSoftmax', { attributes: { axis: -1 } });
+        return;
+      case 'webgpu': {
+        const { inputs, outputs } = node;
+        const last = context.integers([-1]);
+        const x = context.name(inputs[0]);
+        const shifted = context.one('Sub', [x, context.one('ReduceMax', [x, last])]);
+        const total = context.one('ReduceSum', [context.one('Exp', [shifted]), last]);
+        context.node('Sub', [shifted, context.one('Log', [total])], { outputs: [context.name(outputs[0])] });
+        return;
+      }
+      default:
+        context.provider satisfies never;
+    }
+  },
   vjp: ({ outputs: [y] }, [gradient]) => [sub(gradient, mul(exp(y), sum(gradient, [-1], true)))],
 });
 

@@ -87,37 +87,58 @@ export async function checkOperator(test: OperatorCase): Promise<void> {
   );
   for (const [i, name] of names.entries()) graph.output(`gradient ${name}`, found[i] as Value);
 
-  const session = await Session.create(emit(graph));
-  try {
-    const program = session.program;
-    const used = Object.fromEntries(Object.entries(feeds).filter(([name]) => program.inputs.has(name)));
-    const results = await session.run(used);
+  const value = () =>
+    list(test.reference(points, sizes)).reduce(
+      (total, { data }, i) =>
+        total + sumOver(data.length, (j) => (data[j] as number) * (cotangents[i]?.[j] as number)),
+      0,
+    );
+  const numeric = names.map((name) =>
+    centralDifferences(value, (points[name] as Tensor).data, test.step ?? 1e-5),
+  );
+  for (const [i, name] of names.entries()) {
+    const largest = Math.max(...(numeric[i] as Float64Array).map(Math.abs));
+    if (test.zero?.includes(name)) expect(largest, `reference gradient of ${name}`).toBe(0);
+    else expect(largest, `reference gradient of ${name}`).toBeGreaterThan(1e-6);
+  }
+  for (const { label, results } of await runEverywhere(graph, feeds)) {
     for (const [i, { shape, data }] of expected.entries()) {
       const output = results[`output ${i}`];
-      expect(output?.shape, `shape of output ${i}`).toEqual(shape);
-      expect(relativeError(floats(output), data), `output ${i}`).toBeLessThan(tolerance);
+      expect(output?.shape, `${label}: shape of output ${i}`).toEqual(shape);
+      expect(relativeError(floats(output), data), `${label}: output ${i}`).toBeLessThan(tolerance);
     }
-    const value = () =>
-      list(test.reference(points, sizes)).reduce(
-        (total, { data }, i) =>
-          total + sumOver(data.length, (j) => (data[j] as number) * (cotangents[i]?.[j] as number)),
-        0,
-      );
-    for (const name of names) {
-      const { shape, data } = points[name] as Tensor;
-      const numeric = centralDifferences(value, data, test.step ?? 1e-5);
+    for (const [i, name] of names.entries()) {
       const gradient = results[`gradient ${name}`];
-      expect(gradient?.shape, `shape of the gradient of ${name}`).toEqual(shape);
-      if (test.zero?.includes(name)) {
-        expect(Array.from(numeric), `reference gradient of ${name}`).toEqual(Array.from(numeric, () => 0));
-      } else {
-        expect(Math.max(...numeric.map(Math.abs)), `reference gradient of ${name}`).toBeGreaterThan(1e-6);
-      }
-      expect(relativeError(floats(gradient), numeric), `gradient of ${name}`).toBeLessThan(tolerance);
+      const shape = points[name]?.shape;
+      expect(gradient?.shape, `${label}: shape of the gradient of ${name}`).toEqual(shape);
+      const error = relativeError(floats(gradient), numeric[i] as Float64Array);
+      expect(error, `${label}: gradient of ${name}`).toBeLessThan(tolerance);
     }
-  } finally {
-    await session.dispose();
   }
+}
+
+interface Run {
+  /** What it was emitted for, and where it ran. */
+  label: string;
+  results: Record<string, HostTensor>;
+}
+
+/** Runs a graph as emitted for each provider, on the CPU. Feeds that an emission does not need are left out. */
+async function runEverywhere(graph: Graph, feeds: Feeds): Promise<Run[]> {
+  const runs: Run[] = [];
+  for (const provider of ['cpu', 'webgpu'] as const) {
+    const session = await Session.create(emit(graph, { provider }));
+    try {
+      const used = Object.entries(feeds).filter(([name]) => session.program.inputs.has(name));
+      runs.push({
+        label: `emitted for ${provider}`,
+        results: await session.run(Object.fromEntries(used)),
+      });
+    } finally {
+      await session.dispose();
+    }
+  }
+  return runs;
 }
 
 /** The gradient of `f` at `x` by (f(x + h e) - f(x - h e)) / 2h; `x` is modified and restored. */
@@ -138,17 +159,25 @@ export function numbers(tensor: HostTensor | undefined): number[] {
   return Array.from(tensor.data as ArrayLike<number | bigint>, Number);
 }
 
-/** Builds, runs once and disposes, for tests of a few numbers. */
+/** Builds and runs, for tests of a few numbers; the programs for all providers must agree. */
 export async function evaluate(
   build: (graph: Graph) => Readonly<Record<string, Value>>,
   feeds: Feeds = {},
 ): Promise<Record<string, HostTensor>> {
   const graph = new Graph();
   for (const [name, value] of Object.entries(build(graph))) graph.output(name, value);
-  const session = await Session.create(emit(graph));
-  try {
-    return await session.run(feeds);
-  } finally {
-    await session.dispose();
+  const [first, ...others] = await runEverywhere(graph, feeds);
+  if (first === undefined) throw new Error('evaluate: expected a run');
+  for (const { label, results } of others) {
+    for (const [name, { dtype, shape, data }] of Object.entries(first.results)) {
+      expect(results[name], `${label}: ${name}`).toMatchObject({ dtype, shape });
+      const found = numbers(results[name]);
+      const expected = Array.from(data, Number);
+      // Infinities have no difference.
+      const finite = (values: number[]) => values.map((value) => (Number.isFinite(value) ? value : 0));
+      expect(found.map(Number.isFinite), `${label}: ${name}`).toEqual(expected.map(Number.isFinite));
+      expect(relativeError(finite(found), finite(expected)), `${label}: ${name}`).toBeLessThan(5e-6);
+    }
   }
+  return first.results;
 }
