@@ -28,17 +28,33 @@ export class Matcher {
     this.#where = where;
   }
 
-  match(name: string, expected: TensorType, found: HostTensor): void {
+  /** Tensors on a device have no `data`. */
+  match(name: string, expected: TensorType, found: Omit<HostTensor, 'data'> & { data?: TensorData }): void {
     const { dtype, shape, data } = found;
-    if (!(data instanceof ARRAY_TYPE[expected.dtype]) || dtype !== expected.dtype) {
-      this.#refuse(name, expected.dtype, `${dtype} in ${data.constructor.name}`);
+    const fitting = data === undefined || data instanceof ARRAY_TYPE[expected.dtype];
+    if (!fitting || dtype !== expected.dtype) {
+      this.#refuse(name, expected.dtype, data === undefined ? dtype : `${dtype} in ${data.constructor.name}`);
     }
     const fits =
       expected.shape.length === shape.length &&
       expected.shape.every((dim, axis) => this.#fits(name, dim, shape[axis] as number));
     if (!fits) this.#refuse(name, this.#format(expected.shape), `[${shape.join(', ')}]`);
     const size = shape.reduce((a, b) => a * b, 1);
-    if (size !== data.length) this.#refuse(name, `${size} elements`, String(data.length));
+    if (data !== undefined && size !== data.length) {
+      this.#refuse(name, `${size} elements`, String(data.length));
+    }
+  }
+
+  /** Checks elements that index an axis of `size`, if that is known; negative ones may count from the end. */
+  bound(name: string, data: TensorData, size: Dim, wraps: boolean): void {
+    const end = this.resolve([size])?.[0];
+    if (end === undefined) return;
+    const start = wraps ? -end : 0;
+    for (const index of data) {
+      if (index < start || index >= end) {
+        this.#refuse(name, `indices in [${start}, ${end})`, String(index));
+      }
+    }
   }
 
   /** Checks sizes that are products of symbols; call it after the last `match`. */

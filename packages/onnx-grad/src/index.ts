@@ -1,4 +1,6 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
+
+export { DeviceTensor, type Tensor, type TensorFeeds } from './device.js';
 export * from './dims.js';
 export type { Dtype, TensorType } from './dtypes.js';
 export * from './dump.js';

@@ -3,11 +3,16 @@
  * `WorkerSession` if the thread must stay responsive.
  */
 import * as ort from 'onnxruntime-node';
+import { type Backend, openBackend, toOrt } from './backend.js';
+import { DeviceTensor, type Tensor, type TensorFeeds } from './device.js';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
 import { inKernel } from './exit-guard.js';
-import { allocate, FeedError, type Feeds, type HostTensor, Matcher, type TensorData } from './host.js';
+import { allocate, FeedError, type Feeds, type HostTensor, Matcher } from './host.js';
+import { type Provider, ProviderError } from './provider.js';
 
 export interface SessionOptions {
+  /** What runs the program, which must be emitted for it. Default `cpu`. */
+  provider?: Provider;
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
   threads?: number;
   /** Copy constant weights into the layout that suits the kernels. Default true. */
@@ -43,20 +48,28 @@ export interface RunnableSession {
 /** A program ready to run, in this thread. */
 export class Session implements RunnableSession {
   readonly #session: ort.InferenceSession;
-  readonly #bound = new Map<string, { tensor: ort.Tensor; host: HostTensor }>();
+  readonly #backend: Backend;
+  readonly #bound = new Map<string, { given: Tensor; tensor: ort.Tensor }>();
   readonly #profiled: boolean;
   #disposed = false;
   readonly program: Program;
 
-  private constructor(program: Program, session: ort.InferenceSession, profiled: boolean) {
+  private constructor(program: Program, session: ort.InferenceSession, backend: Backend, profiled: boolean) {
     this.program = program;
+    this.#backend = backend;
     this.#session = session;
     this.#profiled = profiled;
   }
 
+  /** @throws ProviderError if the provider cannot run here, or the program is emitted for another one. */
   static async create(program: Program, options: SessionOptions = {}): Promise<Session> {
+    const { provider = 'cpu' } = options;
+    if (provider !== 'cpu' && program.provider !== provider) {
+      throw new ProviderError(provider, `${provider}: expected a program emitted for it, found one for cpu`);
+    }
+    const backend = await openBackend(provider);
     const settings: ort.InferenceSession.SessionOptions = {
-      executionProviders: ['cpu'],
+      ...backend.settings,
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       executionMode: 'sequential',
@@ -74,30 +87,51 @@ export class Session implements RunnableSession {
       },
     };
     const session = await inKernel(() => ort.InferenceSession.create(program.bytes, settings));
-    return new Session(program, session, options.profile !== undefined);
+    return new Session(program, session, backend, options.profile !== undefined);
   }
 
   /** See `RunnableSession`. The memory is shared with the caller: runs see later changes. */
-  bind(tensors: Feeds): void {
+  bind(tensors: TensorFeeds): void {
     this.#open('bind');
-    for (const [name, host] of Object.entries(tensors)) {
+    for (const [name, given] of Object.entries(tensors)) {
       const expected = this.program.inputs.get(name);
       if (expected === undefined) continue;
-      new Matcher('bind').match(name, expected, host);
-      this.#bound.set(name, { tensor: toOrt(host), host });
+      new Matcher('bind').match(name, expected, given);
+      this.#bound.set(name, { given, tensor: this.#operand('bind', name, given) });
     }
   }
 
-  async run(feeds: Feeds, options: RunOptions = {}): Promise<Record<string, HostTensor>> {
+  /**
+   * Runs the program. Bound feeds need not be given again. With `outputs: 'device'`, results stay in the memory of the
+   * provider, to be fed to later runs, read or disposed of.
+   */
+  async run(
+    feeds: TensorFeeds,
+    options: RunOptions & { outputs: 'device' },
+  ): Promise<Record<string, DeviceTensor>>;
+  async run(
+    feeds: TensorFeeds,
+    options?: RunOptions & { outputs?: 'host' },
+  ): Promise<Record<string, HostTensor>>;
+  async run(
+    feeds: TensorFeeds,
+    options: RunOptions & { outputs?: 'host' | 'device' } = {},
+  ): Promise<Record<string, Tensor>> {
     this.#open('run');
     if (this.program.inPlace) throw new FeedError('run: expected runInPlace for an in-place program');
     options.signal?.throwIfAborted();
     const matcher = new Matcher('run');
     const operands = this.#feeds('run', feeds, matcher);
-    matcher.finish();
     const names = [...this.program.outputs.keys()];
     const results = await inKernel(() => this.#session.run(operands, names));
-    return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(name, tensor)]));
+    const tensors: Record<string, Tensor> = {};
+    for (const [name, tensor] of Object.entries(results)) {
+      tensors[name] =
+        options.outputs === 'device'
+          ? DeviceTensor.of(tensor, this.#backend)
+          : await this.#backend.take(tensor);
+    }
+    return tensors;
   }
 
   /**
@@ -105,8 +139,10 @@ export class Session implements RunnableSession {
    * the binding otherwise makes of each. Other outputs are allocated; their sizes must follow from the inputs. An input
    * and an output may share memory if the kernel allows it (key/value caches). Returns all outputs.
    */
-  async runInPlace(feeds: Feeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
+  async runInPlace(feeds: TensorFeeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
     this.#open('runInPlace');
+    const { provider } = this.#backend;
+    if (provider !== 'cpu') throw new ProviderError(provider, `${provider}: runInPlace needs host memory`);
     if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
     const matcher = new Matcher('runInPlace');
     const operands = this.#feeds('runInPlace', feeds, matcher);
@@ -149,35 +185,38 @@ export class Session implements RunnableSession {
     if (this.#disposed) throw new Error(`${where}: the session is disposed`);
   }
 
-  #feeds(where: string, feeds: Feeds, matcher: Matcher): Record<string, ort.Tensor> {
+  #feeds(where: string, feeds: TensorFeeds, matcher: Matcher): Record<string, ort.Tensor> {
     const result: Record<string, ort.Tensor> = {};
+    const given = (name: string) => feeds[name] ?? this.#bound.get(name)?.given;
     for (const [name, expected] of this.program.inputs) {
-      const given = feeds[name];
-      const bound = this.#bound.get(name);
-      const host = given ?? bound?.host;
-      if (host === undefined) throw new FeedError(`${where}: the input ${name} is missing`);
+      const tensor = given(name);
+      if (tensor === undefined) throw new FeedError(`${where}: the input ${name} is missing`);
       // Check bound memory too: symbols must agree with it, and it may have been transferred meanwhile.
-      matcher.match(name, expected, host);
-      result[name] = given === undefined && bound !== undefined ? bound.tensor : toOrt(host);
+      matcher.match(name, expected, tensor);
+      const bound = tensor instanceof DeviceTensor ? undefined : this.#bound.get(name);
+      result[name] = bound?.given === tensor ? bound.tensor : this.#operand(where, name, tensor);
     }
     for (const name of Object.keys(feeds)) {
       if (!this.program.inputs.has(name)) throw new FeedError(`${where}: the program has no input ${name}`);
     }
+    matcher.finish();
+    for (const { input, size, wraps } of this.program.bounds) {
+      const tensor = given(input);
+      if (tensor === undefined || tensor instanceof DeviceTensor) continue;
+      matcher.bound(input, tensor.data, size, wraps);
+    }
     return result;
   }
-}
 
-function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
-  if (data.buffer instanceof SharedArrayBuffer) {
-    throw new FeedError('the binding does not accept tensors on a SharedArrayBuffer; copy them');
+  #operand(where: string, name: string, given: Tensor): ort.Tensor {
+    if (!(given instanceof DeviceTensor)) return toOrt(given);
+    const { provider } = this.#backend;
+    if (given.provider !== provider) {
+      throw new FeedError(
+        `${where}: ${name}: expected a tensor of ${provider}, found one of ${given.provider}`,
+      );
+    }
+    if (given.tensor === undefined) throw new FeedError(`${where}: ${name}: the tensor is disposed`);
+    return given.tensor;
   }
-  return new ort.Tensor(dtype, data, shape);
-}
-
-function fromOrt(name: string, tensor: ort.Tensor): HostTensor {
-  const dtype = tensor.type;
-  if (dtype !== 'float32' && dtype !== 'int64' && dtype !== 'int32' && dtype !== 'bool') {
-    throw new Error(`internal: output ${name} has dtype ${dtype}`);
-  }
-  return { dtype, shape: tensor.dims, data: tensor.data as TensorData };
 }

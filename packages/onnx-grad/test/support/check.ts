@@ -13,6 +13,7 @@ import {
   type HostTensor,
   i64,
   mul,
+  type Provider,
   Session,
   type Shape,
   sum,
@@ -123,15 +124,23 @@ interface Run {
   results: Record<string, HostTensor>;
 }
 
-/** Runs a graph as emitted for each provider, on the CPU. Feeds that an emission does not need are left out. */
+/** The providers that the tests run on: the CPU, and with WEBGPU=1 the GPU (or a software driver for it). */
+export const PROVIDERS: readonly Provider[] = process.env.WEBGPU === '1' ? ['cpu', 'webgpu'] : ['cpu'];
+
+/** Runs a graph as emitted for each provider. Feeds that an emission does not need are left out. */
 async function runEverywhere(graph: Graph, feeds: Feeds): Promise<Run[]> {
   const runs: Run[] = [];
-  for (const provider of ['cpu', 'webgpu'] as const) {
-    const session = await Session.create(emit(graph, { provider }));
+  for (const [emitted, provider] of [
+    ['cpu', 'cpu'],
+    ['webgpu', 'cpu'],
+    ['webgpu', 'webgpu'],
+  ] as const) {
+    if (!PROVIDERS.includes(provider)) continue;
+    const session = await Session.create(emit(graph, { provider: emitted }), { provider });
     try {
       const used = Object.entries(feeds).filter(([name]) => session.program.inputs.has(name));
       runs.push({
-        label: `emitted for ${provider}`,
+        label: `emitted for ${emitted}, on ${provider}`,
         results: await session.run(Object.fromEntries(used)),
       });
     } finally {
