@@ -1,7 +1,19 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 
 export { DeviceTensor, type Tensor, type TensorFeeds } from './device.js';
-export * from './dims.js';
+export {
+  axisSize,
+  broadcast,
+  canonicalShape,
+  type Dim,
+  factors,
+  formatShape,
+  normalizeAxis,
+  product,
+  quotient,
+  type Shape,
+  sameShape,
+} from './dims.js';
 export type { Dtype, TensorType } from './dtypes.js';
 export * from './dump.js';
 export { type EmitOptions, emit, type IndexBound, liveNodes, type Program } from './emit.js';
@@ -9,9 +21,12 @@ export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
 export * from './grad.js';
 export {
   type Constant,
+  type Emitter,
   type ExternalData,
   Graph,
   type Node,
+  type NodeOptions,
+  type Operator,
   type Value,
 } from './graph.js';
 export {
@@ -23,6 +38,7 @@ export {
   i64,
   type TensorData,
 } from './host.js';
+export { defineOperator } from './operator.js';
 export * from './ops/index.js';
 export { type Provider, ProviderError } from './provider.js';
 export * from './session.js';

@@ -23,7 +23,11 @@ export interface SessionOptions {
   profile?: string;
 }
 
-/** The 1.30 binding throws this for a sequence output, after ONNX Runtime has filled the preallocated outputs. */
+/**
+ * The 1.30 binding throws this for a sequence output, after ONNX Runtime has filled the preallocated outputs. It has no
+ * other way to leave them uncopied, whatever `preferredOutputLocation` says. Its successor returns them as they are, but
+ * copies feeds, which separates a cache from its output.
+ */
 const SEQUENCE_MESSAGE = 'Non tensor type is temporarily not supported';
 
 export interface RunOptions {

@@ -1,22 +1,23 @@
-/** The README's example prints what it says, and its table lists the operators. */
+/** The README's examples print what it says, and its table lists the operators. */
 import { readFile } from 'node:fs/promises';
 import * as engine from 'onnx-grad';
 import { expect, test } from 'vitest';
 import { runModule } from './support/child.js';
 
 const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8');
-const block = (language: string): string => {
-  const found = [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))];
-  expect(found, `blocks of ${language}`).toHaveLength(1);
-  return found[0]?.[1] as string;
-};
+const blocks = (language: string): string[] =>
+  Array.from(
+    readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms')),
+    ([, text]) => text as string,
+  );
 
 /** Splits text into numbers and the words around them. */
 const NUMBER = /\d+(?:\.\d+)?/g;
 
-test('the example prints what the README says', async () => {
-  const { stdout } = await runModule(block('js'));
-  const expected = block('text');
+const examples = blocks('js').map((source, i) => ({ source, expected: blocks('text')[i] as string }));
+
+test.each(examples)('example %# prints what the README says', async ({ source, expected }) => {
+  const { stdout } = await runModule(source);
   expect(stdout.replaceAll(NUMBER, '#')).toBe(expected.replaceAll(NUMBER, '#'));
   const numbers = (text: string) => Array.from(text.matchAll(NUMBER), ([digits]) => Number(digits));
   for (const [i, value] of numbers(stdout).entries()) {
@@ -24,6 +25,11 @@ test('the example prints what the README says', async () => {
     const written = numbers(expected)[i] as number;
     expect(Math.abs(value - written), `${value}, written as ${written}`).toBeLessThan(0.02 * written + 0.01);
   }
+});
+
+test('each of the examples is followed by what it prints', () => {
+  expect(examples).toHaveLength(2);
+  expect(blocks('text')).toHaveLength(2);
 });
 
 test('the table lists every operator', () => {
@@ -44,7 +50,8 @@ test('the table lists every operator', () => {
       'liveNodes',
       'gradients',
     ],
-    ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast'],
+    ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast', 'axisSize'],
+    ...['DeviceTensor', 'ProviderError', 'defineOperator'],
     ...['sameShape', 'canonicalShape', 'formatShape', 'normalizeAxis'],
     ...['awaitKernelsAtExit', 'announceKernels'],
   ];
