@@ -7,12 +7,18 @@ import { Graph } from './graph.js';
 import { FeedError, type HostTensor, type TensorData } from './host.js';
 import { type Provider, ProviderError } from './provider.js';
 
+type SessionSettings = Pick<
+  ort.InferenceSession.SessionOptions,
+  'executionProviders' | 'preferredOutputLocation'
+>;
+
 export interface Backend {
   readonly provider: Provider;
-  readonly settings: Pick<
-    ort.InferenceSession.SessionOptions,
-    'executionProviders' | 'preferredOutputLocation'
-  >;
+  readonly settings: SessionSettings;
+  /** For programs whose outputs go into given memory: a preferred location would override it. */
+  readonly inPlaceSettings: SessionSettings;
+  /** A copy in the memory of the provider. */
+  upload(tensor: HostTensor): Promise<ort.Tensor>;
   /** A copy of a tensor in JavaScript memory. */
   read(tensor: ort.Tensor): Promise<HostTensor>;
   /** A tensor in JavaScript memory, without a copy if it is there already; the given one is no longer used. */
@@ -31,40 +37,49 @@ export async function openBackend(provider: Provider): Promise<Backend> {
   }
 }
 
+const onCpu: SessionSettings = { executionProviders: ['cpu'] };
+const copyOf = ({ dtype, shape, data }: HostTensor): HostTensor => ({ dtype, shape, data: data.slice() });
+
+/** Memory of the CPU is copied as that of a device is: the caller may write to either copy. */
 const CPU: Backend = {
   provider: 'cpu',
-  settings: { executionProviders: ['cpu'] },
-  // As from a device: the caller may write to the copy.
-  async read(tensor) {
-    const { dtype, shape, data } = fromOrt(tensor);
-    return { dtype, shape, data: data.slice() };
-  },
+  settings: onCpu,
+  inPlaceSettings: onCpu,
+  upload: async (tensor) => toOrt(copyOf(tensor)),
+  read: async (tensor) => copyOf(fromOrt(tensor)),
   take: async (tensor) => fromOrt(tensor),
 };
 
-/**
- * Tensors of a GPU are read through programs that return their input: the binding copies the outputs of sessions that
- * have no preferred location for them, whereas `getData()` of a tensor ends the process.
- */
-const readers = new Map<string, Promise<ort.InferenceSession>>();
+const toHost: SessionSettings = { executionProviders: ['webgpu'] };
+const toDevice: SessionSettings = { ...toHost, preferredOutputLocation: 'gpu-buffer' };
 
-async function reader(dtype: Dtype, rank: number): Promise<ort.InferenceSession> {
-  const key = `${dtype} ${rank}`;
-  const known = readers.get(key);
-  if (known !== undefined) return known;
-  const graph = new Graph();
-  const shape = Array.from({ length: rank }, (_, axis) => `d${axis}`);
-  graph.output('y', graph.input('x', dtype, shape));
-  const { bytes } = emit(graph, { provider: 'webgpu' });
-  const settings = { executionProviders: ['webgpu'], logSeverityLevel: 4 } as const;
-  const opened = inKernel(() => ort.InferenceSession.create(bytes, settings));
-  readers.set(key, opened);
-  return opened;
+/**
+ * Tensors go to a GPU and back through programs that return their input, whose sessions differ in the location of
+ * outputs. (`getData()` of a tensor on a GPU ends the process.)
+ */
+const copiers = new Map<string, Promise<ort.InferenceSession>>();
+
+async function copyThrough(settings: SessionSettings, tensor: ort.Tensor): Promise<ort.Tensor> {
+  const rank = tensor.dims.length;
+  const key = `${tensor.type} ${rank} ${settings.preferredOutputLocation}`;
+  let copier = copiers.get(key);
+  if (copier === undefined) {
+    const graph = new Graph();
+    const shape = Array.from({ length: rank }, (_, axis) => `d${axis}`);
+    graph.output('y', graph.input('x', dtypeOf(tensor), shape));
+    const { bytes } = emit(graph, { provider: 'webgpu' });
+    copier = inKernel(() => ort.InferenceSession.create(bytes, { ...settings, logSeverityLevel: 4 }));
+    copiers.set(key, copier);
+  }
+  const session = await copier;
+  const { y } = await inKernel(() => session.run({ x: tensor }));
+  if (y === undefined) throw new Error('internal: copier without output');
+  return y;
 }
 
 async function openWebGpu(): Promise<Backend> {
   try {
-    await reader('float32', 1);
+    await copyThrough(toHost, new ort.Tensor('float32', Float32Array.of(0), [1]));
   } catch (error) {
     throw new ProviderError('webgpu', 'webgpu: expected a GPU with a driver (Vulkan, Metal or Direct3D 12)', {
       cause: error,
@@ -75,13 +90,10 @@ async function openWebGpu(): Promise<Backend> {
 
 const WEBGPU: Backend = {
   provider: 'webgpu',
-  settings: { executionProviders: ['webgpu'], preferredOutputLocation: 'gpu-buffer' },
-  async read(tensor) {
-    const session = await reader(dtypeOf(tensor), tensor.dims.length);
-    const { y } = await inKernel(() => session.run({ x: tensor }));
-    if (y === undefined) throw new Error('internal: reader without output');
-    return fromOrt(y);
-  },
+  settings: toDevice,
+  inPlaceSettings: toHost,
+  upload: (tensor) => copyThrough(toDevice, toOrt(tensor)),
+  read: async (tensor) => fromOrt(await copyThrough(toHost, tensor)),
   async take(tensor) {
     const copy = await this.read(tensor);
     tensor.dispose();

@@ -1,6 +1,6 @@
 /** Tensors that stay in the memory of a provider: results that only feed later runs need not be copied out and in. */
 import type * as ort from 'onnxruntime-node';
-import { type Backend, dtypeOf } from './backend.js';
+import { type Backend, dtypeOf, openBackend } from './backend.js';
 import type { Dtype } from './dtypes.js';
 import type { HostTensor } from './host.js';
 import type { Provider } from './provider.js';
@@ -12,8 +12,9 @@ interface DeviceMemory {
 }
 
 /**
- * A result that was left where it was computed (`session.run` with `outputs: 'device'`). Feed it to any session of the
- * same provider in the same thread. Dispose of it after these runs: the memory of a GPU is not garbage-collected.
+ * A tensor in the memory of a provider: a copy (`toDevice`), or a result that was left where it was computed
+ * (`session.run` with `outputs: 'device'`). Feed it to any session of the same provider in the same thread. Dispose of it
+ * after these runs: the memory of a GPU is not garbage-collected.
  */
 export class DeviceTensor {
   readonly dtype: Dtype;
@@ -54,6 +55,15 @@ export class DeviceTensor {
     this.#memory?.tensor.dispose();
     this.#memory = undefined;
   }
+}
+
+/**
+ * A copy of a tensor in the memory of a provider.
+ * @throws ProviderError if the provider cannot run here.
+ */
+export async function toDevice(tensor: HostTensor, provider: Provider): Promise<DeviceTensor> {
+  const backend = await openBackend(provider);
+  return DeviceTensor.of(await backend.upload(tensor), backend);
 }
 
 /** A tensor in JavaScript memory or on a device. */

@@ -240,7 +240,7 @@ export interface Program {
   readonly bytes: Uint8Array;
   readonly inputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
   readonly outputs: ReadonlyMap<string, { dtype: Dtype; shape: Shape }>;
-  /** Emitted for `runInPlace`: an additional first output is an opaque sequence. */
+  /** Emitted for `runInPlace`. */
   readonly inPlace: boolean;
   /** What it was emitted for. A program for `webgpu` runs on `cpu` too, with the same results. */
   readonly provider: Provider;
@@ -252,13 +252,13 @@ export interface EmitOptions {
   /** What will run the program. Default `cpu`. */
   provider?: Provider;
   /**
-   * Adds a first output of sequence type, which makes the 1.30 binding skip copying preallocated outputs (see
-   * `Session.runInPlace`). Default false.
+   * For `Session.runInPlace`. On the CPU it adds a first output of sequence type, which makes the 1.30 binding skip
+   * copying preallocated outputs. Default false.
    */
   inPlace?: boolean;
 }
 
-/** The name of the sequence output of an in-place program. */
+/** The name of the sequence output of an in-place program for the CPU. */
 export const SEQUENCE_OUTPUT = '%sequence';
 
 /** Emits a graph as an ONNX model. Inputs that no output needs are left out of the signature. */
@@ -292,7 +292,8 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
   // With the shapes, ONNX Runtime lets more results reuse the memory of an argument.
   const between = nodes.flatMap((node) => node.outputs);
   const outputInfo = [...graph.outputs].map(([name, value]) => valueInfo(name, value.dtype, value.shape));
-  if (inPlace) {
+  const sequence = inPlace && provider === 'cpu';
+  if (sequence) {
     const element = context.one('Constant', [], { attributes: { value_ints: [0] } });
     context.node('SequenceConstruct', [element], { outputs: [SEQUENCE_OUTPUT] });
   }
@@ -315,7 +316,7 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
       node: context.nodes.reverse(),
       initializer: context.initializers,
       input: inputs.map((input) => valueInfo(context.name(input), input.dtype, input.shape)),
-      output: inPlace ? [sequenceInfo, ...outputInfo] : outputInfo,
+      output: sequence ? [sequenceInfo, ...outputInfo] : outputInfo,
       valueInfo: between.map((value) => valueInfo(context.name(value), value.dtype, value.shape)),
     },
   });

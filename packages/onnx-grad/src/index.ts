@@ -1,6 +1,6 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 
-export { DeviceTensor, type Tensor, type TensorFeeds } from './device.js';
+export { DeviceTensor, type Tensor, type TensorFeeds, toDevice } from './device.js';
 export {
   axisSize,
   broadcast,

@@ -5,7 +5,7 @@
 import type { TensorType } from './dtypes.js';
 import type { Arity, Emitter, Node, Operator, Value, Values } from './graph.js';
 
-/** The values that one name stands for. */
+/** The values that one name stands for. An optional one is read as `Value | undefined`; `Graph.apply` counts them. */
 type Named<Name extends string> = Name extends `...${string}`
   ? readonly [Value, ...Value[]]
   : Name extends `${string}?`

@@ -73,7 +73,7 @@ export class Session implements RunnableSession {
     }
     const backend = await openBackend(provider);
     const settings: ort.InferenceSession.SessionOptions = {
-      ...backend.settings,
+      ...(program.inPlace ? backend.inPlaceSettings : backend.settings),
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       executionMode: 'sequential',
@@ -139,14 +139,14 @@ export class Session implements RunnableSession {
   }
 
   /**
-   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given arrays, without the copy that
-   * the binding otherwise makes of each. Other outputs are allocated; their sizes must follow from the inputs. An input
-   * and an output may share memory if the kernel allows it (key/value caches). Returns all outputs.
+   * Runs an in-place program (`emit` with `inPlace`): outputs are written into the given tensors, without the copy that
+   * the binding otherwise makes of each. Other outputs are allocated in JavaScript memory; their sizes must follow from
+   * the inputs. An input and an output may share memory if the kernel allows it (key/value caches). Returns all outputs.
    */
-  async runInPlace(feeds: TensorFeeds, outputs: Feeds = {}): Promise<Record<string, HostTensor>> {
+  async runInPlace(feeds: TensorFeeds, outputs?: Feeds): Promise<Record<string, HostTensor>>;
+  async runInPlace(feeds: TensorFeeds, outputs: TensorFeeds): Promise<Record<string, Tensor>>;
+  async runInPlace(feeds: TensorFeeds, outputs: TensorFeeds = {}): Promise<Record<string, Tensor>> {
     this.#open('runInPlace');
-    const { provider } = this.#backend;
-    if (provider !== 'cpu') throw new ProviderError(provider, `${provider}: runInPlace needs host memory`);
     if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
     const matcher = new Matcher('runInPlace');
     const operands = this.#feeds('runInPlace', feeds, matcher);
@@ -155,23 +155,25 @@ export class Session implements RunnableSession {
         throw new FeedError(`runInPlace: the program has no output ${name}`);
       }
     }
-    const fetches: Record<string, ort.Tensor | null> = { [SEQUENCE_OUTPUT]: null };
-    const results: Record<string, HostTensor> = {};
+    const stops = this.program.provider === 'cpu';
+    const fetches: Record<string, ort.Tensor | null> = stops ? { [SEQUENCE_OUTPUT]: null } : {};
+    const results: Record<string, Tensor> = {};
     for (const [name, expected] of this.program.outputs) {
       const shape = matcher.resolve(expected.shape);
       const output = outputs[name] ?? (shape && allocate(expected.dtype, shape));
       if (output === undefined) throw new FeedError(`runInPlace: expected memory for the output ${name}`);
       matcher.match(name, expected, output);
-      fetches[name] = toOrt(output);
+      fetches[name] = this.#operand('runInPlace', name, output);
       results[name] = output;
     }
     matcher.finish();
     try {
       await inKernel(() => this.#session.run(operands, fetches as ort.InferenceSession.FetchesType));
     } catch (error) {
-      if (error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return results;
+      if (stops && error instanceof Error && error.message.includes(SEQUENCE_MESSAGE)) return results;
       throw error;
     }
+    if (!stops) return results;
     throw new Error(
       'runInPlace: the binding no longer stops at sequence outputs; outputs may have been copied',
     );

@@ -11,6 +11,7 @@ import {
   mul,
   type Provider,
   Session,
+  toDevice,
 } from 'onnx-grad';
 import { afterEach, describe, expect, test } from 'vitest';
 import { numbers, PROVIDERS } from './support/check.js';
@@ -61,6 +62,15 @@ describe.each(PROVIDERS)('on %s', (provider) => {
     expect(await ids?.read()).toEqual(FEEDS.ids);
     floats(read).fill(0);
     expect(numbers(await y?.read())).toEqual([7, -1, 0, 1]);
+  });
+
+  test('it is made from a tensor in host memory as a copy', async () => {
+    const host = f32(Float32Array.of(1, -2, 3, 4), [2, 2]);
+    const y = await toDevice(host, provider);
+    floats(host).fill(0);
+    expect(y).toMatchObject({ dtype: 'float32', shape: [2, 2], provider });
+    expect(numbers(await y.read())).toEqual([1, -2, 3, 4]);
+    expect(numbers((await (await start(squares(), provider)).run({ y })).square)).toEqual([1, 4, 9, 16]);
   });
 
   test('it feeds other sessions, also as a bound tensor, after its own session is gone', async () => {

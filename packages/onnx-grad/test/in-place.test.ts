@@ -2,6 +2,7 @@
 import {
   cachedAttention,
   concat,
+  DeviceTensor,
   emit,
   FeedError,
   f32,
@@ -12,10 +13,12 @@ import {
   linear,
   mul,
   Session,
+  type Tensor,
+  toDevice,
   type Value,
 } from 'onnx-grad';
 import { afterEach, expect, test } from 'vitest';
-import { numbers } from './support/check.js';
+import { EMISSIONS, numbers } from './support/check.js';
 import { runModule } from './support/child.js';
 import { random } from './support/random.js';
 import { relativeError, sumOver, tabulate } from './support/tensor.js';
@@ -40,11 +43,11 @@ function product(): Graph {
 }
 const W = Float32Array.of(1, 0, 2, 0, 1, -1);
 
-test('writes every output into given memory', async () => {
+test.each(EMISSIONS)('writes every output into given memory: $emitted on $provider', async (where) => {
   const graph = product();
   const y = graph.outputs.get('y') as Value;
   graph.output('square', mul(y, y));
-  const session = await start(emit(graph, { inPlace: true }));
+  const session = await start(emit(graph, { inPlace: true, provider: where.emitted }), where);
   const outputs = { y: f32(new Float32Array(4), [2, 2]), square: f32(new Float32Array(4), [2, 2]) };
   session.bind({ w: f32(W, [2, 3]) });
   await session.runInPlace({ x: f32(Float32Array.of(1, 2, 3, 0, 1, 0), [2, 3]) }, outputs);
@@ -54,11 +57,11 @@ test('writes every output into given memory', async () => {
   expect(numbers(outputs.y)).toEqual([0, 0, 0, 0]);
 });
 
-test('allocates other outputs if their sizes follow from the inputs', async () => {
+test.each(EMISSIONS)('allocates outputs of known sizes: $emitted on $provider', async (where) => {
   const graph = product();
   const y = graph.outputs.get('y') as Value;
   graph.output('joined', concat([y, y], 0, 'rows'));
-  const session = await start(emit(graph, { inPlace: true }));
+  const session = await start(emit(graph, { inPlace: true, provider: where.emitted }), where);
   const feeds = { x: f32(Float32Array.of(1, 2, 3, 0, 1, 0), [2, 3]), w: f32(W, [2, 3]) };
   await expect(session.runInPlace(feeds)).rejects.toThrow(
     new FeedError('runInPlace: expected memory for the output joined'),
@@ -91,7 +94,12 @@ test('refuses memory that does not fit, and other programs', async () => {
   );
 });
 
-test('lets a cache grow in its own memory', async () => {
+const CACHES = EMISSIONS.flatMap((where) => [
+  { ...where, memory: 'host' as const },
+  { ...where, memory: 'device' as const },
+]);
+
+test.each(CACHES)('lets a cache grow in its own memory: $emitted on $provider, $memory', async (where) => {
   const [heads, headDim, capacity] = [2, 8, 5];
   const graph = new Graph();
   const float = (name: string, ...shape: (string | number)[]) => graph.input(name, 'float32', shape);
@@ -113,10 +121,14 @@ test('lets a cache grow in its own memory', async () => {
   graph.output('result', result);
   graph.output('keys', keys);
   graph.output('values', values);
-  const session = await start(emit(graph, { inPlace: true }));
+  const session = await start(emit(graph, { inPlace: true, provider: where.emitted }), where);
   const shape = [1, heads, capacity, headDim];
-  const cache = () => f32(new Float32Array(heads * capacity * headDim), shape);
-  const [keyCache, valueCache] = [cache(), cache()];
+  const cache = () => {
+    const zeros = f32(new Float32Array(heads * capacity * headDim), shape);
+    return where.memory === 'host' ? zeros : toDevice(zeros, where.provider);
+  };
+  const read = (tensor: Tensor) => (tensor instanceof DeviceTensor ? tensor.read() : tensor);
+  const [keyCache, valueCache] = [await cache(), await cache()];
   const out = f32(new Float32Array(heads * headDim), [1, 1, heads * headDim]);
   const source = random('cache');
   const tokens = Array.from({ length: 4 }, () =>
@@ -162,7 +174,7 @@ test('lets a cache grow in its own memory', async () => {
       const token = tokens[position as number]?.[which];
       return token === undefined ? 0 : (token[(head as number) * headDim + (i as number)] as number);
     });
-    expect(numbers(cached)).toEqual(Array.from(written.data));
+    expect(numbers(await read(cached))).toEqual(Array.from(written.data));
   }
 });
 

@@ -27,6 +27,7 @@ import {
   Session,
   scatterAdd,
   sum,
+  toDevice,
   type Value,
   zeros,
 } from 'onnx-grad';
@@ -177,11 +178,11 @@ describe('indices that are fed', () => {
 });
 
 describe('a session', () => {
-  const program = (provider: Provider, inPlace = false) => {
+  const program = (provider: Provider) => {
     const graph = new Graph();
     const x = graph.input('x', 'float32', ['B', 2]);
     graph.output('y', linear(x, x));
-    return emit(graph, { provider, inPlace });
+    return emit(graph, { provider });
   };
 
   test('of another provider refuses a program for the CPU', async () => {
@@ -202,10 +203,15 @@ describe('a session', () => {
     }
   });
 
-  test.runIf(env.WEBGPU === '1')('of webgpu has no host memory to write into', async () => {
-    const session = await Session.create(program('webgpu', true), { provider: 'webgpu' });
-    await expect(session.runInPlace({ x: f32(new Float32Array(4), [2, 2]) })).rejects.toThrow(
-      new ProviderError('webgpu', 'webgpu: runInPlace needs host memory'),
+  test.skipIf(env.WEBGPU === '1')('is not the only thing that needs a GPU', async () => {
+    await expect(toDevice(f32(Float32Array.of(1), [1]), 'webgpu')).rejects.toThrow(ProviderError);
+  });
+
+  test.runIf(env.WEBGPU === '1')('refuses tensors of another provider', async () => {
+    const session = await Session.create(program('webgpu'), { provider: 'webgpu' });
+    const x = await toDevice(f32(new Float32Array(4), [2, 2]), 'cpu');
+    await expect(session.run({ x })).rejects.toThrow(
+      new FeedError('run: x: expected a tensor of webgpu, found one of cpu'),
     );
     await session.dispose();
   });

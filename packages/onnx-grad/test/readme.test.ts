@@ -51,7 +51,7 @@ test('the table lists every operator', () => {
       'gradients',
     ],
     ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast', 'axisSize'],
-    ...['DeviceTensor', 'ProviderError', 'defineOperator'],
+    ...['DeviceTensor', 'toDevice', 'ProviderError', 'defineOperator'],
     ...['sameShape', 'canonicalShape', 'formatShape', 'normalizeAxis'],
     ...['awaitKernelsAtExit', 'announceKernels'],
   ];

@@ -127,15 +127,19 @@ interface Run {
 /** The providers that the tests run on: the CPU, and with WEBGPU=1 the GPU (or a software driver for it). */
 export const PROVIDERS: readonly Provider[] = process.env.WEBGPU === '1' ? ['cpu', 'webgpu'] : ['cpu'];
 
-/** Runs a graph as emitted for each provider. Feeds that an emission does not need are left out. */
+/** What programs are emitted for, and where they run: what is emitted for a device runs on the CPU too. */
+export const EMISSIONS = (
+  [
+    { emitted: 'cpu', provider: 'cpu' },
+    { emitted: 'webgpu', provider: 'cpu' },
+    { emitted: 'webgpu', provider: 'webgpu' },
+  ] as const
+).filter(({ provider }) => PROVIDERS.includes(provider));
+
+/** Runs a graph in every emission. Feeds that one does not need are left out. */
 async function runEverywhere(graph: Graph, feeds: Feeds): Promise<Run[]> {
   const runs: Run[] = [];
-  for (const [emitted, provider] of [
-    ['cpu', 'cpu'],
-    ['webgpu', 'cpu'],
-    ['webgpu', 'webgpu'],
-  ] as const) {
-    if (!PROVIDERS.includes(provider)) continue;
+  for (const { emitted, provider } of EMISSIONS) {
     const session = await Session.create(emit(graph, { provider: emitted }), { provider });
     try {
       const used = Object.entries(feeds).filter(([name]) => session.program.inputs.has(name));
