@@ -12,20 +12,27 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readJson, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { TEMPLATE_GIVEN } from '../tokenizer/index.js';
+import { TEMPLATE_GIVEN } from '../tokenizer/chat-template.js';
 
 /** The token at which the final hidden state is the embedding. */
 export const EMBED_TOKEN = '<|embed_token|>';
 
 export const PROMPTS_FILE = 'search_r3.json';
 
-const direct = (system: string) =>
+const direct = (text: 'query' | 'document', system: string) =>
   z
     .strictObject({
-      /** The instruction. */
-      system: z.string().default(system),
-      /** The assistant's turn before the embed token. */
-      assistant: z.string().default('The embedding is'),
+      system: z
+        .string()
+        .default(system)
+        .meta({
+          description: `Instruction before a ${text}.`,
+          when: 'Set it to say what your documents are.',
+        }),
+      assistant: z.string().default('The embedding is').meta({
+        description: 'Text before the embed token.',
+        when: 'Rarely.',
+      }),
     })
     .prefault({});
 
@@ -35,18 +42,30 @@ const REASONING =
   `their definitions, add synonyms and related topics. You MUST end your answer with ${EMBED_TOKEN}.`;
 
 const promptsObject = z.strictObject({
-  version: z.literal(1).default(1),
-  embedToken: z.string().min(2).default(EMBED_TOKEN),
+  version: z.literal(1).default(1).meta({
+    description: 'Version of the prompt format.',
+    when: 'Never.',
+  }),
+  embedToken: z.string().min(2).default(EMBED_TOKEN).meta({
+    description: 'The token at which the embedding is read.',
+    when: 'Only for a model trained elsewhere with another token.',
+  }),
   query: direct(
+    'query',
     'Represent the search query of the user, so that the documents which answer it are found by it.',
   ),
-  document: direct('Represent the document of the user, so that the queries which it answers find it.'),
+  document: direct(
+    'document',
+    'Represent the document of the user, so that the queries which it answers find it.',
+  ),
   reasoning: z
     .strictObject({
-      system: z.string().default(REASONING),
+      system: z.string().default(REASONING).meta({
+        description: 'Instruction to reason. It must say that the reasoning ends with the embed token.',
+        when: 'Set it to say what helps to find your documents: synonyms, units, names.',
+      }),
     })
     .prefault({}),
-  /** Variables of the chat template, for example `{ enable_thinking: false }` for Qwen3. */
   templateVariables: z
     .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
     .refine(
@@ -55,7 +74,11 @@ const promptsObject = z.strictObject({
     )
     // Sorted, so that the fingerprint does not depend on the order in which they were written.
     .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
-    .optional(),
+    .optional()
+    .meta({
+      description: 'Variables for the chat template besides the messages, by name.',
+      when: 'Set them for a template with switches: with `enable_thinking: false`, the reasoning of Qwen3 starts at once.',
+    }),
 });
 
 /** Prompts as a user writes them; defaults fill in the rest. */

@@ -192,7 +192,7 @@ function setIn(root: Record<string, unknown>, path: readonly string[], value: un
 /** Parses a value from the command line as YAML, but keeps it as text if the schema expects text. */
 function fromCommandLine(value: unknown, nodes: readonly SchemaNode[], source: string): unknown {
   if (Array.isArray(value)) {
-    const items = nodes.flatMap((node) => node.items ?? []);
+    const items = nodes.flatMap((node) => node.items || []);
     return value.map((item) => fromCommandLine(item, items, source));
   }
   if (typeof value !== 'string') return value;

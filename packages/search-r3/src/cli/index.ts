@@ -6,6 +6,6 @@ export * from './output.js';
 export { buildProgram, EXIT, runProgram } from './program.js';
 export { describeProgress, formatDuration, ProgressDisplay } from './progress-display.js';
 export { REFERENCE_PATH, renderReference } from './reference.js';
-export { type Advice, SETTINGS_GUIDE } from './settings-guide.js';
-export { OPTIONS_PATH, renderOptions, settingsOf } from './settings-reference.js';
+export { flagHelp, type Setting, settingsOf } from './settings.js';
+export { OPTIONS_PATH, renderOptions } from './settings-reference.js';
 export type { TextStream } from './streams.js';

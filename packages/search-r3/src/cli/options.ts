@@ -1,6 +1,8 @@
 /** Options and help examples that commands share. Loads nothing heavy. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { z } from 'zod';
 import { Output } from './output.js';
+import { flagHelp } from './settings.js';
 
 /** Adds `--json` and `--quiet`. */
 export function withOutput(command: Command): Command {
@@ -15,8 +17,11 @@ export function outputOf(command: Command): Output {
   return new Output({ json, quiet });
 }
 
-/** Adds `--config` and `--set`; `loadConfig` reads them. */
-export function withConfig(command: Command): Command {
+const schemas = new WeakMap<Command, z.ZodObject>();
+
+/** Adds `--config` and `--set`; `loadConfig` reads them. `schema` describes the settings of the command. */
+export function withConfig(command: Command, schema: z.ZodObject): Command {
+  schemas.set(command, schema);
   return command
     .addOption(new Option('-c, --config <file>', 'YAML file with settings'))
     .addOption(
@@ -58,11 +63,14 @@ export interface ConfigFlag {
 const configFlags = new WeakMap<Command, ConfigFlag[]>();
 
 /**
- * Adds a flag that sets `key` of the config; the config's schema checks its value. Several values may be separated by
- * spaces or commas.
+ * Adds a flag to a command made with `withConfig` that sets `key` of the config. The schema of the command gives its help
+ * and checks its value. Several values may be separated by spaces or commas.
  */
-export function configFlag(command: Command, flags: string, description: string, key: string): Command {
-  const option = new Option(flags, description);
+export function configFlag(command: Command, flags: string, key: string): Command {
+  const schema = schemas.get(command);
+  if (schema === undefined) throw new Error(`internal: ${command.name()} takes no settings`);
+  const option = new Option(flags);
+  option.description = flagHelp(schema, key, option);
   if (option.variadic) option.argParser(withoutCommas);
   command.addOption(option);
   const flag = option.long ?? option.short ?? flags;
@@ -82,7 +90,7 @@ export function configFlagsOf(command: Command): ConfigFlag[] {
 
 /** Adds `--data`. */
 export function withData(command: Command): Command {
-  return configFlag(command, '-d, --data <folder>', 'BEIR folder, or atlas for the built-in world', 'data');
+  return configFlag(command, '-d, --data <folder>', 'data');
 }
 
 /** A command line and what it does. */

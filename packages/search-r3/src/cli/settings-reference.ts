@@ -1,95 +1,10 @@
 /** Renders `docs/guides/options.md`: every setting with its type, its default, what it does and when to change it. */
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
-import { trainSettings } from '../pipeline/index.js';
-import { SETTINGS_GUIDE } from './settings-guide.js';
+import { trainSettings } from '../pipeline/config.js';
+import { type Setting, settingsOf } from './settings.js';
 
 /** Path of the committed guide, relative to the compiled file. */
 export const OPTIONS_PATH = fileURLToPath(new URL('../../../../docs/guides/options.md', import.meta.url));
-
-/** The parts of JSON Schema used here. */
-interface Node {
-  type?: string | readonly string[];
-  properties?: Record<string, Node>;
-  /** Variants, each with a different constant property. */
-  oneOf?: readonly Node[];
-  const?: string | number;
-  enum?: readonly (string | number)[];
-  items?: Node | false;
-  additionalProperties?: Node | false;
-  prefixItems?: readonly Node[];
-  default?: unknown;
-  minimum?: number;
-  maximum?: number;
-  exclusiveMinimum?: number;
-  exclusiveMaximum?: number;
-}
-
-/** A setting, read from its schema. */
-export interface Setting {
-  /** Dotted, as in `--set`. */
-  key: string;
-  /** The values it takes, in words. */
-  takes: string;
-  /** Undefined if there is none. */
-  default: unknown;
-}
-
-/** All settings, in the order of the schema. */
-export function settingsOf(schema: z.ZodType = trainSettings): Setting[] {
-  const visit = (node: Node, path: readonly string[]): Setting[] =>
-    node.properties === undefined && node.oneOf === undefined
-      ? [{ key: path.join('.'), takes: takes(node), default: node.default }]
-      : Object.entries(propertiesOf(node)).flatMap(([key, inner]) => visit(inner, [...path, key]));
-  return visit(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Node, []);
-}
-
-/** The properties of all variants of an object. The defaults of the object win over those of its properties. */
-function propertiesOf({ properties = {}, oneOf = [], default: given }: Node): Record<string, Node> {
-  const found: Record<string, Node> = {};
-  for (const form of [{ properties }, ...oneOf]) {
-    for (const [key, inner] of Object.entries(form.properties ?? {})) {
-      const constants = inner.const === undefined ? {} : { enum: [...(found[key]?.enum ?? []), inner.const] };
-      const value = (given as Record<string, unknown> | undefined)?.[key] ?? inner.default;
-      found[key] = { ...inner, ...constants, default: value };
-    }
-  }
-  return found;
-}
-
-function takes(node: Node): string {
-  if (node.enum !== undefined) return node.enum.map((value) => code(String(value))).join(', ');
-  if (node.prefixItems !== undefined) return `[${node.prefixItems.map(takes).join(', ')}]`;
-  if (node.items) return `list of ${takes(node.items)}`;
-  if (Array.isArray(node.type)) return node.type.map((type) => takes({ ...node, type })).join(', ');
-  if (node.additionalProperties) return `names, each with ${takes(node.additionalProperties)}`;
-  switch (node.type) {
-    case 'integer':
-      return `whole number${range(node, true)}`;
-    case 'number':
-      return `number${range(node, false)}`;
-    case 'boolean':
-      return '`true`, `false`';
-    default:
-      return 'text';
-  }
-}
-
-function range({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Node, whole: boolean): string {
-  const known = (limit: number | undefined) =>
-    limit !== undefined && Math.abs(limit) < Number.MAX_SAFE_INTEGER;
-  const parts = [
-    known(minimum) ? `from ${minimum}` : undefined,
-    known(exclusiveMinimum)
-      ? whole
-        ? `from ${(exclusiveMinimum as number) + 1}`
-        : `above ${exclusiveMinimum}`
-      : undefined,
-    known(maximum) ? `to ${maximum}` : undefined,
-    known(exclusiveMaximum) ? `below ${exclusiveMaximum}` : undefined,
-  ].filter((part) => part !== undefined);
-  return parts.length === 0 ? '' : ` ${parts.join(' ')}`;
-}
 
 const SECTIONS = [
   [
@@ -108,7 +23,7 @@ const SECTIONS = [
 
 /** The guide as Markdown. */
 export function renderOptions(): string {
-  const settings = settingsOf();
+  const settings = settingsOf(trainSettings);
   const parts = SECTIONS.map(([title, which, about]) => {
     const own = settings.filter(({ key }) =>
       typeof which === 'string' ? key.startsWith(which) : which.test(key),
@@ -125,12 +40,11 @@ export function renderOptions(): string {
 }
 
 function table(settings: readonly Setting[]): string {
-  const rows = settings.map(({ key, takes: what, default: value }) => {
-    const { does = '', when = '' } = SETTINGS_GUIDE[key] ?? {};
-    return `| ${code(key)} | ${what} | ${shown(value)} | ${does} | ${when} |`
+  const rows = settings.map(({ key, takes, default: value, ifUnset = '', description = '', when = '' }) =>
+    `| ${code(key)} | ${takes} | ${value === undefined ? ifUnset : shown(value)} | ${description} | ${when} |`
       .replaceAll('<|', '<\\|')
-      .replaceAll('|>', '\\|>');
-  });
+      .replaceAll('|>', '\\|>'),
+  );
   return [
     '| Option | values | default | what it does | when to change it |',
     '| --- | --- | --- | --- | --- |',
@@ -139,5 +53,4 @@ function table(settings: readonly Setting[]): string {
 }
 
 const code = (text: string) => `\`${text}\``;
-const shown = (value: unknown) =>
-  value === undefined ? '' : code(typeof value === 'string' ? value : JSON.stringify(value));
+const shown = (value: unknown) => code(typeof value === 'string' ? value : JSON.stringify(value));

@@ -8,12 +8,12 @@ import { configFlag, outputOf, withConfig, withData, withOutput } from './option
 import { refuseHubName } from './using.js';
 
 /** Adds the options of a training command: data, run folder, settings and output. */
-export function withTraining(command: Command): Command {
-  withConfig(command);
+export function withTraining(command: Command, schema: z.ZodObject): Command {
+  withConfig(command, schema);
   withData(command);
-  configFlag(command, '-o, --out <folder>', 'run folder', 'out');
-  configFlag(command, '--seed <n>', 'seed of all random choices', 'seed');
-  configFlag(command, '--save-every <n>', 'steps between checkpoints', 'saveEvery');
+  configFlag(command, '-o, --out <folder>', 'out');
+  configFlag(command, '--seed <n>', 'seed');
+  configFlag(command, '--save-every <n>', 'saveEvery');
   command
     .addOption(
       new Option(
@@ -26,9 +26,8 @@ export function withTraining(command: Command): Command {
 }
 
 /** Adds `--allow-missing`. */
-export function withMissing(command: Command, meaning: string): Command {
-  const description = `accept judgements of missing documents or queries (${meaning})`;
-  return configFlag(command, '--allow-missing', description, 'allowMissing');
+export function withMissing(command: Command): Command {
+  return configFlag(command, '--allow-missing', 'allowMissing');
 }
 
 /** Loads the settings of a training command, runs its work until it ends or is interrupted, and shows the result. */

@@ -8,21 +8,19 @@ import { configFlag } from './options.js';
 
 /** Adds `--model`. */
 export function withModel(command: Command): Command {
-  const description = 'model folder from sft, rl or train; default: the model of the run in the config';
-  return configFlag(command, '-m, --model <folder>', description, 'model');
+  return configFlag(command, '-m, --model <folder>', 'model');
 }
 
-const REMEMBERED = 'as in training';
+/** Adds `--strict` and `--max-length`. */
+export function withEmbedding(command: Command): Command {
+  configFlag(command, '--strict', 'embed.strict');
+  return configFlag(command, '--max-length <tokens>', 'embed.maxLength');
+}
 
-/** Adds `--strict` and `--max-length`, and for texts with reasoning `--max-new-tokens`. */
-export function withEmbedding(command: Command, texts: 'texts' | 'queries' | 'documents'): Command {
-  const reasoned = texts !== 'documents';
-  const longest = `longest prompt${reasoned ? ', without reasoning' : ''}; at most what the model can take`;
-  configFlag(command, '--strict', `reject ${texts} that do not fit instead of cutting them`, 'embed.strict');
-  configFlag(command, '--max-length <tokens>', `${longest} (default: ${REMEMBERED})`, 'embed.maxLength');
-  if (!reasoned) return command;
-  const reasoning = `length limit of the reasoning (default: ${REMEMBERED})`;
-  return configFlag(command, '--max-new-tokens <n>', reasoning, 'embed.maxNewTokens');
+/** Adds the options of `withEmbedding` and, for texts that the model may reason about, `--max-new-tokens`. */
+export function withReasonedEmbedding(command: Command): Command {
+  withEmbedding(command);
+  return configFlag(command, '--max-new-tokens <n>', 'embed.maxNewTokens');
 }
 
 /**

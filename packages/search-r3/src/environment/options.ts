@@ -1,27 +1,36 @@
 /**
- * Options of the selective environment, and the choice of a run's environment. The defaults are the measured ones (see
- * docs/environment.md).
+ * Options of the selective environment, and the choice of a run's environment, each with its text for the guide
+ * (`.meta`). The defaults are the measured ones (see docs/environment.md).
  */
 import { z } from 'zod';
-import { annOptionsSchema } from '../vectors/index.js';
+import { annOptionsSchema } from '../vectors/ann-options.js';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().positive();
 const count = z.int().positive();
 
-/**
- * How much a step encodes, by one of three measures. Documents without a vector and the positives are encoded in any
- * case.
- */
+/** How much a step encodes, by one of three measures. Documents without a vector are encoded in any case. */
 const budgetSchema = z
   .strictObject({
-    documents: count.optional(),
-    /** Share of the corpus. */
-    fraction: z.number().gt(0).max(1).optional(),
-    /** Mean absolute error of the rewards to stay below: encodes until the expected error is half of it. */
-    targetError: positive.optional(),
-    /** With a target, the largest share of the corpus to encode. Default 1. */
-    most: z.number().gt(0).max(1).optional(),
+    documents: count.optional().meta({
+      description:
+        'Documents encoded per step; positives always are. Set one of `documents`, `fraction` and `targetError`.',
+      when: 'If a step should take the same time for every corpus.',
+    }),
+    fraction: z.number().gt(0).max(1).optional().meta({
+      description: 'The same, as a share of the corpus; the default if no budget is set.',
+      when: 'Raise if audits find an error that matters; lower for a larger corpus.',
+    }),
+    targetError: positive.optional().meta({
+      description:
+        'Upper limit of the mean absolute error of the rewards. Documents are encoded until the expected error is half of it.',
+      when: 'Set to about 0.005, with `rl.auditEvery`, if accuracy matters more than time.',
+    }),
+    most: z.number().gt(0).max(1).optional().meta({
+      description: 'Largest share of the corpus to encode, with `targetError`.',
+      when: 'Lower to limit the time of a step.',
+      ifUnset: '`1`',
+    }),
   })
   .refine(
     (budget) =>
@@ -34,74 +43,116 @@ const budgetSchema = z
   });
 
 const schema = z.strictObject({
-  /**
-   * `value`: what may change the rewards most; `region`: what is near rollouts and positives; `random`: random ones.
-   */
-  policy: z.enum(['value', 'region', 'random']).default('value'),
+  policy: z.enum(['value', 'region', 'random']).default('value').meta({
+    description:
+      'Which documents are encoded: those that may change the rewards most (`value`), those near rollouts and positives (`region`), or random ones (`random`).',
+    when: 'Rarely; the others are baselines.',
+  }),
   budget: budgetSchema.prefault({ fraction: 0.05 }),
-  /**
-   * `exact`: searches scan all vectors. `ann`: searches use a proximity graph of the unchanged vectors; not available
-   * with a drift map, which moves all vectors at every step. The graph is swapped in when it is ready, so runs are not
-   * bit-for-bit reproducible.
-   */
-  index: z.enum(['exact', 'ann']).default('exact'),
-  /** With `ann`, the number of documents from which there is a graph. */
-  graphFrom: annOptionsSchema.shape.graphFrom,
+  /** A new graph is swapped in when it is ready, at a step that no seed decides. */
+  index: z.enum(['exact', 'ann']).default('exact').meta({
+    description:
+      '`exact` scans all vectors; `ann` searches a proximity graph of those that have not changed.',
+    when: '`ann` with `region` on large corpora. Such runs do not repeat bit for bit.',
+  }),
+  graphFrom: annOptionsSchema.shape.graphFrom.meta({
+    description: 'Smallest number of documents for which a graph is built, if `index` is `ann`.',
+    when: 'Rarely.',
+  }),
   seed: z.int().default(0),
   /** Only ranks up to this earn a reward. Default all. */
   cut: count.optional(),
   drift: z
     .strictObject({
-      /** Move stale vectors by a linear map. */
-      map: z.boolean().default(true),
-      /** Ridge of the map, as a multiple of pairs / dimension. */
-      lambda: positive.default(1),
-      /** Correct stale vectors near the queries by kernel ridge regression on the residuals of the map. */
-      kernel: z.boolean().default(true),
-      ridge: positive.default(1),
-      /** Share of the kernel that is the cosine of the documents' words; the rest is exp(sharpness (cos - 1)). */
-      words: share.default(0.5),
-      sharpness: positive.default(8),
+      map: z.boolean().default(true).meta({
+        description: 'Move the vectors that are not encoded, with a linear map learned at each step.',
+        when: 'Rarely.',
+      }),
+      lambda: positive.default(1).meta({
+        description: 'Ridge of the map, as a multiple of pairs / dimension.',
+        when: 'Rarely.',
+      }),
+      /** By kernel ridge regression on the residuals of the map. */
+      kernel: z.boolean().default(true).meta({
+        description: 'Correct vectors near the queries by the errors of the map on similar documents.',
+        when: '`false` if `environment_map` takes long. Errors then grow by a third or up to double, in rare steps more.',
+      }),
+      ridge: positive.default(1).meta({
+        description: 'Ridge of the kernel correction.',
+        when: 'Rarely.',
+      }),
+      /** Of the kernel: the cosine of the documents' words; the rest is exp(sharpness (cos - 1)) of their vectors. */
+      words: share.default(0.5).meta({
+        description: 'Share of words in the similarity of documents; the rest comes from their vectors.',
+        when: 'Rarely.',
+      }),
+      sharpness: positive.default(8).meta({
+        description: 'How close vectors must be to count as similar.',
+        when: 'Rarely.',
+      }),
     })
     .prefault({}),
   value: z
     .strictObject({
-      /** Share of the budget spent on random documents, at most 1,024 of them. */
-      random: share.default(0.1),
-      /** Rounds of choosing documents; each learns the drift again. */
-      rounds: count.default(3),
-      /** Factor on the uncertainty estimated from the drift's errors. */
-      width: positive.default(1),
-      /** Steps after which a document's uncertainty stops growing. */
-      ageLimit: count.default(8),
-      /**
-       * Corpora of up to this many documents are examined in full; in larger ones, only the positives and at most 8,192
-       * documents near some rollout are examined. The map alone moves the others, and positives that rank behind the
-       * documents looked at count neither for the expected error nor for audits.
-       */
-      candidates: count.default(20_000),
+      random: share.default(0.1).meta({
+        description:
+          'Share of the budget spent on random documents, which help to learn the map; at most 1,024 documents.',
+        when: 'Rarely.',
+      }),
+      rounds: count.default(3).meta({
+        description: 'Rounds of choosing documents. The drift is refitted before each.',
+        when: 'Lower for speed.',
+      }),
+      width: positive.default(1).meta({
+        description: 'Factor on the uncertainty estimated from the errors of the drift.',
+        when: 'Raise if audits find more than `expected_error`.',
+      }),
+      ageLimit: count.default(8).meta({
+        description: "Age in steps at which a document's uncertainty stops growing.",
+        when: 'Rarely.',
+      }),
+      candidates: count.default(20_000).meta({
+        description:
+          'Largest corpus that is examined in full. In a larger one, only the positives and at most 8,192 documents near some rollout are examined closely; the map alone moves the others. Positives that rank behind those count neither for the expected error nor for audits.',
+        when: 'Lower if `environment_value` takes long; raise to the size of the corpus if `positives_unseen` is large.',
+      }),
     })
     .prefault({}),
   region: z
     .strictObject({
-      /** Top documents of each rollout that belong to the region. */
-      topK: count.default(10),
-      /** Nearest neighbours of each positive that belong to it; 0 for none. */
-      neighbours: z.int().nonnegative().default(8),
-      /** Age in steps up to which a vector counts as fresh. */
-      staleness: z.int().nonnegative().default(0),
-      /** Maximum number of searches. */
-      rounds: count.default(6),
-      /** Share of the budget for the oldest documents anywhere. */
-      sweep: share.default(0.1),
+      topK: count.default(10).meta({
+        description: 'Top documents of each rollout that belong to the region.',
+        when: 'With `region` only.',
+      }),
+      neighbours: z.int().nonnegative().default(8).meta({
+        description: 'Nearest neighbours of each positive that belong to the region; 0 for none.',
+        when: 'With `region` only.',
+      }),
+      staleness: z.int().nonnegative().default(0).meta({
+        description: 'Largest age, in steps, of a vector that counts as fresh.',
+        when: 'With `region` only. Raise to spread the budget.',
+      }),
+      rounds: count.default(6).meta({
+        description: 'Largest number of searches.',
+        when: 'With `region` only.',
+      }),
+      sweep: share.default(0.1).meta({
+        description: 'Share of the budget for the oldest documents anywhere; 1 for all of it.',
+        when: 'With `region` only.',
+      }),
     })
     .prefault({}),
   audit: z
     .strictObject({
-      /** Stale documents encoded by an audit. */
-      documents: z.int().min(2).default(60),
-      /** An audit warns if the upper end of its interval of the mean absolute reward error exceeds this. */
-      bound: positive.default(0.05),
+      documents: z.int().min(2).default(60).meta({
+        description: 'Documents that an audit encodes; see `rl.auditEvery`.',
+        when: 'Raise for narrower intervals of `audited_error`.',
+      }),
+      bound: positive.default(0.05).meta({
+        description:
+          'An audit warns if the upper end of its interval for the mean absolute error of the rewards exceeds this.',
+        when: 'Set it to the error that your rewards can tolerate.',
+      }),
     })
     .prefault({}),
 });
@@ -125,9 +176,15 @@ export type ResolvedSelectiveOptions = z.output<typeof selectiveOptionsSchema>;
 // The run sets these.
 const { seed: _seed, cut: _cut, ...ownShape } = schema.shape;
 
+const kind = {
+  description:
+    'How the corpus is kept up to date: `exact` encodes all of it at every step, `selective` only the documents that may change the rewards most. See [the evolving corpus](../environment.md). The other settings of this section apply to `selective`.',
+  when: '`selective` if `environment` takes most of the time of a step, typically from a few thousand documents on.',
+};
+
 /** Accepts unknown keys at run time, to say that a setting belongs to the other kind; `kind` may be left out. */
 const exactSchema = z
-  .looseObject({ kind: z.literal('exact').default('exact').optional() })
+  .looseObject({ kind: z.literal('exact').default('exact').optional().meta(kind) })
   .superRefine(({ kind: _, ...others }, context) => {
     for (const key of Object.keys(others)) {
       const message = 'expected no such setting with kind exact';
@@ -141,7 +198,7 @@ export const environmentOptionsSchema = z
     'kind',
     [
       exactSchema,
-      z.strictObject({ kind: z.literal('selective'), ...ownShape }).superRefine(refuseMovedGraph),
+      z.strictObject({ kind: z.literal('selective').meta(kind), ...ownShape }).superRefine(refuseMovedGraph),
     ],
     { error: ({ code }) => (code === 'invalid_union' ? 'expected "exact" or "selective"' : undefined) },
   )

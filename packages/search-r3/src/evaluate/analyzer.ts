@@ -2,15 +2,8 @@
 import { codeTerms } from './code-terms.js';
 import { englishTerms } from './english-terms.js';
 import { areCode } from './looks-like-code.js';
+import type { AnalyzerChoice, AnalyzerKind } from './names.js';
 import { type SegmentedScript, unspacedScripts } from './words.js';
-
-/** `text` gives words (`englishTerms`); `code` also splits identifiers (`codeTerms`). */
-export const ANALYZER_KINDS = ['text', 'code'] as const;
-export type AnalyzerKind = (typeof ANALYZER_KINDS)[number];
-
-/** `auto`: `code` if most documents are code, otherwise `text`. */
-export const ANALYZERS = ['auto', ...ANALYZER_KINDS] as const;
-export type AnalyzerChoice = (typeof ANALYZERS)[number];
 
 export interface Analyzer {
   kind: AnalyzerKind;

@@ -14,7 +14,8 @@ import { documentText } from '../dataset/beir.js';
 import type { Document, Query, Rankings } from '../dataset/types.js';
 import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
-import { ANALYZERS, type AnalyzerChoice, type AnalyzerKind, analyzerFor } from './analyzer.js';
+import { analyzerFor } from './analyzer.js';
+import { ANALYZERS, type AnalyzerChoice, type AnalyzerKind } from './names.js';
 import { compareHits } from './ranking.js';
 
 export interface Bm25Options {

@@ -16,6 +16,7 @@ export {
   scoreQuery,
   scoreRankings,
 } from './metrics.js';
+export * from './names.js';
 export * from './ranking.js';
 export * from './retriever.js';
 export * from './significance.js';

@@ -14,9 +14,10 @@ import {
 import type { Embedder, Embedding, EmbedOptions } from '../embed/index.js';
 import { InputError, type PartProgress } from '../run/index.js';
 import { ExactIndex } from '../vectors/index.js';
-import { type AnalyzerChoice, type AnalyzerKind, type TextAnalysis, textAnalysis } from './analyzer.js';
+import { type TextAnalysis, textAnalysis } from './analyzer.js';
 import { Bm25Index } from './bm25.js';
 import { fusePair, tuneFusionWeight } from './fusion.js';
+import { type AnalyzerChoice, type AnalyzerKind, RETRIEVER_SYSTEMS, type RetrieverSystem } from './names.js';
 
 export interface RetrieverOptions {
   /** Which of the systems to run. Default all. */
@@ -38,9 +39,6 @@ export interface RetrieverOptions {
   signal?: AbortSignal;
   onProgress?: (event: PartProgress) => void;
 }
-
-export const RETRIEVER_SYSTEMS = ['bm25', 'direct', 'reasoned', 'hybrid', 'hybrid_reasoned'] as const;
-export type RetrieverSystem = (typeof RETRIEVER_SYSTEMS)[number];
 
 export interface RetrieverRun {
   rankings: Partial<Record<RetrieverSystem, Rankings>>;

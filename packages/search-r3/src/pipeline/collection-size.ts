@@ -6,8 +6,8 @@ import { pretrainOptionsSchema } from '../pretrain/index.js';
 import { rlOptionsSchema } from '../rl/index.js';
 import { InputError } from '../run/index.js';
 import { sftOptionsSchema } from '../sft/index.js';
-import type { Settings } from './config.js';
-import { ATLAS } from './data.js';
+import type { Settings } from './settings.js';
+import { ATLAS } from './settings.js';
 
 /** What the stages at hand draw from; undefined for those that do not run. */
 export interface Available {

@@ -21,9 +21,7 @@ import {
   trainingQueries,
   withNoNegatives,
 } from '../sft/index.js';
-
-/** The name of the built-in world where a BEIR folder is expected. */
-export const ATLAS = 'atlas';
+import { ATLAS, type QuerySettings } from './settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
 export async function loadCollection(
@@ -34,15 +32,7 @@ export async function loadCollection(
   return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source, options);
 }
 
-export interface TrainingDataOptions {
-  /** Split of stage 1. Default: `sft` where there is one, else a share of `train`. */
-  sftSplit?: string;
-  /** Split of stage 2. Default: `rl` where there is one, else the rest of `train`. */
-  rlSplit?: string;
-  /** Share of `train` for stage 1 where both stages draw on it. Default 0.5. */
-  sftShare?: number;
-  /** Add the titles of the corpus as queries for their texts, in stage 1. Default false. */
-  titlePairs?: boolean;
+export interface TrainingDataOptions extends QuerySettings {
   /** Whether queries that are documents are kept from finding themselves; see `ownDocuments`. Default `auto`. */
   excludeSelf?: SelfExclusion;
   /** How texts become words where hard negatives are searched for. Default `auto`. */

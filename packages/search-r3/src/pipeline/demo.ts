@@ -22,10 +22,11 @@ import {
 import { renderReport } from '../run/report/index.js';
 import { type LoopOptions, type ResolvedSftOptions, sftOptionsSchema } from '../sft/index.js';
 import { readSteps, type StageSteps } from './curves.js';
-import { ATLAS, loadCollection, trainingData } from './data.js';
+import { loadCollection, trainingData } from './data.js';
 import { demoReport } from './demo-report.js';
 import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
 import { loadModel, loadPolicy } from './load.js';
+import { ATLAS } from './settings.js';
 import { limitedRl, limitedSft } from './stage-jobs.js';
 import { MODEL } from './stage-result.js';
 import { runStage, throughStage, within } from './stage-run.js';

@@ -9,6 +9,7 @@ export * from './evaluation.js';
 export * from './folders.js';
 export * from './load.js';
 export * from './part-progress.js';
+export { ATLAS, type QuerySettings, type Settings } from './settings.js';
 export type { Stage, StageResult } from './stage-result.js';
 export type { RunOptions } from './stage-run.js';
 export * from './stages.js';

@@ -14,8 +14,9 @@ import type { ResolvedRlOptions } from '../rl/index.js';
 import { InputError } from '../run/index.js';
 import type { ResolvedSftOptions } from '../sft/index.js';
 import type { Sized } from './collection-size.js';
-import type { Settings } from './config.js';
-import { ATLAS, loadCollection, type TrainingData, trainingData } from './data.js';
+import { loadCollection, type TrainingData, trainingData } from './data.js';
+import type { Settings } from './settings.js';
+import { ATLAS } from './settings.js';
 import { learnable, querySplit } from './validation.js';
 
 export interface TrainingContext {

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { QuerySplit } from '../checkpoint/index.js';
 import type { Collection, Qrels } from '../dataset/index.js';
 import { randomStream } from '../run/index.js';
-import type { Settings } from './config.js';
+import type { Settings } from './settings.js';
 
 /** The name that BEIR collections give the split: `qrels/dev.tsv`. */
 export const VALIDATION_SPLIT = 'dev';

@@ -11,7 +11,8 @@ import {
 } from '../dataset/index.js';
 import type { Generator } from '../generate/index.js';
 import { type Tokenizer, trainWordLevel } from '../tokenizer/index.js';
-import { modelShapeSchema, scratchConfig } from './shape.js';
+import { modelShapeSchema } from './options.js';
+import { scratchConfig } from './shape.js';
 import type { SequenceSource } from './trainer.js';
 
 export const ATLAS_END = '<|endoftext|>';

@@ -1,6 +1,17 @@
-/** Options for pre-training a small model from scratch. The defaults suit the built-in world. */
+/**
+ * Options for pre-training a small model from scratch, and its shape, each with its text for the guide (`.meta`). The
+ * defaults suit the built-in world.
+ */
 import { z } from 'zod';
-import { type OptimizationOptions, optimizationSchema, withDefaults } from '../sft/index.js';
+import {
+  contrastiveTemperature,
+  type OptimizationOptions,
+  optimizationSchema,
+  seedOption,
+  withDefaults,
+} from '../sft/options.js';
+
+const count = z.int().positive();
 
 const optimization = {
   learningRate: 2e-3,
@@ -15,22 +26,36 @@ const optimization = {
 } satisfies OptimizationOptions;
 
 export const pretrainOptionsSchema = z.strictObject({
-  steps: z.int().positive().default(1500),
-  /** Sequences per step. */
-  batchSize: z.int().positive().default(64),
-  /** Longest sequence in tokens; longer text is cut into several. */
-  maxLength: z.int().min(2).default(256),
-  seed: z.int().default(0),
-  /** InfoNCE on pairs of related texts, in addition to next-token prediction. */
+  steps: count.default(1500).meta({
+    description: 'Steps of pre-training.',
+    when: 'Raise: a base that knows more reasons better, and this is the cheapest stage.',
+  }),
+  batchSize: count.default(64).meta({
+    description:
+      'Sequences per step, each from a different document. The default shrinks to the number of documents if there are fewer.',
+    when: 'Raise if `loss` is noisy.',
+  }),
+  maxLength: z.int().min(2).default(256).meta({
+    description: 'Longest sequence in tokens; longer text is split.',
+    when: 'Set it to the length of your documents; at most `model.maxPositions`.',
+  }),
+  seed: seedOption,
   contrastive: z
     .strictObject({
-      /** Pairs per step; 0 for none. */
-      batchSize: z.int().nonnegative().default(0),
-      /** Longest text of a pair in tokens of its whole prompt; longer text is cut. */
-      maxLength: z.int().positive().default(96),
-      weight: z.number().positive().default(1),
-      /** Temperature of InfoNCE over cosines; the paper's tau. */
-      temperature: z.number().positive().default(0.05),
+      batchSize: z.int().nonnegative().default(0).meta({
+        description:
+          'Pairs of related texts per step. InfoNCE pulls each pair together, in addition to next-token training; 0 for none.',
+        when: 'Set it if there are few training queries: the base then learns to embed before stage 1.',
+      }),
+      maxLength: count.default(96).meta({
+        description: 'Longest text of a pair, in tokens of the whole prompt; longer text is cut.',
+        when: 'Set it to the length of your documents.',
+      }),
+      weight: z.number().positive().default(1).meta({
+        description: 'Weight of the contrastive term, relative to the next-token loss.',
+        when: 'Rarely.',
+      }),
+      temperature: contrastiveTemperature,
     })
     .prefault({}),
   optimization: withDefaults(optimizationSchema, optimization).prefault({}),
@@ -38,3 +63,47 @@ export const pretrainOptionsSchema = z.strictObject({
 
 export type PretrainOptions = z.input<typeof pretrainOptionsSchema>;
 export type ResolvedPretrainOptions = z.output<typeof pretrainOptionsSchema>;
+
+/** The shape of a model trained from scratch. */
+export const modelShapeSchema = z
+  .strictObject({
+    hiddenSize: count.default(192).meta({
+      description: 'Width of the model and length of its vectors; a multiple of 8 x `heads`.',
+      when: 'Raise with the size of the collection.',
+    }),
+    intermediateSize: count.default(512).meta({
+      description: 'Width of the feed-forward layers.',
+      when: 'About 2.7 times `hiddenSize`.',
+    }),
+    layers: count.default(4).meta({
+      description: 'Number of layers.',
+      when: 'Raise if queries need several steps of reasoning.',
+    }),
+    heads: count.default(6).meta({
+      description: 'Number of attention heads.',
+      when: 'Change it with `hiddenSize`.',
+    }),
+    kvHeads: count.optional().meta({
+      description: 'Number of key/value heads.',
+      when: 'Rarely.',
+      ifUnset: '`heads`',
+    }),
+    maxPositions: z.int().min(8).default(256).meta({
+      description: 'Longest sequence in tokens, including reasoning.',
+      when: 'Raise if documents are cut.',
+    }),
+    tied: z.boolean().default(true).meta({
+      description: 'The token embedding and the output head share their weights.',
+      when: 'Rarely.',
+    }),
+  })
+  .refine(({ hiddenSize, heads }) => hiddenSize % (8 * heads) === 0, {
+    path: ['hiddenSize'],
+    message: 'expected a multiple of eight times the number of heads, for generation',
+  })
+  .refine(({ heads, kvHeads = heads }) => heads % kvHeads === 0, {
+    path: ['kvHeads'],
+    message: 'expected a divisor of the number of heads',
+  });
+
+export type ModelShape = z.output<typeof modelShapeSchema>;

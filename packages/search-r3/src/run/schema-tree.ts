@@ -1,19 +1,35 @@
 /** What a zod schema accepts, as a JSON Schema tree that does not depend on the schema's wrappers. */
 import { z } from 'zod';
+import type { SettingMeta } from './setting-meta.js';
 
-/** The parts of a JSON Schema node that are used here. */
-export interface SchemaNode {
-  type?: string | string[];
+/** The parts of a JSON Schema node that are used, and what `.meta()` adds. */
+export interface SchemaNode extends Partial<SettingMeta> {
+  type?: string | readonly string[];
   properties?: Record<string, SchemaNode>;
-  items?: SchemaNode;
+  items?: SchemaNode | false;
+  prefixItems?: readonly SchemaNode[];
   additionalProperties?: SchemaNode | boolean;
-  anyOf?: SchemaNode[];
-  oneOf?: SchemaNode[];
-  allOf?: SchemaNode[];
+  anyOf?: readonly SchemaNode[];
+  oneOf?: readonly SchemaNode[];
+  allOf?: readonly SchemaNode[];
+  const?: string | number;
+  enum?: readonly (string | number)[];
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+  exclusiveMaximum?: number;
 }
 
-function rootOf(schema: z.ZodType): SchemaNode {
-  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as SchemaNode;
+const trees = new WeakMap<z.ZodType, SchemaNode>();
+
+/** The tree of what `schema` accepts as input. */
+export function schemaTree(schema: z.ZodType): SchemaNode {
+  const known = trees.get(schema);
+  if (known !== undefined) return known;
+  const tree = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as SchemaNode;
+  trees.set(schema, tree);
+  return tree;
 }
 
 function branches(node: SchemaNode): SchemaNode[] {
@@ -25,13 +41,15 @@ function children(node: SchemaNode, key: PropertyKey): SchemaNode[] {
   return branches(node).flatMap((branch) => {
     const other = typeof branch.additionalProperties === 'object' ? branch.additionalProperties : undefined;
     const named = branch.properties?.[String(key)] ?? other;
-    return [named, /^\d+$/.test(String(key)) ? branch.items : undefined].filter((node) => node !== undefined);
+    return [named, /^\d+$/.test(String(key)) ? branch.items || undefined : undefined].filter(
+      (node) => node !== undefined,
+    );
   });
 }
 
 /** The nodes that a value at `path` may match, with unions expanded. */
 export function nodesAt(schema: z.ZodType, path: readonly PropertyKey[]): SchemaNode[] {
-  let nodes = [rootOf(schema)];
+  let nodes = [schemaTree(schema)];
   for (const key of path) nodes = nodes.flatMap((node) => children(node, key));
   return nodes.flatMap(branches);
 }
@@ -52,5 +70,5 @@ export function findKey(schema: z.ZodType, key: string): string | undefined {
     }
     return undefined;
   };
-  return visit(rootOf(schema), []);
+  return visit(schemaTree(schema), []);
 }

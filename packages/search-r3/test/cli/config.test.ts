@@ -8,14 +8,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 
 const schema = z.strictObject({
-  name: z.string().default('run'),
-  steps: z.int().positive().default(10),
+  name: z.string().default('run').meta({ description: 'Name.' }),
+  steps: z.int().positive().default(10).meta({ description: 'Steps.' }),
   limit: z.union([z.int(), z.literal('all')]).default('all'),
-  shuffle: z.boolean().default(true),
+  shuffle: z.boolean().default(true).meta({ description: 'Shuffle.' }),
   sft: z
     .strictObject({
-      temperature: z.number().positive().default(0.05),
-      layers: z.array(z.string()).default([]),
+      temperature: z.number().positive().default(0.05).meta({ description: 'Temperature.' }),
+      layers: z.array(z.string()).default([]).meta({ description: 'Layers.' }),
       sources: z.array(z.strictObject({ path: z.string(), weight: z.number().default(1) })).default([]),
     })
     .prefault({}),
@@ -31,12 +31,12 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** The config of a command called with `argv`, `yaml` being its config file. */
 async function load(argv: string[], yaml?: string) {
-  const command = withConfig(new Command('train')).exitOverride();
-  configFlag(command, '--steps <n>', 'training steps', 'steps');
-  configFlag(command, '--name <text>', 'name', 'name');
-  configFlag(command, '--no-shuffle', 'keep the order', 'shuffle');
-  configFlag(command, '--temperature <x>', 'temperature', 'sft.temperature');
-  configFlag(command, '--layers <name...>', 'layers', 'sft.layers');
+  const command = withConfig(new Command('train'), schema).exitOverride();
+  configFlag(command, '--steps <n>', 'steps');
+  configFlag(command, '--name <text>', 'name');
+  configFlag(command, '--no-shuffle', 'shuffle');
+  configFlag(command, '--temperature <x>', 'sft.temperature');
+  configFlag(command, '--layers <name...>', 'sft.layers');
   if (yaml !== undefined) await writeFile(file, yaml);
   command.parse(yaml === undefined ? argv : ['--config', file, ...argv], { from: 'user' });
   return loadConfig(command, schema);

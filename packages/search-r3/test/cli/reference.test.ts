@@ -10,6 +10,7 @@ import {
   withOutput,
 } from 'search-r3/cli';
 import { expect, test } from 'vitest';
+import { z } from 'zod';
 
 test('the committed reference is current (else: node packages/search-r3/dist/cli/reference.js)', async () => {
   expect(await readFile(REFERENCE_PATH, 'utf8')).toBe(renderReference(buildProgram()));
@@ -27,10 +28,14 @@ test('every command has a description, examples that start with its name, and de
 
 test('shows arguments, options with the key they set, and examples', () => {
   const train = () => {
+    const steps = z.int().default(7).meta({ description: 'How many `steps`.' });
     const command = withOutput(
-      withConfig(new Command('train').description('Trains.').argument('<data>', 'a | b')),
+      withConfig(
+        new Command('train').description('Trains.').argument('<data>', 'a | b'),
+        z.object({ rl: z.object({ steps }) }),
+      ),
     );
-    configFlag(command, '--steps <n>', 'how many steps', 'rl.steps');
+    configFlag(command, '--steps <n>', 'rl.steps');
     return examples(command, [{ command: 'train data --steps 3', does: 'Three steps.' }]);
   };
   const text = renderReference(buildProgram([train]));
@@ -51,7 +56,7 @@ test('shows arguments, options with the key they set, and examples', () => {
     | \`--set <key=value>\` | one setting: dotted key and YAML value; repeatable; overrides file and flags |
     | \`--json\` | write the result as one JSON document to stdout |
     | \`-q, --quiet\` | write no notes and no progress to stderr |
-    | \`--steps <n>\` | how many steps; sets \`rl.steps\` |
+    | \`--steps <n>\` | how many steps (default: 7); sets \`rl.steps\` |
     | \`-h, --help\` | display help for command |
 
     \`\`\`sh

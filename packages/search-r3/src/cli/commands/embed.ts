@@ -1,10 +1,11 @@
 /** `search-r3 embed`: turns texts into vectors. */
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
+import { embedSettings } from '../../pipeline/config.js';
 import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
+import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
 
 interface Flags {
   file?: string;
@@ -21,9 +22,9 @@ export function embedCommand(): Command {
     )
     .addOption(new Option('--role <role>', 'kind of text').choices(['query', 'document']).default('query'))
     .addOption(new Option('--reasoning', 'let the model reason before it embeds (queries only)'));
-  withConfig(command);
+  withConfig(command, embedSettings);
   withModel(command);
-  withEmbedding(command, 'texts');
+  withReasonedEmbedding(command);
   withOutput(command);
   examples(command, [
     {
@@ -43,7 +44,7 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
-    const { embedSettings, loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const { loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
     if (reasoning && role === 'document') {
       const remedy = 'The model reasons only about queries.';
       throw new InputError({

@@ -1,5 +1,6 @@
 /** `search-r3 evaluate`: scores the systems on a split of a collection. */
 import { Command, Option } from 'commander';
+import { evaluateSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
@@ -9,43 +10,18 @@ export function evaluateCommand(): Command {
   const command = new Command('evaluate').description(
     'Rank the documents of a collection with BM25, direct and reasoned embeddings and their hybrids, and compare.',
   );
-  withConfig(command);
+  withConfig(command, evaluateSettings);
   withModel(command);
   withData(command);
-  configFlag(command, '-s, --split <name>', 'judgements to evaluate on (default: test)', 'evaluate.split');
-  configFlag(
-    command,
-    '--systems <name...>',
-    'any of bm25, direct, reasoned, hybrid, hybrid_reasoned, separated by spaces or commas (default: all)',
-    'evaluate.systems',
-  );
-  configFlag(command, '--queries <n>', 'evaluate only the first n judged queries', 'evaluate.queries');
-  configFlag(
-    command,
-    '--max-length <tokens>',
-    'longest text; longer ones are cut (default: as in training)',
-    'evaluate.maxLength',
-  );
-  configFlag(
-    command,
-    '--max-new-tokens <n>',
-    'length limit of the reasoning (default: as in training)',
-    'evaluate.maxNewTokens',
-  );
-  configFlag(
-    command,
-    '--exclude-self <when>',
-    'leave a query that is a document out of its own ranking: auto, always or never (default: auto)',
-    'excludeSelf',
-  );
-  configFlag(
-    command,
-    '--analyzer <kind>',
-    'how BM25 cuts texts into terms: auto, text or code (default: auto)',
-    'analyzer',
-  );
-  configFlag(command, '--seed <n>', 'seed of splits and significance tests', 'seed');
-  withMissing(command, 'scores them as trec_eval does');
+  configFlag(command, '-s, --split <name>', 'evaluate.split');
+  configFlag(command, '--systems <name...>', 'evaluate.systems');
+  configFlag(command, '--queries <n>', 'evaluate.queries');
+  configFlag(command, '--max-length <tokens>', 'evaluate.maxLength');
+  configFlag(command, '--max-new-tokens <n>', 'evaluate.maxNewTokens');
+  configFlag(command, '--exclude-self <when>', 'excludeSelf');
+  configFlag(command, '--analyzer <kind>', 'analyzer');
+  configFlag(command, '--seed <n>', 'seed');
+  withMissing(command);
   command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
   withOutput(command);
   examples(command, [
@@ -67,7 +43,7 @@ export function evaluateCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { evaluateModel, evaluateSettings, saveRuns } = await import('../../pipeline/index.js');
+    const { evaluateModel, saveRuns } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, evaluateSettings);
     const output = outputOf(command);
     const { runDir } = command.opts<{ runDir?: string }>();

@@ -1,6 +1,7 @@
 /** `search-r3 index`: embeds the documents of a collection into a searchable index. */
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
+import { indexSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -10,18 +11,13 @@ export function indexCommand(): Command {
   const command = new Command('index').description(
     'Embed the documents of a collection and write an index, completely or not at all.',
   );
-  withConfig(command);
+  withConfig(command, indexSettings);
   withModel(command);
   withData(command);
-  configFlag(command, '-o, --out <folder>', 'index folder; default: index in the run folder', 'index.folder');
+  configFlag(command, '-o, --out <folder>', 'index.folder');
   command.addOption(new Option('--overwrite', 'replace the index in the folder'));
-  configFlag(
-    command,
-    '--ann',
-    'also build a proximity graph: faster, approximate search of large corpora',
-    'index.ann',
-  );
-  withEmbedding(command, 'documents');
+  configFlag(command, '--ann', 'index.ann');
+  withEmbedding(command);
   withOutput(command);
   examples(command, [
     {
@@ -34,7 +30,7 @@ export function indexCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { indexFolder, indexSettings, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, indexSettings);
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');

@@ -1,5 +1,6 @@
 /** `search-r3 pretrain`: trains a tokenizer and a small model from scratch. */
 import { Command } from 'commander';
+import { pretrainSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withTraining } from '../training.js';
 
@@ -7,10 +8,10 @@ export function pretrainCommand(): Command {
   const command = new Command('pretrain').description(
     'Train a tokenizer and a small model from scratch on the text of a collection, as a base for sft.',
   );
-  withTraining(command);
-  configFlag(command, '--steps <n>', 'training steps', 'pretrain.steps');
-  configFlag(command, '--batch-size <n>', 'sequences per step', 'pretrain.batchSize');
-  configFlag(command, '--vocab-size <n>', 'number of token ids', 'pretrain.vocabSize');
+  withTraining(command, pretrainSettings);
+  configFlag(command, '--steps <n>', 'pretrain.steps');
+  configFlag(command, '--batch-size <n>', 'pretrain.batchSize');
+  configFlag(command, '--vocab-size <n>', 'pretrain.vocabSize');
   examples(command, [
     {
       command: 'pretrain --data data/scifact --out runs/base --steps 500',
@@ -26,7 +27,7 @@ export function pretrainCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { pretrain, pretrainSettings } = await import('../../pipeline/index.js');
+    const { pretrain } = await import('../../pipeline/index.js');
     await runTraining(command, pretrainSettings, pretrain, describeStage);
   });
 }

@@ -1,5 +1,6 @@
 /** `search-r3 rl`: stage 2, which trains the model to reason so that its embedding finds the documents. */
 import { Command } from 'commander';
+import { rlSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
 
@@ -7,13 +8,13 @@ export function rlCommand(): Command {
   const command = new Command('rl').description(
     'Stage 2: teach a model from stage 1 to reason so that its embedding finds the documents (GRPO).',
   );
-  configFlag(command, '-m, --model <folder>', 'model from stage 1', 'model');
-  withTraining(command);
-  withMissing(command, 'leaves them out');
-  configFlag(command, '--steps <n>', 'training steps', 'rl.steps');
-  configFlag(command, '--queries-per-step <n>', 'queries per step', 'rl.queriesPerStep');
-  configFlag(command, '--group-size <n>', 'completions per query', 'rl.groupSize');
-  configFlag(command, '--learning-rate <x>', 'peak learning rate', 'rl.optimization.learningRate');
+  withTraining(command, rlSettings);
+  configFlag(command, '-m, --model <folder>', 'model');
+  withMissing(command);
+  configFlag(command, '--steps <n>', 'rl.steps');
+  configFlag(command, '--queries-per-step <n>', 'rl.queriesPerStep');
+  configFlag(command, '--group-size <n>', 'rl.groupSize');
+  configFlag(command, '--learning-rate <x>', 'rl.optimization.learningRate');
   examples(command, [
     {
       command: 'rl --model runs/sft/model --data data/scifact --out runs/rl',
@@ -30,7 +31,7 @@ export function rlCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { rl, rlSettings } = await import('../../pipeline/index.js');
+    const { rl } = await import('../../pipeline/index.js');
     await runTraining(command, rlSettings, rl, describeStage);
   });
 }

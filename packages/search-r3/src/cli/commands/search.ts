@@ -1,9 +1,10 @@
 /** `search-r3 search`: finds the documents nearest to a query, and shows the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
+import { searchSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withEmbedding, withModel, withSettingsNamed } from '../using.js';
+import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
 
 /** Characters shown of a document. */
 const SNIPPET = 160;
@@ -18,23 +19,13 @@ export function searchCommand(): Command {
     .addOption(
       new Option('-f, --file <path>', 'queries as JSONL with text and optional id (or _id); - for stdin'),
     );
-  withConfig(command);
+  withConfig(command, searchSettings);
   withModel(command);
-  configFlag(
-    command,
-    '-i, --index <folder>',
-    'index folder, made with the same model; default: index in the run folder',
-    'index.folder',
-  );
-  configFlag(
-    command,
-    '--reasoning',
-    'let the model reason before it embeds (the default)',
-    'search.reasoning',
-  );
-  configFlag(command, '--no-reasoning', 'embed the query directly', 'search.reasoning');
-  configFlag(command, '-k <n>', 'documents per query (default: 10)', 'search.k');
-  withEmbedding(command, 'queries');
+  configFlag(command, '-i, --index <folder>', 'index.folder');
+  configFlag(command, '--reasoning', 'search.reasoning');
+  configFlag(command, '--no-reasoning', 'search.reasoning');
+  configFlag(command, '-k <n>', 'search.k');
+  withReasonedEmbedding(command);
   withOutput(command);
   examples(command, [
     {
@@ -56,9 +47,7 @@ export function searchCommand(): Command {
     },
   ]);
   return command.action(async (args: string[]) => {
-    const { indexFolder, modelFolder, partProgress, searchSettings } = await import(
-      '../../pipeline/index.js'
-    );
+    const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, searchSettings);
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);

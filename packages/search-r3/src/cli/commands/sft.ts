@@ -1,5 +1,6 @@
 /** `search-r3 sft`: stage 1, which trains a base model to embed, directly and after its own reasoning. */
 import { Command } from 'commander';
+import { sftSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
 
@@ -7,18 +8,13 @@ export function sftCommand(): Command {
   const command = new Command('sft').description(
     'Stage 1: teach a base model to embed, directly and after its own reasoning.',
   );
-  configFlag(command, '-b, --base <folder>', 'base model (Hugging Face folder)', 'base');
-  withTraining(command);
-  withMissing(command, 'leaves them out');
-  configFlag(command, '--steps <n>', 'training steps', 'sft.steps');
-  configFlag(command, '--batch-size <n>', 'queries per step', 'sft.batchSize');
-  configFlag(command, '--learning-rate <x>', 'peak learning rate', 'sft.optimization.learningRate');
-  configFlag(
-    command,
-    '--title-pairs',
-    'also learn from titles as queries for their texts',
-    'queries.titlePairs',
-  );
+  withTraining(command, sftSettings);
+  configFlag(command, '-b, --base <folder>', 'base');
+  withMissing(command);
+  configFlag(command, '--steps <n>', 'sft.steps');
+  configFlag(command, '--batch-size <n>', 'sft.batchSize');
+  configFlag(command, '--learning-rate <x>', 'sft.optimization.learningRate');
+  configFlag(command, '--title-pairs', 'queries.titlePairs');
   examples(command, [
     {
       command: 'sft --base runs/base/model --data data/scifact --out runs/sft --title-pairs',
@@ -35,7 +31,7 @@ export function sftCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { sft, sftSettings } = await import('../../pipeline/index.js');
+    const { sft } = await import('../../pipeline/index.js');
     await runTraining(command, sftSettings, sft, describeStage);
   });
 }

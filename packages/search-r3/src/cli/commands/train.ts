@@ -1,5 +1,6 @@
 /** `search-r3 train`: the whole pipeline, from a collection to a model that reasons before it embeds. */
 import { Command } from 'commander';
+import { trainSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
 
@@ -7,18 +8,13 @@ export function trainCommand(): Command {
   const command = new Command('train').description(
     'Run the whole pipeline on a collection: pre-training (unless you give a base model), stage 1, stage 2.',
   );
-  withTraining(command);
-  configFlag(command, '-b, --base <folder>', 'base model; default: train one from scratch', 'base');
-  withMissing(command, 'leaves them out');
-  configFlag(command, '--pretrain-steps <n>', 'steps of pre-training', 'pretrain.steps');
-  configFlag(command, '--sft-steps <n>', 'steps of stage 1', 'sft.steps');
-  configFlag(command, '--rl-steps <n>', 'steps of stage 2', 'rl.steps');
-  configFlag(
-    command,
-    '--title-pairs',
-    'also learn from titles as queries for their texts',
-    'queries.titlePairs',
-  );
+  withTraining(command, trainSettings);
+  configFlag(command, '-b, --base <folder>', 'base');
+  withMissing(command);
+  configFlag(command, '--pretrain-steps <n>', 'pretrain.steps');
+  configFlag(command, '--sft-steps <n>', 'sft.steps');
+  configFlag(command, '--rl-steps <n>', 'rl.steps');
+  configFlag(command, '--title-pairs', 'queries.titlePairs');
   examples(command, [
     {
       command: 'train --config examples/scifact.yaml --data data/scifact',
@@ -34,7 +30,7 @@ export function trainCommand(): Command {
     },
   ]);
   return command.action(async () => {
-    const { train, trainSettings } = await import('../../pipeline/index.js');
+    const { train } = await import('../../pipeline/index.js');
     await runTraining(command, trainSettings, train, ({ stages, model, report }) =>
       [...stages.map(describeStage), `model:  ${model}`, `report: ${report}`].join('\n'),
     );
