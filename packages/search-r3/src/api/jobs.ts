@@ -4,7 +4,10 @@ import * as pipeline from '../pipeline/index.js';
 import { InterruptedError, type ProgressEvent, validate } from '../run/index.js';
 import type { ThreadOptions } from './types.js';
 
-/** Settings of `train`, named as in the command's YAML file; only `data` and `out` have no default. */
+/**
+ * Settings of `train`, named as in the command's YAML file, which docs/guides/options.md describes; only `data` and `out`
+ * have no default.
+ */
 export interface TrainConfig extends z.input<typeof pipeline.trainSettings> {}
 /** Settings of `pretrain`. */
 export interface PretrainConfig extends z.input<typeof pipeline.pretrainSettings> {}

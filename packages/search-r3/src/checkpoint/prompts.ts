@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readJson, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import { TEMPLATE_GIVEN } from '../tokenizer/chat-template.js';
+import { TEMPLATE_GIVEN } from '../tokenizer/files.js';
 
 /** The token at which the final hidden state is the embedding. */
 export const EMBED_TOKEN = '<|embed_token|>';

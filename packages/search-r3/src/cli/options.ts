@@ -2,7 +2,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { Output } from './output.js';
-import { flagHelp } from './settings.js';
 
 /** Adds `--json` and `--quiet`. */
 export function withOutput(command: Command): Command {
@@ -17,10 +16,13 @@ export function outputOf(command: Command): Output {
   return new Output({ json, quiet });
 }
 
-const schemas = new WeakMap<Command, z.ZodObject>();
+/** Loads the schema of a command. Only its own help and its run need it. */
+export type LoadSchema = () => Promise<z.ZodObject>;
 
-/** Adds `--config` and `--set`; `loadConfig` reads them. `schema` describes the settings of the command. */
-export function withConfig(command: Command, schema: z.ZodObject): Command {
+const schemas = new WeakMap<Command, LoadSchema>();
+
+/** Adds `--config` and `--set`; `loadConfig` reads them. The schema describes the settings of the command. */
+export function withConfig(command: Command, schema: LoadSchema): Command {
   schemas.set(command, schema);
   return command
     .addOption(new Option('-c, --config <file>', 'YAML file with settings'))
@@ -58,24 +60,30 @@ export interface ConfigFlag {
   name: string;
   /** Dotted key in the config. */
   key: string;
+  option: Option;
 }
 
 const configFlags = new WeakMap<Command, ConfigFlag[]>();
 
 /**
- * Adds a flag to a command made with `withConfig` that sets `key` of the config. The schema of the command gives its help
- * and checks its value. Several values may be separated by spaces or commas.
+ * Adds a flag that sets `key` of the config; the schema of the command describes the flag and checks its value. Several
+ * values may be separated by spaces or commas.
  */
 export function configFlag(command: Command, flags: string, key: string): Command {
-  const schema = schemas.get(command);
-  if (schema === undefined) throw new Error(`internal: ${command.name()} takes no settings`);
   const option = new Option(flags);
-  option.description = flagHelp(schema, key, option);
   if (option.variadic) option.argParser(withoutCommas);
   command.addOption(option);
   const flag = option.long ?? option.short ?? flags;
-  configFlags.set(command, [...configFlagsOf(command), { flag, name: option.attributeName(), key }]);
+  configFlags.set(command, [...configFlagsOf(command), { flag, name: option.attributeName(), key, option }]);
   return command;
+}
+
+/** Takes the help of the config flags from the schema of the command. */
+export async function describeFlags(command: Command): Promise<void> {
+  const load = schemas.get(command);
+  if (load === undefined) return;
+  const [{ flagHelp }, schema] = await Promise.all([import('./settings.js'), load()]);
+  for (const { key, option } of configFlagsOf(command)) option.description = flagHelp(schema, key, option);
 }
 
 function withoutCommas(value: string, before: readonly string[] = []): string[] {

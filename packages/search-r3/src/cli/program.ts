@@ -4,7 +4,7 @@ import { DivergenceError, InputError, InterruptedError } from '../run/errors.js'
 import { INTERRUPTED_EXIT_CODE } from '../run/stop.js';
 import { VERSION } from '../run/version.js';
 import { commands } from './commands/index.js';
-import { examples } from './options.js';
+import { describeFlags, examples } from './options.js';
 import type { TextStream } from './streams.js';
 
 export const EXIT = { ok: 0, failure: 1, input: 2, interrupted: INTERRUPTED_EXIT_CODE } as const;
@@ -16,6 +16,7 @@ export function buildProgram(factories: readonly (() => Command)[] = commands): 
     .version(VERSION)
     .helpCommand('help [command]', 'The same as --help; help COMMAND shows the help of a command.');
   for (const factory of factories) program.addCommand(factory());
+  program.hook('preSubcommand', (_, command) => describeFlags(command));
   examples(program, [
     { command: 'COMMAND --help', does: 'Show the options and examples of a command.' },
     { command: 'inspect runs/first', does: 'Show what a run, a model or a collection holds.' },
@@ -43,12 +44,12 @@ export async function runProgram(
   }
 }
 
-/** Treats `help NAME` with an unknown command like NAME itself, so that the error suggests the likely command. */
+/** Makes `help NAME` `NAME --help`, and with an unknown command NAME, so that the error suggests the likely command. */
 function withKnownTopic(argv: readonly string[], program: Command): string[] {
   const [first, topic] = argv;
-  const names = program.commands.map((command) => command.name());
-  const isUnknown = first === 'help' && topic !== undefined && !names.includes(topic);
-  return isUnknown ? [topic] : [...argv];
+  if (first !== 'help' || topic === undefined) return [...argv];
+  const isKnown = program.commands.some((command) => command.name() === topic);
+  return isKnown ? [topic, '--help'] : [topic];
 }
 
 /** Keeps commander from ending the process; it has to be set on every command. */

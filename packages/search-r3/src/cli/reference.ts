@@ -5,7 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../run/files.js';
-import { configFlagsOf, examplesOf } from './options.js';
+import { configFlagsOf, describeFlags, examplesOf } from './options.js';
 import { buildProgram } from './program.js';
 import { OPTIONS_PATH, renderOptions } from './settings-reference.js';
 
@@ -13,7 +13,8 @@ import { OPTIONS_PATH, renderOptions } from './settings-reference.js';
 export const REFERENCE_PATH = fileURLToPath(new URL('../../../../docs/reference/cli.md', import.meta.url));
 
 /** The reference of `program` as Markdown. */
-export function renderReference(program: Command): string {
+export async function renderReference(program: Command): Promise<string> {
+  for (const command of program.commands) await describeFlags(command);
   const intro = [
     '# Command line',
     '<!-- Rendered from the commands by packages/search-r3/src/cli/reference.ts; do not edit. -->',
@@ -57,6 +58,6 @@ const row = (term: string, text: string) =>
   `| ${term.replaceAll('|', '\\|')} | ${text.replaceAll('|', '\\|')} |`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await writeFileAtomic(REFERENCE_PATH, renderReference(buildProgram()));
+  await writeFileAtomic(REFERENCE_PATH, await renderReference(buildProgram()));
   await writeFileAtomic(OPTIONS_PATH, renderOptions());
 }

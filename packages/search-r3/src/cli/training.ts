@@ -4,11 +4,11 @@ import type { z } from 'zod';
 import type { RunOptions, StageResult } from '../pipeline/index.js';
 import { InterruptedError } from '../run/errors.js';
 import { untilStopped } from './interrupt.js';
-import { configFlag, outputOf, withConfig, withData, withOutput } from './options.js';
+import { configFlag, type LoadSchema, outputOf, withConfig, withData, withOutput } from './options.js';
 import { refuseHubName } from './using.js';
 
 /** Adds the options of a training command: data, run folder, settings and output. */
-export function withTraining(command: Command, schema: z.ZodObject): Command {
+export function withTraining(command: Command, schema: LoadSchema): Command {
   withConfig(command, schema);
   withData(command);
   configFlag(command, '-o, --out <folder>', 'out');

@@ -204,5 +204,6 @@ export const environmentOptionsSchema = z
   )
   .prefault({ kind: 'exact' });
 
+/** The choice as a user writes it; docs/guides/options.md describes each option, at `rl.environment`. */
 export type EnvironmentOptions = z.input<typeof environmentOptionsSchema>;
 export type ResolvedEnvironmentOptions = z.output<typeof environmentOptionsSchema>;

@@ -198,7 +198,8 @@ export const settingsSchema = z.strictObject({
   embed: z
     .strictObject({
       maxLength: count.optional().meta({
-        description: 'Longest prompt in tokens, without reasoning; longer text is cut.',
+        description:
+          'Longest prompt in tokens, without reasoning, at most what the model can take; longer text is cut.',
         when: 'Raise if texts that should stay whole are cut.',
         ifUnset: 'as in training, or 512 if the model does not say',
       }),
@@ -216,7 +217,7 @@ export const settingsSchema = z.strictObject({
   index: z
     .strictObject({
       folder: text.optional().meta({
-        description: 'Folder of the index. Only the model that made it can search it.',
+        description: 'Folder of the index; only the model that made it can search it.',
         when: 'Set it for several indexes.',
         ifUnset: '`index` in the run folder',
       }),

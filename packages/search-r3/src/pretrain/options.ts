@@ -61,7 +61,9 @@ export const pretrainOptionsSchema = z.strictObject({
   optimization: withDefaults(optimizationSchema, optimization).prefault({}),
 });
 
+/** Options of pre-training as a user writes them; docs/guides/options.md describes each. */
 export type PretrainOptions = z.input<typeof pretrainOptionsSchema>;
+/** Options of pre-training with all defaults filled in. */
 export type ResolvedPretrainOptions = z.output<typeof pretrainOptionsSchema>;
 
 /** The shape of a model trained from scratch. */

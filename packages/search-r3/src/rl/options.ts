@@ -137,7 +137,7 @@ export const rlOptionsSchema = z
     message: 'expected a policy gradient or a contrastive term with a weight above 0',
   });
 
-/** Options of stage 2 as a user writes them. */
+/** Options of stage 2 as a user writes them; docs/guides/options.md describes each. */
 export type RlOptions = z.input<typeof rlOptionsSchema>;
 /** Options of stage 2 with all defaults filled in. */
 export type ResolvedRlOptions = z.output<typeof rlOptionsSchema>;

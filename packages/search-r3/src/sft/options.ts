@@ -185,7 +185,7 @@ export const sftOptionsSchema = z
     },
   );
 
-/** Options of stage 1 as a user writes them. */
+/** Options of stage 1 as a user writes them; docs/guides/options.md describes each. */
 export type SftOptions = z.input<typeof sftOptionsSchema>;
 /** Options of stage 1 with all defaults filled in. */
 export type ResolvedSftOptions = z.output<typeof sftOptionsSchema>;

@@ -3,7 +3,6 @@
  * `transformers.apply_chat_template` renders it (`jinja/`, docs/decisions/009-chat-templates.md).
  */
 import { InputError } from '../run/errors.js';
-import { SPECIAL_TOKEN_ROLES } from './files.js';
 import { TemplateError } from './jinja/errors.js';
 import { fromJson, Template } from './jinja/template.js';
 import type { Value } from './jinja/values.js';
@@ -17,15 +16,6 @@ export interface ChatMessage {
 export const CHATML_TEMPLATE =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-
-/** The variables that every template gets; `TemplateVariables` cannot replace them. */
-export const TEMPLATE_GIVEN: readonly string[] = [
-  'messages',
-  'tools',
-  'documents',
-  'add_generation_prompt',
-  ...SPECIAL_TOKEN_ROLES,
-];
 
 /** Switches of a template by name, such as Qwen3's `enable_thinking`. Whole numbers are ints to the template. */
 export type TemplateVariables = Readonly<Record<string, string | number | boolean>>;

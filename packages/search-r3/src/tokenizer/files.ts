@@ -39,6 +39,15 @@ export const SPECIAL_TOKEN_ROLES = [
 
 export type SpecialTokenRole = (typeof SPECIAL_TOKEN_ROLES)[number];
 
+/** The variables that every template gets; `TemplateVariables` cannot replace them. */
+export const TEMPLATE_GIVEN: readonly string[] = [
+  'messages',
+  'tools',
+  'documents',
+  'add_generation_prompt',
+  ...SPECIAL_TOKEN_ROLES,
+];
+
 const roles = Object.fromEntries(SPECIAL_TOKEN_ROLES.map((role) => [role, tokenSchema.nullish()])) as Record<
   SpecialTokenRole,
   z.ZodOptional<z.ZodNullable<typeof tokenSchema>>

@@ -5,9 +5,9 @@ export {
   type ChatOptions,
   type ChatTemplate,
   compileChatTemplate,
-  TEMPLATE_GIVEN,
   type TemplateVariables,
 } from './chat-template.js';
+export { TEMPLATE_GIVEN } from './files.js';
 export {
   type DecodeOptions,
   type EncodeOptions,

@@ -8,14 +8,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 
 const schema = z.strictObject({
-  name: z.string().default('run').meta({ description: 'Name.' }),
-  steps: z.int().positive().default(10).meta({ description: 'Steps.' }),
+  name: z.string().default('run'),
+  steps: z.int().positive().default(10),
   limit: z.union([z.int(), z.literal('all')]).default('all'),
-  shuffle: z.boolean().default(true).meta({ description: 'Shuffle.' }),
+  shuffle: z.boolean().default(true),
   sft: z
     .strictObject({
-      temperature: z.number().positive().default(0.05).meta({ description: 'Temperature.' }),
-      layers: z.array(z.string()).default([]).meta({ description: 'Layers.' }),
+      temperature: z.number().positive().default(0.05),
+      layers: z.array(z.string()).default([]),
       sources: z.array(z.strictObject({ path: z.string(), weight: z.number().default(1) })).default([]),
     })
     .prefault({}),
@@ -31,7 +31,7 @@ afterAll(() => rm(folder, { recursive: true }));
 
 /** The config of a command called with `argv`, `yaml` being its config file. */
 async function load(argv: string[], yaml?: string) {
-  const command = withConfig(new Command('train'), schema).exitOverride();
+  const command = withConfig(new Command('train'), async () => schema).exitOverride();
   configFlag(command, '--steps <n>', 'steps');
   configFlag(command, '--name <text>', 'name');
   configFlag(command, '--no-shuffle', 'shuffle');

@@ -27,32 +27,44 @@ const cli = (...argv: string[]) => {
 };
 
 describe('help', () => {
+  /** The own files and the packages that a command line loads. */
+  async function loadedBy(argv: readonly string[]) {
+    const list = join(folder, 'modules.txt');
+    await writeFile(list, '');
+    const { status, stdout } = spawnSync(
+      process.execPath,
+      ['--import', join(fixtures, 'loaded-modules.mjs'), main, ...argv],
+      { encoding: 'utf8', env: { ...process.env, LOADED_MODULES: list } },
+    );
+    expect(status).toBe(0);
+    expect(stdout).toContain('Examples:');
+    const modules = (await readFile(list, 'utf8'))
+      .trim()
+      .split('\n')
+      .filter((url) => url.startsWith('file:'));
+    const own = modules.flatMap((url) => url.split(`${packageRoot}/dist/`)[1] ?? []);
+    expect(own).toContain('cli/program.js');
+    const packages = modules.flatMap((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? []);
+    return { own, packages: [...new Set(packages)].sort() };
+  }
+
   test.each([[['--help']], [['inspect', '--help']]])(
     '%j loads only the frame of the program',
     async (argv) => {
-      const list = join(folder, 'modules.txt');
-      await writeFile(list, '');
-      const { status, stdout } = spawnSync(
-        process.execPath,
-        ['--import', join(fixtures, 'loaded-modules.mjs'), main, ...argv],
-        { encoding: 'utf8', env: { ...process.env, LOADED_MODULES: list } },
-      );
-      expect(status).toBe(0);
-      expect(stdout).toContain('Examples:');
-      const modules = (await readFile(list, 'utf8'))
-        .trim()
-        .split('\n')
-        .filter((url) => url.startsWith('file:'));
-      const own = modules.flatMap((url) => url.split(`${packageRoot}/dist/`)[1] ?? []);
-      expect(own).toContain('cli/program.js');
+      const { own, packages } = await loadedBy(argv);
       expect(own.filter((path) => !/^(cli|run)\//.test(path))).toEqual([]);
-      const packages = modules.flatMap((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? []);
-      expect([...new Set(packages)]).toEqual(['commander']);
+      expect(packages).toEqual(['commander']);
       expect(own.length).toBeLessThanOrEqual(
         10 + own.filter((path) => path.startsWith('cli/commands/')).length,
       );
     },
   );
+
+  test('of a command with settings, it loads their schemas too, and nothing that computes', async () => {
+    const { own, packages } = await loadedBy(['train', '--help']);
+    expect(own).toContain('pipeline/settings.js');
+    expect(packages).toEqual(['commander', 'zod']);
+  });
 
   test('help and help COMMAND are --help and COMMAND --help', () => {
     for (const [asked, same] of [

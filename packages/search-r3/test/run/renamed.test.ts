@@ -60,7 +60,7 @@ describe('settings', () => {
   async function load(argv: string[], yaml: string) {
     const file = join(folder, 'train.yaml');
     await writeFile(file, yaml);
-    const command = withConfig(new Command('train'), trainSettings).exitOverride();
+    const command = withConfig(new Command('train'), async () => trainSettings).exitOverride();
     command.parse(['--config', file, ...argv], { from: 'user' });
     return loadConfig(command, trainSettings);
   }

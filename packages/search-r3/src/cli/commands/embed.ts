@@ -1,11 +1,12 @@
 /** `search-r3 embed`: turns texts into vectors. */
 import { Command, Option } from 'commander';
 import type { Embedding } from '../../embed/index.js';
-import { embedSettings } from '../../pipeline/config.js';
 import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).embedSettings;
 
 interface Flags {
   file?: string;
@@ -22,7 +23,7 @@ export function embedCommand(): Command {
     )
     .addOption(new Option('--role <role>', 'kind of text').choices(['query', 'document']).default('query'))
     .addOption(new Option('--reasoning', 'let the model reason before it embeds (queries only)'));
-  withConfig(command, embedSettings);
+  withConfig(command, loadSchema);
   withModel(command);
   withReasonedEmbedding(command);
   withOutput(command);
@@ -54,7 +55,7 @@ export function embedCommand(): Command {
         remedy,
       });
     }
-    const settings = await loadUse(command, embedSettings);
+    const settings = await loadUse(command, await loadSchema());
     const model = modelFolder(settings);
     const { readTexts } = await import('../texts.js');
     const sourced = await readTexts(args, file, output);

@@ -1,16 +1,17 @@
 /** `search-r3 evaluate`: scores the systems on a split of a collection. */
 import { Command, Option } from 'commander';
-import { evaluateSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
 import { loadUse, withModel, withSettingsNamed } from '../using.js';
 
+const loadSchema = async () => (await import('../../pipeline/config.js')).evaluateSettings;
+
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description(
     'Rank the documents of a collection with BM25, direct and reasoned embeddings and their hybrids, and compare.',
   );
-  withConfig(command, evaluateSettings);
+  withConfig(command, loadSchema);
   withModel(command);
   withData(command);
   configFlag(command, '-s, --split <name>', 'evaluate.split');
@@ -44,7 +45,7 @@ export function evaluateCommand(): Command {
   ]);
   return command.action(async () => {
     const { evaluateModel, saveRuns } = await import('../../pipeline/index.js');
-    const settings = await loadUse(command, evaluateSettings);
+    const settings = await loadUse(command, await loadSchema());
     const output = outputOf(command);
     const { runDir } = command.opts<{ runDir?: string }>();
     const progress = await output.progress();

@@ -1,17 +1,18 @@
 /** `search-r3 index`: embeds the documents of a collection into a searchable index. */
 import { Command, Option } from 'commander';
 import type { IndexSummary } from '../../api/index.js';
-import { indexSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
 import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
 
+const loadSchema = async () => (await import('../../pipeline/config.js')).indexSettings;
+
 export function indexCommand(): Command {
   const command = new Command('index').description(
     'Embed the documents of a collection and write an index, completely or not at all.',
   );
-  withConfig(command, indexSettings);
+  withConfig(command, loadSchema);
   withModel(command);
   withData(command);
   configFlag(command, '-o, --out <folder>', 'index.folder');
@@ -31,7 +32,7 @@ export function indexCommand(): Command {
   ]);
   return command.action(async () => {
     const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
-    const settings = await loadUse(command, indexSettings);
+    const settings = await loadUse(command, await loadSchema());
     const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
     const out = indexFolder(settings, '--out');
     // Check before the model is loaded.

@@ -1,14 +1,15 @@
 /** `search-r3 pretrain`: trains a tokenizer and a small model from scratch. */
 import { Command } from 'commander';
-import { pretrainSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withTraining } from '../training.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).pretrainSettings;
 
 export function pretrainCommand(): Command {
   const command = new Command('pretrain').description(
     'Train a tokenizer and a small model from scratch on the text of a collection, as a base for sft.',
   );
-  withTraining(command, pretrainSettings);
+  withTraining(command, loadSchema);
   configFlag(command, '--steps <n>', 'pretrain.steps');
   configFlag(command, '--batch-size <n>', 'pretrain.batchSize');
   configFlag(command, '--vocab-size <n>', 'pretrain.vocabSize');
@@ -28,6 +29,6 @@ export function pretrainCommand(): Command {
   ]);
   return command.action(async () => {
     const { pretrain } = await import('../../pipeline/index.js');
-    await runTraining(command, pretrainSettings, pretrain, describeStage);
+    await runTraining(command, await loadSchema(), pretrain, describeStage);
   });
 }

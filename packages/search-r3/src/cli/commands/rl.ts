@@ -1,14 +1,15 @@
 /** `search-r3 rl`: stage 2, which trains the model to reason so that its embedding finds the documents. */
 import { Command } from 'commander';
-import { rlSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).rlSettings;
 
 export function rlCommand(): Command {
   const command = new Command('rl').description(
     'Stage 2: teach a model from stage 1 to reason so that its embedding finds the documents (GRPO).',
   );
-  withTraining(command, rlSettings);
+  withTraining(command, loadSchema);
   configFlag(command, '-m, --model <folder>', 'model');
   withMissing(command);
   configFlag(command, '--steps <n>', 'rl.steps');
@@ -32,6 +33,6 @@ export function rlCommand(): Command {
   ]);
   return command.action(async () => {
     const { rl } = await import('../../pipeline/index.js');
-    await runTraining(command, rlSettings, rl, describeStage);
+    await runTraining(command, await loadSchema(), rl, describeStage);
   });
 }

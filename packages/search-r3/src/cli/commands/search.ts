@@ -1,10 +1,11 @@
 /** `search-r3 search`: finds the documents nearest to a query, and shows the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
-import { searchSettings } from '../../pipeline/config.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).searchSettings;
 
 /** Characters shown of a document. */
 const SNIPPET = 160;
@@ -19,7 +20,7 @@ export function searchCommand(): Command {
     .addOption(
       new Option('-f, --file <path>', 'queries as JSONL with text and optional id (or _id); - for stdin'),
     );
-  withConfig(command, searchSettings);
+  withConfig(command, loadSchema);
   withModel(command);
   configFlag(command, '-i, --index <folder>', 'index.folder');
   configFlag(command, '--reasoning', 'search.reasoning');
@@ -48,7 +49,7 @@ export function searchCommand(): Command {
   ]);
   return command.action(async (args: string[]) => {
     const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
-    const settings = await loadUse(command, searchSettings);
+    const settings = await loadUse(command, await loadSchema());
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);
     const { assertIndex } = await import('../index-folder.js');

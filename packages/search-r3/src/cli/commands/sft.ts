@@ -1,14 +1,15 @@
 /** `search-r3 sft`: stage 1, which trains a base model to embed, directly and after its own reasoning. */
 import { Command } from 'commander';
-import { sftSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).sftSettings;
 
 export function sftCommand(): Command {
   const command = new Command('sft').description(
     'Stage 1: teach a base model to embed, directly and after its own reasoning.',
   );
-  withTraining(command, sftSettings);
+  withTraining(command, loadSchema);
   configFlag(command, '-b, --base <folder>', 'base');
   withMissing(command);
   configFlag(command, '--steps <n>', 'sft.steps');
@@ -32,6 +33,6 @@ export function sftCommand(): Command {
   ]);
   return command.action(async () => {
     const { sft } = await import('../../pipeline/index.js');
-    await runTraining(command, sftSettings, sft, describeStage);
+    await runTraining(command, await loadSchema(), sft, describeStage);
   });
 }

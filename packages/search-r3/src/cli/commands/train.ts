@@ -1,14 +1,15 @@
 /** `search-r3 train`: the whole pipeline, from a collection to a model that reasons before it embeds. */
 import { Command } from 'commander';
-import { trainSettings } from '../../pipeline/config.js';
 import { configFlag, examples } from '../options.js';
 import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+
+const loadSchema = async () => (await import('../../pipeline/config.js')).trainSettings;
 
 export function trainCommand(): Command {
   const command = new Command('train').description(
     'Run the whole pipeline on a collection: pre-training (unless you give a base model), stage 1, stage 2.',
   );
-  withTraining(command, trainSettings);
+  withTraining(command, loadSchema);
   configFlag(command, '-b, --base <folder>', 'base');
   withMissing(command);
   configFlag(command, '--pretrain-steps <n>', 'pretrain.steps');
@@ -31,7 +32,7 @@ export function trainCommand(): Command {
   ]);
   return command.action(async () => {
     const { train } = await import('../../pipeline/index.js');
-    await runTraining(command, trainSettings, train, ({ stages, model, report }) =>
+    await runTraining(command, await loadSchema(), train, ({ stages, model, report }) =>
       [...stages.map(describeStage), `model:  ${model}`, `report: ${report}`].join('\n'),
     );
   });
