@@ -90,7 +90,7 @@ const queriesSchema = z.strictObject({
   }),
 });
 
-/** Which queries the stages learn from, as a user writes it. */
+/** Which queries the stages learn from, as a user writes it; docs/guides/options.md describes each option. */
 export type QuerySettings = z.input<typeof queriesSchema>;
 
 export const settingsSchema = z.strictObject({
