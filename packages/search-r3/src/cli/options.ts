@@ -17,7 +17,7 @@ export function outputOf(command: Command): Output {
 }
 
 /** Loads the schema of a command. Only its own help and its run need it. */
-export type LoadSchema = () => Promise<z.ZodObject>;
+export type LoadSchema = () => Promise<z.ZodType>;
 
 const schemas = new WeakMap<Command, LoadSchema>();
 

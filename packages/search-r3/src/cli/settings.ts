@@ -44,13 +44,11 @@ function settingOf(node: SchemaNode, key: string): Setting {
  * worded as commander does.
  */
 export function flagHelp(
-  schema: z.ZodObject,
+  schema: z.ZodType,
   key: string,
   { negate, variadic }: Pick<Option, 'negate' | 'variadic'>,
 ): string {
-  const [section = '', ...path] = key.split('.');
-  const field = schema.shape[section] as z.ZodType | undefined;
-  const setting = field && settingsOf(field).find((candidate) => candidate.key === path.join('.'));
+  const setting = settingsOf(schema).find((candidate) => candidate.key === key);
   if (setting?.description === undefined) throw new Error(`internal: the setting ${key} has no description`);
   const does = asPhrase(setting.description);
   if (negate) return `do not ${does}`;
