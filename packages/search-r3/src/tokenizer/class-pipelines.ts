@@ -18,10 +18,11 @@ export interface PipelineClass {
   /** All special tokens are added again, without flags. */
   plainSpecials: boolean;
   /** The parts that replace those in `tokenizer.json`. */
-  parts(config: TokenizerConfig, roles: Readonly<Record<string, string>>): Parts;
+  parts(config: TokenizerConfig, roles: Readonly<Record<string, string>>): PipelineParts;
 }
 
-interface Parts {
+/** The parts of a `tokenizer.json` that a class builds in code; `model` has neither vocabulary nor merges. */
+export interface PipelineParts {
   normalizer: object | null;
   pre_tokenizer: object;
   decoder: object;
@@ -144,6 +145,15 @@ const CLASSES: readonly PipelineClass[] = [
     }),
   },
 ];
+
+/** The pipeline that a class builds, with its default special tokens. */
+export function classParts(
+  name: 'LlamaTokenizer' | 'Qwen2Tokenizer' | 'GPT2Tokenizer',
+  config: TokenizerConfig = {},
+): PipelineParts {
+  const found = CLASSES.find((one) => one.name === name) as PipelineClass;
+  return found.parts(config, found.roles);
+}
 
 /** Classes of transformers whose own pipelines are not implemented here. */
 const UNKNOWN = new Set(

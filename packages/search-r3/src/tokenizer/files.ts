@@ -134,6 +134,18 @@ export async function readTokenizerFiles(folder: string): Promise<FolderFiles> {
   };
 }
 
+/** The files of a folder that has only these two. @throws InputError as `readTokenizerFiles`. */
+export function asFolderFiles(json: { tokenizer: unknown; config: unknown }, folder: string): FolderFiles {
+  return {
+    tokenizer: checkTokenizerJson(json.tokenizer, join(folder, 'tokenizer.json')),
+    config: validate(tokenizerConfigSchema, json.config, join(folder, 'tokenizer_config.json')),
+    specialTokensMap: undefined,
+    addedTokens: undefined,
+    model: undefined,
+    templates: {},
+  };
+}
+
 /** Files from which transformers can create a `tokenizer.json`. */
 const SLOW_FILES = ['tokenizer.model', 'vocab.json'];
 

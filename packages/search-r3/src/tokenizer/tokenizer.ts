@@ -13,8 +13,10 @@ import {
 import { makeEscape } from './escape.js';
 import { refuseFatalParts } from './fatal-parts.js';
 import {
+  asFolderFiles,
   asLoaded,
   chatTemplate,
+  type FolderFiles,
   readTokenizerFiles,
   type SpecialTokenRole,
   type TokenizerFiles,
@@ -80,12 +82,35 @@ export class Tokenizer {
    */
   static async load(folder: string, options: LoadTokenizerOptions = {}): Promise<Tokenizer> {
     const { defaultChatTemplate, asWritten } = validate(loadSchema, options, 'tokenizer options');
-    const { files, notes } = mergeFiles(await readTokenizerFiles(folder), folder, asWritten);
+    const read = await readTokenizerFiles(folder);
+    return Tokenizer.merge(read, folder, { defaultChatTemplate, asWritten });
+  }
+
+  /**
+   * Builds a tokenizer from JSON in memory as `load` does from a folder; the pipeline is that of `tokenizer`.
+   * @param json what `tokenizer.json` and `tokenizer_config.json` would hold.
+   * @param source names it in errors, in place of the folder.
+   * @throws InputError as `load`.
+   */
+  static fromJson(
+    json: { tokenizer: unknown; config: unknown },
+    source: string,
+    { defaultChatTemplate }: Pick<LoadTokenizerOptions, 'defaultChatTemplate'> = {},
+  ): Tokenizer {
+    return Tokenizer.merge(asFolderFiles(json, source), source, { defaultChatTemplate, asWritten: true });
+  }
+
+  private static merge(
+    read: FolderFiles,
+    source: string,
+    { defaultChatTemplate, asWritten }: { defaultChatTemplate: string | undefined; asWritten: boolean },
+  ): Tokenizer {
+    const { files, notes } = mergeFiles(read, source, asWritten);
     if (defaultChatTemplate !== undefined && chatTemplate(files) === undefined) {
       files.config = { ...files.config, chat_template: defaultChatTemplate };
       files.templates = {};
     }
-    return new Tokenizer(files, folder, undefined, notes);
+    return new Tokenizer(files, source, undefined, notes);
   }
 
   /** Creates a tokenizer from the contents of its files. They are not validated again. */
