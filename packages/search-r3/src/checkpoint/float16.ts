@@ -48,10 +48,21 @@ function float16Bits(x: number): number {
 
 let float16Values: Float32Array | undefined;
 
+/** The values of all patterns. */
+function float16Table(): Float32Array {
+  float16Values ??= Float32Array.from({ length: 0x10000 }, (_, pattern) => float16Value(pattern));
+  return float16Values;
+}
+
 /** `out[i]` = the float32 with the value of binary16 `values[i]`, exactly. */
 export function fromFloat16(values: Uint16Array, out: Float32Array): void {
-  float16Values ??= Float32Array.from({ length: 0x10000 }, (_, pattern) => float16Value(pattern));
-  for (let i = 0; i < values.length; i++) out[i] = float16Values[values[i] as number] as number;
+  const table = float16Table();
+  for (let i = 0; i < values.length; i++) out[i] = table[values[i] as number] as number;
+}
+
+/** The value of the little-endian binary16 at a position in bytes. */
+export function float16At(bytes: Uint8Array, at: number): number {
+  return float16Table()[(bytes[at] as number) | ((bytes[at + 1] as number) << 8)] as number;
 }
 
 function float16Value(pattern: number): number {
