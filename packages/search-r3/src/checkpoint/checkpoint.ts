@@ -1,4 +1,4 @@
-/** A model in a Hugging Face folder: configuration, weights, tokenizer and prompts, loaded and saved together. */
+/** A model: configuration, weights, tokenizer and prompts, loaded together, and saved as a Hugging Face folder. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -31,16 +31,14 @@ export interface Checkpoint {
 }
 
 /**
- * Loads a Hugging Face folder as transformers does (docs/decisions/010-model-folders.md). If the tokenizer has more ids
- * than the embedding has rows, rows are added.
- * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from
- * `config.json`.
+ * Loads a Hugging Face folder as transformers does (docs/decisions/010-model-folders.md), or a GGUF file
+ * (docs/decisions/011-gguf-files.md). If the tokenizer has more ids than the embedding has rows, rows are added.
+ * @param path a folder, a GGUF file, or a folder with one GGUF file and no `config.json`.
+ * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from the
+ * configuration.
  */
-export async function loadCheckpoint(
-  folder: string,
-  options: LoadTokenizerOptions = {},
-): Promise<Checkpoint> {
-  const model = await openModel(folder, options);
+export async function loadCheckpoint(path: string, options: LoadTokenizerOptions = {}): Promise<Checkpoint> {
+  const model = await openModel(path, options);
   try {
     const { config, tokenizer, generationConfig, retriever, notes } = model;
     const { prompts, limits, split } = retriever ?? {};

@@ -105,7 +105,7 @@ async function refuseOtherFolder(folder: string): Promise<void> {
     const remedy = 'Merge it into its base model first (merge_and_unload in peft).';
     throw new InputError({ source: folder, expected, found: 'a LoRA adapter', remedy });
   }
-  const other = otherWeights(names.filter((name) => /\.gguf$|^adapter_model\./.test(name)));
+  const other = otherWeights(names.filter((name) => /^adapter_model\./.test(name)));
   if (other !== undefined) throw new InputError({ source: folder, expected, ...other });
 }
 

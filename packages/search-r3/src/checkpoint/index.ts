@@ -18,6 +18,9 @@ export {
 export { addEmbedToken } from './embed-token.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export { assertFinite } from './finite.js';
+export { type GgufModel, openGguf } from './gguf/model.js';
+export type { GgufTensors, StoredBlocks } from './gguf/tensors.js';
+export type { GgmlType } from './gguf/types.js';
 export { instructionNotes } from './instructions.js';
 export { type GenerationConfig, loadWeights, type ModelFolder, openModel } from './model-folder.js';
 export {

@@ -17,7 +17,7 @@ const OTHER_FORMATS: [pattern: RegExp, what: string, remedy: string][] = [
   [/^consolidated\./, 'weights in the layout of their authors', WITH_TRANSFORMERS],
   [/\.(?:bin|bin\.index\.json|pth?|ckpt)$/, 'a pickle, which only Python can read', WITH_TRANSFORMERS],
   [/\.(?:h5|msgpack|npz)$/, 'weights of another framework', WITH_TRANSFORMERS],
-  [/\.gguf$/, 'a GGUF file', 'Use the model it was converted from.'],
+  [/\.gguf$/, 'a GGUF file', 'Give the path of that file instead of the folder.'],
   [/\.onnx$|^onnx$/, 'an ONNX model', 'Use the model it was exported from.'],
   [/\.safetensors$/, 'a file of another name', 'Rename it to model.safetensors if it is the whole model.'],
 ];

@@ -79,7 +79,12 @@ async function refuseOtherFile(file: FileHandle, size: number, source: string): 
 function otherFormat(head: string): StandIn | undefined {
   const remedy = 'Its name is wrong: convert the model to safetensors with transformers.';
   if (head.startsWith('PK\u0003\u0004')) return { found: 'a zip archive, as torch.save writes', remedy };
-  if (head.startsWith('GGUF')) return { found: 'a GGUF file', remedy };
+  if (head.startsWith('GGUF')) {
+    return {
+      found: 'a GGUF file',
+      remedy: 'Its name is wrong: give it the ending .gguf, and give its path.',
+    };
+  }
   // The length of a header is far too small to be written with eight bytes of text.
   const text = /^[\t\n\r\x20-\x7e]{8,40}/.exec(head)?.[0];
   if (text === undefined) return standIn(head);
@@ -88,14 +93,20 @@ function otherFormat(head: string): StandIn | undefined {
   );
 }
 
-function lookUp(entries: ReadonlyMap<string, TensorEntry>, name: string, source: string): TensorEntry {
+/** @throws InputError for an unknown name. */
+export function lookUp<T extends TensorEntry>(
+  entries: ReadonlyMap<string, T>,
+  name: string,
+  source: string,
+): T {
   const entry = entries.get(name);
   if (entry === undefined)
     throw new InputError({ source, expected: `a tensor ${name}`, found: 'none of this name' });
   return entry;
 }
 
-async function readFully(
+/** Fills all of `into`. @throws InputError if the file ends before. */
+export async function readFully(
   file: FileHandle,
   into: Uint8Array,
   position: number,

@@ -22,16 +22,24 @@ export interface StoredParameters {
   notes: string[];
 }
 
+/** Where a configuration comes from. */
+export interface ConfigOrigin {
+  /** The path of the model. */
+  source: string;
+  /** What declares the shapes. */
+  shapesFrom: 'config.json' | 'metadata';
+  /** Sizes that it leaves out: the first suspects if a shape is wrong. Default: none. */
+  leftOut?: readonly string[];
+}
+
 /**
- * Finds the parameters of `config` among the tensors of a folder.
- * @param leftOut sizes missing from its config.json: the first suspects if a shape is wrong.
+ * Finds the parameters of `config` among the stored tensors.
  * @throws InputError if one is missing, or has the wrong shape or an unsupported dtype.
  */
 export async function findParameters(
   source: TensorSource,
   config: ModelConfig,
-  folder: string,
-  leftOut: readonly string[] = [],
+  origin: ConfigOrigin,
 ): Promise<StoredParameters> {
   // A tied model may still have a stored head.
   const shapes = parameterShapes({ ...config, tieWordEmbeddings: false });
@@ -42,17 +50,17 @@ export async function findParameters(
     places.set(EMBEDDING_NAME, head);
   }
   const needed = [...parameterShapes(config).keys()];
-  refuseMissing(needed, places, extra, config, folder, leftOut);
+  refuseMissing(needed, places, extra, config, origin);
   for (const [name, shape] of shapes) {
     const place = places.get(name);
     if (place === undefined) continue;
-    refuseShape(name, source.entries.get(place)?.shape ?? [], shape, folder, leftOut);
+    refuseShape(name, source.entries.get(place)?.shape ?? [], shape, origin);
     source.check(place);
   }
   if (extra.length > 0) {
     const verb = extra.length === 1 ? 'tensor is not a parameter' : 'tensors are not parameters';
     notes.push(
-      `${extra.length} stored ${verb} of a ${config.architecture} with this config.json, and ignored: ${listed(extra)}.`,
+      `${extra.length} stored ${verb} of a ${config.architecture} with this ${origin.shapesFrom}, and ignored: ${listed(extra)}.`,
     );
   }
   let actual = config;
@@ -107,7 +115,7 @@ function listed(names: readonly string[]): string {
   return names.slice(0, 8).join(', ') + (names.length > 8 ? `, ... (${names.length} in all)` : '');
 }
 
-const suspect = (leftOut: readonly string[]) =>
+const suspect = ({ leftOut = [] }: ConfigOrigin) =>
   leftOut.length === 0
     ? {}
     : { remedy: `config.json leaves out ${leftOut.join(', ')}: these defaults may be wrong for this model.` };
@@ -117,8 +125,7 @@ function refuseMissing(
   places: ReadonlyMap<string, string>,
   extra: readonly string[],
   config: ModelConfig,
-  folder: string,
-  leftOut: readonly string[],
+  origin: ConfigOrigin,
 ): void {
   const missing = needed.filter((name) => !places.has(name));
   const [first] = missing;
@@ -126,11 +133,11 @@ function refuseMissing(
   const renamed = extra.find((name) => name.endsWith(`.${first}`));
   const onlyHead = missing.length === 1 && first === HEAD_NAME;
   throw new InputError({
-    source: folder,
+    source: origin.source,
     field: 'tensors',
     expected: `the ${needed.length} of a ${config.architecture} of ${config.layers} layers`,
     found: `${listed(missing)} missing${extra.length > 0 ? `; ${listed(extra)} unexpected` : ''}`,
-    ...suspect(leftOut),
+    ...suspect(origin),
     ...(renamed !== undefined && {
       remedy: `${renamed} seems to be ${first} under another prefix: rename the tensors, or export the model again.`,
     }),
@@ -144,13 +151,12 @@ function refuseShape(
   field: string,
   found: readonly number[],
   wanted: readonly number[],
-  source: string,
-  leftOut: readonly string[],
+  origin: ConfigOrigin,
 ): void {
   if (found.join() === wanted.join()) return;
   const text = (dimensions: readonly number[]) => `[${dimensions.join(', ')}]`;
-  const expected = `${text(wanted)}, from config.json`;
-  throw new InputError({ source, field, expected, found: text(found), ...suspect(leftOut) });
+  const expected = `${text(wanted)}, from ${origin.shapesFrom}`;
+  throw new InputError({ source: origin.source, field, expected, found: text(found), ...suspect(origin) });
 }
 
 /** Elements compared at once. */

@@ -7,7 +7,7 @@ import { standIn } from '../../run/stand-in.js';
 import type { Inspection } from './inspection.js';
 
 const KINDS =
-  'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors or a state file';
+  'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors, a GGUF or a state file';
 
 /** Files that identify a model folder whose config.json is missing. */
 const MODEL_FILE =
@@ -50,7 +50,9 @@ async function inspectFolder(path: string): Promise<Inspection> {
 
 async function inspectFile(path: string): Promise<Inspection> {
   if (path.endsWith('.safetensors')) return (await import('./model.js')).inspectSafetensors(path);
-  if ((await firstBytes(path, 8)) === 'SR3STATE') return (await import('./state.js')).inspectState(path);
+  const start = await firstBytes(path, 8);
+  if (start.startsWith('GGUF')) return (await import('./model.js')).inspectModel(path);
+  if (start === 'SR3STATE') return (await import('./state.js')).inspectState(path);
   const found = standIn(await firstBytes(path, 512)) ?? { found: 'a file of another kind' };
   throw new InputError({ source: path, expected: KINDS, ...found });
 }

@@ -1,4 +1,4 @@
-/** What a model folder holds, and whether it loads: `inspect` rejects what loading rejects. */
+/** What a model holds, and whether it loads: `inspect` rejects what loading rejects. */
 import type { ModelFolder } from '../../checkpoint/model-folder.js';
 import { elementCount } from '../../checkpoint/parameters.js';
 import { openSafetensors, type TensorSource } from '../../checkpoint/safetensors.js';
@@ -13,7 +13,7 @@ interface Tensors {
   dtypes: Record<string, number>;
 }
 
-/** Reads the whole folder, one tensor at a time. @throws InputError where loading the model would. */
+/** Reads the whole folder or GGUF file, one tensor at a time. @throws InputError where loading the model would. */
 export async function inspectModel(path: string): Promise<Inspection> {
   const { openModel } = await import('../../checkpoint/model-folder.js');
   const model = await openModel(path);
