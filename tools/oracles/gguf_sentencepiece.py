@@ -1,6 +1,7 @@
 """
 Prints a SentencePiece model trained with the settings of Llama, as JSON: `tokens`, `scores` and `types` as a GGUF file
-has them, and the `ids` that SentencePiece gives each text.
+has them, and for each text `sentencepiece`, the ids of SentencePiece, and `transformers`, those of a LlamaTokenizer made
+from tokens and scores. They differ where a text begins with a space.
 
 Input: a JSON object with `train` (texts to learn from), `size` (of the vocabulary) and `texts`.
 """
@@ -10,6 +11,9 @@ import json
 import sys
 
 import sentencepiece
+from tokenizers import AddedToken
+from transformers import LlamaTokenizer
+from transformers.tokenization_utils_base import generate_merges
 
 asked = json.load(sys.stdin)
 model = io.BytesIO()
@@ -41,13 +45,19 @@ def kind(id):
 
 
 count = range(processor.get_piece_size())
+tokens = [processor.id_to_piece(id) for id in count]
+scores = [processor.get_score(id) for id in count]
+vocab = {token: id for id, token in enumerate(tokens)}
+llama = LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab, dict(zip(tokens, scores))))
+llama.add_tokens([AddedToken("<think>", normalized=False, special=False)])
 print(
     json.dumps(
         {
-            "tokens": [processor.id_to_piece(id) for id in count],
-            "scores": [processor.get_score(id) for id in count],
+            "tokens": tokens,
+            "scores": scores,
             "types": [kind(id) for id in count],
-            "ids": processor.encode(asked["texts"]),
+            "sentencepiece": processor.encode(asked["texts"]),
+            "transformers": [llama.encode(text, add_special_tokens=False) for text in asked["texts"]],
         },
         ensure_ascii=False,
     )

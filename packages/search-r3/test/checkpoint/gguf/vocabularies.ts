@@ -57,3 +57,47 @@ export async function bpeMetadata(tokenizer: Tokenizer, pre: string): Promise<Re
     'tokenizer.chat_template': text(config.chat_template),
   };
 }
+
+/** GPT-2's characters for the 256 bytes: printable ones stand for themselves, the others follow from U+0100 on. */
+const BYTES: readonly string[] = (() => {
+  let next = 0x100;
+  const isPrintable = (byte: number) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(isPrintable(byte) ? byte : next++));
+})();
+
+/**
+ * A byte-level vocabulary whose merges cross every border between words of `TEXTS`, so that ids show where a
+ * pre-tokenizer splits: the most frequent pair is merged until each text is one token.
+ */
+export function crossingMetadata(pre: string): Record<string, Value> {
+  const sequences = TEXTS.map((one) => Array.from(Buffer.from(one.normalize('NFC')), (byte) => BYTES[byte]!));
+  const merges = new Map<string, string>();
+  for (;;) {
+    const counts = new Map<string, number>();
+    for (const symbols of sequences) {
+      for (let i = 1; i < symbols.length; i++) {
+        const pair = `${symbols[i - 1]} ${symbols[i]}`;
+        counts.set(pair, (counts.get(pair) ?? 0) + 1);
+      }
+    }
+    // Of equally frequent pairs the shortest, so that merges are spread over the texts.
+    const [best] = [...counts].sort(([p, a], [q, b]) => b - a || p.length - q.length);
+    if (best === undefined) break;
+    const [left, right] = best[0].split(' ') as [string, string];
+    merges.set(best[0], left + right);
+    for (const symbols of sequences) {
+      for (let i = 1; i < symbols.length; i++) {
+        if (symbols[i - 1] === left && symbols[i] === right) symbols.splice(i - 1, 2, left + right);
+      }
+    }
+  }
+  const tokens = [...new Set([...BYTES, ...merges.values()])];
+  return {
+    'tokenizer.ggml.model': text('gpt2'),
+    'tokenizer.ggml.pre': text(pre),
+    'tokenizer.ggml.tokens': array('string', [...tokens, '<|end|>']),
+    'tokenizer.ggml.token_type': array('i32', [...tokens.map(() => 1), 3]),
+    'tokenizer.ggml.merges': array('string', [...merges.keys()]),
+    'tokenizer.ggml.eos_token_id': u32(tokens.length),
+  };
+}
