@@ -103,7 +103,7 @@ export const settingsSchema = z.strictObject({
     when: 'Required.',
   }),
   base: text.optional().meta({
-    description: 'Base model that stage 1 starts from: a Hugging Face folder.',
+    description: 'Base model that stage 1 starts from: a Hugging Face folder or a GGUF file.',
     when: 'Set it if you can: a pre-trained base reasons better than any model from scratch.',
     ifUnset: 'a model trained from scratch',
   }),

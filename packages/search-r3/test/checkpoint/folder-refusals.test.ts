@@ -125,13 +125,13 @@ describe('is refused by inspect in the same words as by loading', () => {
       /config\.json: expected a readable file, found nothing there\. Is it .*snapshots\/ab12\?$/,
     ],
     [
-      'a GGUF file',
+      'a GGUF file cut short',
       'qwen2',
       async (f) => {
         await rm(join(f, 'config.json'));
         await writeFile(join(f, 'model.Q8_0.gguf'), 'GGUF');
       },
-      /expected a model folder, with config\.json, found model\.Q8_0\.gguf, a GGUF file\. Use the model/,
+      /model\.Q8_0\.gguf: version: expected 4 bytes, found 0 before the end of the file/,
     ],
     [
       'a link to nothing',

@@ -195,7 +195,7 @@ describe('shards', () => {
     ['model.fp16.safetensors', /a variant of the weights. Rename it to model.safetensors to use it.$/],
     ['adapter_model.safetensors', /a LoRA adapter. Merge it into its base model first/],
     ['consolidated.00.pth', /weights in the layout of their authors/],
-    ['model.Q4_K_M.gguf', /a GGUF file. Use the model it was converted from.$/],
+    ['model.Q4_K_M.gguf', /a GGUF file. Give the path of that file instead of the folder.$/],
     ['model.safetensors.incomplete', /an unfinished download. Fetch it again.$/],
     [
       'weights.safetensors',

@@ -9,7 +9,7 @@ export function inspectCommand(): Command {
     )
     .argument(
       '<path>',
-      'run folder, model folder, index folder, BEIR folder, .safetensors file or state file',
+      'run folder, model folder, index folder, BEIR folder, .safetensors, .gguf or state file',
     );
   withOutput(command);
   examples(command, [
