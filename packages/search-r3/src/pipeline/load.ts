@@ -11,7 +11,7 @@ export async function loadDocuments(source: string): Promise<Document[]> {
 }
 
 /**
- * A model folder.
+ * A model: a folder or a GGUF file.
  * @param onNote called with each thing that is read differently from what the files say.
  * @throws InputError where it does not hold a model, and naming the tensor where a weight is not finite.
  */
@@ -25,7 +25,7 @@ export async function loadModel(
   return checkpoint;
 }
 
-/** A model folder as a policy. @throws InputError as `loadModel` does, and where it is a base model. */
+/** A model as a policy. @throws InputError as `loadModel` does, and where it is a base model. */
 export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Policy> {
   return asPolicy(await loadModel(folder, onNote), folder);
 }
