@@ -1,10 +1,10 @@
 /** What sessions do differently for each execution provider, on top of the binding of ONNX Runtime. */
 import * as ort from 'onnxruntime-node';
-import { ARRAY_TYPE, type Dtype } from './dtypes.js';
+import { ARRAY_TYPE, type Dtype, type TensorData } from './dtypes.js';
 import { emit } from './emit.js';
 import { inKernel } from './exit-guard.js';
 import { Graph } from './graph.js';
-import { FeedError, type HostTensor, type TensorData } from './host.js';
+import { FeedError, type HostTensor } from './host.js';
 import { type Provider, ProviderError } from './provider.js';
 
 type SessionSettings = Pick<
@@ -105,6 +105,7 @@ export function toOrt({ dtype, data, shape }: HostTensor): ort.Tensor {
   if (data.buffer instanceof SharedArrayBuffer) {
     throw new FeedError('the binding does not accept tensors on a SharedArrayBuffer; copy them');
   }
+  if (dtype === 'bfloat16') throw new FeedError('the binding does not accept bfloat16 tensors; cast them');
   return new ort.Tensor(dtype, data, shape);
 }
 

@@ -17,7 +17,16 @@ type TensorProto = onnxProto.onnx.ITensorProto;
 
 const OPSET = 20;
 /** Data type numbers; the enumeration of the protobuf library lacks the newer ones. */
-const DATA_TYPE = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
+const DATA_TYPE = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+} as const satisfies Record<Dtype, number>;
 const EXTERNAL_LOCATION = 1;
 
 /** The emitter of one graph. */
@@ -33,6 +42,7 @@ export class EmitContext implements Emitter {
   readonly #dimensions = new Map<string, string>();
   readonly #integers = new Map<string, string>();
   readonly #floats = new Map<number, string>();
+  readonly #bytes = new Map<number, string>();
   /** Per input, the sizes that bound its elements. */
   readonly bounds: IndexBound[] = [];
   readonly #emitted: Node[] = [];
@@ -124,6 +134,15 @@ export class EmitContext implements Emitter {
     return name;
   }
 
+  byte(value: number): string {
+    const known = this.#bytes.get(value);
+    if (known !== undefined) return known;
+    const name = `%b${this.#fresh++}`;
+    this.initializer(name, { dtype: 'uint8', shape: [], data: Uint8Array.of(value) });
+    this.#bytes.set(value, name);
+    return name;
+  }
+
   bound(indices: Value, size: Dim, wraps: boolean): void {
     let source: Value | undefined = indices;
     while (source?.node?.operator.rearranges) source = source.node.inputs[0];
@@ -181,12 +200,11 @@ export class EmitContext implements Emitter {
     });
   }
 
-  external(name: string, shape: readonly number[], data: ExternalData): void {
-    const stored = data.storage === 'float32' ? name : `%stored ${name}`;
+  external(name: string, { dtype, shape }: Value, data: ExternalData): void {
     this.initializers.push({
-      name: stored,
-      dataType: DATA_TYPE[data.storage],
-      dims: [...shape],
+      name,
+      dataType: DATA_TYPE[dtype],
+      dims: shape as number[],
       dataLocation: EXTERNAL_LOCATION,
       externalData: [
         { key: 'location', value: data.location },
@@ -194,8 +212,6 @@ export class EmitContext implements Emitter {
         { key: 'length', value: String(data.length) },
       ],
     });
-    if (stored !== name)
-      this.node('Cast', [stored], { attributes: { to: DATA_TYPE.float32 }, outputs: [name] });
   }
 
   /** The size with this spelling, read from an input or the first emitted value that has it. */
@@ -271,7 +287,7 @@ export function emit(graph: Graph, options: EmitOptions = {}): Program {
     if (used.has(value)) context.initializer(context.name(value), constant);
   }
   for (const [value, data] of graph.externals) {
-    if (used.has(value)) context.external(context.name(value), value.shape as number[], data);
+    if (used.has(value)) context.external(context.name(value), value, data);
   }
   for (const node of nodes) context.emit(node);
   for (const [name, value] of graph.outputs) {

@@ -4,7 +4,7 @@
  * product (`grad.ts`).
  */
 import { canonicalShape, type Dim, formatShape, type Shape } from './dims.js';
-import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
+import { ARRAY_TYPE, type Dtype, type TensorData, type TensorType } from './dtypes.js';
 import type { Provider } from './provider.js';
 
 /** A tensor in a program: an input, a constant or an output of a node. */
@@ -19,7 +19,7 @@ export interface Value extends TensorType {
 /** A small tensor stored in the program itself. */
 export interface Constant extends TensorType {
   readonly shape: readonly number[];
-  readonly data: Float32Array | BigInt64Array | Int32Array | Uint8Array;
+  readonly data: TensorData;
 }
 
 /** A large read-only tensor that ONNX Runtime maps from a file (a checkpoint) without a copy in JavaScript. */
@@ -28,8 +28,8 @@ export interface ExternalData {
   readonly location: string;
   readonly offset: number;
   readonly length: number;
-  /** Storage format; half formats are cast to float32 in the graph. */
-  readonly storage: 'float32' | 'float16' | 'bfloat16';
+  /** How it is stored, the dtype of its value. Half formats need a `cast` to be computed with. */
+  readonly storage: Exclude<Dtype, 'bool'>;
 }
 
 export type AttributeValue = number | string | readonly number[];
@@ -61,6 +61,8 @@ export interface Emitter {
   integers(values: readonly number[]): string;
   /** A float32 scalar constant. */
   float(value: number): string;
+  /** A uint8 scalar constant. */
+  byte(value: number): string;
   /**
    * Says that a kernel takes `indices` below `size`; negative ones count from the end if `wraps` is true. Sessions
    * check what is fed, if the provider's kernels do not.
@@ -178,7 +180,7 @@ export class Graph {
   external(name: string, shape: readonly number[], data: ExternalData): Value {
     this.#claim(name);
     canonicalShape(`external ${name}`, shape);
-    const value = this.#value({ dtype: 'float32', shape }, name, undefined);
+    const value = this.#value({ dtype: data.storage, shape }, name, undefined);
     this.externals.set(value, data);
     return value;
   }

@@ -1,8 +1,6 @@
 /** Tensors in JavaScript memory: feeds and results of programs, and checks against their declarations. */
 import { type Dim, factors, type Shape } from './dims.js';
-import { ARRAY_TYPE, type Dtype, type TensorType } from './dtypes.js';
-
-export type TensorData = Float32Array | BigInt64Array | Int32Array | Uint8Array;
+import { ARRAY_TYPE, type Dtype, type TensorData, type TensorType } from './dtypes.js';
 
 /** A tensor in JavaScript memory, row-major. */
 export interface HostTensor {

@@ -14,7 +14,7 @@ export {
   type Shape,
   sameShape,
 } from './dims.js';
-export type { Dtype, TensorType } from './dtypes.js';
+export type { Dtype, TensorData, TensorType } from './dtypes.js';
 export * from './dump.js';
 export { type EmitOptions, emit, type IndexBound, liveNodes, type Program } from './emit.js';
 export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
@@ -36,7 +36,6 @@ export {
   floats,
   type HostTensor,
   i64,
-  type TensorData,
 } from './host.js';
 export { defineOperator } from './operator.js';
 export * from './ops/index.js';

@@ -4,9 +4,10 @@
  * once, results are transferred without a copy.
  */
 import { Worker } from 'node:worker_threads';
+import type { TensorData } from './dtypes.js';
 import type { Program } from './emit.js';
 import { awaitKernelsAtExit } from './exit-guard.js';
-import { FeedError, type Feeds, type HostTensor, type TensorData } from './host.js';
+import { FeedError, type Feeds, type HostTensor } from './host.js';
 import type { RunnableSession, RunOptions, SessionOptions } from './session.js';
 
 /** Requests are answered one at a time, in order; the first is `create`. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   add,
+  cast,
   concat,
   emit,
   expand,
@@ -213,7 +214,8 @@ describe('data in files', () => {
       for (const [i, storage] of (['float32', 'float16', 'bfloat16'] as const).entries()) {
         const length = parts[i]?.length as number;
         const offset = offsets[i] as number;
-        graph.output(storage, mul(graph.external(`w.${i}`, [5], { location, offset, length, storage }), one));
+        const stored = graph.external(`w.${i}`, [5], { location, offset, length, storage });
+        graph.output(storage, mul(cast(stored, 'float32'), one));
       }
       return emit(graph);
     };

@@ -5,6 +5,7 @@ export { gatherElements, gatherRows, scatterAdd } from './gather.js';
 export { type GemmOptions, gemm, linear, type MatmulOptions, matmul } from './matmul.js';
 export * from './mean.js';
 export * from './norm.js';
+export * from './quantized.js';
 export * from './reduce.js';
 export {
   cast,

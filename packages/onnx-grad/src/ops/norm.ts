@@ -1,5 +1,5 @@
 /** Root mean square layer normalisation (Zhang & Sennrich 2019, arXiv 1910.07467). */
-import { axisSize, product } from '../dims.js';
+import { axisSize, formatShape, product, sameShape } from '../dims.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 import { div, mul, sub } from './elementwise.js';
@@ -65,3 +65,46 @@ const rmsNormOperator = defineOperator<{ epsilon: number }>()({
 /** `x / sqrt(mean(x^2) + epsilon) * weight` over the last axis. */
 export const rmsNorm = (x: Value, weight: Value, epsilon: number): Value =>
   x.graph.apply(rmsNormOperator, [x, weight], { epsilon })[0];
+
+const addRmsNormOperator = defineOperator<{ epsilon: number }>()({
+  name: 'addRmsNorm',
+  operands: ['x', 'y', 'weight'],
+  results: ['normed', 'sum'],
+  infer([x, y, weight]) {
+    if (!sameShape(x.shape, y.shape) || !sameShape(weight.shape, [axisSize(x, -1)])) {
+      const found = [x, y, weight].map(({ shape }) => formatShape(shape)).join(', ');
+      throw new RangeError(
+        `addRmsNorm: expected two equal shapes and a weight of their width, found ${found}`,
+      );
+    }
+    const { dtype, shape } = x;
+    return [
+      { dtype, shape },
+      { dtype, shape },
+    ];
+  },
+  emit(context, node) {
+    const [x, y, weight] = node.inputs;
+    const [normed, sum] = node.outputs.map((output) => context.name(output)) as [string, string];
+    context.node(
+      'SkipSimplifiedLayerNormalization',
+      [x, y, weight].map((input) => context.name(input)),
+      {
+        domain: 'com.microsoft',
+        floats: { epsilon: node.attributes.epsilon },
+        outputs: [normed, '', '', sum],
+      },
+    );
+  },
+});
+
+/** For inference only: `sum = x + y` and `normed = rmsNorm(sum, weight, epsilon)` in one pass over memory. */
+export function addRmsNorm(
+  x: Value,
+  y: Value,
+  weight: Value,
+  epsilon: number,
+): { normed: Value; sum: Value } {
+  const [normed, sum] = x.graph.apply(addRmsNormOperator, [x, y, weight], { epsilon });
+  return { normed, sum };
+}

@@ -1,0 +1,147 @@
+/**
+ * Products with quantised weights, for inference only. Activations are quantised as they come, one magnitude for each
+ * row, so that a row's result does not depend on the rows beside it; weights have one scale for each column (LLM.int8(),
+ * Dettmers et al. 2022, arXiv 2208.07339, section 2.1), or for each block of a column.
+ */
+import { axisSize, formatShape, sameShape } from '../dims.js';
+import type { Value } from '../graph.js';
+import { defineOperator } from '../operator.js';
+
+/** The magnitude of a row of zeros, whose quotient would be NaN. */
+const TINY = 1e-30;
+/** Kernels for signed activations are slow on x86-64 (measured: 5 to 40 times), so zero is 128. */
+const ZERO_POINT = 128;
+const LEVELS = 127;
+
+const quantizeRowsOperator = defineOperator()({
+  name: 'quantizeRows',
+  operands: ['x'],
+  results: ['values', 'magnitudes'],
+  infer([x]) {
+    if (x.shape.length !== 2 || x.dtype !== 'float32') {
+      throw new TypeError(
+        `quantizeRows: expected a float32 matrix, found ${x.dtype} ${formatShape(x.shape)}`,
+      );
+    }
+    return [
+      { dtype: 'uint8', shape: x.shape },
+      { dtype: 'float32', shape: [axisSize(x, 0), 1] },
+    ];
+  },
+  emit(context, node) {
+    const x = context.name(node.inputs[0]);
+    const [values, magnitudes] = [context.name(node.outputs[0]), context.name(node.outputs[1])];
+    const last = context.integers([-1]);
+    // Two passes that only read are faster than one that writes |x|.
+    const least = context.one('Neg', [context.one('ReduceMin', [x, last])]);
+    context.node('Max', [context.one('ReduceMax', [x, last]), least, context.float(TINY)], {
+      outputs: [magnitudes],
+    });
+    const scaled = context.one('Div', [x, magnitudes]);
+    context.node('QuantizeLinear', [scaled, context.float(1 / LEVELS), context.byte(ZERO_POINT)], {
+      outputs: [values],
+    });
+  },
+});
+
+/** The rows of a matrix as multiples of `magnitude / 127`, stored as uint8 around 128. */
+export interface QuantizedRows {
+  /** uint8 [rows, width]. */
+  readonly values: Value;
+  /** float32 [rows, 1]: the largest magnitude of each row. */
+  readonly magnitudes: Value;
+}
+
+/** Quantises each row of x [rows, width] by its largest magnitude. */
+export function quantizeRows(x: Value): QuantizedRows {
+  const [values, magnitudes] = x.graph.apply(quantizeRowsOperator, [x], null);
+  return { values, magnitudes };
+}
+
+const integerProductOperator = defineOperator()({
+  name: 'integerProduct',
+  operands: ['values', 'weight', 'scales'],
+  results: ['product'],
+  infer([values, weight, scales]) {
+    const columns = axisSize(weight, 1);
+    if (
+      values.dtype !== 'uint8' ||
+      weight.dtype !== 'int8' ||
+      axisSize(values, 1) !== axisSize(weight, 0) ||
+      !sameShape(scales.shape, [columns])
+    ) {
+      const found = [values, weight, scales].map(({ dtype, shape }) => `${dtype} ${formatShape(shape)}`);
+      throw new TypeError(
+        `integerProduct: expected uint8 [m, k], int8 [k, n] and float32 [n], found ${found.join(', ')}`,
+      );
+    }
+    return [{ dtype: 'float32', shape: [axisSize(values, 0), columns] }];
+  },
+  emit(context, node) {
+    const [values, weight, scales] = node.inputs.map((input) => context.name(input)) as [
+      string,
+      string,
+      string,
+    ];
+    context.node(
+      'MatMulIntegerToFloat',
+      [values, weight, context.float(1 / LEVELS), scales, context.byte(ZERO_POINT)],
+      { domain: 'com.microsoft', outputs: [context.name(node.outputs[0])] },
+    );
+  },
+});
+
+/**
+ * `A W` for quantised rows, without their magnitudes: multiply row i by `rows.magnitudes[i]`, unless what follows does
+ * not depend on the scale of a row. weight int8 [width, columns] and its scales float32 [columns].
+ */
+export const integerProduct = (rows: QuantizedRows, weight: Value, scales: Value): Value =>
+  weight.graph.apply(integerProductOperator, [rows.values, weight, scales], null)[0];
+
+export interface BlockWeight {
+  /** uint8 [columns, blocks, bytes]: consecutive weights of a column; with 4 bits, the lower half of a byte first. */
+  readonly packed: Value;
+  /** float32 [columns * blocks]: the value of one step in each block; zero is in the middle of the range. */
+  readonly scales: Value;
+  readonly bits: 4 | 8;
+  /** Weights that share a scale. */
+  readonly block: number;
+}
+
+const blockProductOperator = defineOperator<{ bits: 4 | 8; block: number; width: number; columns: number }>()(
+  {
+    name: 'blockProduct',
+    operands: ['x', 'packed', 'scales'],
+    results: ['product'],
+    infer([x, packed, scales], { bits, block, width, columns }) {
+      const blocks = Math.ceil(width / block);
+      const expected = [columns, blocks, (block * bits) / 8];
+      if (
+        axisSize(x, 1) !== width ||
+        !sameShape(packed.shape, expected) ||
+        !sameShape(scales.shape, [columns * blocks])
+      ) {
+        const found = [x, packed, scales].map(({ shape }) => formatShape(shape)).join(', ');
+        throw new TypeError(
+          `blockProduct: expected [m, ${width}], ${formatShape(expected)} and [${columns * blocks}], found ${found}`,
+        );
+      }
+      return [{ dtype: 'float32', shape: [axisSize(x, 0), columns] }];
+    },
+    emit(context, node) {
+      const { bits, block, width, columns } = node.attributes;
+      context.simple(node, 'MatMulNBits', {
+        domain: 'com.microsoft',
+        // Level 4: activations are int8 by block. (Level 1, float32, is 40 times slower for few rows.)
+        attributes: { K: width, N: columns, bits, block_size: block, accuracy_level: 4 },
+      });
+    },
+  },
+);
+
+/** `x W` for x float32 [rows, width] and a weight that is quantised in blocks along its columns. */
+export function blockProduct(x: Value, { packed, scales, bits, block }: BlockWeight, width: number): Value {
+  const columns = packed.shape[0];
+  if (typeof columns !== 'number') throw new TypeError('blockProduct: expected a weight of known size');
+  return x.graph.apply(blockProductOperator, [x, packed, scales], { bits, block, width, columns })[0];
+}
