@@ -104,9 +104,9 @@ export function normalizeAxis(where: string, axis: number, rank: number): number
   return normalized;
 }
 
-/** The size of an axis. @throws RangeError if there is none. */
+/** The size of an axis; negative ones count from the end. @throws RangeError if there is none. */
 export function axisSize({ shape }: { readonly shape: Shape }, axis: number): Dim {
-  const dim = shape[axis];
+  const dim = shape.at(axis);
   if (dim === undefined) throw new RangeError(`axisSize: ${formatShape(shape)} has no axis ${axis}`);
   return dim;
 }

@@ -4,6 +4,7 @@
  * Dettmers et al. 2022, arXiv 2208.07339, section 2.1), or for each block of a column.
  */
 import { axisSize, formatShape, sameShape } from '../dims.js';
+import { onnxDataType } from '../emit.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 
@@ -38,9 +39,22 @@ const quantizeRowsOperator = defineOperator()({
       outputs: [magnitudes],
     });
     const scaled = context.one('Div', [x, magnitudes]);
-    context.node('QuantizeLinear', [scaled, context.float(1 / LEVELS), context.byte(ZERO_POINT)], {
-      outputs: [values],
-    });
+    const step = context.float(1 / LEVELS);
+    switch (context.provider) {
+      case 'cpu':
+        context.node('QuantizeLinear', [scaled, step, context.byte(ZERO_POINT)], { outputs: [values] });
+        return;
+      case 'webgpu': {
+        const steps = context.one('Round', [context.one('Div', [scaled, step])]);
+        context.node('Cast', [context.one('Add', [steps, context.float(ZERO_POINT)])], {
+          attributes: { to: onnxDataType('uint8') },
+          outputs: [values],
+        });
+        return;
+      }
+      default:
+        context.provider satisfies never;
+    }
   },
 });
 
@@ -78,16 +92,29 @@ const integerProductOperator = defineOperator()({
     return [{ dtype: 'float32', shape: [axisSize(values, 0), columns] }];
   },
   emit(context, node) {
-    const [values, weight, scales] = node.inputs.map((input) => context.name(input)) as [
-      string,
-      string,
-      string,
-    ];
-    context.node(
-      'MatMulIntegerToFloat',
-      [values, weight, context.float(1 / LEVELS), scales, context.byte(ZERO_POINT)],
-      { domain: 'com.microsoft', outputs: [context.name(node.outputs[0])] },
-    );
+    const [left, right, columns] = node.inputs;
+    const [values, weight, scales] = [context.name(left), context.name(right), context.name(columns)];
+    const step = context.float(1 / LEVELS);
+    const outputs = [context.name(node.outputs[0])];
+    switch (context.provider) {
+      case 'cpu':
+        context.node('MatMulIntegerToFloat', [values, weight, step, scales, context.byte(ZERO_POINT)], {
+          domain: 'com.microsoft',
+          outputs,
+        });
+        return;
+      case 'webgpu': {
+        // It has no integer products. (Blocks are its fast way.)
+        const float = (name: string) =>
+          context.one('Cast', [name], { attributes: { to: onnxDataType('float32') } });
+        const signed = context.one('Sub', [float(values), context.float(ZERO_POINT)]);
+        const product = context.one('MatMul', [signed, float(weight)]);
+        context.node('Mul', [product, context.one('Mul', [scales, step])], { outputs });
+        return;
+      }
+      default:
+        context.provider satisfies never;
+    }
   },
 });
 

@@ -1,7 +1,7 @@
-import { f32, Graph, gradients, rmsNorm, sum, type Value } from 'onnx-grad';
+import { addRmsNorm, f32, floats, Graph, gradients, rmsNorm, sum, type Value } from 'onnx-grad';
 import { expect, test } from 'vitest';
 import { checkOperator, evaluate, numbers } from '../support/check.js';
-import { at, sumOver, type Tensor, tabulate } from '../support/tensor.js';
+import { at, relativeError, sumOver, type Tensor, tabulate } from '../support/tensor.js';
 
 /** The attribute is stored as a float32. */
 const reference = (x: Tensor, weight: Tensor, epsilon: number): Tensor => {
@@ -29,6 +29,22 @@ test.each([
     reference: ({ x, weight }) => reference(x as Tensor, weight as Tensor, epsilon),
     step: 1e-5 * scale,
   });
+});
+
+test('addRmsNorm gives the sum and its norm', async () => {
+  const [a, b] = [Float32Array.of(1, -2, 3, 0.5, 4, -1), Float32Array.of(2, 0.25, -1, 3, 1, 1)];
+  const weight = Float32Array.of(2, -1, 0.5);
+  const results = await evaluate(
+    (graph) => {
+      const [x, y] = [graph.input('x', 'float32', ['B', 3]), graph.input('y', 'float32', ['B', 3])];
+      return { ...addRmsNorm(x, y, graph.input('weight', 'float32', [3]), 1e-6) };
+    },
+    { x: f32(a, [2, 3]), y: f32(b, [2, 3]), weight: f32(weight, [3]) },
+  );
+  expect(numbers(results.sum)).toEqual([3, -1.75, 2, 3.5, 5, 0]);
+  const sum = { shape: [2, 3], data: Float64Array.of(3, -1.75, 2, 3.5, 5, 0) };
+  const expected = reference(sum, { shape: [3], data: Float64Array.from(weight) }, 1e-6);
+  expect(relativeError(floats(results.normed), expected.data)).toBeLessThan(1e-6);
 });
 
 test('a row of zeros gives zeros and a finite gradient', async () => {

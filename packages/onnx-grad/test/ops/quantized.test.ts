@@ -1,6 +1,7 @@
 /** Quantised products against their definition in float64; the scheme is that of LLM.int8(), section 2.1. */
 import { blockProduct, emit, f32, floats, Graph, integerProduct, quantizeRows, Session } from 'onnx-grad';
 import { describe, expect, test } from 'vitest';
+import { EMISSIONS } from '../support/check.js';
 import { random } from '../support/random.js';
 
 /** The largest difference from `expected` as a fraction of the largest expected value. */
@@ -20,50 +21,52 @@ for (let j = 0; j < width; j++) {
 const weight = Int8Array.from({ length: width * columns }, () => Math.floor(draw.uniform() * 255) - 127);
 const scales = Float32Array.from({ length: columns }, () => 0.001 + draw.uniform());
 
-test('rows are quantised by their own magnitude, whatever the other rows are', async () => {
-  const graph = new Graph();
-  const { values, magnitudes } = quantizeRows(graph.input('x', 'float32', ['rows', width]));
-  graph.output('values', values);
-  graph.output('magnitudes', magnitudes);
-  const session = await Session.create(emit(graph));
-  const all = await session.run({ x: f32(x, [rows, width]) });
-  const expected = Array.from({ length: rows }, (_, i) =>
-    Math.max(...x.subarray(i * width, (i + 1) * width).map(Math.abs)),
-  );
-  const tiny = 1e-30;
-  expect(Array.from(floats(all.magnitudes))).toEqual(expected.map((value) => Math.fround(value || tiny)));
-  const bytes = all.values?.data as Uint8Array;
-  for (const [i, value] of x.entries()) {
-    const exact = (127 * value) / (expected[Math.floor(i / width)] || 1);
-    expect(Math.abs((bytes[i] as number) - 128 - exact)).toBeLessThanOrEqual(0.5001);
-  }
-  for (let i = 0; i < rows; i++) {
-    const alone = await session.run({ x: f32(x.slice(i * width, (i + 1) * width), [1, width]) });
-    expect(alone.values?.data).toEqual(bytes.slice(i * width, (i + 1) * width));
-  }
-  await session.dispose();
-});
-
-test('integer products are exact on the quantised values', async () => {
-  const graph = new Graph();
-  const quantized = quantizeRows(graph.input('x', 'float32', ['rows', width]));
-  const w = graph.constant({ dtype: 'int8', shape: [width, columns], data: weight });
-  const s = graph.constant({ dtype: 'float32', shape: [columns], data: scales });
-  graph.output('values', quantized.values);
-  graph.output('product', integerProduct(quantized, w, s));
-  const session = await Session.create(emit(graph));
-  const run = await session.run({ x: f32(x, [rows, width]) });
-  const bytes = run.values?.data as Uint8Array;
-  const expected = Array.from({ length: rows * columns }, (_, at) => {
-    const [i, j] = [Math.floor(at / columns), at % columns];
-    let sum = 0;
-    for (let k = 0; k < width; k++) {
-      sum += ((bytes[i * width + k] as number) - 128) * (weight[k * columns + j] as number);
+describe.each(EMISSIONS)('emitted for $emitted, on $provider', ({ emitted, provider }) => {
+  test('rows are quantised by their own magnitude, whatever the other rows are', async () => {
+    const graph = new Graph();
+    const { values, magnitudes } = quantizeRows(graph.input('x', 'float32', ['rows', width]));
+    graph.output('values', values);
+    graph.output('magnitudes', magnitudes);
+    const session = await Session.create(emit(graph, { provider: emitted }), { provider });
+    const all = await session.run({ x: f32(x, [rows, width]) });
+    const expected = Array.from({ length: rows }, (_, i) =>
+      Math.max(...x.subarray(i * width, (i + 1) * width).map(Math.abs)),
+    );
+    const tiny = 1e-30;
+    expect(Array.from(floats(all.magnitudes))).toEqual(expected.map((value) => Math.fround(value || tiny)));
+    const bytes = all.values?.data as Uint8Array;
+    for (const [i, value] of x.entries()) {
+      const exact = (127 * value) / (expected[Math.floor(i / width)] || 1);
+      expect(Math.abs((bytes[i] as number) - 128 - exact)).toBeLessThanOrEqual(0.5001);
     }
-    return (sum * (scales[j] as number)) / 127;
+    for (let i = 0; i < rows; i++) {
+      const alone = await session.run({ x: f32(x.slice(i * width, (i + 1) * width), [1, width]) });
+      expect(alone.values?.data).toEqual(bytes.slice(i * width, (i + 1) * width));
+    }
+    await session.dispose();
   });
-  expect(worst(floats(run.product), expected)).toBeLessThan(1e-6);
-  await session.dispose();
+
+  test('integer products are exact on the quantised values', async () => {
+    const graph = new Graph();
+    const quantized = quantizeRows(graph.input('x', 'float32', ['rows', width]));
+    const w = graph.constant({ dtype: 'int8', shape: [width, columns], data: weight });
+    const s = graph.constant({ dtype: 'float32', shape: [columns], data: scales });
+    graph.output('values', quantized.values);
+    graph.output('product', integerProduct(quantized, w, s));
+    const session = await Session.create(emit(graph, { provider: emitted }), { provider });
+    const run = await session.run({ x: f32(x, [rows, width]) });
+    const bytes = run.values?.data as Uint8Array;
+    const expected = Array.from({ length: rows * columns }, (_, at) => {
+      const [i, j] = [Math.floor(at / columns), at % columns];
+      let sum = 0;
+      for (let k = 0; k < width; k++) {
+        sum += ((bytes[i * width + k] as number) - 128) * (weight[k * columns + j] as number);
+      }
+      return (sum * (scales[j] as number)) / 127;
+    });
+    expect(worst(floats(run.product), expected)).toBeLessThan(1e-6);
+    await session.dispose();
+  });
 });
 
 describe.each([4, 8] as const)('blocks of %d bits', (bits) => {
@@ -116,4 +119,3 @@ test.each([
 ])('%s names what does not fit', (name, build) => {
   expect(() => build(new Graph())).toThrow(new RegExp(`${name}: expected`));
 });
-
