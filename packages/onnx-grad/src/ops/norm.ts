@@ -84,11 +84,10 @@ const addRmsNormOperator = defineOperator<{ epsilon: number }>()({
     ];
   },
   emit(context, node) {
-    const [x, y, weight] = node.inputs;
-    const [normed, sum] = node.outputs.map((output) => context.name(output)) as [string, string];
+    const [normed, sum] = [context.name(node.outputs[0]), context.name(node.outputs[1])];
     context.node(
       'SkipSimplifiedLayerNormalization',
-      [x, y, weight].map((input) => context.name(input)),
+      node.inputs.map((input) => context.name(input)),
       {
         domain: 'com.microsoft',
         floats: { epsilon: node.attributes.epsilon },
