@@ -1,4 +1,4 @@
-/** Generation with key/value caches updated in place against copied caches, and the parts of a GRPO step. */
+/** Generation as one batch against concurrent requests of the same prompts, and the parts of a GRPO step. */
 import { initialiseWeights, newConfig } from 'search-r3/checkpoint';
 import { Generator } from 'search-r3/generate';
 import { parameterFeeds } from 'search-r3/model';
@@ -7,7 +7,7 @@ import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js'
 import { interleaved, median, rounded } from './lib/stats.js';
 
 export const description =
-  'generation tokens/s, caches in place against copied, and the parts of a GRPO step';
+  'generation tokens/s, as one batch and as concurrent requests, and the parts of a GRPO step';
 
 const PROMPT = 64;
 const NEW = 64;
@@ -23,29 +23,32 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
     maxPositions: 1024,
   });
   const feeds = parameterFeeds({ weights: initialiseWeights(config, 0) });
-  const inPlace = await Generator.create(config, feeds);
-  const copied = await Generator.create(config, feeds, { copyCaches: true });
+  const generator = await Generator.create(config, feeds, { slots: 128 });
   const figures: Record<string, unknown> = {};
   for (const batch of quick ? [1, 64] : [1, 64, 128]) {
     const prompts = Array.from({ length: batch }, (_, row) =>
       Array.from({ length: PROMPT }, (__, i) => (row * 7919 + i * 104729) % config.vocabSize),
     );
-    const rate = (generator: Generator) => async () => {
+    const options = { maxNewTokens: NEW, temperature: 1, stop: [] };
+    const rate = (generate: () => Promise<unknown>) => async () => {
       const started = performance.now();
-      await generator.generate(prompts, { maxNewTokens: NEW, temperature: 1, stop: [], slots: batch });
+      await generate();
       return (batch * NEW * 1000) / (performance.now() - started);
     };
-    await rate(inPlace)();
-    await rate(copied)();
+    const whole = rate(() => generator.generate(prompts, { ...options, slots: batch }));
+    const requests = rate(() =>
+      Promise.all(prompts.map((prompt, i) => generator.submit({ prompt, ...options, index: i }).completions)),
+    );
+    await whole();
+    await requests();
     figures[`batch${batch}`] = await interleaved({
       rounds: quick ? 3 : 8,
-      ours: rate(inPlace),
-      theirs: rate(copied),
+      ours: requests,
+      theirs: whole,
       log: (text) => log(`batch ${batch}: ${text}`),
     });
   }
-  await inPlace.dispose();
-  await copied.dispose();
+  await generator.dispose();
   figures.grpoStep = await parts(quick, log);
   return { figures: rounded(figures), sizes: { prompt: PROMPT, newTokens: NEW, model: '5.0M' }, seeds: [0] };
 }

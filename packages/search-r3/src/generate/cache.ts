@@ -1,23 +1,74 @@
-/** Key/value caches of many sequences: one array per layer, [slots, kvHeads, capacity, headDim]; rows are views. */
+/**
+ * Key/value caches of many sequences: one array per layer, [slots, kvHeads, capacity, headDim], of which runs of slots
+ * are views. The same memory is arranged anew for more slots or for longer ones.
+ */
 import { f32, type HostTensor } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { pastName, presentName } from './program.js';
 
-export class KeyValueCache {
-  readonly slots: number;
-  readonly capacity: number;
-  readonly #config: ModelConfig;
-  readonly #layers: { keys: Float32Array; values: Float32Array }[];
+/** Capacities are multiples of this, so that prompts of about one length need one arrangement. */
+const STRIDE = 32;
 
-  constructor(config: ModelConfig, slots: number, capacity: number) {
+/** Positions that a slot takes for `length` tokens. */
+export const slotSize = (length: number): number => Math.ceil(length / STRIDE) * STRIDE;
+
+/** Bytes of one position of one sequence. */
+export const positionBytes = ({ layers, kvHeads, headDim }: ModelConfig): number =>
+  2 * layers * kvHeads * headDim * Float32Array.BYTES_PER_ELEMENT;
+
+type Layer = Record<'keys' | 'values', Float32Array>;
+
+export class KeyValueCache {
+  readonly #config: ModelConfig;
+  /** Positions of all slots that may be allocated in advance. */
+  readonly #most: number;
+  #layers: Layer[];
+  #positions = 0;
+  #capacity = 0;
+
+  /** `bytes`: how much may be allocated in advance of need. */
+  constructor(config: ModelConfig, bytes: number) {
     this.#config = config;
-    this.slots = slots;
-    this.capacity = capacity;
-    const size = slots * config.kvHeads * capacity * config.headDim;
-    this.#layers = Array.from({ length: config.layers }, () => ({
-      keys: new Float32Array(size),
-      values: new Float32Array(size),
-    }));
+    this.#most = Math.floor(bytes / positionBytes(config));
+    this.#layers = Array.from({ length: config.layers }, () => empty());
+  }
+
+  /** Tokens of a slot at most. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  get slots(): number {
+    return this.#capacity === 0 ? 0 : Math.floor(this.#positions / this.#capacity);
+  }
+
+  /** Makes room for `slots` sequences of `length` tokens. The first slots keep their first `kept` tokens. */
+  reserve(slots: number, length: number, kept: readonly number[]): void {
+    if (length <= this.#capacity && slots <= this.slots) return;
+    const capacity = slotSize(length);
+    const needed = slots * capacity;
+    const positions =
+      needed <= this.#positions
+        ? this.#positions
+        : Math.max(needed, Math.min(2 * this.#positions, this.#most));
+    const { kvHeads, headDim } = this.#config;
+    for (const layer of this.#layers) {
+      for (const kind of ['keys', 'values'] as const) {
+        const old = layer[kind];
+        const array = positions === this.#positions ? old : new Float32Array(positions * kvHeads * headDim);
+        this.#move(old, array, capacity, kept);
+        layer[kind] = array;
+      }
+    }
+    this.#positions = positions;
+    this.#capacity = capacity;
+  }
+
+  /** Gives the memory back. */
+  release(): void {
+    this.#layers = this.#layers.map(empty);
+    this.#positions = 0;
+    this.#capacity = 0;
   }
 
   /** Views of `count` slots from `first` on, as feeds and as the outputs that share their memory. */
@@ -26,8 +77,8 @@ export class KeyValueCache {
     count: number,
   ): { feeds: Record<string, HostTensor>; outputs: Record<string, HostTensor> } {
     const { kvHeads, headDim } = this.#config;
-    const row = kvHeads * this.capacity * headDim;
-    const shape = [count, kvHeads, this.capacity, headDim];
+    const row = kvHeads * this.#capacity * headDim;
+    const shape = [count, kvHeads, this.#capacity, headDim];
     const feeds: Record<string, HostTensor> = {};
     const outputs: Record<string, HostTensor> = {};
     for (const [layer, arrays] of this.#layers.entries()) {
@@ -44,7 +95,7 @@ export class KeyValueCache {
   copy(from: number, to: number, length: number): void {
     if (from === to) return;
     const { kvHeads, headDim } = this.#config;
-    const head = this.capacity * headDim;
+    const head = this.#capacity * headDim;
     for (const arrays of this.#layers) {
       for (let h = 0; h < kvHeads; h++) {
         const source = (from * kvHeads + h) * head;
@@ -55,14 +106,21 @@ export class KeyValueCache {
     }
   }
 
-  /** Writes back what a run without shared memory returned for the slots from `first` on. */
-  store(first: number, results: Record<string, HostTensor>): void {
-    const row = this.#config.kvHeads * this.capacity * this.#config.headDim;
-    for (const [layer, arrays] of this.#layers.entries()) {
-      for (const kind of ['keys', 'values'] as const) {
-        const present = results[presentName(kind, layer)];
-        if (present?.data instanceof Float32Array) arrays[kind].set(present.data, first * row);
-      }
+  /** Moves what the first slots hold to where it lies at another capacity, maybe in the same array. */
+  #move(from: Float32Array, to: Float32Array, capacity: number, kept: readonly number[]): void {
+    const { kvHeads, headDim } = this.#config;
+    const heads = kept.flatMap((length, slot) =>
+      Array.from({ length: kvHeads }, (_, h) => ({ length, at: slot * kvHeads + h })),
+    );
+    // In one array, heads move away from those that have not moved yet.
+    if (capacity > this.#capacity) heads.reverse();
+    for (const { length, at } of heads) {
+      const source = at * this.#capacity * headDim;
+      const target = at * capacity * headDim;
+      if (from === to) to.copyWithin(target, source, source + length * headDim);
+      else to.set(from.subarray(source, source + length * headDim), target);
     }
   }
 }
+
+const empty = (): Layer => ({ keys: new Float32Array(0), values: new Float32Array(0) });

@@ -1,2 +1,11 @@
-export * from './generator.js';
+export { Generator, type GeneratorOptions } from './generator.js';
+export type {
+  Completion,
+  FinishReason,
+  GenerateOptions,
+  GenerationRequest,
+  LengthOptions,
+  TokenEvent,
+} from './options.js';
 export * from './sampling.js';
+export type { Probe, Submission } from './submission.js';

@@ -1,5 +1,5 @@
 /** The decoder over a key/value cache: one program for prompts (empty cache) and for single new tokens. */
-import { argMax, cachedAttention, emit, Graph, mul, type Program, rotary, softmax } from 'onnx-grad';
+import { cachedAttention, emit, Graph, type Program, rotary } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder, logits, parameterInputs, ropeInputs } from '../model/index.js';
 
@@ -7,18 +7,16 @@ export const pastName = (kind: 'keys' | 'values', layer: number) => `past_${kind
 export const presentName = (kind: 'keys' | 'values', layer: number) => `present_${kind}_${layer}`;
 
 /**
- * Feeds: `ids` [batch, length], `last_index` and `total` (see `cachedAttention`), `rows` int64 [batch]: the flat
- * position of each row's last real token, `inverse_temperature` [], the caches, `positions` where the kernel can not
- * rotate. Outputs: `hidden` [batch, hidden], `probabilities` [batch, vocabulary] at the temperature, `best` [batch], and
- * the caches.
+ * Feeds: `ids` [batch, length], `last_index` and `total` (see `cachedAttention`), `rows` int64 [batch]: flat positions of
+ * each row's last real token, in the order in which the results are wanted, the caches, `positions` where the kernel can
+ * not rotate. Outputs: `hidden` [batch, hidden], `scores` [batch, vocabulary], and the caches.
  */
-export function generationProgram(config: ModelConfig, inPlace: boolean): Program {
+export function generationProgram(config: ModelConfig): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const rows = graph.input('rows', 'int64', ['batch']);
   const lastIndex = graph.input('last_index', 'int32', ['batch']);
   const total = graph.input('total', 'int32', []);
-  const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
   const positions = graph.input('positions', 'int64', ['batch', 'length']);
   const parameters = parameterInputs(graph, config);
   const { cos, sin } = ropeInputs(graph, config);
@@ -53,9 +51,7 @@ export function generationProgram(config: ModelConfig, inPlace: boolean): Progra
       return attended.result;
     },
   });
-  const scores = logits(config, parameters, last);
   graph.output('hidden', last);
-  graph.output('best', argMax(scores));
-  graph.output('probabilities', softmax(mul(scores, inverseTemperature)));
-  return emit(graph, { inPlace });
+  graph.output('scores', logits(config, parameters, last));
+  return emit(graph, { inPlace: true });
 }

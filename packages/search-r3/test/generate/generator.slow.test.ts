@@ -90,13 +90,6 @@ describe.each(MODELS)('%s', (_, config) => {
     const all = await generator.generate(PROMPTS, RAGGED);
     for (const slots of [1, 4, 5]) expectSame(await generator.generate(PROMPTS, { ...RAGGED, slots }), all);
   });
-
-  test('without shared memory the same', async () => {
-    const copying = await Generator.create(model.config, model.feeds, { copyCaches: true });
-    const found = await copying.generate(PROMPTS, { ...RAGGED, slots: 4 });
-    await copying.dispose();
-    expectSame(found, await generator.generate(PROMPTS, { ...RAGGED, slots: 4 }));
-  });
 });
 
 describe('one model', () => {
