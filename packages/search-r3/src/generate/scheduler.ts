@@ -26,8 +26,8 @@ interface Row extends Entry {
   length: number;
   /** The next token to be fed. */
   pending: number;
-  /** The pending token is the embed token that ends the completion. */
-  closing: boolean;
+  /** What follows when it has been fed: a token is drawn, the embed token is fed, or the embedding is there. */
+  next: 'token' | 'embed' | 'end';
   done: boolean;
   completion: Completion;
   /** Tokens that are penalised when they repeat. */
@@ -235,7 +235,7 @@ export class Scheduler {
   /** Feeds every row's pending token. */
   async #step(): Promise<void> {
     const rows = this.#rows;
-    const order = ordered(rows, ({ job, closing }) => rank(job, closing));
+    const order = ordered(rows, ({ job, next }) => rank(job, next !== 'token'));
     const result = await this.#decoding.run(
       0,
       rows.map(({ pending, length }) => ({ tokens: [pending], past: length })),
@@ -245,10 +245,19 @@ export class Scheduler {
     for (const [at, i] of order.entries()) {
       const row = rows[i] as Row;
       row.length++;
-      if (row.closing) this.#close(row, at, result);
-      else {
-        this.#adjust(row, at, result);
-        choices.push({ row, at });
+      switch (row.next) {
+        case 'token':
+          this.#adjust(row, at, result);
+          choices.push({ row, at });
+          break;
+        case 'embed':
+          feedEmbed(row);
+          break;
+        case 'end':
+          this.#close(row, at, result);
+          break;
+        default:
+          row.next satisfies never;
       }
     }
     await this.#choose(choices, result);
@@ -304,10 +313,10 @@ export class Scheduler {
     else if (stop.includes(token)) completion.finish = 'stop';
     else if (completion.tokens.length < maxNewTokens) return;
     // An embed token still has to be fed, even when it was the last one allowed.
-    if (embedToken !== undefined && (completion.finish === 'embed' || forceEmbed)) {
-      row.pending = embedToken;
-      row.closing = true;
-    } else this.#finish(row);
+    if (completion.finish === 'embed') row.next = 'end';
+    else if (!forceEmbed) this.#finish(row);
+    else if (completion.finish === 'stop') feedEmbed(row);
+    else row.next = 'embed';
   }
 
   /**
@@ -342,6 +351,11 @@ export class Scheduler {
 /** Tokens that a request's rows have at most: an embed token may follow the last one. */
 const slotLength = ({ request: { prompt, maxNewTokens } }: Job): number => prompt.length + maxNewTokens + 1;
 
+function feedEmbed(row: Row): void {
+  row.pending = row.job.request.embedToken as number;
+  row.next = 'end';
+}
+
 function newRow(entry: Entry, length: number, pending: number): Row {
   const { prompt, seed, index, repetitionPenalty } = entry.job.request;
   const completion: Completion = { tokens: [], logProbabilities: [], finish: 'length' };
@@ -351,7 +365,7 @@ function newRow(entry: Entry, length: number, pending: number): Row {
     random: randomStream(seed, 'generate', index, entry.sample),
     length,
     pending,
-    closing: false,
+    next: 'token',
     done: false,
     completion,
     seen: repetitionPenalty === 1 ? undefined : new Set(prompt),

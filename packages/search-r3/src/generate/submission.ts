@@ -132,7 +132,10 @@ export class Job implements Submission {
   finish(sample: number, completion: Completion): void {
     if (this.settled) return;
     this.#ended[sample] = completion;
-    for (const probe of this.probes.filter((waiting) => waiting.sample === sample)) {
+    // The others are answered in the step at hand.
+    const late = ({ sample: of, tokens }: WaitingProbe) =>
+      of === sample && tokens >= completion.tokens.length;
+    for (const probe of this.probes.filter(late)) {
       this.probes.splice(this.probes.indexOf(probe), 1);
       this.probe(sample).then(probe.resolve, probe.reject);
     }
