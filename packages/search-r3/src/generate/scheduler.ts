@@ -91,6 +91,7 @@ export class Scheduler {
       try {
         this.#leave();
         const read = await this.#read();
+        this.#leave();
         if (this.#rows.length > 0 && !(read && this.#lot?.eager)) await this.#step();
       } catch (error) {
         // A run failed: nobody knows what it left in the cache.
