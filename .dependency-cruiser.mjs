@@ -9,7 +9,7 @@ const MODULES = [
   'run',
   'tokenizer',
   'checkpoint',
-  'model',
+  'decoder',
   'generate',
   'embed',
   'vectors',

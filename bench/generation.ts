@@ -1,7 +1,7 @@
 /** Generation as one batch against concurrent requests of the same prompts, and the parts of a GRPO step. */
 import { initialiseWeights, newConfig } from 'search-r3/checkpoint';
+import { memoryWeights } from 'search-r3/decoder';
 import { Generator } from 'search-r3/generate';
-import { parameterFeeds } from 'search-r3/model';
 import { setUp, trainRl, trainSft } from './lib/atlas.js';
 import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
 import { interleaved, median, rounded } from './lib/stats.js';
@@ -22,8 +22,8 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
     kvHeads: 4,
     maxPositions: 1024,
   });
-  const feeds = parameterFeeds({ weights: initialiseWeights(config, 0) });
-  const generator = await Generator.create(config, feeds, { slots: 128 });
+  const weights = memoryWeights({ config, weights: initialiseWeights(config, 0) });
+  const generator = await Generator.create(config, weights, { slots: 128 });
   const figures: Record<string, unknown> = {};
   for (const batch of quick ? [1, 64] : [1, 64, 128]) {
     const prompts = Array.from({ length: batch }, (_, row) =>

@@ -8,9 +8,9 @@
  */
 import { directPrompts } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
+import { memoryWeights } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
-import { parameterFeeds } from 'search-r3/model';
 import { loadPolicy, trainingData } from 'search-r3/pipeline';
 import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
 import { trainLoop } from 'search-r3/sft';
@@ -28,7 +28,7 @@ const options = rlOptionsSchema.parse({
 });
 
 // The encoder shares the parameters of the policy, which are trained in place, so it follows the policy.
-const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
+const encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy));
 const ids = collection.corpus.map(({ id }) => id);
 const prompted = async (wanted: readonly string[]) => {
   const texts = wanted.map(data.document);

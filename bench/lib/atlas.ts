@@ -11,6 +11,7 @@ import {
   generateAtlas,
   type Qrels,
 } from 'search-r3/dataset';
+import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
 import { Embedder, type Embedding, SequenceEncoder } from 'search-r3/embed';
 import {
   bootstrapInterval,
@@ -21,7 +22,6 @@ import {
   randomisationTest,
   scoreRankings,
 } from 'search-r3/evaluate';
-import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, type TrainingData, trainingData } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
@@ -186,7 +186,7 @@ export async function controls(
     },
   };
   const { tokenizer, prompts, embedId, config } = policy;
-  const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+  const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
   const embedder = await Embedder.create(policy);
   const retrieval = new RetrieverEvaluation(embedder, collection);
   const result: Record<string, number> = {};

@@ -3,7 +3,7 @@
  * steps, with the engine and the batches of stage 2.
  */
 import { reasoningPrompts } from 'search-r3/checkpoint';
-import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
+import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/decoder';
 import type { TrainingData } from 'search-r3/pipeline';
 import { type Group, outcomeOf, type ResolvedRlOptions, updateBatch } from 'search-r3/rl';
 import { GradientEngine, type TrainingQuery } from 'search-r3/sft';

@@ -13,8 +13,8 @@ import {
   saveCheckpoint,
 } from 'search-r3/checkpoint';
 import { type AtlasOptions, type AtlasWorld, atlasCollection, generateAtlas } from 'search-r3/dataset';
+import { asPolicy, makePolicy, memoryWeights, type Policy } from 'search-r3/decoder';
 import { Generator } from 'search-r3/generate';
-import { asPolicy, makePolicy, type Policy, parameterFeeds } from 'search-r3/model';
 import {
   loadTraining,
   pretrain,
@@ -122,7 +122,7 @@ async function atlasBase(
       trainLoop(trainer, { ...loop, saveEvery: 200, watch: ['loss'] }),
     );
     await trainer.dispose();
-    const generator = await Generator.create(config, parameterFeeds(checkpoint));
+    const generator = await Generator.create(config, memoryWeights(checkpoint));
     const recall = await factRecall(world, tokenizer, generator);
     await generator.dispose();
     const minutes = ((performance.now() - started) / 60_000).toFixed(1);

@@ -7,10 +7,10 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directPrompts, saveCheckpoint } from 'search-r3/checkpoint';
 import type { Collection } from 'search-r3/dataset';
+import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
 import { type Environment, ExactEnvironment, type RolloutBatch } from 'search-r3/environment';
 import { type Completion, Generator } from 'search-r3/generate';
-import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
 import type { TrainingData } from 'search-r3/pipeline';
 import { type ResolvedRlOptions, RlTrainer, rolloutBatch, sampleGroups } from 'search-r3/rl';
 import { exists, readStateFile, writeStateFile } from 'search-r3/run';
@@ -89,7 +89,7 @@ export async function record(
   await mkdir(folder, { recursive: true });
   const own = frozenCopy(policy);
   const { hiddenSize } = own.config;
-  const encoder = await SequenceEncoder.create(own.config, parameterFeeds(own));
+  const encoder = await SequenceEncoder.create(own.config, memoryWeights(own));
   const limit = { maxTokens: rl.maxLength };
   const ids = collection.corpus.map(({ id }) => id);
   const rows = new Map(ids.map((id, row) => [id, row]));
@@ -171,7 +171,7 @@ class Snapshots {
   ): Promise<Snapshots> {
     if (options.resampleRounds > 0)
       throw new RangeError('record: expected no resampling where policies are kept');
-    const generator = await Generator.create(policy.config, parameterFeeds(policy));
+    const generator = await Generator.create(policy.config, memoryWeights(policy));
     return new Snapshots(folder, policy, data, options, generator);
   }
 

@@ -2,7 +2,7 @@ export * from './attention.js';
 export * from './cache.js';
 export * from './elementwise.js';
 export { gatherElements, gatherRows, scatterAdd } from './gather.js';
-export { type GemmOptions, gemm, linear, type MatmulOptions, matmul } from './matmul.js';
+export { type GemmOptions, gemm, linear, type MatmulOptions, matmul, scaleRows } from './matmul.js';
 export * from './mean.js';
 export * from './norm.js';
 export * from './quantized.js';

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
 import { documentText, isBlank, loadCorpus } from '../dataset/index.js';
+import type { Policy } from '../decoder/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
-import type { Policy } from '../model/index.js';
 import { ATLAS, loadDocuments, loadPolicy } from '../pipeline/index.js';
 import { assertReplaceable, InputError, validate } from '../run/index.js';
 import {

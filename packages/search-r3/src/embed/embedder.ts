@@ -5,8 +5,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { DEFAULT_LIMITS, type NameOfText, PromptCache, type PromptIds } from '../checkpoint/index.js';
+import { memoryWeights, type Policy } from '../decoder/index.js';
 import { type Completion, Generator } from '../generate/index.js';
-import { type Policy, parameterFeeds } from '../model/index.js';
 import { InputError, InterruptedError, validate } from '../run/index.js';
 import { SequenceEncoder } from './encoder.js';
 import { TextPieces } from './text-pieces.js';
@@ -92,7 +92,7 @@ export class Embedder {
   }
 
   static async create(policy: Policy, options: { threads?: number } = {}): Promise<Embedder> {
-    const encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy), options);
+    const encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy), options);
     return new Embedder(policy, encoder, options.threads);
   }
 
@@ -229,7 +229,7 @@ export class Embedder {
       all.push(...piece);
     }
     const { signal, onToken, onProgress } = options;
-    this.#generator ??= Generator.create(config, parameterFeeds(this.policy), {
+    this.#generator ??= Generator.create(config, memoryWeights(this.policy), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
     });
     const generator = await this.#generator;

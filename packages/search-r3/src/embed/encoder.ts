@@ -1,7 +1,7 @@
 /** Token sequences to embeddings in batches of similar length: what documents and direct queries are encoded with. */
-import { floats, type HostTensor, i64, Session } from 'onnx-grad';
+import { type Feeds, floats, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { embeddingProgram, padRight, ropeTables } from '../model/index.js';
+import { embeddingProgram, type InferenceWeights, padRight, ropeTables } from '../decoder/index.js';
 import { InterruptedError } from '../run/index.js';
 
 export interface EncodeOptions {
@@ -22,16 +22,15 @@ export class SequenceEncoder {
     this.#session = session;
   }
 
-  /** `parameters` are bound by reference. */
   static async create(
     config: ModelConfig,
-    parameters: Readonly<Record<string, HostTensor>>,
+    weights: InferenceWeights,
     options: { threads?: number } = {},
   ): Promise<SequenceEncoder> {
-    const session = await Session.create(embeddingProgram(config), {
+    const session = await Session.create(embeddingProgram(config, weights.weightsIn), {
       ...(options.threads !== undefined && { threads: options.threads }),
     });
-    session.bind(parameters);
+    session.bind(weights.feeds);
     return new SequenceEncoder(config, session);
   }
 
@@ -64,9 +63,12 @@ export class SequenceEncoder {
         members.map((member) => sequences[member] as readonly number[]),
         0,
       );
+      const lengths = members.map((member) => length(member));
       const rows = members.map((member, row) => row * batch.length + length(member) - 1);
+      const { inputs } = this.#session.program;
       const run = await this.#session.run({
         ids: batch.ids,
+        ...(inputs.has('last_index') && lengthFeeds(lengths, batch.length)),
         embed_rows: i64(rows, [rows.length]),
         ...ropeTables(this.#config, batch.length),
       });
@@ -84,3 +86,9 @@ export class SequenceEncoder {
     await this.#session.dispose();
   }
 }
+
+/** What the fused attention takes. */
+const lengthFeeds = (lengths: readonly number[], total: number): Feeds => ({
+  last_index: { dtype: 'int32', shape: [lengths.length], data: Int32Array.from(lengths, (n) => n - 1) },
+  total: { dtype: 'int32', shape: [], data: Int32Array.of(total) },
+});

@@ -1,7 +1,7 @@
 /** Runs the decoder over a cache: the tokens of some slots are read, and the states and scores after them come back. */
 import { f32, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { padRight, ropeTables } from '../model/index.js';
+import { type InferenceWeights, padRight, ropeTables } from '../decoder/index.js';
 import { InputError } from '../run/index.js';
 import { KeyValueCache } from './cache.js';
 import { generationProgram } from './program.js';
@@ -35,18 +35,21 @@ export class Decoding {
     this.cache = new KeyValueCache(config, cacheBytes);
   }
 
-  /** `parameters` are bound by reference. Errors: InputError for heads that cached attention can not take. */
+  /** Errors: InputError for heads that cached attention can not take. */
   static async create(
     config: ModelConfig,
-    parameters: Readonly<Record<string, HostTensor>>,
+    weights: InferenceWeights,
     { cacheBytes, threads }: { cacheBytes: number; threads?: number },
   ): Promise<Decoding> {
     if (config.headDim % 8 !== 0) {
       const found = String(config.headDim);
       throw new InputError({ source: 'config.json', field: 'head_dim', expected: 'a multiple of 8', found });
     }
-    const session = await Session.create(generationProgram(config), threads === undefined ? {} : { threads });
-    session.bind(parameters);
+    const session = await Session.create(
+      generationProgram(config, weights.weightsIn),
+      threads === undefined ? {} : { threads },
+    );
+    session.bind(weights.feeds);
     return new Decoding(config, session, cacheBytes);
   }
 

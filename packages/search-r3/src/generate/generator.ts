@@ -1,7 +1,7 @@
 /** Generation with one model: for concurrent requests, and for whole batches whose composition is fixed. */
-import type { HostTensor } from 'onnx-grad';
 import { z } from 'zod';
 import type { ModelConfig } from '../checkpoint/index.js';
+import type { InferenceWeights } from '../decoder/index.js';
 import { InputError, validate } from '../run/index.js';
 import { Decoding } from './decoding.js';
 import {
@@ -63,18 +63,15 @@ export class Generator {
     this.#lot = { slots, stepTokens, eager: false };
   }
 
-  /**
-   * `parameters` are bound by reference. Errors: InputError for bad options and for heads that cached attention can not
-   * take.
-   */
+  /** Errors: InputError for bad options and for heads that cached attention can not take. */
   static async create(
     config: ModelConfig,
-    parameters: Readonly<Record<string, HostTensor>>,
+    weights: InferenceWeights,
     options: GeneratorOptions = {},
   ): Promise<Generator> {
     const resolved = validate(optionsSchema, options, 'generator options');
     const { cacheBytes, threads } = resolved;
-    const decoding = await Decoding.create(config, parameters, {
+    const decoding = await Decoding.create(config, weights, {
       cacheBytes,
       ...(threads !== undefined && { threads }),
     });

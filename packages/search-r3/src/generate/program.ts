@@ -1,7 +1,7 @@
 /** The decoder over a key/value cache: one program for prompts (empty cache) and for single new tokens. */
-import { cachedAttention, emit, Graph, type Program, rotary } from 'onnx-grad';
+import { cachedAttention, emit, Graph, type Program } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { decoder, logits, parameterInputs, ropeInputs } from '../model/index.js';
+import { decoder, type InferenceWeights, ropeInputs, rotatesInside, turned } from '../decoder/index.js';
 
 export const pastName = (kind: 'keys' | 'values', layer: number) => `past_${kind}_${layer}`;
 export const presentName = (kind: 'keys' | 'values', layer: number) => `present_${kind}_${layer}`;
@@ -11,40 +11,36 @@ export const presentName = (kind: 'keys' | 'values', layer: number) => `present_
  * each row's last real token, in the order in which the results are wanted, the caches, `positions` where the kernel can
  * not rotate. Outputs: `hidden` [batch, hidden], `scores` [batch, vocabulary], and the caches.
  */
-export function generationProgram(config: ModelConfig): Program {
+export function generationProgram(config: ModelConfig, weightsIn: InferenceWeights['weightsIn']): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const rows = graph.input('rows', 'int64', ['batch']);
   const lastIndex = graph.input('last_index', 'int32', ['batch']);
   const total = graph.input('total', 'int32', []);
   const positions = graph.input('positions', 'int64', ['batch', 'length']);
-  const parameters = parameterInputs(graph, config);
-  const { cos, sin } = ropeInputs(graph, config);
+  const rope = ropeInputs(graph, config);
   const { heads, kvHeads, headDim } = config;
-  const rotate = headDim % 16 === 0;
+  const weights = weightsIn(graph);
   const cache = ['batch', kvHeads, 'capacity', headDim];
 
   const last = decoder({
     config,
-    parameters,
+    weights,
     ids,
     wanted: rows,
     attend: (layer, q, k, v) => {
-      const turn = (x: typeof q, count: number) => (rotate ? x : rotary(x, positions, cos, sin, count));
       const past = (kind: 'keys' | 'values') => graph.input(pastName(kind, layer), 'float32', cache);
       const attended = cachedAttention(
         {
-          q: turn(q, heads),
-          k: turn(k, kvHeads),
+          ...turned(config, rope, positions, q, k),
           v,
           pastKeys: past('keys'),
           pastValues: past('values'),
           lastIndex,
           total,
-          cos,
-          sin,
+          ...rope,
         },
-        { heads, kvHeads, rotate },
+        { heads, kvHeads, rotate: rotatesInside(config) },
       );
       graph.output(presentName('keys', layer), attended.keys);
       graph.output(presentName('values', layer), attended.values);
@@ -52,6 +48,6 @@ export function generationProgram(config: ModelConfig): Program {
     },
   });
   graph.output('hidden', last);
-  graph.output('scores', logits(config, parameters, last));
+  graph.output('scores', weights.logits(last));
   return emit(graph, { inPlace: true });
 }

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { checkpointFingerprint, saveCheckpoint } from '../checkpoint/index.js';
 import type { Qrels } from '../dataset/index.js';
+import { makePolicy, type Policy } from '../decoder/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
-import { makePolicy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import { type ResolvedRlOptions, rlOptionsSchema } from '../rl/index.js';
 import {

@@ -1,6 +1,7 @@
 /** The environment of a run of stage 2: the corpus as its policy, which training changes in place, embeds it. */
 import { directPrompts, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
+import { memoryWeights, type Policy } from '../decoder/index.js';
 import { SequenceEncoder } from '../embed/index.js';
 import {
   type EncodeDocuments,
@@ -10,7 +11,6 @@ import {
   type SelectiveSources,
 } from '../environment/index.js';
 import type { AnalyzerChoice } from '../evaluate/index.js';
-import { type Policy, parameterFeeds } from '../model/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 
 /** An environment and what it encodes with. */
@@ -58,7 +58,7 @@ export async function createEnvironment(
     if (known === undefined) throw new Error(`internal: document ${id} has no prompt`);
     return known.ids;
   };
-  const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+  const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
   const encode: EncodeDocuments = async (asked) => {
     const sequences = await prompted(asked);
     // Where more are kept than there are documents some were removed.

@@ -1,5 +1,6 @@
 /** Evaluation of a policy on a split of a collection: the rankings of all systems, and what they are worth. */
 import type { Collection, Qrels } from '../dataset/index.js';
+import type { Policy } from '../decoder/index.js';
 import { Embedder } from '../embed/index.js';
 import {
   type DefaultMetric,
@@ -9,7 +10,6 @@ import {
   type RetrieverOptions,
   type RetrieverRun,
 } from '../evaluate/index.js';
-import type { Policy } from '../model/index.js';
 import { InputError } from '../run/index.js';
 
 export interface PolicyEvaluation extends RetrieverRun {

@@ -7,7 +7,7 @@ import {
   resolvePrompts,
 } from '../checkpoint/index.js';
 import { type Document, generateAtlas } from '../dataset/index.js';
-import { makePolicy, type Policy } from '../model/index.js';
+import { makePolicy, type Policy } from '../decoder/index.js';
 import {
   atlasSequences,
   atlasTokenizer,

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint, PromptOverrides } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
-import { frozenCopy, makePolicy, type Policy } from '../model/index.js';
+import { frozenCopy, makePolicy, type Policy } from '../decoder/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../rl/index.js';
 import { ProgressTracker, randomStream } from '../run/index.js';
 import {

@@ -2,7 +2,7 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Checkpoint, checkpointFingerprint, MODEL_FOLDER } from '../checkpoint/index.js';
-import { makePolicy } from '../model/index.js';
+import { makePolicy } from '../decoder/index.js';
 import { publishFolder, RunFolder } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
 import { type Available, type Sized, sizedToCollection } from './collection-size.js';

@@ -8,7 +8,7 @@ import {
   reasoningPrompt,
 } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
-import type { Policy } from '../model/index.js';
+import type { Policy } from '../decoder/index.js';
 import { ATLAS_PROMPTS, COLLECTION_PROMPTS } from '../pretrain/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 import { InputError } from '../run/index.js';

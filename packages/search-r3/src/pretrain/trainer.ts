@@ -1,6 +1,6 @@
 /** Next-token training of a model from scratch, on any source of token sequences. */
 import type { Checkpoint } from '../checkpoint/index.js';
-import { parameterFeeds } from '../model/index.js';
+import { parameterFeeds } from '../decoder/index.js';
 import {
   GradientEngine,
   Optimizer,

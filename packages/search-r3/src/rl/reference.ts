@@ -1,7 +1,7 @@
 /** Log-probabilities under a fixed model: the reference of the KL penalty. */
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { ropeTables } from '../model/index.js';
+import { ropeTables } from '../decoder/index.js';
 import {
   chunkByLength,
   collate,

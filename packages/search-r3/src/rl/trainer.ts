@@ -6,9 +6,9 @@
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';
+import { memoryWeights, type Policy, parameterFeeds, trainedWeights } from '../decoder/index.js';
 import type { Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
-import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import {
   EpochSampler,
@@ -104,7 +104,7 @@ export class RlTrainer implements Trainer {
   ): Promise<RlTrainer> {
     if (options.beta > 0 && reference === undefined)
       throw new RangeError('RlTrainer: beta > 0 needs a reference');
-    const generator = await Generator.create(policy.config, parameterFeeds(policy));
+    const generator = await Generator.create(policy.config, memoryWeights(policy));
     const fixed =
       options.beta > 0 && reference !== undefined
         ? await LogProbabilities.create(reference.config, parameterFeeds(reference))

@@ -1,6 +1,6 @@
 /** What a training step is made of, before it is collated for a program: sequences, labels, anchors and documents. */
 import { f32, type HostTensor, i64 } from 'onnx-grad';
-import { padRight } from '../model/index.js';
+import { padRight } from '../decoder/index.js';
 
 /** One predicted token of a sequence: position p predicts the token at p + 1. */
 export interface Label {

@@ -6,7 +6,7 @@
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { embeddingProgram, ropeTables, trainedFeeds } from '../model/index.js';
+import { ropeTables, trainedFeeds } from '../decoder/index.js';
 import {
   type ContrastiveBatch,
   chunkByLength,
@@ -24,6 +24,7 @@ import {
   gradientName,
   idsName,
   type ObjectiveOptions,
+  pieceProgram,
   trainingProgram,
   wantedName,
 } from './program.js';
@@ -183,7 +184,7 @@ export class GradientEngine {
   ): Promise<Map<number, Float32Array>> {
     const width = this.#config.hiddenSize;
     const result = new Map<number, Float32Array>();
-    const session = await this.#session('embed', () => embeddingProgram(this.#config));
+    const session = await this.#session('embed', () => pieceProgram(this.#config));
     for (const chunk of chunks) {
       const members = chunk.filter((member) => sequences[member]?.embed !== undefined);
       if (members.length === 0) continue;

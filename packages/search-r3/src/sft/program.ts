@@ -17,15 +17,18 @@ import {
 import type { ModelConfig } from '../checkpoint/index.js';
 import {
   attendSequences,
+  type DecoderWeights,
   decoder,
   embeddingsAt,
-  logits,
+  embedRows,
+  floatWeights,
+  lookupIn,
+  normalizeRows,
   parameterInputs,
   ropeInputs,
-  type TokenRow,
   tokenRowInputs,
   trainedInputs,
-} from '../model/index.js';
+} from '../decoder/index.js';
 import {
   type ContrastiveTermOptions,
   contrastiveTerm,
@@ -69,21 +72,19 @@ export const wantedName = (group: number) => `wanted_${group}`;
 function hiddenStates(
   graph: Graph,
   config: ModelConfig,
-  parameters: ReturnType<typeof parameterInputs>,
+  weights: DecoderWeights,
   rope: ReturnType<typeof ropeInputs>,
   groups: number,
   checkpoint: boolean,
-  token?: TokenRow,
 ): Value {
   const parts = Array.from({ length: groups }, (_, group) => {
     const ids = graph.input(idsName(group), 'int64', [`batch_${group}`, `length_${group}`]);
     return decoder({
       config,
-      parameters,
+      weights,
       ids,
-      attend: attendSequences(config, { ids }, rope),
+      attend: attendSequences(config, ids, rope),
       checkpoint,
-      token,
       wanted: graph.input(wantedName(group), 'int64', [wantedName(group)]),
     });
   });
@@ -100,9 +101,10 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
   const rope = ropeInputs(graph, config);
   const { tokens, baseKl, trainedToken } = options;
   const token = trainedToken === undefined ? undefined : tokenRowInputs(graph, config, trainedToken);
-  const hidden = hiddenStates(graph, config, parameters, rope, options.groups, options.checkpoint, token);
+  const weights = floatWeights(config, lookupIn(parameters), { trained: true, token });
+  const hidden = hiddenStates(graph, config, weights, rope, options.groups, options.checkpoint);
   const labels = labelInputs(graph);
-  const scores = logits(config, parameters, gatherRows(hidden, labels.rows), token);
+  const scores = weights.logits(gatherRows(hidden, labels.rows));
 
   let loss: Value;
   switch (tokens.kind) {
@@ -118,16 +120,16 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
   }
   if (baseKl !== undefined) {
     const { base, vocabulary } = baseKl;
-    const frozen = parameterInputs(graph, base, BASE_PREFIX);
+    const frozen = floatWeights(base, lookupIn(parameterInputs(graph, base, BASE_PREFIX)), { trained: true });
     const ids = graph.input('base_ids', 'int64', ['base_batch', 'base_length']);
     const states = decoder({
       config: base,
-      parameters: frozen,
+      weights: frozen,
       ids,
-      attend: attendSequences(base, { ids }, rope),
+      attend: attendSequences(base, ids, rope),
       wanted: graph.input('base_rows', 'int64', ['kl_rows']),
     });
-    const baseScores = logits(base, frozen, states);
+    const baseScores = frozen.logits(states);
     const policyScores = gatherRows(scores, graph.input('kl_labels', 'int64', ['kl_rows']));
     loss = add(loss, klTerm(policyScores, baseScores, vocabulary));
   }
@@ -162,13 +164,24 @@ export function contrastiveProgram(width: number, options: ContrastiveTermOption
 /** Log-probabilities of labelled tokens of `ids` [batch, length] at a temperature: `log_probabilities` [labels]. */
 export function logProbabilityProgram(config: ModelConfig): Program {
   const graph = new Graph();
-  const parameters = parameterInputs(graph, config);
+  const weights = floatWeights(config, lookupIn(parameterInputs(graph, config)), { trained: true });
   const rope = ropeInputs(graph, config);
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const labels = labelInputs(graph);
-  const attend = attendSequences(config, { ids }, rope);
-  const hidden = decoder({ config, parameters, ids, attend, wanted: labels.rows });
-  const scores = logits(config, parameters, hidden);
+  const attend = attendSequences(config, ids, rope);
+  const hidden = decoder({ config, weights, ids, attend, wanted: labels.rows });
+  const scores = weights.logits(hidden);
   policyGradientTerm(scores, labels, { clipLow: 0, clipHigh: 0, beta: 0 });
+  return emit(graph);
+}
+
+/** `ids` [batch, length], `embed_rows` -> `embeddings` [embeds, hidden], by the arithmetic of the training program. */
+export function pieceProgram(config: ModelConfig): Program {
+  const graph = new Graph();
+  const ids = graph.input('ids', 'int64', ['batch', 'length']);
+  const weights = floatWeights(config, lookupIn(parameterInputs(graph, config)), { trained: true });
+  const attend = attendSequences(config, ids, ropeInputs(graph, config));
+  const hidden = decoder({ config, weights, ids, attend, wanted: embedRows(graph) });
+  graph.output('embeddings', normalizeRows(hidden));
   return emit(graph);
 }

@@ -3,8 +3,8 @@
  * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
+import { memoryWeights, type Policy } from '../decoder/index.js';
 import { Generator } from '../generate/index.js';
-import { type Policy, parameterFeeds } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
@@ -25,7 +25,7 @@ export async function sampleTargets(
   { signal, onProgress }: TargetOptions = {},
 ): Promise<ReasoningTargets> {
   const { tokenizer, prompts, embedId, stopIds, config } = base;
-  const generator = await Generator.create(config, parameterFeeds(base));
+  const generator = await Generator.create(config, memoryWeights(base));
   const targets: ReasoningTargets = new Map();
   const { maxNewTokens, temperature } = options.reasoning;
   // In pieces, so that progress can be shown. Each has a seed of its own, which no piece under another seed has.

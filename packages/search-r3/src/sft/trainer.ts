@@ -3,7 +3,7 @@
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (Search-R3, arXiv 2510.07048).
  */
 import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/index.js';
-import { type Policy, parameterFeeds, trainedWeights } from '../model/index.js';
+import { type Policy, parameterFeeds, trainedWeights } from '../decoder/index.js';
 import { randomStream } from '../run/index.js';
 import type { Anchor, Label, TrainingSequence } from './batch.js';
 import { EpochSampler, mayBeNegative, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';

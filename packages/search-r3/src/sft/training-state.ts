@@ -1,7 +1,7 @@
 /** What every trainer saves and restores: the weights and the optimiser, beside whatever is its own. */
 import { join } from 'node:path';
 import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
-import { restoreWeights } from '../model/index.js';
+import { restoreWeights } from '../decoder/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import type { Optimizer } from './optimizer.js';
 

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ModelConfig, parseConfig } from 'search-r3/checkpoint';
-import { inverseFrequencies, rotaryMagnitude } from 'search-r3/model';
+import { inverseFrequencies, rotaryMagnitude } from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
 import { expect, test } from 'vitest';
 import { NO_PYTHON, ORACLES, pythonWith } from '../support/python.js';

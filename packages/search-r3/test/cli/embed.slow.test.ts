@@ -2,8 +2,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { EMBEDDING_TOLERANCE } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
-import { EMBEDDING_TOLERANCE } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scaled } from '../support/scale.js';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeModel } from './tiny.js';

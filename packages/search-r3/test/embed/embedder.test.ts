@@ -3,13 +3,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
+import { makePolicy, memoryWeights } from 'search-r3/decoder';
 import { Embedder, type Embedding, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
-import { makePolicy, parameterFeeds } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
 import { Tokenizer, trainByteLevelBpe } from 'search-r3/tokenizer';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyBase, tinyPolicy, WORDS } from '../model/tiny-policy.js';
+import { tinyBase, tinyPolicy, WORDS } from '../decoder/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
 
 // Roles differ in one word, so that a mistaken one shows.
@@ -34,8 +34,8 @@ let encoder: SequenceEncoder;
 let generator: Generator;
 beforeAll(async () => {
   embedder = await Embedder.create(policy);
-  encoder = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
-  generator = await Generator.create(policy.config, parameterFeeds(policy));
+  encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy));
+  generator = await Generator.create(policy.config, memoryWeights(policy));
 });
 afterAll(async () => {
   for (const session of [embedder, encoder, generator]) await session.dispose();

@@ -1,9 +1,10 @@
 /** Encoding sequences: the reference's hidden states, in every order and batch. */
+
+import { EMBEDDING_TOLERANCE } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
-import { EMBEDDING_TOLERANCE } from 'search-r3/model';
 import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { TINY_CONFIGS, tinyWeights } from '../reference/fixtures.js';
@@ -18,7 +19,7 @@ const width = config.hiddenSize;
 const model = tinyModel(config);
 let encoder: SequenceEncoder;
 beforeAll(async () => {
-  encoder = await SequenceEncoder.create(model.config, model.feeds);
+  encoder = await SequenceEncoder.create(model.config, inferenceOf(model));
 });
 afterAll(() => encoder.dispose());
 
@@ -102,11 +103,11 @@ describe('refusals', () => {
 
 test('sees weights that are changed in place', async () => {
   const own = tinyModel(config);
-  const training = await SequenceEncoder.create(own.config, own.feeds);
+  const training = await SequenceEncoder.create(own.config, inferenceOf(own));
   const before = await training.encode(SEQUENCES);
   for (const { data } of own.weights.values()) data.set(data.map((value, i) => value * (1 + (i % 3))));
   const after = await training.encode(SEQUENCES);
-  const fresh = await SequenceEncoder.create(own.config, own.feeds);
+  const fresh = await SequenceEncoder.create(own.config, inferenceOf(own));
   expect(after).toEqual(await fresh.encode(SEQUENCES));
   expect(relativeError(after, before)).toBeGreaterThan(0.1);
   await training.dispose();

@@ -2,7 +2,7 @@
 import { type Completion, type GenerateOptions, Generator } from 'search-r3/generate';
 import { InputError, InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { EMBED_TOKEN } from '../reference/fixtures.js';
 import { judge, MODELS, reference } from './models.js';
@@ -45,7 +45,7 @@ describe.each(MODELS)('%s', (_, config) => {
   let generator: Generator;
   const model = tinyModel(config);
   beforeAll(async () => {
-    generator = await Generator.create(model.config, model.feeds);
+    generator = await Generator.create(model.config, inferenceOf(model));
   });
   afterAll(() => generator.dispose());
 
@@ -98,7 +98,7 @@ describe('one model', () => {
   const without = reference(config);
   let generator: Generator;
   beforeAll(async () => {
-    generator = await Generator.create(model.config, model.feeds);
+    generator = await Generator.create(model.config, inferenceOf(model));
   });
   afterAll(() => generator.dispose());
   const greedy = (prompts: readonly (readonly number[])[], options: Partial<GenerateOptions> = {}) =>
@@ -261,12 +261,12 @@ describe('one model', () => {
 
   test('sees weights that are changed in place', async () => {
     const own = tinyModel(config);
-    const training = await Generator.create(own.config, own.feeds);
+    const training = await Generator.create(own.config, inferenceOf(own));
     const options = { maxNewTokens: 8, temperature: 0, stop: [] };
     const before = await training.generate(PROMPTS, options);
     for (const { data } of own.weights.values()) data.set(data.map((value, i) => value * (1 + (i % 3))));
     const after = await training.generate(PROMPTS, options);
-    const fresh = await Generator.create(own.config, own.feeds);
+    const fresh = await Generator.create(own.config, inferenceOf(own));
     expect(after).toEqual(await fresh.generate(PROMPTS, options));
     expect(after).not.toEqual(before);
     await training.dispose();
@@ -343,7 +343,7 @@ describe('one model', () => {
 
 test('head widths that cached attention can not take are refused by name', async () => {
   const { config, feeds } = tinyModel({ ...MODELS[2]![1], headDim: 6 });
-  await expect(Generator.create(config, feeds)).rejects.toThrow(
+  await expect(Generator.create(config, inferenceOf({ config, feeds }))).rejects.toThrow(
     /head_dim: expected a multiple of 8.*found 6/,
   );
 });
@@ -351,7 +351,7 @@ test('head widths that cached attention can not take are refused by name', async
 test('prompts that are too much for one run are read in several', async () => {
   const [, config] = MODELS[0] as (typeof MODELS)[number];
   const model = tinyModel(config);
-  const generator = await Generator.create({ ...model.config, maxPositions: 1024 }, model.feeds);
+  const generator = await Generator.create({ ...model.config, maxPositions: 1024 }, inferenceOf(model));
   // 18 * 620 padded tokens; a run takes 8,192.
   const long = Array.from({ length: 18 }, (_, i) =>
     Array.from({ length: 450 + 10 * i }, () => random.integer(22)),

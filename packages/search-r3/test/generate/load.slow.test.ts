@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm';
 import { type Completion, type GenerationRequest, Generator } from 'search-r3/generate';
 import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterEach, expect, test, vi } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { EMBED_TOKEN } from '../reference/fixtures.js';
 import { MODELS } from './models.js';
 
@@ -51,7 +51,7 @@ async function memory(): Promise<{ buffers: number; heap: number }> {
 }
 
 test('2,000 requests of 32 callers, half of them cancelled', async () => {
-  const generator = await Generator.create(model.config, model.feeds, {
+  const generator = await Generator.create(model.config, inferenceOf(model), {
     slots: 12,
     stepTokens: 64,
     threads: 1,
@@ -129,7 +129,7 @@ test('2,000 requests of 32 callers, half of them cancelled', async () => {
 
 test('memory is given back when nothing is asked for, and taken again', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  const generator = await Generator.create(model.config, model.feeds, { threads: 1 });
+  const generator = await Generator.create(model.config, inferenceOf(model), { threads: 1 });
   const request = { prompt: [1, 2, 3], maxNewTokens: 480, samples: 8, stop: [], seed: 3 };
   const first = await generator.submit(request).completions;
   const held = (await memory()).buffers;

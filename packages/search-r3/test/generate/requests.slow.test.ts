@@ -2,7 +2,7 @@
 import { type Completion, type GenerationRequest, Generator, type TokenEvent } from 'search-r3/generate';
 import { InputError, InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { EMBED_TOKEN } from '../reference/fixtures.js';
 import { expectDrawn } from './draws.js';
@@ -40,7 +40,7 @@ describe.each(MODELS)('%s', (_, config) => {
   const without = reference(config);
   let generator: Generator;
   beforeAll(async () => {
-    generator = await Generator.create(model.config, model.feeds, { slots: 6, stepTokens: 20 });
+    generator = await Generator.create(model.config, inferenceOf(model), { slots: 6, stepTokens: 20 });
   });
   afterAll(() => generator.dispose());
 
@@ -103,7 +103,7 @@ describe('one model', () => {
   const width = model.config.hiddenSize;
   let generator: Generator;
   beforeAll(async () => {
-    generator = await Generator.create(model.config, model.feeds, { slots: 5, stepTokens: 16 });
+    generator = await Generator.create(model.config, inferenceOf(model), { slots: 5, stepTokens: 16 });
   });
   afterAll(() => generator.dispose());
 
@@ -192,7 +192,7 @@ describe('one model', () => {
   });
 
   test('a request of higher priority goes first; others keep their order', async () => {
-    const narrow = await Generator.create(model.config, model.feeds, { slots: 1 });
+    const narrow = await Generator.create(model.config, inferenceOf(model), { slots: 1 });
     const ended: string[] = [];
     const submit = (name: string, priority?: number) =>
       narrow
@@ -275,7 +275,7 @@ describe('one model', () => {
 
   test('a request that needs more than the cache is served by itself', async () => {
     const bytes = 2 * model.config.layers * model.config.kvHeads * model.config.headDim * 4;
-    const tight = await Generator.create(model.config, model.feeds, { cacheBytes: 3 * 32 * bytes });
+    const tight = await Generator.create(model.config, inferenceOf(model), { cacheBytes: 3 * 32 * bytes });
     const requests = [...REQUESTS, { ...REQUESTS[2]!, prompt: prompt(130) }, ...REQUESTS];
     const found = await Promise.all(requests.map((request) => tight.submit(request).completions));
     for (const [i, request] of requests.entries()) {
@@ -301,7 +301,7 @@ describe('one model', () => {
   test('scores that are NaN end the requests that have them, however they are sampled', async () => {
     const own = tinyModel(config);
     own.weights.get('model.embed_tokens.weight')!.data.fill(Number.NaN, 21 * width, 22 * width);
-    const broken = await Generator.create(own.config, own.feeds);
+    const broken = await Generator.create(own.config, inferenceOf(own));
     const clean = REQUESTS.slice(0, 3).map((request) => ({ ...request, prompt: [1, 2, 3], stop: [21] }));
     const runs = clean.map((request) => broken.submit({ ...request, minNewTokens: 9 }).completions);
     for (const settings of [{ temperature: 0 }, {}, { topK: 3 }, { topP: 0.5 }, { minP: 0.5 }]) {
@@ -313,7 +313,7 @@ describe('one model', () => {
   });
 
   test('dispose ends what is running', async () => {
-    const own = await Generator.create(model.config, model.feeds);
+    const own = await Generator.create(model.config, inferenceOf(model));
     const { completions } = own.submit({ prompt: [1], maxNewTokens: 400, stop: [] });
     await own.dispose();
     await expect(completions).rejects.toThrow(InterruptedError);

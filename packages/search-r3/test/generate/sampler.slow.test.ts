@@ -1,7 +1,7 @@
 /** Draws of a model against the exact distribution, and vocabularies of many blocks. */
 import { type GenerationRequest, Generator } from 'search-r3/generate';
 import { describe, expect, test } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { scaled } from '../support/scale.js';
 import { expectDrawn } from './draws.js';
 import { MODELS, reference } from './models.js';
@@ -29,7 +29,7 @@ describe('tokens come as often as the exact distribution says', () => {
     { temperature: 3, repetitionPenalty: 2 },
     { temperature: 4, topK: 12, topP: 0.9, minP: 0.03, repetitionPenalty: 1.2 },
   ])('%o', async (settings) => {
-    const generator = await Generator.create(model.config, model.feeds, { threads: 1 });
+    const generator = await Generator.create(model.config, inferenceOf(model), { threads: 1 });
     const draws = scaled(4000, 100_000);
     const found = new Array<number>(config.vocabSize).fill(0);
     const request = { prompt, maxNewTokens: 1, stop: [], seed: 77, samples: draws, ...settings };
@@ -64,7 +64,7 @@ describe.each([300, 512, 5003])('a vocabulary of %i', (vocabSize) => {
   const model = tinyModel(config);
 
   test('draws from all blocks, and from as many of the most probable as it takes', async () => {
-    const generator = await Generator.create(model.config, model.feeds, { threads: 1 });
+    const generator = await Generator.create(model.config, inferenceOf(model), { threads: 1 });
     const settings: Partial<GenerationRequest>[] = [
       { temperature: 0 },
       {},

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { atlasQueries, factRecallProbes, generateAtlas } from 'search-r3/dataset';
+import { memoryWeights } from 'search-r3/decoder';
 import { Generator } from 'search-r3/generate';
-import { parameterFeeds } from 'search-r3/model';
 import { ATLAS_BASE } from 'search-r3/pipeline';
 import { factRecall } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -26,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 test('the base model of the package fits the default world and knows its facts by heart', async () => {
   const world = generateAtlas();
   const base = await loadCheckpoint(ATLAS_BASE);
-  const generator = await Generator.create(base.config, parameterFeeds(base));
+  const generator = await Generator.create(base.config, memoryWeights(base));
   const recall = await factRecall(world, base.tokenizer, generator);
   await generator.dispose();
   expect(factRecallProbes(world).length).toBeGreaterThan(1000);

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { Session } from 'onnx-grad';
 import { directPrompt, directPrompts, reasoningPrompts } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
+import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
-import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
 import { createEnvironment, rlSettings, runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { InputError, InterruptedError, RunFolder } from 'search-r3/run';
 import type { LoopOptions, StepRecord } from 'search-r3/sft';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyPolicy } from '../model/tiny-policy.js';
+import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { DATA, DOCUMENTS, QUERIES } from '../sft/tiny-data.js';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -166,7 +166,7 @@ describe('the environment of a run', () => {
         ),
       );
       expect(Object.values(tokens)).toEqual([changed[0]!.length + changed[1]!.length]);
-      const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+      const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
       const best = await made.environment.search(await encoder.encode(changed), 1);
       expect(best.map(([hit]) => hit)).toEqual(
         [first!, 'new'].map((id) => ({ id, score: expect.closeTo(1, 5) })),
@@ -225,7 +225,7 @@ describe('the environment of a run', () => {
         relevant: [],
       });
       expect(counted.full).toBe(tokens(expected));
-      const encoder = await SequenceEncoder.create(config, parameterFeeds(policy));
+      const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
       const vectors = await encoder.encode(expected);
       // Each document is its own nearest, with the score of a vector with itself.
       const best = await made.environment.search(vectors, 1);

@@ -1,8 +1,8 @@
 /** Before any training: embeddings are the projections of idf-weighted words that the file promises, and find documents. */
 import { directPrompt, initialiseWeights, resolvePrompts } from 'search-r3/checkpoint';
 import type { Document } from 'search-r3/dataset';
+import { memoryWeights } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
-import { parameterFeeds } from 'search-r3/model';
 import {
   COLLECTION_PROMPTS,
   collectionTokenizer,
@@ -60,7 +60,7 @@ function model(shape: (typeof SHAPES)[number], lexical: boolean) {
 }
 
 async function encode(own: ReturnType<typeof model>, sequences: readonly (readonly number[])[]) {
-  const encoder = await SequenceEncoder.create(own.config, parameterFeeds(own));
+  const encoder = await SequenceEncoder.create(own.config, memoryWeights(own));
   const matrix = await encoder.encode(sequences);
   await encoder.dispose();
   const width = own.config.hiddenSize;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import type { Checkpoint } from 'search-r3/checkpoint';
-import { frozenCopy } from 'search-r3/model';
+import { frozenCopy } from 'search-r3/decoder';
 import {
   type PretrainOptions,
   PretrainTrainer,
@@ -14,7 +14,7 @@ import {
 } from 'search-r3/pretrain';
 import { randomStream } from 'search-r3/run';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyBase } from '../model/tiny-policy.js';
+import { tinyBase } from '../decoder/tiny-policy.js';
 import { crossEntropy, infoNce } from '../reference/losses.js';
 import { embeddings } from '../reference/objectives.js';
 import { add, concat, mul, slice } from '../reference/tape.js';

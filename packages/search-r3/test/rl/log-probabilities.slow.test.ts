@@ -7,8 +7,8 @@ import { LogProbabilities } from 'search-r3/rl';
 import { randomStream } from 'search-r3/run';
 import { GradientEngine, type TrainingSequence } from 'search-r3/sft';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { judge, MODELS, reference } from '../generate/models.js';
-import { tinyModel } from '../model/tiny.js';
 import { EMBED_TOKEN } from '../reference/fixtures.js';
 
 const TEMPERATURE = 0.7;
@@ -39,7 +39,7 @@ describe.each(MODELS)('%s', (_, config) => {
   let rows: { prompt: number[]; completion: Completion }[];
   beforeAll(async () => {
     program = await LogProbabilities.create(model.config, model.feeds);
-    const generator = await Generator.create(model.config, model.feeds);
+    const generator = await Generator.create(model.config, inferenceOf(model));
     const completions = await generator.generate(PROMPTS, {
       samples: 4,
       maxNewTokens: 9,
@@ -126,7 +126,7 @@ describe('probabilities near 1 and near 0', () => {
   const prompt = PROMPTS[2]!;
   let certain: Completion;
   beforeAll(async () => {
-    const generator = await Generator.create(model.config, model.feeds);
+    const generator = await Generator.create(model.config, inferenceOf(model));
     const [[completion]] = (await generator.generate([prompt], { maxNewTokens: 6, stop: [] })) as [
       [Completion],
     ];

@@ -2,8 +2,9 @@
  * Stage 2 as the trainer should run it, in float64. Given from outside are only the sampled tokens; embeddings, ranks,
  * rewards, advantages, every log-probability, the loss and the update are recomputed from their definitions.
  */
+
+import type { Policy } from 'search-r3/decoder';
 import type { Completion } from 'search-r3/generate';
-import type { Policy } from 'search-r3/model';
 import type { ResolvedRlOptions } from 'search-r3/rl';
 import type { TrainingQuery } from 'search-r3/sft';
 import { asParameters } from '../reference/decoder.js';

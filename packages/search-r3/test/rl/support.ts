@@ -1,13 +1,13 @@
 /** A trainer of stage 2 on a tiny policy and the tiny collection, as the pipeline puts it together. */
 import { directPrompt } from 'search-r3/checkpoint';
+import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
 import { SequenceEncoder } from 'search-r3/embed';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { type Completion, Generator } from 'search-r3/generate';
-import { frozenCopy, type Policy, parameterFeeds } from 'search-r3/model';
 import { type ResolvedRlOptions, RlTrainer } from 'search-r3/rl';
 import { EpochSampler, type StepRecord, type TrainingQuery } from 'search-r3/sft';
 import { vi } from 'vitest';
-import { tinyPolicy } from '../model/tiny-policy.js';
+import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { DATA, DOCUMENTS, QUERIES } from '../sft/tiny-data.js';
 import type { SampledGroup } from './reference-rl.js';
 
@@ -28,7 +28,7 @@ export async function stage(
   parts: { policy?: Policy; reference?: Policy; environment?: Environment } = {},
 ): Promise<Stage> {
   const own = frozenCopy(parts.policy ?? policy);
-  const encoder = await SequenceEncoder.create(own.config, parameterFeeds(own));
+  const encoder = await SequenceEncoder.create(own.config, memoryWeights(own));
   const limit = { maxTokens: options.maxLength };
   const environment =
     parts.environment ??

@@ -7,7 +7,7 @@ import onnxProto from 'onnx-proto';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { Optimizer } from 'search-r3/sft';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyPolicy } from '../model/tiny-policy.js';
+import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from '../sft/compare.js';
 import { namesIn, optionNames } from '../sft/options.js';
 import { type ExpectedRlStep, referenceRl } from './reference-rl.js';

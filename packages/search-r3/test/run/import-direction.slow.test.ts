@@ -34,8 +34,8 @@ async function broken(files: Record<string, string>): Promise<string[]> {
 
 const modules = {
   'search-r3/src/run/index.ts': `export const run = 1;`,
-  'search-r3/src/model/index.ts': `import { run } from '../run/index.js'; export type Model = typeof run;`,
-  'search-r3/src/rl/index.ts': `import type { Model } from '../model/index.js'; export const rl: Model = 1;`,
+  'search-r3/src/decoder/index.ts': `import { run } from '../run/index.js'; export type Model = typeof run;`,
+  'search-r3/src/rl/index.ts': `import type { Model } from '../decoder/index.js'; export const rl: Model = 1;`,
   'onnx-grad/src/index.ts': `export const grad = 1;`,
 };
 
@@ -46,7 +46,7 @@ test('imports from modules above are allowed', async () => {
 test('every kind of planted violation is caught', async () => {
   const planted = {
     'search-r3/src/model/value.ts': `export { rl } from '../rl/index.js';`,
-    'search-r3/src/run/type.ts': `import type { Model } from '../model/index.js'; export type A = Model;`,
+    'search-r3/src/run/type.ts': `import type { Model } from '../decoder/index.js'; export type A = Model;`,
     'search-r3/src/run/lazy.ts': `export const a = () => import('../rl/index.js');`,
     'search-r3/src/cellar/unlisted.ts': `export { run } from '../run/index.js';`,
     'search-r3/src/rl/own-package.ts': `import 'search-r3/run';`,

@@ -15,7 +15,7 @@ import {
   trainingProgram,
 } from 'search-r3/sft';
 import { describe, expect, test } from 'vitest';
-import { tinyModel } from '../model/tiny.js';
+import { tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import {

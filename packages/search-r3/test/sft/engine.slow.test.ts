@@ -10,7 +10,7 @@ import {
   type StepRequest,
 } from 'search-r3/sft';
 import { describe, expect, test } from 'vitest';
-import { type TinyModel, tinyModel } from '../model/tiny.js';
+import { type TinyModel, tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import {

@@ -5,7 +5,7 @@ import { runSft } from 'search-r3/pipeline';
 import { InterruptedError } from 'search-r3/run';
 import { type ReasoningTargets, type SftOptions, sampleTargets, sftOptionsSchema } from 'search-r3/sft';
 import { expect, test, vi } from 'vitest';
-import { tinyBase, tinyPolicy } from '../model/tiny-policy.js';
+import { tinyBase, tinyPolicy } from '../decoder/tiny-policy.js';
 import { asParameters } from '../reference/decoder.js';
 import { referenceModel } from '../reference/objectives.js';
 import { DATA, QUERIES } from './tiny-data.js';

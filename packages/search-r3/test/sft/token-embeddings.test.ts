@@ -3,10 +3,10 @@
  * the others get no gradient node, in graphs whose head is a table of its own and in those that share one.
  */
 import onnxProto from 'onnx-proto';
-import { frozenCopy, parameterFeeds, trainedWeights } from 'search-r3/model';
+import { frozenCopy, parameterFeeds, trainedWeights } from 'search-r3/decoder';
 import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/sft';
 import { describe, expect, test } from 'vitest';
-import { tinyPolicy } from '../model/tiny-policy.js';
+import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
 
 const EMBEDDINGS = 'model.embed_tokens.weight';

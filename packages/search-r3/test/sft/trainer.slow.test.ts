@@ -4,7 +4,7 @@
  */
 import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
-import { frozenCopy, type Policy } from 'search-r3/model';
+import { frozenCopy, type Policy } from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
 import {
   EpochSampler,
@@ -14,7 +14,7 @@ import {
   sftOptionsSchema,
 } from 'search-r3/sft';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { tinyPolicy } from '../model/tiny-policy.js';
+import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from './compare.js';
 import { namesIn, optionNames } from './options.js';
 import { type ExpectedSftStep, referenceSft } from './reference-sft.js';

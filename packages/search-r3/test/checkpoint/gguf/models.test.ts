@@ -2,7 +2,7 @@
 import { cp, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { loadCheckpoint, openGguf, openModel, saveCheckpoint, stopIds } from 'search-r3/checkpoint';
-import { inverseFrequencies, rotaryMagnitude } from 'search-r3/model';
+import { inverseFrequencies, rotaryMagnitude } from 'search-r3/decoder';
 import { describe, expect, test } from 'vitest';
 import { type Kind, modelFile, tinyCheckpoint, tinyModel } from './models.js';
 import { TEXTS } from './vocabularies.js';

@@ -11,6 +11,8 @@ import {
   stopIds,
 } from '../checkpoint/index.js';
 import { InputError } from '../run/index.js';
+import { fedWeights } from './float-weights.js';
+import type { InferenceWeights } from './weights.js';
 
 /** A checkpoint that embeds. Its weights are changed in place by training. */
 export interface Policy extends Checkpoint {
@@ -65,6 +67,12 @@ export function frozenCopy<T extends Checkpoint>(checkpoint: T): T {
 export function parameterFeeds({ weights }: Pick<Checkpoint, 'weights'>): Record<string, HostTensor> {
   return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
 }
+
+/** The weights for inference, sharing their memory. */
+export const memoryWeights = (checkpoint: Pick<Checkpoint, 'config' | 'weights'>): InferenceWeights => ({
+  weightsIn: fedWeights(checkpoint.config),
+  feeds: parameterFeeds(checkpoint),
+});
 
 /** Overwrites a policy's weights with those of a folder, in the arrays that sessions are bound to. */
 export async function restoreWeights(folder: string, { config, weights }: Checkpoint): Promise<void> {

@@ -3,17 +3,7 @@
  * about the learning rate at each step, whether its token occurs or not, because softmax gives each of them a little
  * gradient and Adam scales it up: a model forgets names it does not meet in training (docs/decisions/004).
  */
-import {
-  equal,
-  floats,
-  type Graph,
-  gatherRows,
-  type HostTensor,
-  linear,
-  reshape,
-  type Value,
-  where,
-} from 'onnx-grad';
+import { floats, type Graph, type HostTensor, type Value } from 'onnx-grad';
 import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
 import { parameterFeeds } from './policy.js';
 
@@ -83,39 +73,4 @@ export function trainedInputs(parameters: ReadonlyMap<string, Value>, token?: To
     ...[...parameters].filter(([name]) => !token.rows.has(name)),
     ...[...token.rows].map(([table, value]) => [rowName(table), value] as const),
   ]);
-}
-
-const identity = (graph: Graph, id: number) =>
-  graph.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(id)) });
-
-/** Rows of the embedding table, [batch, length, hidden], for int64 ids [batch, length]. */
-export function lookUpTokens(parameters: ReadonlyMap<string, Value>, ids: Value, token?: TokenRow): Value {
-  const table = parameters.get(EMBEDDING_NAME) as Value;
-  const looked = gatherRows(table, ids);
-  const row = token?.rows.get(EMBEDDING_NAME);
-  if (token === undefined || row === undefined) return looked;
-  const isToken = equal(ids, identity(ids.graph, token.id));
-  return where(reshape(isToken, [...ids.shape, 1]), row, looked);
-}
-
-/** The head: hidden states [rows, hidden] -> logits [rows, vocabulary]. */
-export function logits(
-  config: ModelConfig,
-  parameters: ReadonlyMap<string, Value>,
-  hidden: Value,
-  token?: TokenRow,
-): Value {
-  const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
-  const table = parameters.get(name) as Value;
-  const all = linear(hidden, table);
-  const row = token?.rows.get(name);
-  if (token === undefined || row === undefined) return all;
-  const { graph } = hidden;
-  const classes = table.shape[0] as number;
-  const columns = graph.constant({
-    dtype: 'int64',
-    shape: [classes],
-    data: BigInt64Array.from({ length: classes }, (_, i) => BigInt(i)),
-  });
-  return where(equal(columns, identity(graph, token.id)), linear(hidden, row), all);
 }

@@ -1,17 +1,19 @@
 /** The decoder's graph against the float64 reference, and embeddings under every padding and batch size. */
-import { emit, floats, Graph, i64, Session } from 'onnx-grad';
+import { emit, type Feeds, floats, Graph, i64, Session } from 'onnx-grad';
 import { newConfig } from 'search-r3/checkpoint';
 import {
   attendSequences,
   decoder,
   EMBEDDING_TOLERANCE,
   embeddingProgram,
+  fedWeights,
+  floatWeights,
   inverseFrequencies,
-  logits,
+  lookupIn,
   parameterInputs,
   ropeInputs,
   ropeTables,
-} from 'search-r3/model';
+} from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { asParameters, type DecoderConfig, randomWeights } from '../reference/decoder.js';
@@ -28,11 +30,13 @@ const SEQUENCES = LENGTHS.map((length) => Array.from({ length }, () => random.in
 async function forward(model: TinyModel, ids: readonly number[]) {
   const graph = new Graph();
   const input = graph.input('ids', 'int64', ['batch', 'length']);
-  const parameters = parameterInputs(graph, model.config);
-  const attend = attendSequences(model.config, { ids: input }, ropeInputs(graph, model.config));
-  const hidden = decoder({ config: model.config, parameters, ids: input, attend });
+  const weights = floatWeights(model.config, lookupIn(parameterInputs(graph, model.config)), {
+    trained: true,
+  });
+  const attend = attendSequences(model.config, input, ropeInputs(graph, model.config));
+  const hidden = decoder({ config: model.config, weights, ids: input, attend });
   graph.output('hidden', hidden);
-  graph.output('logits', logits(model.config, parameters, hidden));
+  graph.output('logits', weights.logits(hidden));
   const session = await Session.create(emit(graph));
   session.bind(model.feeds);
   const results = await session.run({
@@ -137,106 +141,77 @@ const MODELS: [string, TinyModel][] = [
 ];
 
 describe.each(MODELS)('embeddings of the model %s', (_, model) => {
-  let masked: Session;
-  let plain: Session;
+  let session: Session;
   const width = model.config.hiddenSize;
   beforeAll(async () => {
-    masked = await Session.create(embeddingProgram(model.config, { masked: true }));
-    plain = await Session.create(embeddingProgram(model.config));
-    for (const session of [masked, plain]) session.bind(model.feeds);
+    session = await Session.create(embeddingProgram(model.config, fedWeights(model.config)));
+    session.bind(model.feeds);
   });
-  afterAll(async () => {
-    await masked.dispose();
-    await plain.dispose();
-  });
+  afterAll(() => session.dispose());
 
-  const rows = (embeddings: Float32Array) =>
-    Array.from({ length: embeddings.length / width }, (_, i) =>
-      embeddings.subarray(i * width, (i + 1) * width),
-    );
-
-  /** Each sequence by itself. */
-  const alone = async () => {
-    const found: Float32Array[] = [];
-    for (const ids of SEQUENCES) {
-      const { embeddings } = await plain.run({
-        ids: i64(ids, [1, ids.length]),
-        embed_rows: i64([ids.length - 1], [1]),
-        ...ropeTables(model.config, ids.length),
-      });
-      found.push(floats(embeddings));
-    }
-    return found;
-  };
-
-  /** All in one batch of 17 columns, `before(length)` padded ones before each. */
-  const padded = async (before: (length: number) => number, pad: number) => {
-    const length = 17;
-    const cells = SEQUENCES.flatMap((ids) => {
-      const offset = before(ids.length);
-      return Array.from({ length }, (_, column) => {
-        const id = ids[column - offset];
-        // Padding gets a position too: whatever it is, nothing may come of it.
-        return { id: id ?? pad, mask: id === undefined ? 0 : 1, position: Math.max(0, column - offset) };
-      });
-    });
-    const shape = [SEQUENCES.length, length];
-    const { embeddings } = await masked.run({
+  /** The states at column `at(length)` of sequences padded on the right to `length` columns with `pad`. */
+  const embed = async (
+    sequences: readonly number[][],
+    length: number,
+    pad: number,
+    at: (own: number) => number = (own) => own - 1,
+  ) => {
+    const count = sequences.length;
+    const feeds: Feeds = {
       ids: i64(
-        cells.map(({ id }) => id),
-        shape,
+        sequences.flatMap((ids) => [...ids, ...new Array<number>(length - ids.length).fill(pad)]),
+        [count, length],
       ),
-      mask: i64(
-        cells.map(({ mask }) => mask),
-        shape,
-      ),
-      positions: i64(
-        cells.map(({ position }) => position),
-        shape,
-      ),
+      ...(session.program.inputs.has('last_index') && {
+        last_index: {
+          dtype: 'int32',
+          shape: [count],
+          data: Int32Array.from(sequences, (ids) => ids.length - 1),
+        },
+        total: { dtype: 'int32', shape: [], data: Int32Array.of(length) },
+      }),
       embed_rows: i64(
-        SEQUENCES.map((ids, row) => row * length + before(ids.length) + ids.length - 1),
-        [SEQUENCES.length],
+        sequences.map((ids, row) => row * length + at(ids.length)),
+        [count],
       ),
       ...ropeTables(model.config, length),
-    });
-    return rows(floats(embeddings));
+    };
+    const found = floats((await session.run(feeds)).embeddings);
+    return sequences.map((__, i) => found.slice(i * width, (i + 1) * width));
   };
 
-  test('no padding, padding on the left, on the right and on both sides give the same', async () => {
+  /** Each sequence by itself. */
+  const alone = async () => (await Promise.all(SEQUENCES.map((ids) => embed([ids], ids.length, 0)))).flat();
+
+  test('are the last hidden states, scaled to length 1, whatever the padding and the batch', async () => {
     const expected = await alone();
     for (const [i, embedding] of expected.entries()) {
-      expect(Math.hypot(...embedding)).toBeCloseTo(1, 5);
+      const { hidden } = await forward(model, SEQUENCES[i] as number[]);
+      const last = hidden.slice(-width);
+      const norm = Math.hypot(...last);
+      expect(
+        relativeError(
+          embedding,
+          last.map((value) => value / norm),
+        ),
+      ).toBeLessThan(1e-5);
       // Without this the comparison below could not fail.
       if (i > 0) expect(relativeError(embedding, expected[0]!)).toBeGreaterThan(0.1);
     }
-    for (const pad of [0, 22]) {
-      for (const before of [
-        () => 0,
-        (length: number) => 17 - length,
-        (length: number) => (17 - length) >> 1,
-      ]) {
-        for (const [i, embedding] of (await padded(before, pad)).entries()) {
-          expect(relativeError(embedding, expected[i]!)).toBeLessThan(EMBEDDING_TOLERANCE);
-        }
+    for (const [length, pad] of [
+      [14, 0],
+      [17, 22],
+    ] as const) {
+      for (const [i, embedding] of (await embed(SEQUENCES, length, pad)).entries()) {
+        expect(relativeError(embedding, expected[i]!)).toBeLessThan(EMBEDDING_TOLERANCE);
       }
     }
   });
 
   test('the last column, taken for the last token, is wrong under right padding', async () => {
     const expected = await alone();
-    const { embeddings } = await plain.run({
-      ids: i64(
-        SEQUENCES.flatMap((ids) => [...ids, ...new Array<number>(14 - ids.length).fill(0)]),
-        [SEQUENCES.length, 14],
-      ),
-      embed_rows: i64(
-        SEQUENCES.map((_, row) => row * 14 + 13),
-        [SEQUENCES.length],
-      ),
-      ...ropeTables(model.config, 14),
-    });
-    const errors = rows(floats(embeddings)).map((embedding, i) => relativeError(embedding, expected[i]!));
+    const found = await embed(SEQUENCES, 14, 0, () => 13);
+    const errors = found.map((embedding, i) => relativeError(embedding, expected[i]!));
     // Only the longest sequence has a token there.
     expect(errors.map((error) => error < EMBEDDING_TOLERANCE)).toEqual([false, false, true, false, false]);
   });

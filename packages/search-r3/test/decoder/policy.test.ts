@@ -9,15 +9,16 @@ import {
   loadCheckpoint,
   saveCheckpoint,
 } from 'search-r3/checkpoint';
-import { SequenceEncoder } from 'search-r3/embed';
 import {
   asPolicy,
   frozenCopy,
   makePolicy,
+  memoryWeights,
   type Policy,
   parameterFeeds,
   restoreWeights,
-} from 'search-r3/model';
+} from 'search-r3/decoder';
+import { SequenceEncoder } from 'search-r3/embed';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { InputError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -127,7 +128,7 @@ describe.each([
   afterAll(() => rm(folder, { recursive: true }));
 
   const embed = async (from: Policy): Promise<Float32Array> => {
-    const encoder = await SequenceEncoder.create(from.config, parameterFeeds(from));
+    const encoder = await SequenceEncoder.create(from.config, memoryWeights(from));
     const texts = ['who', 'food in bern', 'old tower of the new river', 'trade'];
     const vectors = await encoder.encode(
       await Promise.all(
@@ -176,13 +177,13 @@ describe.each([
 
   test('restored into the arrays that sessions are bound to', async () => {
     const other = tinyPolicy('other', { tieWordEmbeddings });
-    const encoder = await SequenceEncoder.create(other.config, parameterFeeds(other));
+    const encoder = await SequenceEncoder.create(other.config, memoryWeights(other));
     const sequence = [[3, 1, other.embedId]];
     const before = await encoder.encode(sequence);
     await restoreWeights(join(folder, 'f32'), other);
     const after = await encoder.encode(sequence);
     await encoder.dispose();
-    const fresh = await SequenceEncoder.create(policy.config, parameterFeeds(policy));
+    const fresh = await SequenceEncoder.create(policy.config, memoryWeights(policy));
     expect(after).toEqual(await fresh.encode(sequence));
     await fresh.dispose();
     expect(relativeError(before, after)).toBeGreaterThan(0.1);

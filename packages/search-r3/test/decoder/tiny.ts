@@ -1,6 +1,7 @@
 /** The reference's tiny models as the package takes them: a parsed `config.json`, float32 weights, feeds. */
 import { f32, type HostTensor } from 'onnx-grad';
 import { type ModelConfig, parseConfig, type Weights } from 'search-r3/checkpoint';
+import { fedWeights, type InferenceWeights } from 'search-r3/decoder';
 import type { DecoderConfig, Weight } from '../reference/decoder.js';
 import { tinyWeights } from '../reference/fixtures.js';
 
@@ -71,6 +72,12 @@ export interface TinyModel {
 export function feedsOf(weights: Weights): Record<string, HostTensor> {
   return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
 }
+
+/** The weights for inference, sharing their memory. */
+export const inferenceOf = ({ config, feeds }: Pick<TinyModel, 'config' | 'feeds'>): InferenceWeights => ({
+  weightsIn: fedWeights(config),
+  feeds,
+});
 
 /** A model of the package with the weights of a reference model. */
 export function tinyModel(

@@ -1,0 +1,49 @@
+/** From hidden states to embeddings: the state at the embed token, scaled to length 1. */
+import { add, div, emit, Graph, gatherRows, mul, type Program, sqrt, sum, type Value } from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { decoder } from './decoder.js';
+import { attendPrompts, FUSED_HEAD } from './prompt-attention.js';
+import { attendSequences, positionsOf, ropeInputs } from './sequence.js';
+import type { WeightsIn } from './weights.js';
+
+/**
+ * How far the embeddings of one text may lie apart (Euclidean distance of unit vectors) whatever batch it is in.
+ * Measured in float32: at most 6e-7, on models of width 16 and 192; the rest is room for other machines' kernels.
+ */
+export const EMBEDDING_TOLERANCE = 1e-5;
+
+/** Rows scaled to length 1: [rows, width]. A zero row stays zero. */
+export function normalizeRows(x: Value): Value {
+  const squares = sum(mul(x, x), [-1], true);
+  return div(x, sqrt(add(squares, x.graph.scalar(1e-24))));
+}
+
+/** The input `embed_rows` [embeds]: positions of embed tokens among batch * length. */
+export const embedRows = (graph: Graph): Value => graph.input('embed_rows', 'int64', ['embeds']);
+
+/** Embeddings [embeds, hidden] of unit length at `embedRows`. */
+export function embeddingsAt(hidden: Value): Value {
+  return normalizeRows(gatherRows(hidden, embedRows(hidden.graph)));
+}
+
+/**
+ * `ids` [batch, length] padded on the right, `last_index` and `total` (see `promptAttention`), `embed_rows` ->
+ * `embeddings` [embeds, hidden].
+ */
+export function embeddingProgram(config: ModelConfig, weightsIn: WeightsIn): Program {
+  const graph = new Graph();
+  const ids = graph.input('ids', 'int64', ['batch', 'length']);
+  const rope = ropeInputs(graph, config);
+  const attend =
+    config.headDim % FUSED_HEAD === 0
+      ? attendPrompts(config, {
+          rope,
+          positions: positionsOf(ids),
+          lastIndex: graph.input('last_index', 'int32', ['batch']),
+          total: graph.input('total', 'int32', []),
+        })
+      : attendSequences(config, ids, rope);
+  const hidden = decoder({ config, weights: weightsIn(graph), ids, attend, wanted: embedRows(graph) });
+  graph.output('embeddings', normalizeRows(hidden));
+  return emit(graph);
+}

@@ -1,0 +1,95 @@
+/** Float32 weights: inputs of a graph that training changes, or tensors mapped from a file. */
+import { cast, equal, type Graph, gatherRows, linear, reshape, swiglu, type Value, where } from 'onnx-grad';
+import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import type { TokenRow } from './token-row.js';
+import type { DecoderWeights, Lookup, WeightsIn } from './weights.js';
+
+/** The parameters of a model as values of a graph, by their Hugging Face names. */
+export type ParameterValues = ReadonlyMap<string, Value>;
+
+/** Declares a model's parameters as graph inputs, each name preceded by `prefix`. */
+export function parameterInputs(graph: Graph, config: ModelConfig, prefix = ''): ParameterValues {
+  const values = new Map<string, Value>();
+  for (const [name, shape] of parameterShapes(config)) {
+    values.set(name, graph.input(prefix + name, 'float32', shape));
+  }
+  return values;
+}
+
+/** @throws Error for a missing name: checkpoints are validated when loaded. */
+export const lookupIn =
+  (parameters: ParameterValues): Lookup =>
+  (name) => {
+    const value = parameters.get(name);
+    if (value === undefined) throw new Error(`internal: the decoder has no parameter ${name}`);
+    return value;
+  };
+
+/** Weights that are fed, for inference. */
+export const fedWeights =
+  (config: ModelConfig): WeightsIn =>
+  (graph) =>
+    floatWeights(config, lookupIn(parameterInputs(graph, config)));
+
+export interface FloatWeightsOptions {
+  /** Whether gradients are needed. Default false. */
+  trained?: boolean;
+  /** A row in place of that of its token in each token table. */
+  token?: TokenRow | undefined;
+}
+
+/** @param lookup gives the parameters of `parameterShapes`; half-precision ones are cast. */
+export function floatWeights(
+  config: ModelConfig,
+  lookup: Lookup,
+  { trained = false, token }: FloatWeightsOptions = {},
+): DecoderWeights {
+  const shapes = parameterShapes(config);
+  const float = (x: Value) => (x.dtype === 'float32' ? x : cast(x, 'float32'));
+  const parameter = (name: string) => float(lookup(name));
+  const project = (x: Value, name: string) => {
+    const bias = `${name}.bias`;
+    return linear(x, parameter(`${name}.weight`), shapes.has(bias) ? parameter(bias) : undefined);
+  };
+  const at = (layer: number) => `model.layers.${layer}`;
+  return {
+    inference: !trained,
+    embed: (ids) => lookUpTokens(lookup(EMBEDDING_NAME), ids, token),
+    norm: (name) => parameter(`${name}.weight`),
+    attention: (x, layer) => ['q', 'k', 'v'].map((name) => project(x, `${at(layer)}.self_attn.${name}_proj`)),
+    output: (x, layer) => project(x, `${at(layer)}.self_attn.o_proj`),
+    gates: (x, layer) => ['gate', 'up'].map((name) => project(x, `${at(layer)}.mlp.${name}_proj`)),
+    down: ([gate, up], layer) => project(swiglu(gate as Value, up as Value), `${at(layer)}.mlp.down_proj`),
+    logits: (x) => {
+      const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
+      return headLogits(x, parameter(name), token?.rows.get(name), token?.id);
+    },
+  };
+}
+
+const identity = (graph: Graph, id: number) =>
+  graph.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(id)) });
+
+/** Rows of a table, [batch, length, hidden]; those of a half-precision table are cast, not the table. */
+export function lookUpTokens(table: Value, ids: Value, token?: TokenRow): Value {
+  const rows = gatherRows(table, ids);
+  const looked = rows.dtype === 'float32' ? rows : cast(rows, 'float32');
+  const row = token?.rows.get(EMBEDDING_NAME);
+  if (token === undefined || row === undefined) return looked;
+  const isToken = equal(ids, identity(ids.graph, token.id));
+  return where(reshape(isToken, [...ids.shape, 1]), row, looked);
+}
+
+/** Logits [rows, vocabulary] of hidden states [rows, hidden], with those of one token from a row of its own. */
+function headLogits(hidden: Value, table: Value, row: Value | undefined, id: number | undefined): Value {
+  const all = linear(hidden, table);
+  if (row === undefined || id === undefined) return all;
+  const { graph } = hidden;
+  const classes = table.shape[0] as number;
+  const columns = graph.constant({
+    dtype: 'int64',
+    shape: [classes],
+    data: BigInt64Array.from({ length: classes }, (_, i) => BigInt(i)),
+  });
+  return where(equal(columns, identity(graph, id)), linear(hidden, row), all);
+}

@@ -1,0 +1,38 @@
+/**
+ * What the decoder multiplies with. The definition in `decoder.ts` is one; the weights behind it differ: float32 that
+ * training changes (`float-weights.ts`), int8 by column (`int8-weights.ts`), 4 or 8 bits by block (`block-weights.ts`).
+ */
+import type { Graph, HostTensor, Value } from 'onnx-grad';
+
+/** The weights of a decoder in a graph, as the steps that use them. Rows are batch * length. */
+export interface DecoderWeights {
+  /** No gradient will be asked for: norms, residuals and attention use fused kernels. */
+  readonly inference: boolean;
+  /** Rows of the embedding table for int64 ids [batch, length]: [batch, length, hidden]. */
+  embed(ids: Value): Value;
+  /** The weight of a norm, by the Hugging Face name without `.weight`. */
+  norm(name: string): Value;
+  /** x [rows, hidden] -> q, k and v, each [rows, heads * headDim] before rotation, or one value with all side by side. */
+  attention(x: Value, layer: number): Value[];
+  /** Attended values [rows, heads * headDim] -> [rows, hidden]. */
+  output(x: Value, layer: number): Value;
+  /** The first half of the feed-forward network: what `down` needs, gate and up first. */
+  gates(x: Value, layer: number): Value[];
+  /** silu(gate) * up, projected: [rows, hidden]. */
+  down(gates: readonly Value[], layer: number): Value;
+  /** The head: [rows, hidden] -> [rows, vocabulary]. */
+  logits(x: Value): Value;
+}
+
+/** A stored tensor as a value of a graph. @throws Error for one that the model does not have. */
+export type Lookup = (name: string) => Value;
+
+/** The weights of a decoder, declared in a graph. */
+export type WeightsIn = (graph: Graph) => DecoderWeights;
+
+/** Weights for inference: how a program declares them, and what is bound to its session. */
+export interface InferenceWeights {
+  readonly weightsIn: WeightsIn;
+  /** Weights in JavaScript memory, by reference; those in files are part of the program. */
+  readonly feeds: Readonly<Record<string, HostTensor>>;
+}
