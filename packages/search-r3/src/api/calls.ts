@@ -13,9 +13,8 @@ import {
   type TrainOptions,
 } from './jobs.js';
 import { LocalRetriever } from './local-retriever.js';
-import { RemoteRetriever } from './remote-retriever.js';
+import { abortable, RemoteRetriever, startThread } from './remote-retriever.js';
 import type { Retriever, RetrieverOptions } from './types.js';
-import { Thread } from './worker/thread.js';
 
 /**
  * Loads a model folder made by `train`, `sft`, `rl` or `demo`, for embedding and search.
@@ -75,12 +74,10 @@ async function job<J extends JobName>(
   { thread = 'worker', ...options }: TrainOptions,
 ): Promise<Jobs[J]['result']> {
   if (thread === 'current') return runJob(name, config, options);
-  const worker = new Thread();
+  const worker = startThread();
   try {
-    const argument = { name, config } as { [N in JobName]: { name: N; config: Jobs[N]['config'] } }[JobName];
-    return (await worker.call('job', argument, options)) as Jobs[J]['result'];
+    return await worker.remote.runJob(name, config, abortable(options));
   } finally {
-    // A job whose callback threw is still running: wait until it finishes its step and unlocks its folders.
-    await worker.end(() => worker.call('dispose', undefined));
+    await worker.dispose();
   }
 }

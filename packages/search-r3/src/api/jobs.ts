@@ -44,7 +44,8 @@ export interface Jobs {
 }
 
 export type JobName = keyof Jobs;
-type JobOptions = Omit<TrainOptions, 'thread'>;
+/** `TrainOptions` within a thread. */
+export type JobOptions = Omit<TrainOptions, 'thread'>;
 
 const jobs: {
   [J in JobName]: (config: unknown, options: pipeline.RunOptions) => Promise<Jobs[J]['result']>;

@@ -1,5 +1,6 @@
 /** The retriever in its own thread, which keeps the caller's event loop free while the model works. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
+import { WorkerThread } from '../run/workers/index.js';
 import type { DocumentInput } from '../vectors/index.js';
 import type { LoadOptions } from './local-retriever.js';
 import type {
@@ -10,12 +11,23 @@ import type {
   SearchIndex,
   SearchOptions,
 } from './types.js';
-import { Thread } from './worker/thread.js';
+import type { RetrieverWorker } from './worker.js';
+
+type Thread = WorkerThread<RetrieverWorker>;
+
+/** A thread for a retriever or a job. */
+export const startThread = (): Thread => new WorkerThread(new URL('./worker.js', import.meta.url));
+
+/** The options with a signal in any case, so that work stops when a callback throws and when the thread must end. */
+export function abortable<Options extends { signal?: AbortSignal | undefined }>(
+  options: Options,
+): Options & { signal: AbortSignal } {
+  return { ...options, signal: options?.signal ?? new AbortController().signal };
+}
 
 export class RemoteRetriever implements Retriever {
   readonly dimension: number;
   readonly #thread: Thread;
-  #disposal: Promise<void> | undefined;
 
   private constructor(thread: Thread, dimension: number) {
     this.#thread = thread;
@@ -24,33 +36,32 @@ export class RemoteRetriever implements Retriever {
 
   /** Errors: as `LocalRetriever.load`. */
   static async load(folder: string, options: LoadOptions = {}): Promise<RemoteRetriever> {
-    const thread = new Thread();
+    const thread = startThread();
     try {
-      const { dimension } = await thread.call('load', folder, options);
+      const { dimension } = await thread.remote.load(folder, options);
       return new RemoteRetriever(thread, dimension);
     } catch (error) {
-      await thread.end(async () => {});
+      await thread.dispose();
       throw error;
     }
   }
 
   embed(texts: readonly string[], { nameOf, ...options }: EmbedOptions = {}): Promise<Embedding[]> {
-    const names = nameOf && { names: texts.map((_, index) => nameOf(index)) };
-    return this.#thread.call('embed', { texts, ...names }, options);
+    const names = nameOf && texts.map((_, index) => nameOf(index));
+    return this.#thread.remote.embed(texts, names, abortable(options));
   }
 
   index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
-    return this.#thread.call('index', documents, options);
+    return this.#thread.remote.index(documents, abortable(options));
   }
 
   async open(folder: string): Promise<SearchIndex> {
-    const { number, size } = await this.#thread.call('open', folder);
-    return new RemoteIndex(this.#thread, number, size);
+    const { index, size } = await this.#thread.remote.open(folder);
+    return new RemoteIndex(this.#thread, index, size);
   }
 
-  async dispose(): Promise<void> {
-    this.#disposal ??= this.#thread.end(() => this.#thread.call('dispose', undefined));
-    await this.#disposal;
+  dispose(): Promise<void> {
+    return this.#thread.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -71,7 +82,7 @@ class RemoteIndex implements SearchIndex {
   }
 
   search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
-    return this.#thread.call('search', { number: this.#number, queries }, options);
+    return this.#thread.remote.search(this.#number, queries, abortable(options));
   }
 
   async dispose(): Promise<void> {
@@ -81,7 +92,7 @@ class RemoteIndex implements SearchIndex {
 
   async #close(): Promise<void> {
     try {
-      if (!this.#thread.ended) await this.#thread.call('close', this.#number);
+      if (!this.#thread.ended) await this.#thread.remote.close(this.#number);
     } catch (error) {
       // If the thread has ended, or was told to end meanwhile, so has the index.
       if (!this.#thread.ended) throw error;

@@ -5,7 +5,8 @@
  * because searches still follow the links of dropped vectors.
  */
 import { InputError } from '../run/errors.js';
-import { type GraphShape, GraphThread } from './graph-thread.js';
+import { transfer, WorkerThread } from '../run/workers/index.js';
+import type { GraphShape, GraphWorker } from './graph-worker.js';
 import { pickQueries } from './queries.js';
 
 /** Vectors by row, with gaps. */
@@ -22,7 +23,7 @@ const WIDENING = 4;
 
 export class Graph {
   readonly #shape: GraphShape;
-  readonly #thread: GraphThread;
+  readonly #thread: WorkerThread<GraphWorker>;
   /** By row: 1 if the graph answers for it. Rows beyond the end are not in the graph. */
   #held: Uint8Array;
   #total = 0;
@@ -31,7 +32,7 @@ export class Graph {
   /** An empty graph, to be filled or loaded. */
   constructor(shape: GraphShape) {
     this.#shape = shape;
-    this.#thread = new GraphThread(shape);
+    this.#thread = new WorkerThread(new URL('./graph-worker.js', import.meta.url), shape);
     this.#held = new Uint8Array(1024);
   }
 
@@ -59,7 +60,9 @@ export class Graph {
       const vectors = new Float32Array(rows.length * dimension);
       for (const [i, row] of rows.entries()) vectors.set(source.vector(row), i * dimension);
       this.#hold(rows);
-      if (rows.length > 0) await this.#thread.add(Int32Array.from(rows), vectors);
+      if (rows.length > 0) {
+        await this.#thread.remote.add(Int32Array.from(rows), transfer(vectors, [vectors.buffer]));
+      }
     }
   }
 
@@ -89,7 +92,7 @@ export class Graph {
     let open = Math.max(k, width) >= this.#total ? [] : found.map((_, query) => query);
     for (let wanted = Math.max(k, width); open.length > 0; wanted *= WIDENING) {
       const part = pickQueries(queries, open, dimension);
-      const { rows, counts } = await this.#thread.search(part, wanted);
+      const { rows, counts } = await this.#thread.remote.search(part, wanted);
       for (const [i, query] of open.entries()) {
         const own = rows.subarray(i * wanted, i * wanted + (counts[i] as number));
         const live = Array.from(own).filter((row) => this.holds(row));
@@ -103,14 +106,14 @@ export class Graph {
 
   /** Writes the graph to a file, including dropped vectors. */
   async save(path: string): Promise<void> {
-    await this.#thread.save(path);
+    await this.#thread.remote.save(path);
   }
 
   /** Reads a graph of all rows below `size`. @throws InputError if the file holds a different graph. */
   async load(path: string, size: number): Promise<void> {
     const expected = `a graph of ${size} vectors of dimension ${this.#shape.dimension}`;
     const fail = (found: string) => new InputError({ source: path, expected, found });
-    const contents = await this.#thread.load(path).catch((error: Error) => {
+    const contents = await this.#thread.remote.load(path).catch((error: Error) => {
       throw fail(`one that cannot be read (${error.message})`);
     });
     if (contents.size !== size || contents.dimension !== this.#shape.dimension) {
