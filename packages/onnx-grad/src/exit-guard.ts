@@ -1,5 +1,5 @@
 /**
- * If a process exits while one of its threads is inside a kernel, it aborts: Node stops the thread there, and the
+ * For threads that run sessions (`onnx-grad/exit-guard`, which loads nothing else). If a process exits while one of its threads is inside a kernel, it aborts: Node stops the thread there, and the
  * binding throws with nobody to catch. So at exit the thread that started the other waits until no kernel runs, and
  * further kernels are not started.
  */

@@ -17,7 +17,6 @@ export {
 export type { Dtype, TensorData, TensorType } from './dtypes.js';
 export * from './dump.js';
 export { type EmitOptions, emit, type IndexBound, liveNodes, type Program } from './emit.js';
-export { announceKernels, awaitKernelsAtExit } from './exit-guard.js';
 export * from './grad.js';
 export {
   type Constant,
@@ -41,6 +40,5 @@ export { defineOperator } from './operator.js';
 export * from './ops/index.js';
 export { type Provider, ProviderError } from './provider.js';
 export * from './session.js';
-export { WorkerSession } from './worker.js';
 
 export const VERSION = '0.1.0';

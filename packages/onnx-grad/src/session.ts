@@ -1,6 +1,6 @@
 /**
- * Runs emitted programs with ONNX Runtime in this thread. The binding blocks the thread while kernels run; use
- * `WorkerSession` if the thread must stay responsive.
+ * Runs emitted programs with ONNX Runtime in this thread, which is blocked while kernels run: if it must stay
+ * responsive, run sessions in a worker thread (see `exit-guard.ts`).
  */
 import * as ort from 'onnxruntime-node';
 import { type Backend, openBackend, toOrt } from './backend.js';
@@ -30,27 +30,8 @@ export interface SessionOptions {
  */
 const SEQUENCE_MESSAGE = 'Non tensor type is temporarily not supported';
 
-export interface RunOptions {
-  /** Aborting rejects with the signal's reason. In this thread it only keeps kernels from starting. */
-  signal?: AbortSignal;
-}
-
-/** The common interface of `Session` and `WorkerSession`. */
-export interface RunnableSession {
-  readonly program: Program;
-  /** Keeps tensors (weights) as feeds of all later runs. Tensors that are not inputs of the program are ignored. */
-  bind(tensors: Feeds): void | Promise<void>;
-  /**
-   * Runs the program. Bound feeds need not be given again.
-   * @throws FeedError naming the input, what was expected and what was found.
-   */
-  run(feeds: Feeds, options?: RunOptions): Promise<Record<string, HostTensor>>;
-  /** Releases the memory of the program. Later calls throw; a second `dispose` does nothing. */
-  dispose(): Promise<void>;
-}
-
 /** A program ready to run, in this thread. */
-export class Session implements RunnableSession {
+export class Session {
   readonly #session: ort.InferenceSession;
   readonly #backend: Backend;
   readonly #bound = new Map<string, { given: Tensor; tensor: ort.Tensor }>();
@@ -94,7 +75,10 @@ export class Session implements RunnableSession {
     return new Session(program, session, backend, options.profile !== undefined);
   }
 
-  /** See `RunnableSession`. The memory is shared with the caller: runs see later changes. */
+  /**
+   * Keeps tensors (weights) as feeds of all later runs. Tensors that are not inputs of the program are ignored. The
+   * memory is shared with the caller: runs see later changes.
+   */
   bind(tensors: TensorFeeds): void {
     this.#open('bind');
     for (const [name, given] of Object.entries(tensors)) {
@@ -108,22 +92,16 @@ export class Session implements RunnableSession {
   /**
    * Runs the program. Bound feeds need not be given again. With `outputs: 'device'`, results stay in the memory of the
    * provider, to be fed to later runs, read or disposed of.
+   * @throws FeedError naming the input, what was expected and what was found.
    */
+  async run(feeds: TensorFeeds, options: { outputs: 'device' }): Promise<Record<string, DeviceTensor>>;
+  async run(feeds: TensorFeeds, options?: { outputs?: 'host' }): Promise<Record<string, HostTensor>>;
   async run(
     feeds: TensorFeeds,
-    options: RunOptions & { outputs: 'device' },
-  ): Promise<Record<string, DeviceTensor>>;
-  async run(
-    feeds: TensorFeeds,
-    options?: RunOptions & { outputs?: 'host' },
-  ): Promise<Record<string, HostTensor>>;
-  async run(
-    feeds: TensorFeeds,
-    options: RunOptions & { outputs?: 'host' | 'device' } = {},
+    options: { outputs?: 'host' | 'device' } = {},
   ): Promise<Record<string, Tensor>> {
     this.#open('run');
     if (this.program.inPlace) throw new FeedError('run: expected runInPlace for an in-place program');
-    options.signal?.throwIfAborted();
     const matcher = new Matcher('run');
     const operands = this.#feeds('run', feeds, matcher);
     const names = [...this.program.outputs.keys()];
@@ -179,6 +157,7 @@ export class Session implements RunnableSession {
     );
   }
 
+  /** Releases the memory of the program. Later calls throw; a second `dispose` does nothing. */
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;

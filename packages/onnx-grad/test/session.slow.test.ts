@@ -260,13 +260,22 @@ describe('feeds that do not fit are refused with a FeedError', () => {
   });
 });
 
-describe('an aborted signal', () => {
-  test('keeps a run from starting', async () => {
-    const session = await start(emit(product()));
-    const feeds = { x: f32(new Float32Array(3), [1, 3]), w: f32(W, [2, 3]) };
-    const reason = new Error('enough');
-    await expect(session.run(feeds, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-    expect(numbers((await session.run(feeds, { signal: new AbortController().signal })).y)).toEqual([0, 0]);
+describe('errors of ONNX Runtime are carried on', () => {
+  test('for a program that it refuses', async () => {
+    const program = { ...emit(product()), bytes: Uint8Array.of(1, 2, 3) };
+    await expect(Session.create(program)).rejects.toThrow(/protobuf|parse/i);
+  });
+
+  test('for a run that fails inside a kernel; the next run is right', async () => {
+    const graph = new Graph();
+    graph.output(
+      'row',
+      gatherRows(graph.input('table', 'float32', [3, 2]), graph.input('at', 'int64', ['N'])),
+    );
+    const session = await start(emit(graph));
+    session.bind({ table: f32(Float32Array.of(0, 1, 2, 3, 4, 5), [3, 2]) });
+    await expect(session.run({ at: i64([3], [1]) })).rejects.toThrow(/out of/i);
+    expect(numbers((await session.run({ at: i64([2], [1]) })).row)).toEqual([4, 5]);
   });
 });
 
