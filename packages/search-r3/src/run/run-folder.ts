@@ -10,6 +10,7 @@ import { parse, stringify } from 'yaml';
 import {
   CHECKPOINTS,
   type Checkpoint,
+  checkCheckpoint,
   cleanCheckpoints,
   listCheckpoints,
   publishCheckpoint,
@@ -74,7 +75,8 @@ export class RunFolder {
   /**
    * Opens the run folder `path` for a run with this resolved `config` (plain JSON values).
    * @throws InputError if the folder is not empty and neither `resume` nor `overwrite` is given, if there is nothing to
-   * resume or the config differs, if it is not a run folder, or while another process or thread uses it.
+   * resume or the config differs, if the checkpoint to continue from is damaged, if it is not a run folder, or while
+   * another process or thread uses it.
    */
   static async create(path: string, config: unknown, options: RunFolderOptions = {}): Promise<RunFolder> {
     const { resume = false, overwrite = false, keepCheckpoints = 2 } = options;
@@ -102,6 +104,7 @@ export class RunFolder {
       if (there.includes(RUN_CONFIG)) await checkConfig(folder, config, options.mayChange ?? []);
       await cleanCheckpoints(folder);
       const resumed = (await listCheckpoints(folder)).at(-1);
+      if (resumed !== undefined) await checkCheckpoint(resumed);
       const afterStep = resumed?.step ?? -1;
       await writeFileAtomic(join(folder, RUN_CONFIG), formatConfig(config));
       const events = await RecordLog.open(join(folder, EVENTS), runEventSchema, afterStep);

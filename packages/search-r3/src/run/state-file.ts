@@ -2,16 +2,16 @@
  * One file for named arrays and JSON metadata: the state of an optimiser or an environment at a step.
  *
  * Layout, little-endian: the 8 bytes `SR3STATE`, the length of the header as a 64-bit integer, the header as JSON
- * `{ metadata, arrays: [{ name, dtype, length }] }` padded with spaces to a multiple of 8 bytes, the arrays in that
- * order, each padded with zeros likewise, and a SHA-256 of everything before it. (Safetensors, which holds the weights,
- * has no checksum and no structured metadata.)
+ * `{ metadata, arrays: [{ name, dtype, length }] }` padded with spaces to a multiple of 8 bytes, and the arrays in that
+ * order, each padded with zeros likewise. (Safetensors, which holds the weights, has no structured metadata.) The
+ * checksum is in the manifest of the checkpoint.
  */
-import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { z } from 'zod';
+import { openFile, readFully } from './checked-files.js';
 import { InputError } from './errors.js';
-import { describeReadFailure, parseJson, writeFileAtomic } from './files.js';
+import { parseJson, writeFileAtomic } from './files.js';
 
 const ARRAY_TYPES = {
   f64: Float64Array,
@@ -38,8 +38,7 @@ export interface State {
 }
 
 const MAGIC = Buffer.from('SR3STATE', 'latin1');
-const DIGEST_BYTES = 32;
-/** Large files are read and hashed in pieces of this many bytes; a system call handles at most 2 GiB. */
+/** Large files are written and read in pieces of this many bytes; a system call handles at most 2 GiB. */
 const PIECE = 1 << 24;
 
 const headerSchema = z.strictObject({
@@ -68,12 +67,9 @@ export async function writeStateFile(path: string, state: State): Promise<void> 
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   await writeFileAtomic(path, async (file) => {
-    const hash = createHash('sha256');
     const put = async (bytes: Uint8Array) => {
       for (let start = 0; start < bytes.length; start += PIECE) {
-        const piece = bytes.subarray(start, start + PIECE);
-        hash.update(piece);
-        await file.writeFile(piece);
+        await file.writeFile(bytes.subarray(start, start + PIECE));
       }
     };
     await put(Buffer.concat([MAGIC, length, header]));
@@ -81,19 +77,13 @@ export async function writeStateFile(path: string, state: State): Promise<void> 
       await put(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
       await put(Buffer.alloc(padded(array.byteLength) - array.byteLength));
     }
-    await file.writeFile(hash.digest());
   });
 }
 
-/** Reads a state file. @throws InputError if it is missing, truncated or corrupt. */
+/** Reads a state file. @throws InputError if it is missing, truncated or not a state file. */
 export async function readStateFile(path: string): Promise<State> {
   requireLittleEndian();
-  let file: FileHandle;
-  try {
-    file = await open(path, 'r');
-  } catch (error) {
-    throw new InputError({ source: path, expected: 'a state file', found: describeReadFailure(error) });
-  }
+  const file = await openFile(path);
   try {
     return await readState(path, file);
   } finally {
@@ -105,47 +95,36 @@ async function readState(path: string, file: FileHandle): Promise<State> {
   const fail = (field: string, expected: string, found: string) =>
     new InputError({ source: path, field, expected, found });
   const { size } = await file.stat();
-  const hash = createHash('sha256');
   let position = 0;
   const take = async (bytes: number): Promise<ArrayBuffer> => {
     const target = new Uint8Array(bytes);
-    for (let start = 0; start < bytes; ) {
-      const { bytesRead } = await file.read(target, start, Math.min(PIECE, bytes - start), position);
-      if (bytesRead === 0) throw fail('size', `${position + bytes - start} bytes`, `${position}`);
-      start += bytesRead;
-      position += bytesRead;
+    for (let start = 0; start < bytes; start += PIECE) {
+      await readFully(file, target.subarray(start, start + PIECE), position + start, path);
     }
+    position += bytes;
     return target.buffer;
-  };
-  const takeHashed = async (bytes: number): Promise<ArrayBuffer> => {
-    const buffer = await take(bytes);
-    hash.update(new Uint8Array(buffer));
-    return buffer;
   };
 
   const fixed = MAGIC.length + 8;
-  if (size < fixed + DIGEST_BYTES) throw fail('size', `at least ${fixed + DIGEST_BYTES} bytes`, `${size}`);
-  const start = Buffer.from(await takeHashed(fixed));
+  if (size < fixed) throw fail('size', `at least ${fixed} bytes`, `${size}`);
+  const start = Buffer.from(await take(fixed));
   if (!start.subarray(0, MAGIC.length).equals(MAGIC)) {
     throw fail('first bytes', 'SR3STATE', JSON.stringify(start.toString('latin1', 0, MAGIC.length)));
   }
   const headerBytes = start.readBigUInt64LE(MAGIC.length);
-  if (headerBytes > BigInt(size - fixed - DIGEST_BYTES)) {
+  if (headerBytes > BigInt(size - fixed)) {
     throw fail('header length', `at most the file's ${size} bytes`, `${headerBytes}`);
   }
-  const header = parseHeader(path, Buffer.from(await takeHashed(Number(headerBytes))).toString('utf8'));
+  const header = parseHeader(path, Buffer.from(await take(Number(headerBytes))).toString('utf8'));
   const bytesOf = header.arrays.map(({ dtype, length }) => length * ARRAY_TYPES[dtype].BYTES_PER_ELEMENT);
-  const expected = bytesOf.reduce((sum, bytes) => sum + padded(bytes), position + DIGEST_BYTES);
+  const expected = bytesOf.reduce((sum, bytes) => sum + padded(bytes), position);
   if (expected !== size) throw fail('size', `${expected} bytes, as its header says`, `${size}`);
 
   const arrays: Record<string, StateArray> = {};
   for (const [index, { name, dtype, length }] of header.arrays.entries()) {
-    const buffer = await takeHashed(padded(bytesOf[index] ?? 0));
+    const buffer = await take(padded(bytesOf[index] ?? 0));
     arrays[name] = new ARRAY_TYPES[dtype](buffer, 0, length);
   }
-  const digest = Buffer.from(await take(DIGEST_BYTES)).toString('hex');
-  const actual = hash.digest('hex');
-  if (digest !== actual) throw fail('checksum', digest, `${actual} for the contents`);
   return { metadata: header.metadata, arrays };
 }
 

@@ -1,7 +1,7 @@
 /** The proximity graph of a saved index. */
+import { digestOf, type FileDigest } from '../run/checked-files.js';
 import { validate } from '../run/validate.js';
 import { annOptionsSchema } from './ann-options.js';
-import { digestOf, type FileDigest } from './checked-file.js';
 import { Graph } from './graph.js';
 import { queryOf } from './queries.js';
 

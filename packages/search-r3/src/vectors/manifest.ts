@@ -1,9 +1,9 @@
 /** `manifest.json` of a saved index: what it contains, which model made it, and the checksums of its files. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { checkLengths, digestSchema, type FileList } from '../run/checked-files.js';
 import { InputError } from '../run/errors.js';
-import { describeReadFailure, exists, type FolderKind, readJson } from '../run/files.js';
+import { exists, type FolderKind, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 
 export const MANIFEST_FILE = 'manifest.json';
@@ -12,11 +12,6 @@ export const DOCUMENTS_FILE = 'documents.jsonl';
 export const GRAPH_FILE = 'graph.usearch';
 
 const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.literal(1) });
-
-const digestSchema = z.strictObject({
-  bytes: z.int().positive(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits'),
-});
 
 export const fingerprintSchema = z.strictObject({
   /** See `checkpointFingerprint` and `promptsFingerprint`. */
@@ -84,9 +79,7 @@ export async function readManifest(folder: string): Promise<IndexManifest> {
       found: 'nothing',
     });
   }
-  for (const [name, digest] of Object.entries(files)) {
-    if (digest !== undefined) await refuseWrongSize(join(folder, name), digest.bytes);
-  }
+  await checkLengths(folder, files as FileList);
   return manifest;
 }
 
@@ -104,13 +97,6 @@ export const INDEX_FOLDER: FolderKind = {
     }
   },
 };
-
-async function refuseWrongSize(path: string, bytes: number): Promise<void> {
-  const found = await stat(path).then(({ size }) => `${size} bytes`, describeReadFailure);
-  if (found !== `${bytes} bytes`) {
-    throw new InputError({ source: path, expected: `${bytes} bytes, as the manifest says`, found });
-  }
-}
 
 /**
  * Checks that a model made an index: vectors of different models cannot be compared.

@@ -8,11 +8,18 @@ import type { FileHandle } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import {
+  type FileDigest,
+  openFile,
+  readChecked,
+  readCheckedFile,
+  readFully,
+  writeChecked,
+} from '../run/checked-files.js';
 import { InputError } from '../run/errors.js';
-import { parseJson, publishFolder, writeJsonAtomic } from '../run/files.js';
+import { parseJson, publishFolder, writeFileAtomic, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { AnnIndex } from './ann.js';
-import { type FileDigest, openChecked, readFully, writeChecked } from './checked-file.js';
 import { checkedDocuments, type DocumentInput, documentSchema, type IndexedDocument } from './documents.js';
 import { ExactIndex } from './exact.js';
 import { GRAPH_SETTINGS, writeGraph } from './graph-file.js';
@@ -88,8 +95,8 @@ export async function saveIndex(
     folder,
     async (at) => {
       const files = {
-        [VECTORS_FILE]: await writeChecked(join(at, VECTORS_FILE), pieces(vectors)),
-        [DOCUMENTS_FILE]: await writeChecked(join(at, DOCUMENTS_FILE), lines(documents)),
+        [VECTORS_FILE]: await written(join(at, VECTORS_FILE), pieces(vectors)),
+        [DOCUMENTS_FILE]: await written(join(at, DOCUMENTS_FILE), lines(documents)),
         ...(ann && { [GRAPH_FILE]: await writeGraph(join(at, GRAPH_FILE), vectors, dimension) }),
       };
       await writeJsonAtomic(join(at, MANIFEST_FILE), {
@@ -200,8 +207,7 @@ async function openGraph(
 ): Promise<AnnIndex> {
   const path = join(folder, GRAPH_FILE);
   // usearch does not check what it reads.
-  const file = await openChecked(path, files[GRAPH_FILE] as FileDigest, PIECE_BYTES, () => {});
-  await file.close();
+  await readCheckedFile(path, files[GRAPH_FILE] as FileDigest, PIECE_BYTES, () => {});
   const { connectivity, buildWidth } = graph ?? GRAPH_SETTINGS;
   return AnnIndex.over(exact, { ...pool, connectivity, buildWidth }, path);
 }
@@ -213,7 +219,7 @@ async function readVectors(
 ): Promise<void> {
   const rowBytes = dimension * Float32Array.BYTES_PER_ELEMENT;
   const pieceBytes = Math.max(1, Math.floor(PIECE_BYTES / rowBytes)) * rowBytes;
-  const file = await openChecked(path, files[VECTORS_FILE], pieceBytes, (piece) => {
+  await readCheckedFile(path, files[VECTORS_FILE], pieceBytes, (piece) => {
     const rows = new Float32Array(
       piece.buffer,
       piece.byteOffset,
@@ -222,27 +228,40 @@ async function readVectors(
     refuseWrongVectors(rows, dimension, path, into.size);
     into.append(rows);
   });
-  await file.close();
 }
 
 async function openDocuments(path: string, { count, files }: IndexManifest) {
   const offsets = new Float64Array(count + 1);
   let ends = 0;
   let position = 0;
-  const file = await openChecked(path, files[DOCUMENTS_FILE], PIECE_BYTES, (piece) => {
-    for (let at = piece.indexOf(NEWLINE); at >= 0; at = piece.indexOf(NEWLINE, at + 1)) {
-      ends++;
-      // Writes beyond the end of the array are ignored; the count is checked below.
-      offsets[ends] = position + at + 1;
+  const file = await openFile(path);
+  try {
+    await readChecked(file, { path, from: 0, digest: files[DOCUMENTS_FILE] }, PIECE_BYTES, (piece) => {
+      for (let at = piece.indexOf(NEWLINE); at >= 0; at = piece.indexOf(NEWLINE, at + 1)) {
+        ends++;
+        // Writes beyond the end of the array are ignored; the count is checked below.
+        offsets[ends] = position + at + 1;
+      }
+      position += piece.length;
+    });
+    if (ends !== count || offsets[count] !== position) {
+      const found = ends === count ? 'more after the last' : `${ends}`;
+      const expected = `${count}, as the manifest says`;
+      throw new InputError({ source: path, field: 'lines', expected, found });
     }
-    position += piece.length;
-  });
-  if (ends !== count || offsets[count] !== position) {
+    return { path, file, offsets };
+  } catch (error) {
     await file.close();
-    const found = ends === count ? 'more after the last' : `${ends}`;
-    throw new InputError({ source: path, field: 'lines', expected: `${count}, as the manifest says`, found });
+    throw error;
   }
-  return { path, file, offsets };
+}
+
+async function written(path: string, contents: Iterable<Uint8Array>): Promise<FileDigest> {
+  let digest: FileDigest | undefined;
+  await writeFileAtomic(path, async (file) => {
+    digest = await writeChecked(file, 0, contents);
+  });
+  return digest as FileDigest;
 }
 
 /** Embeddings have length 1; anything else, including NaN, is an error in making or storing them. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -259,6 +260,47 @@ describe('resuming', () => {
     }
   });
 
+  test('a checkpoint with one wrong bit is refused with the name of the file, until it is removed', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 4);
+    await run.close();
+    const newest = join(path, 'checkpoints/step-4');
+    const weights = join(newest, 'w.bin');
+    const manifest = JSON.parse(await readFile(join(newest, 'manifest.json'), 'utf8')) as unknown;
+    const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+    const right = await readFile(weights);
+    expect(manifest).toEqual({ step: 4, files: { 'w.bin': { bytes: 9, sha256: sha256(right) } } });
+    for (let at = 0; at < right.length; at++) {
+      const wrong = Uint8Array.from(right);
+      wrong[at] = (wrong[at] as number) ^ (1 << (at % 8));
+      await writeFile(weights, wrong);
+      const error = await RunFolder.create(path, config, { resume: true }).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(InputError);
+      expect((error as InputError).problem).toEqual({
+        source: weights,
+        field: 'SHA-256',
+        expected: sha256(right),
+        found: sha256(wrong),
+        remedy: `Remove ${newest} to continue from the checkpoint before it.`,
+      });
+    }
+    await rm(newest, { recursive: true });
+    const resumed = await RunFolder.create(path, config, { resume: true });
+    expect(resumed.resumed?.step).toBe(2);
+    await resumed.close();
+  });
+
+  test('a checkpoint of an earlier version is refused: the run would start from the beginning', async () => {
+    const run = await RunFolder.create(path, config);
+    await work(run, 1, 2);
+    await run.close();
+    const manifest = join(path, 'checkpoints/step-2/manifest.json');
+    await writeFile(manifest, '{ "step": 2, "files": { "w.bin": 9 } }');
+    await expect(RunFolder.create(path, config, { resume: true })).rejects.toThrow(
+      `${manifest}: expected checksums of its files, found a checkpoint of an earlier version. Start the run again`,
+    );
+  });
+
   test('starts again without a checkpoint, whatever was written', async () => {
     const run = await RunFolder.create(path, config);
     run.events.append({ type: 'evaluation', stage: 'rl', step: 0, name: 'direct', metrics: { ndcg: 0.1 } });
@@ -321,8 +363,8 @@ describe('resuming', () => {
     const copy = join(parent, 'copy'); // With the lock of a running process inside.
     await cp(path, copy, { recursive: true });
     await run.close();
-    await expect(RunFolder.create(copy, config, { resume: true })).resolves.toMatchObject({
-      resumed: { step: 2 },
-    });
+    const resumed = await RunFolder.create(copy, config, { resume: true });
+    expect(resumed.resumed?.step).toBe(2);
+    await resumed.close();
   });
 });

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,13 +54,12 @@ test('the layout is the documented one', async () => {
       { name: 'b', dtype: 'u8', length: 1 },
     ],
   });
-  expect(bytes.length).toBe(16 + header + 8 + 8 + 32);
+  expect(bytes.length).toBe(16 + header + 8 + 8);
   expect(bytes.readFloatLE(16 + header)).toBe(1);
   expect(bytes[16 + header + 8]).toBe(7);
-  expect(bytes.subarray(-32)).toEqual(createHash('sha256').update(bytes.subarray(0, -32)).digest());
 });
 
-test('any flipped bit, missing tail or added byte is detected', async () => {
+test('a file that is cut anywhere, extended or of another kind is refused', async () => {
   const small = { metadata: { step: 3 }, arrays: { w: new Float32Array([1, 2, 3]), i: new Int8Array([5]) } };
   await writeStateFile(path, small);
   const bytes = await readFile(path);
@@ -72,13 +70,9 @@ test('any flipped bit, missing tail or added byte is detected', async () => {
     expect(error).toBeInstanceOf(InputError);
     expect((error as InputError).message).toContain('damaged.bin');
   };
-  for (let at = 0; at < bytes.length; at++) {
-    const copy = Uint8Array.from(bytes);
-    copy[at] = (copy[at] ?? 0) ^ (1 << (at % 8));
-    await refused(copy);
-    await refused(bytes.subarray(0, at));
-  }
+  for (let at = 0; at < bytes.length; at++) await refused(bytes.subarray(0, at));
   await refused(Buffer.concat([bytes, Buffer.from([0])]));
+  await refused(Buffer.concat([Buffer.from('X'), bytes.subarray(1)]));
   await rm(damaged);
 });
 
@@ -88,12 +82,12 @@ test('a header that claims more than the file holds is refused before anything i
   );
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
-  await writeFile(path, Buffer.concat([Buffer.from('SR3STATE'), length, header, Buffer.alloc(32)]));
-  await expect(readStateFile(path)).rejects.toThrow(/size: expected 8000000000128 bytes.*found 128/);
+  await writeFile(path, Buffer.concat([Buffer.from('SR3STATE'), length, header]));
+  await expect(readStateFile(path)).rejects.toThrow(/size: expected 8000000000096 bytes.*found 96/);
 });
 
 test('a missing file is named', async () => {
   await expect(readStateFile(join(folder, 'none'))).rejects.toThrow(
-    /none: expected a state file, found nothing there/,
+    /none: expected a readable file, found nothing there/,
   );
 });
