@@ -2,6 +2,7 @@
  * A cache of prompts: a training run draws the same documents at many steps, and cutting a long one to fit means
  * encoding it several times.
  */
+import { LRUCache } from 'lru-cache';
 import type { Tokenizer } from '../tokenizer/index.js';
 import {
   directPrompts,
@@ -23,16 +24,13 @@ const DEFAULT_CAPACITY = 8_000_000;
 export class PromptCache {
   readonly #tokenizer: Tokenizer;
   readonly #prompts: Prompts;
-  readonly #capacity: number;
-  /** In order of last use. */
-  readonly #known = new Map<string, Readonly<PromptIds>>();
-  #size = 0;
+  readonly #known: LRUCache<string, Readonly<PromptIds>>;
 
   /** @param options `capacity`: ids kept, over all prompts. Default 8,000,000. */
   constructor(tokenizer: Tokenizer, prompts: Prompts, { capacity = DEFAULT_CAPACITY } = {}) {
     this.#tokenizer = tokenizer;
     this.#prompts = prompts;
-    this.#capacity = capacity;
+    this.#known = new LRUCache({ maxSize: capacity, sizeCalculation: ({ ids }) => Math.max(1, ids.length) });
   }
 
   /** `directPrompts`. The results are shared: they must not be changed. */
@@ -77,20 +75,7 @@ export class PromptCache {
     const places = [...missing.values()];
     const built = await build([...missing.keys()], nameOf && ((i) => nameOf(places[i] as number)));
     for (const [i, text] of [...missing.keys()].entries()) found.set(text, built[i] as PromptIds);
-    for (const [text, prompt] of found) this.#keep(prefix + text, prompt);
+    for (const [text, prompt] of found) this.#known.set(prefix + text, prompt);
     return texts.map((text) => found.get(text) as Readonly<PromptIds>);
-  }
-
-  #keep(key: string, prompt: Readonly<PromptIds>): void {
-    const known = this.#known.get(key);
-    if (known !== undefined) this.#size -= known.ids.length;
-    this.#known.delete(key);
-    this.#known.set(key, prompt);
-    this.#size += prompt.ids.length;
-    for (const [oldest, { ids }] of this.#known) {
-      if (this.#size <= this.#capacity) break;
-      this.#known.delete(oldest);
-      this.#size -= ids.length;
-    }
   }
 }

@@ -3,6 +3,7 @@
  * those that have, and merges the results. So a changed vector is always found, and changes do not erode the recall;
  * they only make searches slower until a new graph, built in the background, takes over.
  */
+import { Mutex } from 'async-mutex';
 import { randomStream } from '../run/random.js';
 import { validate } from '../run/validate.js';
 import { type AnnIndexOptions, annOptionsSchema, type ResolvedAnnOptions } from './ann-options.js';
@@ -57,7 +58,7 @@ export class AnnIndex implements VectorIndex {
   /** Queries whose recall is still to be measured. */
   #due = 0;
   /** Searches run one after the other, because one may exchange the graph. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Mutex();
 
   private constructor(exact: ExactIndex, changed: ChangedRows, options: ResolvedAnnOptions) {
     this.dimension = exact.dimension;
@@ -160,7 +161,7 @@ export class AnnIndex implements VectorIndex {
 
   /** Among equal scores that are found, the smaller row comes first. */
   async search(queries: Float32Array, k: number): Promise<SearchResult> {
-    return this.#alone(async () => {
+    return this.#turn.runExclusive(async () => {
       if (!(await this.#useGraph(queries, k))) return this.#exact.search(queries, k);
       const found = await this.#search(queries, k);
       await this.#sample(queries, found);
@@ -175,7 +176,7 @@ export class AnnIndex implements VectorIndex {
    */
   async ranks(queries: Float32Array, positives: readonly (readonly number[])[]): Promise<number[][]> {
     const { rankDepth } = this.#options;
-    return this.#alone(async () => {
+    return this.#turn.runExclusive(async () => {
       this.#exact.checkQueries(queries, positives);
       if (rankDepth === 0 || !(await this.#useGraph(queries, rankDepth))) {
         return this.#exact.ranks(queries, positives);
@@ -201,7 +202,7 @@ export class AnnIndex implements VectorIndex {
 
   /** Measures the recall of a search for `k` against an exact scan; the result counts for `recall`. */
   async measureRecall(queries: Float32Array, k: number): Promise<MeasuredRecall> {
-    return this.#alone(async () => {
+    return this.#turn.runExclusive(async () => {
       const count = this.#exact.checkQueries(queries);
       if (!(await this.#useGraph(queries, k))) return { recall: 1, queries: count };
       return this.#measure(queries, await this.#search(queries, k));
@@ -380,11 +381,5 @@ export class AnnIndex implements VectorIndex {
   #drop(row: number): void {
     this.#graph?.drop(row);
     this.#building?.graph.drop(row);
-  }
-
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const own = this.#turn.then(work);
-    this.#turn = own.catch(() => {});
-    return own;
   }
 }
