@@ -26,6 +26,7 @@ export const ENTRY_POINTS = [
   ...MODULES.map((name) => join(search, name, 'index.d.ts')),
   join(engine, 'index.d.ts'),
   join(engine, 'optim/index.d.ts'),
+  join(engine, 'exit-guard.d.ts'),
   join(search, 'index.d.ts'),
 ];
 
