@@ -70,4 +70,4 @@ export async function toDevice(tensor: HostTensor, provider: Provider): Promise<
 export type Tensor = HostTensor | DeviceTensor;
 
 /** Tensors by the names of inputs. */
-export type TensorFeeds = Readonly<Record<string, Tensor>>;
+export type Feeds = Readonly<Record<string, Tensor>>;

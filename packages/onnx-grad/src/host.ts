@@ -9,8 +9,6 @@ export interface HostTensor {
   readonly data: TensorData;
 }
 
-export type Feeds = Readonly<Record<string, HostTensor>>;
-
 /** A feed that does not fit the program. */
 export class FeedError extends Error {
   override readonly name = 'FeedError';

@@ -1,6 +1,6 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 
-export { DeviceTensor, type Tensor, type TensorFeeds, toDevice } from './device.js';
+export { DeviceTensor, type Feeds, type Tensor, toDevice } from './device.js';
 export {
   axisSize,
   broadcast,
@@ -30,7 +30,6 @@ export {
 } from './graph.js';
 export {
   FeedError,
-  type Feeds,
   f32,
   floats,
   type HostTensor,

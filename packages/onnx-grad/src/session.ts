@@ -4,10 +4,10 @@
  */
 import * as ort from 'onnxruntime-node';
 import { type Backend, openBackend, toOrt } from './backend.js';
-import { DeviceTensor, type Tensor, type TensorFeeds } from './device.js';
+import { DeviceTensor, type Feeds, type Tensor } from './device.js';
 import { type Program, SEQUENCE_OUTPUT } from './emit.js';
 import { inKernel } from './exit-guard.js';
-import { allocate, FeedError, type Feeds, type HostTensor, Matcher } from './host.js';
+import { allocate, FeedError, type HostTensor, Matcher } from './host.js';
 import { type Provider, ProviderError } from './provider.js';
 
 export interface SessionOptions {
@@ -79,7 +79,7 @@ export class Session {
    * Keeps tensors (weights) as feeds of all later runs. Tensors that are not inputs of the program are ignored. The
    * memory is shared with the caller: runs see later changes.
    */
-  bind(tensors: TensorFeeds): void {
+  bind(tensors: Feeds): void {
     this.#open('bind');
     for (const [name, given] of Object.entries(tensors)) {
       const expected = this.program.inputs.get(name);
@@ -94,12 +94,9 @@ export class Session {
    * provider, to be fed to later runs, read or disposed of.
    * @throws FeedError naming the input, what was expected and what was found.
    */
-  async run(feeds: TensorFeeds, options: { outputs: 'device' }): Promise<Record<string, DeviceTensor>>;
-  async run(feeds: TensorFeeds, options?: { outputs?: 'host' }): Promise<Record<string, HostTensor>>;
-  async run(
-    feeds: TensorFeeds,
-    options: { outputs?: 'host' | 'device' } = {},
-  ): Promise<Record<string, Tensor>> {
+  async run(feeds: Feeds, options: { outputs: 'device' }): Promise<Record<string, DeviceTensor>>;
+  async run(feeds: Feeds, options?: { outputs?: 'host' }): Promise<Record<string, HostTensor>>;
+  async run(feeds: Feeds, options: { outputs?: 'host' | 'device' } = {}): Promise<Record<string, Tensor>> {
     this.#open('run');
     if (this.program.inPlace) throw new FeedError('run: expected runInPlace for an in-place program');
     const matcher = new Matcher('run');
@@ -121,9 +118,12 @@ export class Session {
    * the binding otherwise makes of each. Other outputs are allocated in JavaScript memory; their sizes must follow from
    * the inputs. An input and an output may share memory if the kernel allows it (key/value caches). Returns all outputs.
    */
-  async runInPlace(feeds: TensorFeeds, outputs?: Feeds): Promise<Record<string, HostTensor>>;
-  async runInPlace(feeds: TensorFeeds, outputs: TensorFeeds): Promise<Record<string, Tensor>>;
-  async runInPlace(feeds: TensorFeeds, outputs: TensorFeeds = {}): Promise<Record<string, Tensor>> {
+  async runInPlace(
+    feeds: Feeds,
+    outputs?: Readonly<Record<string, HostTensor>>,
+  ): Promise<Record<string, HostTensor>>;
+  async runInPlace(feeds: Feeds, outputs: Feeds): Promise<Record<string, Tensor>>;
+  async runInPlace(feeds: Feeds, outputs: Feeds = {}): Promise<Record<string, Tensor>> {
     this.#open('runInPlace');
     if (!this.program.inPlace) throw new FeedError('runInPlace: expected a program emitted with inPlace');
     const matcher = new Matcher('runInPlace');
@@ -170,7 +170,7 @@ export class Session {
     if (this.#disposed) throw new Error(`${where}: the session is disposed`);
   }
 
-  #feeds(where: string, feeds: TensorFeeds, matcher: Matcher): Record<string, ort.Tensor> {
+  #feeds(where: string, feeds: Feeds, matcher: Matcher): Record<string, ort.Tensor> {
     const result: Record<string, ort.Tensor> = {};
     const given = (name: string) => feeds[name] ?? this.#bound.get(name)?.given;
     for (const [name, expected] of this.program.inputs) {
