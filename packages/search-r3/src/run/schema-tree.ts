@@ -4,6 +4,9 @@ import type { SettingMeta } from './setting-meta.js';
 
 /** The parts of a JSON Schema node that are used, and what `.meta()` adds. */
 export interface SchemaNode extends Partial<SettingMeta> {
+  /** In a schema that contains itself: `#` is the whole, `#/$defs/name` a part of it. */
+  $ref?: string;
+  $defs?: Record<string, SchemaNode>;
   type?: string | readonly string[];
   properties?: Record<string, SchemaNode>;
   items?: SchemaNode | false;
@@ -47,10 +50,18 @@ function children(node: SchemaNode, key: PropertyKey): SchemaNode[] {
   });
 }
 
+function resolved(node: SchemaNode, root: SchemaNode): SchemaNode {
+  if (node.$ref === undefined) return node;
+  return root.$defs?.[node.$ref.slice('#/$defs/'.length)] ?? root;
+}
+
 /** The nodes that a value at `path` may match, with unions expanded. */
 export function nodesAt(schema: z.ZodType, path: readonly PropertyKey[]): SchemaNode[] {
-  let nodes = [schemaTree(schema)];
-  for (const key of path) nodes = nodes.flatMap((node) => children(node, key));
+  const root = schemaTree(schema);
+  let nodes = [root];
+  for (const key of path) {
+    nodes = nodes.flatMap((node) => children(node, key)).map((node) => resolved(node, root));
+  }
   return nodes.flatMap(branches);
 }
 
