@@ -4,7 +4,7 @@
 export function copyRows<T extends Float32Array | Float64Array>(
   target: T,
   matrix: T,
-  rows: readonly number[],
+  rows: readonly number[] | Int32Array,
   dimension: number,
 ): T {
   for (const [i, row] of rows.entries()) {

@@ -6,6 +6,7 @@
  */
 import { type Feeds, f32 } from 'onnx-grad';
 import { z } from 'zod';
+import { copyRows } from '../run/rows.js';
 import { validate } from '../run/validate.js';
 import { mergeBest, sortSlice } from './merge.js';
 import { countRanks, type SliceSpan } from './ranks.js';
@@ -31,10 +32,15 @@ const BLOCK_SCORES = 256 * SLICE_ROWS;
  */
 const ROW_ALIGNMENT = 16;
 
+/** Share of a slice below which wanted rows are copied out of it; above, the others are masked. */
+const COPIED_SHARE = 0.25;
+
 const aligned = (rows: number): number => Math.ceil(rows / ROW_ALIGNMENT) * ROW_ALIGNMENT;
 
 interface Slice extends SliceSpan {
   feeds: Feeds;
+  /** The rows, if they are not those from `start` on. */
+  picked?: Int32Array;
 }
 
 interface Block {
@@ -43,6 +49,17 @@ interface Block {
   /** Number of queries. */
   count: number;
   feeds: Feeds;
+}
+
+/** The first position in ascending numbers from which they are at least `least`. */
+function firstFrom(numbers: Int32Array, least: number): number {
+  let [low, high] = [0, numbers.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((numbers[middle] as number) < least) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** See `VectorIndex`. Scores of unit vectors are cosines; scores are equal if their float32 numbers are. */
@@ -128,16 +145,21 @@ export class ExactIndex implements VectorIndex {
     return this.#data.subarray(row * this.dimension, (row + 1) * this.dimension);
   }
 
-  /** For equal scores, the smaller row comes first. */
-  async search(queries: Float32Array, k: number): Promise<SearchResult> {
+  /**
+   * For equal scores, the smaller row comes first.
+   * @param rows search only these: in ascending order, none removed.
+   */
+  async search(queries: Float32Array, k: number, rows?: Int32Array): Promise<SearchResult> {
     if (!Number.isSafeInteger(k) || k < 1) throw new RangeError(`search: expected a positive k, found ${k}`);
     const count = this.checkQueries(queries);
-    const limit = Math.min(k, this.#live);
+    const limit = Math.min(k, rows?.length ?? this.#live);
     const result = { k: limit, rows: new Int32Array(count * limit), scores: new Float32Array(count * limit) };
     const slices = limit === 0 ? [] : this.#slices();
     for (const block of this.#blocks(queries, count)) {
       let best: SearchResult = { k: 0, rows: new Int32Array(0), scores: new Float32Array(0) };
-      for (const slice of slices) {
+      for (const whole of slices) {
+        const slice = rows === undefined ? whole : this.#restricted(whole, rows);
+        if (slice.rows === 0) continue;
         best = mergeBest(best, await this.#best(block, slice, limit), block.count, limit);
       }
       result.rows.set(best.rows, block.start * limit);
@@ -191,10 +213,31 @@ export class ExactIndex implements VectorIndex {
   async #best(block: Block, slice: Slice, limit: number): Promise<SearchResult> {
     const feeds = { ...block.feeds, ...slice.feeds };
     const k = 2 ** Math.ceil(Math.log2(limit));
-    if (k > slice.length)
-      return sortSlice(await this.#scorer.scores(feeds), slice.length, slice.rows, slice.start);
+    const rowAt = ({ picked, start }: Slice, index: number) => picked?.[index] ?? start + index;
+    if (k > slice.length) {
+      const sorted = sortSlice(await this.#scorer.scores(feeds), slice.length, slice.rows);
+      return { ...sorted, rows: sorted.rows.map((index) => rowAt(slice, index)) };
+    }
     const { scores, indices } = await this.#scorer.best(feeds, k);
-    return { k, scores, rows: Int32Array.from(indices, (index) => slice.start + Number(index)) };
+    return { k, scores, rows: Int32Array.from(indices, (index) => rowAt(slice, Number(index))) };
+  }
+
+  /** A slice reduced to some of all rows. */
+  #restricted(slice: Slice, all: Int32Array): Slice {
+    const rows = all.subarray(firstFrom(all, slice.start), firstFrom(all, slice.start + slice.rows));
+    if (rows.length >= COPIED_SHARE * slice.rows) {
+      const penalties = new Float32Array(slice.length).fill(Number.NEGATIVE_INFINITY);
+      for (const row of rows) penalties[row - slice.start] = 0;
+      return { ...slice, feeds: { ...slice.feeds, penalties: f32(penalties, [slice.length]) } };
+    }
+    const { dimension } = this;
+    const length = aligned(rows.length);
+    const vectors = copyRows(new Float32Array(length * dimension), this.#data, rows, dimension);
+    const penalties = new Float32Array(length)
+      .fill(0, 0, rows.length)
+      .fill(Number.NEGATIVE_INFINITY, rows.length);
+    const feeds = { vectors: f32(vectors, [length, dimension]), penalties: f32(penalties, [length]) };
+    return { start: slice.start, length, rows: rows.length, feeds, picked: rows };
   }
 
   /** Slices of nearly equal size of the current rows. */

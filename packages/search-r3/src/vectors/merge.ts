@@ -26,8 +26,11 @@ export function mergeBest(a: SearchResult, b: SearchResult, queries: number, lim
   return { k, rows, scores };
 }
 
-/** All rows of a slice sorted by score; of `scores` [queries * stride], the first `k` of each query count. */
-export function sortSlice(scores: Float32Array, stride: number, k: number, firstRow: number): SearchResult {
+/**
+ * All rows of a slice, counted from its start, sorted by score; of `scores` [queries * stride], the first `k` of each
+ * query count.
+ */
+export function sortSlice(scores: Float32Array, stride: number, k: number): SearchResult {
   const queries = scores.length / stride;
   const result = { k, rows: new Int32Array(queries * k), scores: new Float32Array(queries * k) };
   for (let query = 0; query < queries; query++) {
@@ -36,7 +39,7 @@ export function sortSlice(scores: Float32Array, stride: number, k: number, first
     order.sort((i, j) => (own[j] as number) - (own[i] as number) || i - j);
     for (let at = 0; at < k; at++) {
       const index = order[at] as number;
-      result.rows[query * k + at] = firstRow + index;
+      result.rows[query * k + at] = index;
       result.scores[query * k + at] = own[index] as number;
     }
   }

@@ -117,6 +117,47 @@ describe('search', () => {
   );
 });
 
+describe('search among some rows', () => {
+  // Few rows of a slice are copied out of it, many masked; the last slice of 50,001 rows has one half of them.
+  test.each([
+    { rows: 49, share: 0.1, k: 3 },
+    { rows: 49, share: 0.9, k: 100 },
+    { rows: 50_001, share: 0.001, k: 10 },
+    { rows: 50_001, share: 0.2, k: 37 },
+    { rows: 50_001, share: 0.3, k: 64 },
+    { rows: 100_003, share: 0.249, k: 40 },
+  ])('$share of $rows rows, k = $k', async ({ rows, share, k }) => {
+    const random = randomStream(21, rows, k);
+    const matrix = integerMatrix(random, rows, 4);
+    const asked = integerMatrix(random, 5, 4);
+    const index = await indexOf(matrix, 4);
+    // One part densely, the rest sparsely, so that slices differ.
+    const picked = Int32Array.from({ length: rows }, (_, row) => row).filter(
+      (row) => random.uniform() < (row < rows / 3 ? share * 2 : share / 2),
+    );
+    const found = await index.search(asked, k, picked);
+    const limit = Math.min(k, picked.length);
+    expect(found.k).toBe(limit);
+    for (let query = 0; query < 5; query++) {
+      const scores = new Array<number | undefined>(rows).fill(undefined);
+      for (const row of picked) scores[row] = dot(rowOf(asked, query, 4), rowOf(matrix, row, 4));
+      const wanted = ordered(scores).slice(0, limit);
+      expect([...found.rows.subarray(query * limit, (query + 1) * limit)]).toEqual(wanted);
+      expect([...found.scores.subarray(query * limit, (query + 1) * limit)]).toEqual(
+        wanted.map((row) => (scores[row] as number) + 0),
+      );
+    }
+  });
+
+  test('none, and rows whose slices hold nothing else', async () => {
+    const matrix = integerMatrix(randomStream(22), 100_003, 2);
+    const index = await indexOf(matrix, 2);
+    expect(await index.search(Float32Array.from([1, 0]), 5, new Int32Array(0))).toMatchObject({ k: 0 });
+    const found = await index.search(Float32Array.from([1, 0]), 5, Int32Array.from([100_002]));
+    expect([...found.rows]).toEqual([100_002]);
+  });
+});
+
 describe('scores', () => {
   test.each([
     [0, 3],
