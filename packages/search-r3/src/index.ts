@@ -25,4 +25,4 @@ export {
   type ProgressEvent,
   type ProgressUnit,
 } from './run/index.js';
-export type { DocumentInput, IndexedDocument } from './vectors/index.js';
+export type { Condition, DocumentInput, Filter, IndexedDocument, Scalar } from './vectors/index.js';

@@ -1,26 +1,26 @@
 /** The retriever in the calling thread. */
-import { join } from 'node:path';
 import { z } from 'zod';
 import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
-import { documentText, isBlank, loadCorpus } from '../dataset/index.js';
+import { isBlank } from '../dataset/index.js';
 import type { Policy } from '../decoder/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
-import { ATLAS, loadDocuments, loadPolicy } from '../pipeline/index.js';
+import { loadPolicy } from '../pipeline/index.js';
 import { assertReplaceable, InputError, validate } from '../run/index.js';
 import {
   assertCompatible,
-  checkedDocuments,
   type DocumentInput,
+  type Filter,
+  type Fingerprint,
   INDEX_FOLDER,
   type IndexedDocument,
-  type IndexFingerprint,
-  openIndex,
   readManifest,
-  type SavedIndex,
-  saveIndex,
+  SavedIndex,
+  storeSearchSchema,
 } from '../vectors/index.js';
+import { changesOf, EmbeddedDocuments, readDocuments } from './documents.js';
 import type {
+  DocumentOptions,
   FoundDocuments,
   IndexOptions,
   IndexSummary,
@@ -28,6 +28,9 @@ import type {
   RetrieverOptions,
   SearchIndex,
   SearchOptions,
+  UpdateOptions,
+  UpdateSummary,
+  WriteSummary,
 } from './types.js';
 
 /** `RetrieverOptions` within a thread. */
@@ -38,7 +41,7 @@ export class LocalRetriever implements Retriever {
   readonly #embedder: Embedder;
   readonly #threads: { threads?: number };
   readonly #opened = new Set<LocalIndex>();
-  #fingerprint: IndexFingerprint | undefined;
+  #fingerprint: Fingerprint | undefined;
 
   private constructor(policy: Policy, embedder: Embedder, threads: { threads?: number }) {
     this.#policy = policy;
@@ -66,35 +69,22 @@ export class LocalRetriever implements Retriever {
 
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     validate(indexSchema, options ?? {}, 'index options');
-    const { out, overwrite = false, ann = false, onProgress, ...how } = options;
+    const { out, overwrite = false, ann = false, ...how } = options;
     // Before the work, not after it.
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
-    const documents = checkedDocuments(
-      typeof source === 'string' ? await documentsOf(source) : source,
-      'documents',
-    );
-    for (const [row, document] of documents.entries()) refuseTaken(document, `documents[${row}]`);
-    const fingerprint = this.#identity();
-    const embedded = await this.embed(documents.map(textOf), {
-      ...how,
-      role: 'document',
-      nameOf: (i) => `document ${documents[i]?.id}`,
-      ...(onProgress && { onProgress }),
-    });
-    const { dimension } = this;
-    const contents = { vectors: matrixOf(embedded, dimension), dimension, fingerprint };
-    await saveIndex(out, { ...contents, documents }, { overwrite, ann });
-    const truncated = embedded.filter((embedding) => embedding.truncated).length;
-    const { maxPositions } = this.#policy.config;
-    const { maxLength = this.#embedder.limits.maxLength } = how;
-    const lengths = { maxLength: Math.min(maxLength, maxPositions), maxPositions };
-    return { index: out, documents: documents.length, dimension, truncated, ...lengths };
+    const documents = await readDocuments(source);
+    const embedded = new EmbeddedDocuments(this.#embedder, documents, how);
+    const model = { dimension: this.dimension, fingerprint: this.#identity() };
+    const saved = await SavedIndex.create(out, { ...model, overwrite, ann }, embedded);
+    await saved.close();
+    return { index: out, documents: documents.length, dimension: this.dimension, ...embedded.summary };
   }
 
   async open(folder: string): Promise<LocalIndex> {
-    const model = { ...this.#identity(), dimension: this.dimension };
+    const model = { dimension: this.dimension, fingerprint: this.#identity() };
+    // Before its contents are read.
     assertCompatible(await readManifest(folder), model, folder);
-    const index = new LocalIndex(this.#embedder, await openIndex(folder, this.#threads), () =>
+    const index = new LocalIndex(this.#embedder, await SavedIndex.open(folder, this.#threads), () =>
       this.#opened.delete(index),
     );
     this.#opened.add(index);
@@ -111,7 +101,7 @@ export class LocalRetriever implements Retriever {
   }
 
   /** Computed on first use, because it reads all weights. */
-  #identity(): IndexFingerprint {
+  #identity(): Fingerprint {
     this.#fingerprint ??= {
       checkpoint: checkpointFingerprint(this.#policy),
       prompts: promptsFingerprint(this.#policy.prompts),
@@ -134,17 +124,61 @@ export class LocalIndex implements SearchIndex {
     this.#onDispose = onDispose;
   }
 
-  get size(): number {
-    return this.#saved.manifest.count;
+  count(filter?: Filter): Promise<number> {
+    return this.#saved.count(filter);
+  }
+
+  async add(source: string | readonly DocumentInput[], options: DocumentOptions = {}): Promise<WriteSummary> {
+    const documents = await readDocuments(source);
+    await this.#saved.lock();
+    const known = (await this.#saved.get(documents.map(({ id }) => id))).find((one) => one !== undefined);
+    if (known !== undefined) {
+      const found = `"${known.id}", which is in the index`;
+      throw new InputError({ source: 'documents', field: 'id', expected: 'new ids', found });
+    }
+    return this.#write('add', documents, options);
+  }
+
+  async upsert(
+    source: string | readonly DocumentInput[],
+    options: DocumentOptions = {},
+  ): Promise<WriteSummary> {
+    const documents = await readDocuments(source);
+    await this.#saved.lock();
+    return this.#write('upsert', documents, options);
+  }
+
+  async update(
+    source: string | readonly DocumentInput[],
+    { prune = false, ...how }: UpdateOptions = {},
+  ): Promise<UpdateSummary> {
+    const documents = await readDocuments(source);
+    await this.#saved.lock();
+    const changes = await changesOf(documents, this.#saved.scan(), this.#saved.dimension);
+    const relabelled = await this.#saved.upsert(changes.relabelled);
+    const { truncated, maxLength, maxPositions } = await this.#write('upsert', changes.embed, how);
+    const removed = prune ? await this.#saved.delete(changes.gone) : 0;
+    return {
+      documents: await this.count(),
+      added: changes.embed.length - changes.reworded,
+      changed: changes.reworded + relabelled,
+      unchanged: changes.unchanged,
+      removed,
+      kept: changes.gone.length - removed,
+      ...{ truncated, maxLength, maxPositions },
+    };
+  }
+
+  delete(which: readonly string[] | Filter): Promise<number> {
+    return this.#saved.delete(which);
   }
 
   async search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
     validate(textsSchema, queries, 'queries');
-    const { k = 10, reasoning = true, ...how } = options;
-    if (!Number.isSafeInteger(k) || k < 1) {
-      const expected = 'a whole number of at least 1';
-      throw new InputError({ source: 'search options', field: 'k', expected, found: String(k) });
-    }
+    const { k = 10, filter, reasoning = true, ...how } = options;
+    const wanted = { k, ...(filter !== undefined && { filter }) };
+    // Before the work, not after it.
+    validate(storeSearchSchema, wanted, 'search options');
     const nameOf = (i: number) => `query ${shortened(queries[i] as string)}`;
     refuseBlank(queries, nameOf);
     const embedded = await this.#embedder.embed(queries, {
@@ -153,7 +187,7 @@ export class LocalIndex implements SearchIndex {
       nameOf,
       role: 'query',
     });
-    const found = await this.#saved.search(matrixOf(embedded, this.#embedder.dimension), k);
+    const found = await this.#saved.search(matrixOf(embedded, this.#embedder.dimension), wanted);
     return embedded.map(({ truncated, reasoning, completed }, i) => ({
       query: queries[i] as string,
       truncated,
@@ -169,17 +203,24 @@ export class LocalIndex implements SearchIndex {
 
   async dispose(): Promise<void> {
     this.#onDispose();
-    this.#disposal ??= this.#saved.dispose();
+    this.#disposal ??= this.#saved.close();
     await this.#disposal;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
-}
 
-const textOf = ({ id, title, text }: IndexedDocument): string =>
-  documentText({ id, text, ...(title !== undefined && { title }) });
+  async #write(
+    call: 'add' | 'upsert',
+    documents: readonly IndexedDocument[],
+    options: DocumentOptions,
+  ): Promise<WriteSummary> {
+    const embedded = new EmbeddedDocuments(this.#embedder, documents, options);
+    await this.#saved[call](embedded);
+    return { documents: documents.length, ...embedded.summary };
+  }
+}
 
 /** Checks for JavaScript callers; TypeScript checks these types at compile time. */
 const textsSchema = z.array(z.string());
@@ -198,26 +239,4 @@ export function refuseBlank(queries: readonly string[], nameOf: (index: number) 
   if (blank < 0) return;
   const found = JSON.stringify(queries[blank]);
   throw new InputError({ source: nameOf(blank), expected: 'a query with text', found });
-}
-
-/** Fields that a search adds to a document. */
-const TAKEN = ['rank', 'score'];
-
-/** A search would overwrite such a field of a document. */
-function refuseTaken(document: DocumentInput, source: string): void {
-  const field = TAKEN.find((name) => document[name] !== undefined);
-  if (field === undefined) return;
-  throw new InputError({
-    source,
-    field,
-    expected: `no field ${field}, because search results have one`,
-    found: 'one',
-    remedy: 'Rename the field.',
-  });
-}
-
-/** The documents of a folder with all their fields; errors name the line. */
-function documentsOf(source: string): Promise<readonly DocumentInput[]> {
-  if (source === ATLAS) return loadDocuments(source);
-  return loadCorpus(join(source, 'corpus.jsonl'), { check: refuseTaken });
 }

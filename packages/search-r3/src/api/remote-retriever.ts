@@ -1,15 +1,19 @@
 /** The retriever in its own thread, which keeps the caller's event loop free while the model works. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import { WorkerThread } from '../run/workers/index.js';
-import type { DocumentInput } from '../vectors/index.js';
+import type { DocumentInput, Filter } from '../vectors/index.js';
 import type { LoadOptions } from './local-retriever.js';
 import type {
+  DocumentOptions,
   FoundDocuments,
   IndexOptions,
   IndexSummary,
   Retriever,
   SearchIndex,
   SearchOptions,
+  UpdateOptions,
+  UpdateSummary,
+  WriteSummary,
 } from './types.js';
 import type { RetrieverWorker } from './worker.js';
 
@@ -56,8 +60,7 @@ export class RemoteRetriever implements Retriever {
   }
 
   async open(folder: string): Promise<SearchIndex> {
-    const { index, size } = await this.#thread.remote.open(folder);
-    return new RemoteIndex(this.#thread, index, size);
+    return new RemoteIndex(this.#thread, await this.#thread.remote.open(folder));
   }
 
   dispose(): Promise<void> {
@@ -70,19 +73,37 @@ export class RemoteRetriever implements Retriever {
 }
 
 class RemoteIndex implements SearchIndex {
-  readonly size: number;
   readonly #thread: Thread;
   readonly #number: number;
   #disposal: Promise<void> | undefined;
 
-  constructor(thread: Thread, number: number, size: number) {
+  constructor(thread: Thread, number: number) {
     this.#thread = thread;
     this.#number = number;
-    this.size = size;
+  }
+
+  count(filter?: Filter): Promise<number> {
+    return this.#thread.remote.count(this.#number, filter);
   }
 
   search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
     return this.#thread.remote.search(this.#number, queries, abortable(options));
+  }
+
+  add(documents: string | readonly DocumentInput[], options: DocumentOptions = {}): Promise<WriteSummary> {
+    return this.#thread.remote.add(this.#number, documents, abortable(options));
+  }
+
+  upsert(documents: string | readonly DocumentInput[], options: DocumentOptions = {}): Promise<WriteSummary> {
+    return this.#thread.remote.upsert(this.#number, documents, abortable(options));
+  }
+
+  update(documents: string | readonly DocumentInput[], options: UpdateOptions = {}): Promise<UpdateSummary> {
+    return this.#thread.remote.update(this.#number, documents, abortable(options));
+  }
+
+  delete(which: readonly string[] | Filter): Promise<number> {
+    return this.#thread.remote.delete(this.#number, which);
   }
 
   async dispose(): Promise<void> {

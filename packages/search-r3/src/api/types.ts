@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The public interfaces of the library, independent of the thread that does the work. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
-import type { DocumentInput, IndexedDocument } from '../vectors/index.js';
+import type { DocumentInput, Filter, IndexedDocument } from '../vectors/index.js';
 
 /** The thread that does the work. */
 export interface ThreadOptions {
@@ -46,23 +46,35 @@ export interface Retriever extends AsyncDisposable {
 
 /** An index opened by the model that made it. */
 export interface SearchIndex extends AsyncDisposable {
-  /** Number of documents. */
-  readonly size: number;
+  /** Number of documents, or of those that the filter accepts. */
+  count(filter?: Filter): Promise<number>;
   /**
    * The documents nearest to each query, in the order of the queries.
    * @throws InputError for bad options, and with `strict` for a query that does not fit; InterruptedError when aborted.
    */
   search(queries: readonly string[], options?: SearchOptions): Promise<FoundDocuments[]>;
+  /**
+   * Embeds documents and adds them; see `Retriever.index` for what they may be. They are written in pieces of about a
+   * thousand as they are embedded: those written stay when the call fails or is aborted. The first change locks the
+   * index until it is disposed of; whoever opened it before does not see changes.
+   * @throws InputError if the index holds a document with one of the ids, if somebody else is changing it, or if the
+   * documents are invalid; InterruptedError when aborted.
+   */
+  add(documents: string | readonly DocumentInput[], options?: DocumentOptions): Promise<WriteSummary>;
+  /** As `add`, but replaces the documents with the same ids. */
+  upsert(documents: string | readonly DocumentInput[], options?: DocumentOptions): Promise<WriteSummary>;
+  /**
+   * Brings the index up to date with a corpus: embeds new documents and those whose text changed, and replaces those
+   * of which only other fields changed. Errors: as `add`.
+   */
+  update(documents: string | readonly DocumentInput[], options?: UpdateOptions): Promise<UpdateSummary>;
+  /** Deletes documents by id (unknown ids are ignored) or by filter; returns how many there were. */
+  delete(which: readonly string[] | Filter): Promise<number>;
   dispose(): Promise<void>;
 }
 
-export interface IndexOptions {
-  /** Folder of the index. */
-  out: string;
-  /** Replace an existing index. Default false. */
-  overwrite?: boolean;
-  /** Also write a proximity graph, for faster, approximate searches of large corpora. Default false. */
-  ann?: boolean;
+/** How documents are embedded. */
+export interface DocumentOptions {
   /**
    * Longest document in tokens of its whole prompt, at most the model's positions. Default: the length the model was
    * trained with, or 512 if it does not record one.
@@ -75,11 +87,21 @@ export interface IndexOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-export interface IndexSummary {
+export interface IndexOptions extends DocumentOptions {
   /** Folder of the index. */
-  index: string;
-  documents: number;
-  dimension: number;
+  out: string;
+  /** Replace an existing index. Default false. */
+  overwrite?: boolean;
+  /** Also keep a proximity graph, for faster, approximate searches of large corpora. Default false. */
+  ann?: boolean;
+}
+
+export interface UpdateOptions extends DocumentOptions {
+  /** Delete documents that are not in the corpus. Default false. */
+  prune?: boolean;
+}
+
+export interface EncodingSummary {
   /** Documents that were cut to fit. */
   truncated: number;
   /** Longest allowed prompt of a document, in tokens. */
@@ -88,10 +110,37 @@ export interface IndexSummary {
   maxPositions: number;
 }
 
+export interface WriteSummary extends EncodingSummary {
+  /** Documents written. */
+  documents: number;
+}
+
+export interface IndexSummary extends WriteSummary {
+  /** Folder of the index. */
+  index: string;
+  dimension: number;
+}
+
+export interface UpdateSummary extends EncodingSummary {
+  /** Documents in the index now. */
+  documents: number;
+  /** Documents that were not there. */
+  added: number;
+  /** Documents that were replaced. */
+  changed: number;
+  unchanged: number;
+  /** Documents that are not in the corpus and were deleted. */
+  removed: number;
+  /** Documents that are not in the corpus and stayed. */
+  kept: number;
+}
+
 /** How queries are embedded; unlike in `embed`, `reasoning` is true by default. */
 export interface SearchOptions extends Omit<EmbedOptions, 'role' | 'nameOf'> {
   /** Documents per query. Default 10. */
   k?: number;
+  /** Search only the documents that it accepts; such a search is exact. */
+  filter?: Filter;
 }
 
 export interface FoundDocuments {

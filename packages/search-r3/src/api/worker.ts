@@ -1,10 +1,22 @@
 /** The thread behind a `RemoteRetriever` or a job. It may run several calls at a time. */
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import { serveWorker } from '../run/workers/index.js';
-import type { DocumentInput } from '../vectors/index.js';
+import type { DocumentInput, Filter } from '../vectors/index.js';
 import { type JobName, type JobOptions, type Jobs, runJob } from './jobs.js';
 import { type LoadOptions, type LocalIndex, LocalRetriever } from './local-retriever.js';
-import type { FoundDocuments, IndexOptions, IndexSummary, SearchOptions } from './types.js';
+import type {
+  DocumentOptions,
+  FoundDocuments,
+  IndexOptions,
+  IndexSummary,
+  SearchOptions,
+  UpdateOptions,
+  UpdateSummary,
+  WriteSummary,
+} from './types.js';
+
+/** A folder, or the documents themselves. */
+type Documents = string | readonly DocumentInput[];
 
 export interface RetrieverWorker {
   /** Once, before anything but `runJob`. */
@@ -15,10 +27,15 @@ export interface RetrieverWorker {
     names: readonly string[] | undefined,
     options: Omit<EmbedOptions, 'nameOf'>,
   ): Promise<Embedding[]>;
-  index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary>;
-  /** Opens an index; `index` is its number for the calls below. */
-  open(folder: string): Promise<{ index: number; size: number }>;
+  index(documents: Documents, options: IndexOptions): Promise<IndexSummary>;
+  /** Opens an index and returns its number for the calls below, which do as `SearchIndex`. */
+  open(folder: string): Promise<number>;
+  count(index: number, filter?: Filter): Promise<number>;
   search(index: number, queries: readonly string[], options: SearchOptions): Promise<FoundDocuments[]>;
+  add(index: number, documents: Documents, options: DocumentOptions): Promise<WriteSummary>;
+  upsert(index: number, documents: Documents, options: DocumentOptions): Promise<WriteSummary>;
+  update(index: number, documents: Documents, options: UpdateOptions): Promise<UpdateSummary>;
+  delete(index: number, which: readonly string[] | Filter): Promise<number>;
   close(index: number): Promise<void>;
   runJob<J extends JobName>(
     name: J,
@@ -38,7 +55,7 @@ function loaded(): LocalRetriever {
 
 function opened(index: number): LocalIndex {
   const found = indexes[index];
-  if (found === undefined) throw new Error('search: the index was disposed of');
+  if (found === undefined) throw new Error('the index was disposed of');
   return found;
 }
 
@@ -55,9 +72,14 @@ serveWorker<RetrieverWorker>(
     index: (documents, options) => loaded().index(documents, options),
     open: async (folder) => {
       const index = await loaded().open(folder);
-      return { index: indexes.push(index) - 1, size: index.size };
+      return indexes.push(index) - 1;
     },
+    count: (index, filter) => opened(index).count(filter),
     search: (index, queries, options) => opened(index).search(queries, options),
+    add: (index, documents, options) => opened(index).add(documents, options),
+    upsert: (index, documents, options) => opened(index).upsert(documents, options),
+    update: (index, documents, options) => opened(index).update(documents, options),
+    delete: (index, which) => opened(index).delete(which),
     close: async (index) => {
       await opened(index).dispose();
       indexes[index] = undefined;

@@ -244,7 +244,7 @@ const truncatedAmong = (embedded: readonly Embedding[]): number =>
   embedded.filter(({ truncated }) => truncated).length;
 
 /** Vectors as the rows of one matrix. */
-export function matrixOf(embedded: readonly Embedding[], dimension: number): Float32Array {
+export function matrixOf(embedded: readonly Pick<Embedding, 'vector'>[], dimension: number): Float32Array {
   const matrix = new Float32Array(embedded.length * dimension);
   for (const [i, { vector }] of embedded.entries()) matrix.set(vector, i * dimension);
   return matrix;

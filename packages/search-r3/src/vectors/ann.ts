@@ -30,6 +30,12 @@ interface Building {
   done: Promise<void>;
 }
 
+export interface SavedGraph {
+  path: string;
+  /** Rows that it was built of: those below this number. */
+  rows: number;
+}
+
 export interface GraphReport {
   /** Rows that the graph answers for; 0: every search is an exact scan. */
   rows: number;
@@ -77,20 +83,21 @@ export class AnnIndex implements VectorIndex {
   /**
    * Takes over an exact index: the caller must not change it any more, and it is disposed of with this one.
    *
-   * @param file a graph of all its rows, see `writeGraph`. @throws InputError for the graph of a different index.
+   * @param saved a graph of its first rows, see `writeGraph`. @throws InputError for the graph of a different index.
    */
-  static async over(exact: ExactIndex, options: AnnIndexOptions = {}, file?: string): Promise<AnnIndex> {
+  static async over(exact: ExactIndex, options: AnnIndexOptions = {}, saved?: SavedGraph): Promise<AnnIndex> {
     const resolved = validate(annOptionsSchema, options, 'AnnIndex options');
     const changed = await ChangedRows.create(exact.dimension, resolved.threads);
     const index = new AnnIndex(exact, changed, resolved);
-    if (file === undefined) return index;
+    if (saved === undefined) return index;
     const graph = index.#emptyGraph();
     try {
-      await graph.load(file, exact.size);
+      await graph.load(saved.path, saved.rows);
     } catch (error) {
       await Promise.all([graph.dispose(), changed.dispose()]);
       throw error;
     }
+    for (let row = 0; row < saved.rows; row++) if (!exact.has(row)) graph.drop(row);
     index.#building = { graph, state: 'built', done: Promise.resolve() };
     return index;
   }

@@ -1,23 +1,24 @@
-/** `manifest.json` of a saved index: what it contains, which model made it, and the checksums of its files. */
+/** `manifest.json` of a saved index: what made its vectors, and in which of its folders the rows are. */
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { checkLengths, digestSchema, type FileList } from '../run/checked-files.js';
+import { digestSchema } from '../run/checked-files.js';
 import { InputError } from '../run/errors.js';
-import { exists, type FolderKind, readJson } from '../run/files.js';
+import { describeReadFailure, type FolderKind, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
+import { countRows, type RowCounts, VECTORS_FILE } from './row-log.js';
+import type { Fingerprint } from './store.js';
 
 export const MANIFEST_FILE = 'manifest.json';
-export const VECTORS_FILE = 'vectors.f32';
-export const DOCUMENTS_FILE = 'documents.jsonl';
 export const GRAPH_FILE = 'graph.usearch';
 
-const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.literal(1) });
+const VERSION = 2;
+/** A folder of rows; the manifest names the one that counts. */
+export const DATA_FOLDER = /^data-\d+$/;
 
-export const fingerprintSchema = z.strictObject({
-  /** See `checkpointFingerprint` and `promptsFingerprint`. */
-  checkpoint: z.string().min(1),
-  prompts: z.string().min(1),
-});
+const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.int() });
+
+export const fingerprintSchema = z.record(z.string().min(1), z.string().min(1));
 
 const graphSchema = z.strictObject({
   /** The writer and version of the file format. */
@@ -25,101 +26,119 @@ const graphSchema = z.strictObject({
   /** See `AnnIndexOptions`. */
   connectivity: z.int().positive(),
   buildWidth: z.int().positive(),
+  /** Vectors in the graph: the first rows. */
+  rows: z.int().positive(),
+  file: digestSchema,
 });
 
 const manifestSchema = z.strictObject({
   ...headSchema.shape,
-  count: z.int().positive(),
   dimension: z.int().positive(),
   /** Little-endian. */
   dtype: z.literal('f32'),
-  /** The model whose embeddings these are. */
   fingerprint: fingerprintSchema,
   created: z.iso.datetime(),
-  files: z.strictObject({
-    [VECTORS_FILE]: digestSchema,
-    [DOCUMENTS_FILE]: digestSchema,
-    [GRAPH_FILE]: digestSchema.optional(),
-  }),
-  /** The proximity graph of the vectors, if one was saved. */
+  /** The folder of the rows, see `RowLog`. Its number rises when the rows are written anew, without those removed. */
+  data: z.string().regex(DATA_FOLDER, 'expected a name like data-1'),
+  /** Whether a proximity graph is kept. */
+  ann: z.boolean(),
+  /** The graph, in the folder of the rows; an index with few rows has none. */
   graph: graphSchema.optional(),
 });
 
 export type IndexManifest = z.output<typeof manifestSchema>;
 
-/** The model that made an index or should search it. */
-export type IndexFingerprint = z.output<typeof fingerprintSchema>;
+/** What a new manifest has to say. */
+export type ManifestFields = Omit<IndexManifest, 'format' | 'version' | 'dtype'>;
 
-/**
- * Reads the manifest of a saved index.
- * @throws InputError if it is missing, has another format version or contradicts itself, or if a file it names is
- *   missing or has another size. (`openIndex` checks the contents of the files.)
- */
+export const newManifest = (fields: ManifestFields): IndexManifest => ({
+  format: 'search-r3-index',
+  version: VERSION,
+  dtype: 'f32',
+  ...fields,
+});
+
+/** The folder of the rows after this one. */
+export const nextData = (data: string): string => `data-${Number(data.slice('data-'.length)) + 1}`;
+
+/** @throws InputError if it is missing, has another format version or contradicts itself. */
 export async function readManifest(folder: string): Promise<IndexManifest> {
   const path = join(folder, MANIFEST_FILE);
   const value = await readJson(path);
   // First, because the fields of another version would be reported as unknown.
-  validate(headSchema, value, path);
-  const manifest = validate(manifestSchema, value, path);
-  const { count, dimension, files } = manifest;
-  const { bytes } = files[VECTORS_FILE];
-  if (bytes !== count * dimension * Float32Array.BYTES_PER_ELEMENT) {
+  const { version } = validate(headSchema, value, path);
+  if (version !== VERSION) {
     throw new InputError({
       source: path,
-      field: `files.${VECTORS_FILE}.bytes`,
-      expected: `${count * dimension * Float32Array.BYTES_PER_ELEMENT}, for ${count} vectors of dimension ${dimension}`,
-      found: String(bytes),
+      field: 'version',
+      expected: `${VERSION}`,
+      found: `${version}`,
+      remedy: 'Index the corpus again with this version of search-r3.',
     });
   }
-  if ((manifest.graph === undefined) !== (files[GRAPH_FILE] === undefined)) {
-    throw new InputError({
-      source: path,
-      field: manifest.graph === undefined ? 'graph' : `files.${GRAPH_FILE}`,
-      expected: `both graph and files.${GRAPH_FILE}, or neither`,
-      found: 'nothing',
-    });
-  }
-  await checkLengths(folder, files as FileList);
-  return manifest;
+  return validate(manifestSchema, value, path);
 }
 
-/** What `saveIndex` may replace: an index of any format version, even one with a damaged manifest. */
+/** An index as its manifest and its log describe it. */
+export interface IndexDescription extends RowCounts {
+  manifest: IndexManifest;
+}
+
+/** Describes an index without reading its contents. @throws InputError if a file is missing or too short. */
+export async function describeIndex(folder: string): Promise<IndexDescription> {
+  const manifest = await readManifest(folder);
+  const data = join(folder, manifest.data);
+  const counts = await countRows(data);
+  const graph = manifest.graph?.file.bytes ?? 0;
+  if (graph > 0) await refuseShort(join(data, GRAPH_FILE), graph);
+  for (const [name, bytes] of Object.entries(counts.files)) await refuseShort(join(data, name), bytes);
+  return { manifest, ...counts };
+}
+
+async function refuseShort(path: string, bytes: number): Promise<void> {
+  const found = await stat(path).then(({ size }) => size, describeReadFailure);
+  if (typeof found === 'number' && found >= bytes) return;
+  throw new InputError({ source: path, expected: `${bytes} bytes`, found: `${found}` });
+}
+
+/** What may be overwritten by an index: one of any format version, even with a damaged manifest. */
 export const INDEX_FOLDER: FolderKind = {
   name: 'an index',
   is: async (folder) => {
-    const there = (name: string) => exists(join(folder, name));
     try {
       const manifest = await readJson(join(folder, MANIFEST_FILE));
       return headSchema.pick({ format: true }).safeParse(manifest).success;
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      return (await there(MANIFEST_FILE)) && (await there(VECTORS_FILE)) && (await there(DOCUMENTS_FILE));
+      const names = await readdir(folder);
+      // Before version 2, the files of the rows were in the folder itself.
+      const hasRows = names.some((name) => DATA_FOLDER.test(name) || name === VECTORS_FILE);
+      return names.includes(MANIFEST_FILE) && hasRows;
     }
   },
 };
 
 /**
  * Checks that a model made an index: vectors of different models cannot be compared.
- * @throws InputError naming both fingerprints (or dimensions), the model's as expected, the index's as found.
+ * @throws InputError naming the first part that differs, the model's as expected, the index's as found.
  */
 export function assertCompatible(
-  manifest: IndexManifest,
-  model: IndexFingerprint & { dimension: number },
+  index: { fingerprint: Fingerprint; dimension: number },
+  model: { fingerprint: Fingerprint; dimension: number },
   source = 'index',
 ): void {
-  const { fingerprint, dimension } = manifest;
+  const parts = new Set([...Object.keys(model.fingerprint), ...Object.keys(index.fingerprint)]);
   const compared = [
-    ['dimension', model.dimension, dimension],
-    ['fingerprint.checkpoint', model.checkpoint, fingerprint.checkpoint],
-    ['fingerprint.prompts', model.prompts, fingerprint.prompts],
-  ] as const;
-  for (const [field, expected, found] of compared) {
-    if (expected === found) continue;
+    ['dimension', String(model.dimension), String(index.dimension)],
+    ...[...parts].map((part) => [`fingerprint.${part}`, model.fingerprint[part], index.fingerprint[part]]),
+  ];
+  for (const [field, expected = 'nothing', found = 'nothing'] of compared) {
+    if (expected === found || field === undefined) continue;
     throw new InputError({
       source,
       field,
       expected: `${expected}, as in the model`,
-      found: String(found),
+      found,
       remedy: 'Search it with the model that made it, or index the corpus again with this one.',
     });
   }

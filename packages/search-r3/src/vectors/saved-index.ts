@@ -1,174 +1,46 @@
 /**
- * A saved index: a folder with the documents of a corpus, their embeddings and the fingerprint of the model that made
- * them. `vectors.f32` holds the rows as little-endian float32, `documents.jsonl` one document per line in the same
- * order, `graph.usearch` (optional) a proximity graph of the vectors, and `manifest.json` describes them, with
- * checksums. An open index has its vectors in memory; the documents stay on disk.
+ * The store that needs no database: a folder with a manifest, the rows (`RowLog`) and optionally a proximity graph. An
+ * open index has its vectors in memory and searches them by an exact scan or with the graph; the documents stay on
+ * disk. Whoever changes an index locks it, from the first change until it is closed; everyone else keeps seeing it as it
+ * was when they opened it.
  */
-import type { FileHandle } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
+import { Mutex } from 'async-mutex';
 import { z } from 'zod';
-import {
-  type FileDigest,
-  openFile,
-  readChecked,
-  readCheckedFile,
-  readFully,
-  writeChecked,
-} from '../run/checked-files.js';
-import { InputError } from '../run/errors.js';
-import { parseJson, publishFolder, writeFileAtomic, writeJsonAtomic } from '../run/files.js';
+import { InputError, InterruptedError } from '../run/errors.js';
+import { cleanTemporaries } from '../run/files.js';
+import { acquireLock, type Lock } from '../run/lock.js';
 import { validate } from '../run/validate.js';
-import { AnnIndex } from './ann.js';
-import { checkedDocuments, type DocumentInput, documentSchema, type IndexedDocument } from './documents.js';
-import { ExactIndex } from './exact.js';
-import { GRAPH_SETTINGS, writeGraph } from './graph-file.js';
+import { type CheckedBatch, eachBatch } from './batches.js';
+import type { IndexedDocument } from './documents.js';
+import { type Filter, parseFilter } from './filter.js';
+import { Gate } from './gate.js';
 import {
-  DOCUMENTS_FILE,
-  fingerprintSchema,
-  GRAPH_FILE,
-  INDEX_FOLDER,
-  type IndexFingerprint,
-  type IndexManifest,
-  MANIFEST_FILE,
-  readManifest,
-  VECTORS_FILE,
-} from './manifest.js';
-import type { VectorIndex } from './types.js';
-
-export interface FoundDocument {
-  document: IndexedDocument;
-  /** Cosine. */
-  score: number;
-}
-
-export interface IndexContents {
-  /** [documents * dimension]: unit rows in the order of the documents. */
-  vectors: Float32Array;
-  dimension: number;
-  /** At least one, with distinct ids. */
-  documents: readonly DocumentInput[];
-  /** The model that made the vectors. */
-  fingerprint: IndexFingerprint;
-}
-
-const saveSchema = z.strictObject({
-  /** Replace an existing index (and nothing else), which stays until the new one is complete. Default false. */
-  overwrite: z.boolean().default(false),
-  /** Also build and save a proximity graph: the index opens as an approximate one. Default false. */
-  ann: z.boolean().default(false),
-});
-
-export type SaveIndexOptions = z.input<typeof saveSchema>;
-
-/** Files are written and read in pieces of about this many bytes. */
-const PIECE_BYTES = 1 << 24;
-/** Largest deviation of an embedding's length from 1; float32 rounding stays far below it. */
-const LENGTH_TOLERANCE = 1e-3;
-const NEWLINE = 10;
-
-/**
- * Writes the folder of an index atomically.
- * @throws InputError if the folder holds something other than an index, or an index and `overwrite` is not set, or if
- *   the vectors do not match the documents.
- */
-export async function saveIndex(
-  folder: string,
-  contents: IndexContents,
-  options: SaveIndexOptions = {},
-): Promise<void> {
-  const { overwrite, ann } = validate(saveSchema, options, 'saveIndex options');
-  requireLittleEndian();
-  const { vectors, dimension } = contents;
-  const documents = checkedDocuments(contents.documents, 'saveIndex documents');
-  const fingerprint = validate(fingerprintSchema, contents.fingerprint, 'saveIndex fingerprint');
-  if (!Number.isSafeInteger(dimension) || dimension < 1 || vectors.length !== documents.length * dimension) {
-    throw new InputError({
-      source: 'saveIndex',
-      field: 'vectors',
-      expected: `${documents.length} rows of dimension ${dimension}`,
-      found: `${vectors.length} numbers`,
-    });
-  }
-  refuseWrongVectors(vectors, dimension, 'saveIndex', 0);
-  await publishFolder(
-    folder,
-    async (at) => {
-      const files = {
-        [VECTORS_FILE]: await written(join(at, VECTORS_FILE), pieces(vectors)),
-        [DOCUMENTS_FILE]: await written(join(at, DOCUMENTS_FILE), lines(documents)),
-        ...(ann && { [GRAPH_FILE]: await writeGraph(join(at, GRAPH_FILE), vectors, dimension) }),
-      };
-      await writeJsonAtomic(join(at, MANIFEST_FILE), {
-        format: 'search-r3-index',
-        version: 1,
-        count: documents.length,
-        dimension,
-        dtype: 'f32',
-        fingerprint,
-        created: new Date().toISOString(),
-        files,
-        ...(ann && { graph: GRAPH_SETTINGS }),
-      } satisfies IndexManifest);
-    },
-    { replace: overwrite, kind: INDEX_FOLDER },
-  );
-}
-
-/** An open index. Row i of `vectors` is document i. */
-export class SavedIndex {
-  readonly manifest: IndexManifest;
-  readonly vectors: VectorIndex;
-  readonly #path: string;
-  readonly #file: FileHandle;
-  /** Start of each document in the file, and finally the file's size. */
-  readonly #offsets: Float64Array;
-
-  /** Use `openIndex`. */
-  constructor(
-    manifest: IndexManifest,
-    vectors: VectorIndex,
-    documents: { path: string; file: FileHandle; offsets: Float64Array },
-  ) {
-    this.manifest = manifest;
-    this.vectors = vectors;
-    this.#path = documents.path;
-    this.#file = documents.file;
-    this.#offsets = documents.offsets;
-  }
-
-  /** The document of a row. @throws InputError if its line is not a document. */
-  async document(row: number): Promise<IndexedDocument> {
-    const [start, end] = [this.#offsets[row], this.#offsets[row + 1]];
-    if (start === undefined || end === undefined) {
-      throw new RangeError(`document: expected a row below ${this.manifest.count}, found ${row}`);
-    }
-    const bytes = Buffer.alloc(end - start);
-    await readFully(this.#file, bytes, start, this.#path);
-    const source = `${this.#path}:${row + 1}`;
-    return validate(documentSchema, parseJson(bytes.toString('utf8'), { source }), source);
-  }
-
-  /** For each of the queries [queries * dimension] its `k` nearest documents (or all), best first. */
-  async search(queries: Float32Array, k: number): Promise<FoundDocument[][]> {
-    const { k: found, rows, scores } = await this.vectors.search(queries, k);
-    return Promise.all(
-      Array.from({ length: queries.length / this.manifest.dimension }, (_, query) =>
-        Promise.all(
-          Array.from({ length: found }, async (_, i) => ({
-            document: await this.document(rows[query * found + i] as number),
-            score: scores[query * found + i] as number,
-          })),
-        ),
-      ),
-    );
-  }
-
-  async dispose(): Promise<void> {
-    await this.vectors.dispose();
-    await this.#file.close();
-  }
-}
+  type CreateIndexOptions,
+  knownId,
+  LOCK_FILE,
+  publishIndex,
+  rewriteRows,
+  vectorsOf,
+} from './index-files.js';
+import { DATA_FOLDER, type IndexManifest, readManifest } from './manifest.js';
+import { OpenRows } from './open-rows.js';
+import {
+  type Batches,
+  type Fingerprint,
+  type FoundDocument,
+  type Hit,
+  type StoreCallOptions,
+  type StoredBatch,
+  type StoreScanOptions,
+  type StoreSearchOptions,
+  storeCallSchema,
+  storeScanSchema,
+  storeSearchSchema,
+  type VectorStore,
+} from './store.js';
 
 const openSchema = z.strictObject({
   /** Threads of one search. Default: ONNX Runtime's choice (physical cores). */
@@ -177,121 +49,319 @@ const openSchema = z.strictObject({
 
 export type OpenIndexOptions = z.input<typeof openSchema>;
 
-/**
- * Opens a saved index, reading and checking every byte. Close it with `dispose`. Before searching it with a model, call
- * `assertCompatible`.
- * @throws InputError naming the file that is missing, truncated, changed, or not as the manifest says.
- */
-export async function openIndex(folder: string, options: OpenIndexOptions = {}): Promise<SavedIndex> {
-  const { threads } = validate(openSchema, options, 'openIndex options');
-  requireLittleEndian();
-  const manifest = await readManifest(folder);
-  const pool = threads === undefined ? {} : { threads };
-  const exact = await ExactIndex.create(manifest.dimension, { capacity: manifest.count, ...pool });
-  let vectors: VectorIndex = exact;
-  try {
-    await readVectors(join(folder, VECTORS_FILE), manifest, exact);
-    if (manifest.graph !== undefined) vectors = await openGraph(folder, manifest, exact, pool);
-    return new SavedIndex(manifest, vectors, await openDocuments(join(folder, DOCUMENTS_FILE), manifest));
-  } catch (error) {
-    await vectors.dispose();
-    throw error;
+const idsSchema = z.array(z.string());
+
+/** Removed rows, or rows that are not in the graph, of which an index may have so many, or half as many as others. */
+const TOLERATED_ROWS = 1024;
+const TOLERATED_SHARE = 0.5;
+/** Commits after which the log is written anew: opening it takes two checksums for each. */
+const TOLERATED_COMMITS = 4096;
+
+/** Rows found for each query, best first. */
+type FoundRows = readonly { row: number; score: number }[][];
+
+/** See `VectorStore`. For equal scores, the document that was written first comes first. */
+export class SavedIndex implements VectorStore {
+  readonly #folder: string;
+  readonly #options: OpenIndexOptions;
+  #manifest: IndexManifest;
+  #rows: OpenRows;
+  /** Changes of what is in memory; the files are changed before, while others read. */
+  readonly #gate = new Gate();
+  /** Changes are made one after the other. */
+  readonly #changes = new Mutex();
+  #lock: Lock | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(folder: string, options: OpenIndexOptions, manifest: IndexManifest, rows: OpenRows) {
+    this.#folder = folder;
+    this.#options = options;
+    this.#manifest = manifest;
+    this.#rows = rows;
   }
-}
 
-async function openGraph(
-  folder: string,
-  { graph, files }: IndexManifest,
-  exact: ExactIndex,
-  pool: { threads?: number },
-): Promise<AnnIndex> {
-  const path = join(folder, GRAPH_FILE);
-  // usearch does not check what it reads.
-  await readCheckedFile(path, files[GRAPH_FILE] as FileDigest, PIECE_BYTES, () => {});
-  const { connectivity, buildWidth } = graph ?? GRAPH_SETTINGS;
-  return AnnIndex.over(exact, { ...pool, connectivity, buildWidth }, path);
-}
+  /**
+   * Writes the folder of a new index, atomically and with its first documents, and opens it.
+   * @param batches documents with distinct ids. Default none.
+   * @throws InputError if the folder holds something else, or an index and `overwrite` is not set, and for invalid
+   *   documents, vectors or options; InterruptedError if the caller aborts. Then nothing is left.
+   */
+  static async create(
+    folder: string,
+    options: CreateIndexOptions,
+    batches: Batches = [],
+  ): Promise<SavedIndex> {
+    requireLittleEndian();
+    await publishIndex(folder, options, batches);
+    return SavedIndex.open(folder);
+  }
 
-async function readVectors(
-  path: string,
-  { dimension, files }: IndexManifest,
-  into: ExactIndex,
-): Promise<void> {
-  const rowBytes = dimension * Float32Array.BYTES_PER_ELEMENT;
-  const pieceBytes = Math.max(1, Math.floor(PIECE_BYTES / rowBytes)) * rowBytes;
-  await readCheckedFile(path, files[VECTORS_FILE], pieceBytes, (piece) => {
-    const rows = new Float32Array(
-      piece.buffer,
-      piece.byteOffset,
-      piece.length / Float32Array.BYTES_PER_ELEMENT,
-    );
-    refuseWrongVectors(rows, dimension, path, into.size);
-    into.append(rows);
-  });
-}
-
-async function openDocuments(path: string, { count, files }: IndexManifest) {
-  const offsets = new Float64Array(count + 1);
-  let ends = 0;
-  let position = 0;
-  const file = await openFile(path);
-  try {
-    await readChecked(file, { path, from: 0, digest: files[DOCUMENTS_FILE] }, PIECE_BYTES, (piece) => {
-      for (let at = piece.indexOf(NEWLINE); at >= 0; at = piece.indexOf(NEWLINE, at + 1)) {
-        ends++;
-        // Writes beyond the end of the array are ignored; the count is checked below.
-        offsets[ends] = position + at + 1;
-      }
-      position += piece.length;
-    });
-    if (ends !== count || offsets[count] !== position) {
-      const found = ends === count ? 'more after the last' : `${ends}`;
-      const expected = `${count}, as the manifest says`;
-      throw new InputError({ source: path, field: 'lines', expected, found });
+  /**
+   * Opens an index, reading and checking every byte. Before searching it with a model, call `assertCompatible`.
+   * @throws InputError naming the file that is missing, damaged or of another version.
+   */
+  static async open(folder: string, options: OpenIndexOptions = {}): Promise<SavedIndex> {
+    const resolved = validate(openSchema, options, 'SavedIndex.open options');
+    requireLittleEndian();
+    const manifest = await readManifest(folder);
+    try {
+      return new SavedIndex(folder, resolved, manifest, await OpenRows.open(folder, manifest, resolved));
+    } catch (error) {
+      // Whoever changes it may have written the rows anew and removed those that the manifest named.
+      const { data, created } = await readManifest(folder);
+      if (data === manifest.data && created === manifest.created) throw error;
+      return SavedIndex.open(folder, options);
     }
-    return { path, file, offsets };
-  } catch (error) {
-    await file.close();
-    throw error;
+  }
+
+  get dimension(): number {
+    return this.#manifest.dimension;
+  }
+
+  get fingerprint(): Fingerprint {
+    return this.#manifest.fingerprint;
+  }
+
+  async count(filter?: Filter): Promise<number> {
+    return this.#read(async (rows) => (await accepted(rows, filter))?.length ?? rows.live);
+  }
+
+  /**
+   * Takes the right to change the index now, as the first change does, and takes over what others have changed since it
+   * was opened. @throws InputError if somebody else has that right, or if the folder holds another index now.
+   */
+  async lock(): Promise<void> {
+    await this.#change(async () => {});
+  }
+
+  add(batches: Batches, options: StoreCallOptions = {}): Promise<number> {
+    return this.#write('add', batches, options);
+  }
+
+  upsert(batches: Batches, options: StoreCallOptions = {}): Promise<number> {
+    return this.#write('upsert', batches, options);
+  }
+
+  async delete(which: readonly string[] | Filter): Promise<number> {
+    return this.#change(async () => {
+      const catalog = await this.#rows.catalog();
+      const removed = isIds(which)
+        ? new Set(validate(idsSchema, which, 'delete ids').flatMap((id) => catalog.row(id) ?? []))
+        : new Set(catalog.matching(parseFilter(which, 'delete filter')));
+      if (removed.size > 0) {
+        await this.#commit({ documents: [], vectors: new Float32Array(0) }, [...removed]);
+      }
+      return removed.size;
+    });
+  }
+
+  async get(ids: readonly string[]): Promise<(IndexedDocument | undefined)[]> {
+    validate(idsSchema, ids, 'get ids');
+    return this.#read(async (rows) => {
+      const catalog = await rows.catalog();
+      const found = ids.map((id) => catalog.row(id));
+      const documents = await documentsOf(
+        rows,
+        found.filter((row) => row !== undefined),
+      );
+      return found.map((row) => (row === undefined ? undefined : documents.get(row)));
+    });
+  }
+
+  /** A search with a filter is exact: it scans the vectors of the documents that the filter accepts. */
+  async search(vectors: Float32Array, options: StoreSearchOptions = {}): Promise<FoundDocument[][]> {
+    return this.#read(async (rows) => {
+      const found = await this.#find(rows, vectors, options);
+      const documents = await documentsOf(
+        rows,
+        found.flatMap((own) => own.map(({ row }) => row)),
+      );
+      return found.map((own) =>
+        own.map(({ row, score }) => {
+          const document = documents.get(row) as IndexedDocument;
+          return { id: document.id, score, document };
+        }),
+      );
+    });
+  }
+
+  async nearest(vectors: Float32Array, options: StoreSearchOptions = {}): Promise<Hit[][]> {
+    return this.#read(async (rows) => {
+      const found = await this.#find(rows, vectors, options);
+      const catalog = await rows.catalog();
+      return found.map((own) => own.map(({ row, score }) => ({ id: catalog.id(row), score })));
+    });
+  }
+
+  async *scan(options: StoreScanOptions = {}): AsyncGenerator<StoredBatch> {
+    const { filter, size, signal } = validate(storeScanSchema, options, 'scan options');
+    const ids = await this.#read(async (rows) => {
+      const [catalog, own] = [await rows.catalog(), await accepted(rows, filter)];
+      return own === undefined ? catalog.ids : Array.from(own, (row) => catalog.id(row));
+    });
+    for (let start = 0; start < ids.length; start += size) {
+      refuseAborted(signal, 'scan');
+      // By id, because a change may have given the document another row, or deleted it.
+      const batch = await this.#read(async (rows) => {
+        const catalog = await rows.catalog();
+        const own = ids.slice(start, start + size).flatMap((id) => catalog.row(id) ?? []);
+        return { documents: await rows.log.documents(own), vectors: vectorsOf(rows, own, this.dimension) };
+      });
+      if (batch.documents.length > 0) yield batch;
+    }
+  }
+
+  /** Writes the rows anew, without deleted documents and with an up-to-date graph. Changes do so when it is due. */
+  async compact(): Promise<void> {
+    await this.#change(() => this.#compact());
+  }
+
+  async close(): Promise<void> {
+    this.#closing ??= this.#changes
+      .runExclusive(() => this.#gate.write(() => this.#rows.close()))
+      .finally(() => this.#lock?.release());
+    await this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #write(call: 'add' | 'upsert', batches: Batches, options: StoreCallOptions): Promise<number> {
+    const { signal } = validate(storeCallSchema, options, `${call} options`);
+    let count = 0;
+    for await (const batch of eachBatch(batches, { dimension: this.dimension, source: call, signal })) {
+      await this.#change(async () => {
+        const catalog = await this.#rows.catalog();
+        const known = batch.documents.filter(({ id }) => catalog.row(id) !== undefined);
+        if (call === 'add' && known[0] !== undefined) throw knownId(known[0].id, call);
+        await this.#commit(
+          batch,
+          known.map(({ id }) => catalog.row(id) as number),
+        );
+      });
+      count += batch.documents.length;
+    }
+    return count;
+  }
+
+  async #commit(batch: CheckedBatch, removed: readonly number[]): Promise<void> {
+    await this.#rows.write(batch, removed);
+    await this.#gate.write(() => this.#rows.apply(batch, removed));
+    if (this.#isCompactionDue()) await this.#compact();
+  }
+
+  #isCompactionDue(): boolean {
+    const { size, live, log } = this.#rows;
+    const tooMany = (rows: number, others: number) =>
+      rows > Math.max(TOLERATED_ROWS, TOLERATED_SHARE * others);
+    const { ann, graph } = this.#manifest;
+    const inGraph = graph?.rows ?? 0;
+    return (
+      tooMany(size - live, live) ||
+      (ann && tooMany(size - inGraph, inGraph)) ||
+      log.commits > TOLERATED_COMMITS
+    );
+  }
+
+  async #compact(): Promise<void> {
+    const { data } = this.#manifest;
+    await this.#exchange(await rewriteRows(this.#folder, this.#manifest, this.#rows));
+    await rm(join(this.#folder, data), { recursive: true });
+  }
+
+  /** Goes over to the rows that a manifest names, as they are now. */
+  async #exchange(manifest: IndexManifest): Promise<void> {
+    const rows = await OpenRows.open(this.#folder, manifest, this.#options);
+    await this.#gate.write(async () => {
+      const old = this.#rows;
+      this.#manifest = manifest;
+      this.#rows = rows;
+      await old.close();
+    });
+  }
+
+  async #find(rows: OpenRows, vectors: Float32Array, options: StoreSearchOptions): Promise<FoundRows> {
+    const { k, filter, approximate, signal } = validate(storeSearchSchema, options, 'search options');
+    refuseAborted(signal, 'search');
+    const queries = vectors.length / this.dimension;
+    if (!Number.isInteger(queries) || !vectors.every(Number.isFinite)) {
+      const expected = `finite numbers, ${this.dimension} for each query`;
+      throw new InputError({ source: 'search', field: 'vectors', expected, found: `${vectors.length}` });
+    }
+    const found = await rows.search(vectors, { k, approximate, rows: await accepted(rows, filter) });
+    return Array.from({ length: queries }, (_, query) =>
+      Array.from({ length: found.k }, (_, i) => ({
+        row: found.rows[query * found.k + i] as number,
+        score: found.scores[query * found.k + i] as number,
+      })),
+    );
+  }
+
+  async #read<T>(work: (rows: OpenRows) => Promise<T>): Promise<T> {
+    this.#refuseClosed();
+    return this.#gate.read(() => work(this.#rows));
+  }
+
+  async #change<T>(work: () => Promise<T>): Promise<T> {
+    this.#refuseClosed();
+    return this.#changes.runExclusive(async () => {
+      await this.#takeLock();
+      return work();
+    });
+  }
+
+  async #takeLock(): Promise<void> {
+    if (this.#lock !== undefined) return;
+    const lock = await acquireLock(join(this.#folder, LOCK_FILE));
+    try {
+      const manifest = await readManifest(this.#folder);
+      if (manifest.created !== this.#manifest.created) {
+        const [expected, found] = ['the index that was opened', 'another one, which replaced it'];
+        throw new InputError({ source: this.#folder, expected, found, remedy: 'Open it again.' });
+      }
+      const isCurrent = manifest.data === this.#manifest.data && (await this.#rows.log.isCurrent());
+      if (!isCurrent) await this.#exchange(manifest);
+      await removeLeftovers(this.#folder, manifest);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    this.#lock = lock;
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing !== undefined) throw new Error('the index was closed');
   }
 }
 
-async function written(path: string, contents: Iterable<Uint8Array>): Promise<FileDigest> {
-  let digest: FileDigest | undefined;
-  await writeFileAtomic(path, async (file) => {
-    digest = await writeChecked(file, 0, contents);
-  });
-  return digest as FileDigest;
-}
-
-/** Embeddings have length 1; anything else, including NaN, is an error in making or storing them. */
-function refuseWrongVectors(matrix: Float32Array, dimension: number, source: string, firstRow: number): void {
-  for (let start = 0; start < matrix.length; start += dimension) {
-    let squares = 0;
-    for (let i = start; i < start + dimension; i++) squares += (matrix[i] as number) ** 2;
-    const length = Math.sqrt(squares);
-    if (Math.abs(length - 1) <= LENGTH_TOLERANCE) continue;
-    const field = `vectors[${firstRow + start / dimension}]`;
-    throw new InputError({ source, field, expected: 'a vector of length 1', found: `length ${length}` });
+/** Removes what others left in the folder of an index when they were killed. */
+async function removeLeftovers(folder: string, { data }: IndexManifest): Promise<void> {
+  await cleanTemporaries(folder);
+  for (const name of await readdir(folder)) {
+    if (DATA_FOLDER.test(name) && name !== data) await rm(join(folder, name), { recursive: true });
   }
 }
 
-function* pieces(vectors: Float32Array): Generator<Uint8Array> {
-  const bytes = new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength);
-  for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
-    yield bytes.subarray(start, start + PIECE_BYTES);
-  }
+const isIds = (which: readonly string[] | Filter): which is readonly string[] => Array.isArray(which);
+
+/** The rows that a filter accepts; undefined without one. */
+async function accepted(rows: OpenRows, filter: Filter | undefined): Promise<Int32Array | undefined> {
+  return filter === undefined ? undefined : (await rows.catalog()).matching(parseFilter(filter));
 }
 
-function* lines(documents: readonly IndexedDocument[]): Generator<Uint8Array> {
-  let text = '';
-  for (const document of documents) {
-    text += `${JSON.stringify(document)}\n`;
-    if (text.length < PIECE_BYTES) continue;
-    yield Buffer.from(text);
-    text = '';
-  }
-  yield Buffer.from(text);
+/** Documents by row; each is read once. */
+async function documentsOf(
+  rows: OpenRows,
+  numbers: readonly number[],
+): Promise<Map<number, IndexedDocument>> {
+  const distinct = [...new Set(numbers)].sort((a, b) => a - b);
+  const documents = await rows.log.documents(distinct);
+  return new Map(distinct.map((row, i) => [row, documents[i] as IndexedDocument]));
+}
+
+function refuseAborted(signal: AbortSignal | undefined, call: string): void {
+  if (signal?.aborted) throw new InterruptedError(`${call}: stopped by the caller`);
 }
 
 function requireLittleEndian(): void {

@@ -153,7 +153,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     });
     expect(done.at(-1)).toBe(24);
     // The second has a graph, which finds the same.
-    const graphs = [folder, memory].map((place) => existsSync(join(place, 'graph.usearch')));
+    const graphs = [folder, memory].map((place) => existsSync(join(place, 'data-1/graph.usearch')));
     expect(graphs).toEqual([false, true]);
 
     const embedder = await Embedder.create(tinyPolicy());
@@ -165,7 +165,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     await embedder.dispose();
     for (const place of [folder, memory]) {
       const index = await on(thread).open(place);
-      expect(index.size).toBe(24);
+      expect(await index.count()).toBe(24);
       const found = await index.search([...QUERIES, LONG], { k: 5 });
       expect(found.map(({ truncated }) => truncated)).toEqual([false, false, false, true]);
       for (const [i, { vector, reasoning, completed }] of queries.entries()) {

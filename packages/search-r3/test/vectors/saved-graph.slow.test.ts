@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InputError, randomStream } from 'search-r3/run';
-import { AnnIndex, openIndex, readManifest, saveIndex } from 'search-r3/vectors';
+import { type Batch, readManifest, SavedIndex } from 'search-r3/vectors';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { dot, ordered, rowOf, unitMatrix } from './brute-force.js';
 
@@ -17,64 +17,121 @@ afterEach(() => rm(parent, { recursive: true }));
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-function contents(rows: number, dimension: number) {
+function contents(rows: number, dimension: number, prefix = 'd'): Batch {
   return {
     vectors: unitMatrix(randomStream(1, rows), rows, dimension),
-    dimension,
-    documents: Array.from({ length: rows }, (_, row) => ({ id: `d${row}`, text: `${row}` })),
-    fingerprint: { checkpoint: 'c0ffee', prompts: 'beef' },
+    documents: Array.from({ length: rows }, (_, row) => ({ id: `${prefix}${row}`, text: `${row}`, row })),
   };
 }
+const create = (at: string, dimension: number, ...batches: Batch[]) =>
+  SavedIndex.create(at, { dimension, fingerprint: { checkpoint: 'c0ffee' }, ann: true }, batches);
 
-test('an index saved with its graph opens as an approximate one that searches it at once', async () => {
-  const saved = contents(400, 8);
-  await saveIndex(folder, saved, { ann: true });
-  expect((await readdir(folder)).sort()).toEqual([
+/** Share of the ten nearest of 20 queries, by definition, that a search finds. */
+async function recallOf(index: SavedIndex, batches: readonly Batch[], gone: readonly string[] = []) {
+  const { dimension } = index;
+  const latest = new Map(
+    batches.flatMap(({ documents, vectors }) =>
+      documents.map(({ id }, row) => [id, rowOf(vectors, row, dimension)] as const),
+    ),
+  );
+  for (const id of gone) latest.delete(id);
+  const ids = [...latest.keys()];
+  const queries = unitMatrix(randomStream(2), 20, dimension);
+  const found = await index.nearest(queries, { k: 10 });
+  let hits = 0;
+  for (const [query, own] of found.entries()) {
+    expect(own).toHaveLength(10);
+    const scores = ids.map((id) => dot(rowOf(queries, query, dimension), latest.get(id) as Float32Array));
+    const wanted = ordered(scores)
+      .slice(0, 10)
+      .map((row) => ids[row]);
+    hits += own.filter(({ id }) => wanted.includes(id)).length;
+  }
+  return hits / 200;
+}
+
+test('an index with a graph searches it, and new, replaced and deleted documents at once', async () => {
+  const saved = contents(2000, 8);
+  const index = await create(folder, 8, saved);
+  expect((await readdir(join(folder, 'data-1'))).sort()).toEqual([
+    'commits.jsonl',
     'documents.jsonl',
     'graph.usearch',
-    'manifest.json',
     'vectors.f32',
   ]);
   const manifest = await readManifest(folder);
-  const bytes = await readFile(join(folder, 'graph.usearch'));
-  expect(manifest.graph).toEqual({ format: 'usearch-2', connectivity: 16, buildWidth: 128 });
-  expect(manifest.files['graph.usearch']).toEqual({ bytes: bytes.length, sha256: sha256(bytes) });
-  const opened = await openIndex(folder);
-  try {
-    const { vectors } = opened;
-    if (!(vectors instanceof AnnIndex)) throw new Error('expected an approximate index');
-    const queries = unitMatrix(randomStream(2), 20, 8);
-    const found = await opened.search(queries, 10);
-    expect(vectors.graph).toMatchObject({ rows: 400, changed: 0, builds: 1, building: false });
-    let hits = 0;
+  const bytes = await readFile(join(folder, 'data-1/graph.usearch'));
+  expect(manifest.graph).toEqual({
+    format: 'usearch-2',
+    connectivity: 16,
+    buildWidth: 128,
+    rows: 2000,
+    file: { bytes: bytes.length, sha256: sha256(bytes) },
+  });
+  expect(await recallOf(index, [saved])).toBeGreaterThanOrEqual(0.97);
+  const more = contents(300, 8, 'more');
+  const replaced = { ...contents(200, 8), vectors: unitMatrix(randomStream(5), 200, 8) };
+  const gone = Array.from({ length: 100 }, (_, i) => `d${1000 + i}`);
+  await index.add(more);
+  await index.upsert(replaced);
+  await index.delete(gone);
+  expect(await recallOf(index, [saved, more, replaced], gone)).toBeGreaterThanOrEqual(0.97);
+  await index.close();
+  // Opened again, the graph holds the first rows only, some of which are gone.
+  const again = await SavedIndex.open(folder);
+  expect((await readManifest(folder)).graph?.rows).toBe(2000);
+  expect(await recallOf(again, [saved, more, replaced], gone)).toBeGreaterThanOrEqual(0.97);
+  await again.compact();
+  expect((await readManifest(folder)).graph?.rows).toBe(2200);
+  expect(await recallOf(again, [saved, more, replaced], gone)).toBeGreaterThanOrEqual(0.97);
+  await again.close();
+});
+
+test('filtered and exact searches miss nothing', async () => {
+  const saved = contents(1500, 8);
+  const index = await create(folder, 8, saved);
+  const queries = unitMatrix(randomStream(2), 20, 8);
+  for (const [options, accepts] of [
+    [{ approximate: false }, () => true],
+    [{ filter: { row: { $lt: 700 } } }, (row: number) => row < 700],
+    [{ filter: { row: { $in: [3, 90, 1400] } } }, (row: number) => [3, 90, 1400].includes(row)],
+  ] as const) {
+    const found = await index.nearest(queries, { ...options, k: 50 });
     for (const [query, own] of found.entries()) {
       const scores = saved.documents.map((_, row) =>
-        dot(rowOf(queries, query, 8), rowOf(saved.vectors, row, 8)),
+        accepts(row) ? dot(rowOf(queries, query, 8), rowOf(saved.vectors, row, 8)) : undefined,
       );
       const wanted = ordered(scores)
-        .slice(0, 10)
+        .slice(0, 50)
         .map((row) => `d${row}`);
-      hits += own.filter(({ document }) => wanted.includes(document.id)).length;
+      expect(own.map(({ id }) => id)).toEqual(wanted);
     }
-    expect(hits).toBeGreaterThanOrEqual(0.97 * 200);
-  } finally {
-    await opened.dispose();
   }
+  await index.close();
+});
+
+test('an index that grows gets a graph, and a new one when half as many rows are outside', async () => {
+  const index = await create(folder, 4);
+  const graphRows = async () => (await readManifest(folder)).graph?.rows;
+  await index.add(contents(1024, 4, 'a'));
+  expect(await graphRows()).toBeUndefined();
+  await index.add(contents(1, 4, 'b'));
+  expect(await graphRows()).toBe(1025);
+  await index.add(contents(1024, 4, 'c'));
+  expect(await graphRows()).toBe(1025);
+  await index.add(contents(951, 4, 'd'));
+  expect(await graphRows()).toBe(3000);
+  await index.add(contents(1500, 4, 'e'));
+  expect(await graphRows()).toBe(3000);
+  await index.add(contents(1, 4, 'f'));
+  expect(await graphRows()).toBe(4501);
+  await index.close();
 });
 
 test('without the option there is no graph', async () => {
-  await saveIndex(folder, contents(5, 3));
+  const made = { dimension: 3, fingerprint: { checkpoint: 'c0ffee' } };
+  await (await SavedIndex.create(folder, made, contents(5, 3))).close();
   expect((await readManifest(folder)).graph).toBeUndefined();
-  const opened = await openIndex(folder);
-  expect(opened.vectors).not.toBeInstanceOf(AnnIndex);
-  await opened.dispose();
-});
-
-test('a save that fails after the vectors leaves nothing', async () => {
-  const broken = contents(3, 3);
-  const documents = [...broken.documents.slice(0, 2), { id: 'd2', text: '', big: 1n }];
-  await expect(saveIndex(folder, { ...broken, documents }, { ann: true })).rejects.toThrow(/BigInt/);
-  expect(await readdir(parent)).toEqual([]);
 });
 
 describe('damaged graphs are refused with the name of the file', () => {
@@ -85,28 +142,28 @@ describe('damaged graphs are refused with the name of the file', () => {
   };
   /** Replaces the file and updates the manifest to match. */
   const forge = async (bytes: Buffer) => {
-    await writeFile(join(folder, 'graph.usearch'), bytes);
-    const digest = { bytes: bytes.length, sha256: sha256(bytes) };
-    await editManifest((m) => ({ ...m, files: { ...(m.files as Fields), 'graph.usearch': digest } }));
+    await writeFile(join(folder, 'data-1/graph.usearch'), bytes);
+    const file = { bytes: bytes.length, sha256: sha256(bytes) };
+    await editManifest((m) => ({ ...m, graph: { ...(m.graph as Fields), file } }));
   };
   const graphOf = async (rows: number, dimension: number) => {
     const other = join(parent, 'other');
-    await saveIndex(other, contents(rows, dimension), { ann: true });
-    return readFile(join(other, 'graph.usearch'));
+    await (await create(other, dimension, contents(rows, dimension))).close();
+    return readFile(join(other, 'data-1/graph.usearch'));
   };
 
   test.each<[string, () => Promise<unknown>, RegExp]>([
     [
       'none',
-      () => rm(join(folder, 'graph.usearch')),
-      /graph\.usearch: expected \d+ bytes.*found nothing there/,
+      () => rm(join(folder, 'data-1/graph.usearch')),
+      /graph\.usearch: expected a readable file, found nothing there/,
     ],
     [
       'a bit',
       async () => {
-        const bytes = await readFile(join(folder, 'graph.usearch'));
+        const bytes = await readFile(join(folder, 'data-1/graph.usearch'));
         bytes[100] = (bytes[100] as number) ^ 1;
-        await writeFile(join(folder, 'graph.usearch'), bytes);
+        await writeFile(join(folder, 'data-1/graph.usearch'), bytes);
       },
       /graph\.usearch: SHA-256: /,
     ],
@@ -120,16 +177,15 @@ describe('damaged graphs are refused with the name of the file', () => {
       async () => forge(await graphOf(60, 7)),
       /graph of 60 vectors of dimension 8, found one of 60 of dimension 7/,
     ],
-    ['a manifest without it', () => editManifest(({ graph: _, ...m }) => m), /manifest\.json: graph: /],
     [
       'of another format',
       () => editManifest((m) => ({ ...m, graph: { ...(m.graph as Fields), format: 'usearch-3' } })),
       /manifest\.json: graph\.format: expected "usearch-2", found "usearch-3"/,
     ],
   ])('%s', async (_name, damage, message) => {
-    await saveIndex(folder, contents(60, 8), { ann: true });
+    await (await create(folder, 8, contents(60, 8))).close();
     await damage();
-    const error = await openIndex(folder).catch((thrown: unknown) => thrown);
+    const error = await SavedIndex.open(folder).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(InputError);
     expect((error as InputError).message).toMatch(message);
   });

@@ -1,15 +1,19 @@
 /** What the manifest of a saved index says. */
-import { readManifest } from '../../vectors/index.js';
+import { describeIndex } from '../../vectors/index.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs } from './text.js';
 
 export async function inspectIndex(path: string): Promise<Inspection> {
-  const { count, dimension, created, fingerprint, files, graph } = await readManifest(path);
-  const size = Object.values(files).reduce((sum, file) => sum + (file?.bytes ?? 0), 0);
+  const { manifest, rows, removed, files } = await describeIndex(path);
+  const { dimension, created, fingerprint, ann, graph } = manifest;
+  const documents = rows - removed;
+  const size = Object.values(files).reduce((sum, own) => sum + own, graph?.file.bytes ?? 0);
   const value = {
     kind: 'index',
     path,
-    documents: count,
+    documents,
+    /** Rows of documents that were deleted or replaced. */
+    removed,
     dimension,
     bytes: size,
     created,
@@ -22,13 +26,13 @@ export async function inspectIndex(path: string): Promise<Inspection> {
       [
         `Index ${path}`,
         pairs([
-          ['documents', count],
+          ['documents', documents],
+          ['deleted or replaced', removed],
           ['dimension', dimension],
           ['size', bytes(size)],
           ['created', created],
-          ['search', graph === undefined ? 'exact' : 'approximate (a proximity graph)'],
-          ['model', fingerprint.checkpoint],
-          ['prompts', fingerprint.prompts],
+          ['search', ann ? 'approximate (a proximity graph)' : 'exact'],
+          ...Object.entries(fingerprint),
         ]),
       ].join('\n\n'),
   };
