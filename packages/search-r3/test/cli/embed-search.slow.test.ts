@@ -331,14 +331,14 @@ describe('index and search', () => {
         'error: data: expected an index folder, found a folder without an index. Create one with search-r3 index.\n',
     });
     expect((await readdir(join(cwd, 'data'))).sort()).toEqual(['corpus.jsonl', 'qrels', 'queries.jsonl']);
-    const before = await readFile(join(cwd, 'index/documents.jsonl'), 'utf8');
+    const before = await readFile(join(cwd, 'index/data-1/documents.jsonl'), 'utf8');
     const replaced = await index('--out', 'index', '--overwrite', '--max-length', '24');
     const [, cut] = /^index: 24 documents, dimension 32, (\d+) cut to fit\n$/.exec(replaced.stdout) ?? [];
     expect(Number(cut)).toBeGreaterThan(3);
     expect(replaced.stderr).toContain(
       `\nwarning: ${cut} of 24 documents were cut to 24 tokens; raise --max-length (at most 64 for this model)\n`,
     );
-    expect(await readFile(join(cwd, 'index/documents.jsonl'), 'utf8')).toBe(before);
+    expect(await readFile(join(cwd, 'index/data-1/documents.jsonl'), 'utf8')).toBe(before);
   });
 
   test('a document or two that are cut are no warning; all that the model can take is told', async () => {

@@ -1,6 +1,8 @@
 /** `search-r3 index`: embeds the documents of a collection into a searchable index. */
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import type { IndexSummary } from '../../api/index.js';
+import type { IndexSummary, UpdateSummary } from '../../api/index.js';
+import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -17,6 +19,15 @@ export function indexCommand(): Command {
   withData(command);
   configFlag(command, '-o, --out <folder>', 'index.folder');
   command.addOption(new Option('--overwrite', 'replace the index in the folder'));
+  command.addOption(
+    new Option(
+      '--update',
+      'embed only the documents that are new or changed since the index was made',
+    ).conflicts('overwrite'),
+  );
+  command.addOption(
+    new Option('--prune', 'with --update: delete documents that are no longer in the collection'),
+  );
   configFlag(command, '--ann', 'index.ann');
   withEmbedding(command);
   withOutput(command);
@@ -29,16 +40,22 @@ export function indexCommand(): Command {
       command: 'index --config examples/scifact.yaml --data data/scifact',
       does: 'The same; the config names the run folder, and so the model and the index folder.',
     },
+    {
+      command: 'index --config examples/scifact.yaml --data data/scifact --update --prune',
+      does: 'Bring the index up to date with the corpus; creates it if there is none.',
+    },
   ]);
   return command.action(async () => {
     const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, await loadSchema());
-    const { overwrite = false } = command.opts<{ overwrite?: boolean }>();
+    const { overwrite = false, update = false, prune = false } = command.opts<Flags>();
+    if (prune && !update) throw new InputError({ source: '--prune', expected: '--update', found: 'nothing' });
     const out = indexFolder(settings, '--out');
     // Check before the model is loaded.
-    const { assertReplaceable } = await import('../../run/files.js');
-    const { INDEX_FOLDER } = await import('../../vectors/manifest.js');
-    await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
+    const { assertReplaceable, exists } = await import('../../run/files.js');
+    const { INDEX_FOLDER, MANIFEST_FILE } = await import('../../vectors/manifest.js');
+    const updates = update && (await exists(join(out, MANIFEST_FILE)));
+    if (!updates) await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), {
@@ -48,35 +65,47 @@ export function indexCommand(): Command {
     const progress = await output.progress();
     const report = partProgress(progress);
     try {
-      const summary = await untilStopped(output, (signal) =>
-        retriever.index(settings.data, {
-          out,
-          overwrite,
-          ann: settings.index.ann,
-          ...embeddingOptions(settings.embed),
-          signal,
-          onProgress: (done, total) => report({ part: 'documents', done, total }),
-        }),
-      ).finally(() => progress.close());
+      const how = {
+        ...embeddingOptions(settings.embed),
+        onProgress: (done: number, total: number) => report({ part: 'documents', done, total }),
+      };
+      const work = async (signal: AbortSignal): Promise<IndexSummary | UpdateSummary> => {
+        const { ann } = settings.index;
+        if (!updates) return retriever.index(settings.data, { out, overwrite, ann, ...how, signal });
+        const index = await retriever.open(out);
+        return index.update(settings.data, { prune, ...how, signal });
+      };
+      const summary = await untilStopped(output, work).finally(() => progress.close());
       await warnOfCuts(summary, output);
-      output.result(
-        summary,
-        () =>
-          `${summary.index}: ${summary.documents} documents, dimension ${summary.dimension}, ${summary.truncated} cut to fit`,
-      );
+      output.result({ index: out, ...summary }, () => `${out}: ${describe(summary)}`);
     } finally {
       await retriever.dispose();
     }
   });
 }
 
+interface Flags {
+  overwrite?: boolean;
+  update?: boolean;
+  prune?: boolean;
+}
+
+function describe(summary: IndexSummary | UpdateSummary): string {
+  const { documents, truncated } = summary;
+  if ('dimension' in summary) {
+    return `${documents} documents, dimension ${summary.dimension}, ${truncated} cut to fit`;
+  }
+  const { added, changed, unchanged, removed, kept } = summary;
+  const left = kept === 0 ? '' : `, ${kept} not in the collection (--prune deletes them)`;
+  return `${documents} documents: ${added} added, ${changed} changed, ${unchanged} unchanged, ${removed} deleted${left}; ${truncated} cut to fit`;
+}
+
 /** Share of cut documents from which the command warns. */
 const MANY_CUT = 0.1;
 
-async function warnOfCuts(
-  { truncated, documents, maxLength, maxPositions }: IndexSummary,
-  output: Output,
-): Promise<void> {
+async function warnOfCuts(summary: IndexSummary | UpdateSummary, output: Output): Promise<void> {
+  const { truncated, maxLength, maxPositions } = summary;
+  const documents = 'dimension' in summary ? summary.documents : summary.added + summary.changed;
   if (truncated === 0 || truncated < MANY_CUT * documents) return;
   const { describeCuts } = await import('../cuts.js');
   output.warn(

@@ -1,6 +1,7 @@
 /** `search-r3 search`: finds the documents nearest to a query, and shows the reasoning that was embedded. */
 import { Command, Option } from 'commander';
 import type { FoundDocuments } from '../../api/index.js';
+import type { Filter } from '../../vectors/filter.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
 import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
@@ -26,6 +27,12 @@ export function searchCommand(): Command {
   configFlag(command, '--reasoning', 'search.reasoning');
   configFlag(command, '--no-reasoning', 'search.reasoning');
   configFlag(command, '-k <n>', 'search.k');
+  command.addOption(
+    new Option(
+      '--filter <json>',
+      'search only documents whose fields match: values by field, or $eq, $ne, $in, $nin, $gt, $gte, $lt, $lte, $exists, joined by $and, $or, $not',
+    ),
+  );
   withReasonedEmbedding(command);
   withOutput(command);
   examples(command, [
@@ -46,17 +53,23 @@ export function searchCommand(): Command {
       command: 'search -m runs/scifact/model -i runs/scifact/index --file data/scifact/queries.jsonl --json',
       does: 'Search for the queries of a file, with their ids.',
     },
+    {
+      command: `search --config examples/scifact.yaml --filter '{"year":{"$gte":2020}}' "vitamin D"`,
+      does: 'Search the documents that have a field year of 2020 or later.',
+    },
   ]);
   return command.action(async (args: string[]) => {
     const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, await loadSchema());
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);
+    const { file, filter: json } = command.opts<{ file?: string; filter?: string }>();
+    const filter = json === undefined ? undefined : await readFilter(json);
     const { assertIndex } = await import('../index-folder.js');
     await assertIndex(folder);
     const output = outputOf(command);
     const { readTexts } = await import('../texts.js');
-    const queries = await readTexts(args, command.opts<{ file?: string }>().file, output);
+    const queries = await readTexts(args, file, output);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(model, {
       thread: 'current',
@@ -72,6 +85,7 @@ export function searchCommand(): Command {
           queries.map(({ text }) => text),
           {
             ...settings.search,
+            ...(filter && { filter }),
             ...embeddingOptions(settings.embed),
             signal,
             ...(report && {
@@ -93,6 +107,16 @@ export function searchCommand(): Command {
       await retriever.dispose();
     }
   });
+}
+
+/** @throws InputError if the text is no JSON or no filter. */
+async function readFilter(json: string): Promise<Filter> {
+  const [{ parseJson }, { validate }, { filterSchema }] = await Promise.all([
+    import('../../run/files.js'),
+    import('../../run/validate.js'),
+    import('../../vectors/filter.js'),
+  ]);
+  return validate(filterSchema, parseJson(json, { source: '--filter' }), '--filter');
 }
 
 /** The documents found for a query, with the query's id if it has one. */
