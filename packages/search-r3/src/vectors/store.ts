@@ -82,8 +82,8 @@ export interface VectorStore extends AsyncDisposable {
   /** Number of documents, or of those that the filter accepts. */
   count(filter?: Filter): Promise<number>;
   /**
-   * Adds new documents and returns their number. Each batch is written completely or not at all; those before a batch
-   * that fails stay. @throws InputError for an id that is there already, or twice in a batch.
+   * Adds new documents and returns their number. Each batch is written, completely or not at all, before the next is
+   * read; those before a batch that fails stay. @throws InputError for an id that is there already, or twice in a batch.
    */
   add(batches: Batches, options?: StoreCallOptions): Promise<number>;
   /** As `add`, but replaces documents whose ids are there: their fields and vectors as a whole. */

@@ -83,6 +83,19 @@ test('for people', async () => {
   );
 });
 
+test('an update keeps a graph, but does not add one', async () => {
+  await writeCollection(join(cwd, 'data'), { corpus: [...corpus] });
+  await index('index');
+  const { status, stderr } = await cli(['index', ...MODEL, '-o', 'index', '--update', '--ann'], { cwd });
+  expect(status).toBe(2);
+  expect(stderr).toMatch(
+    /^error: index: expected an index with a graph, .*found one without\. Create it again/,
+  );
+  await index('index', '--overwrite', '--ann');
+  for (const ann of [['--ann'], []])
+    expect(await index('index', '--update', ...ann)).toMatchObject({ unchanged: 24 });
+});
+
 test('a filter restricts a search', async () => {
   await writeCollection(join(cwd, 'data'), { corpus: [...corpus] });
   await index('index');

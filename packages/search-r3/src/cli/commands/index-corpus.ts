@@ -55,7 +55,8 @@ export function indexCommand(): Command {
     const { assertReplaceable, exists } = await import('../../run/files.js');
     const { INDEX_FOLDER, MANIFEST_FILE } = await import('../../vectors/manifest.js');
     const updates = update && (await exists(join(out, MANIFEST_FILE)));
-    if (!updates) await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
+    if (updates) await refuseNewGraph(out, settings.index.ann);
+    else await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), {
@@ -81,6 +82,18 @@ export function indexCommand(): Command {
     } finally {
       await retriever.dispose();
     }
+  });
+}
+
+/** @throws InputError if an index should get a graph that it was made without. */
+async function refuseNewGraph(folder: string, wanted: boolean): Promise<void> {
+  const { readManifest } = await import('../../vectors/manifest.js');
+  if (!wanted || (await readManifest(folder)).ann) return;
+  throw new InputError({
+    source: folder,
+    expected: 'an index with a graph, as --ann or index.ann asks',
+    found: 'one without',
+    remedy: 'Create it again with --overwrite.',
   });
 }
 
