@@ -1,7 +1,8 @@
 /** Concurrent requests: what each of them gets, whoever else is being served. */
+import { Session } from 'onnx-grad';
 import { type Completion, type GenerationRequest, Generator, type TokenEvent } from 'search-r3/generate';
 import { InputError, InterruptedError, randomStream } from 'search-r3/run';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { EMBED_TOKEN } from '../reference/fixtures.js';
@@ -310,6 +311,21 @@ describe('one model', () => {
     }
     for (const run of runs) expect((await run)[0]!.tokens.length).toBeGreaterThan(8);
     await broken.dispose();
+  });
+
+  test('a run that fails ends what is running, and nothing else', async () => {
+    const own = await Generator.create(model.config, inferenceOf(model), { slots: 3 });
+    const running = REQUESTS.slice(0, 3).map((request) => own.submit(request));
+    const waiting = own.submit(REQUESTS[3]!);
+    let steps = 0;
+    for await (const _ of running[0]!) if (++steps === 3) break;
+    const failing = vi.spyOn(Session.prototype, 'runInPlace').mockRejectedValueOnce(new Error('no memory'));
+    for (const { completions } of running) await expect(completions).rejects.toThrow('no memory');
+    for (const [sample, completion] of (await waiting.completions).entries()) {
+      expectDrawn(without, REQUESTS[3]!, completion, sample);
+    }
+    failing.mockRestore();
+    await own.dispose();
   });
 
   test('dispose ends what is running', async () => {
