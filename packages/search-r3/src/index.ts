@@ -16,7 +16,7 @@ export {
   saveBeir,
 } from './dataset/index.js';
 export type { Embedding, EmbedOptions } from './embed/index.js';
-export type { FinishedEvaluation, Stage, StageResult, TrainResult } from './pipeline/index.js';
+export type { FinishedEvaluation, StageName, StageResult, TrainResult } from './pipeline/index.js';
 export {
   DivergenceError,
   InputError,

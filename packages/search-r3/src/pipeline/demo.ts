@@ -5,38 +5,35 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { checkpointFingerprint, saveCheckpoint } from '../checkpoint/index.js';
-import type { Qrels } from '../dataset/index.js';
-import { makePolicy, type Policy } from '../decoder/index.js';
+import { checkpointFingerprint } from '../checkpoint/index.js';
+import type { Collection, Qrels } from '../dataset/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
+import { makePolicy } from '../decoder/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
-import { type ResolvedRlOptions, rlOptionsSchema } from '../rl/index.js';
-import {
-  InputError,
-  isRunFolder,
-  type ProgressReporter,
-  RunFolder,
-  readRunFolder,
-  validate,
-} from '../run/index.js';
-import { renderReport } from '../run/report/index.js';
-import { type LoopOptions, type ResolvedSftOptions, sftOptionsSchema } from '../sft/index.js';
-import { readSteps, type StageSteps } from './curves.js';
-import { loadCollection, trainingData } from './data.js';
-import { demoReport } from './demo-report.js';
-import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
-import { loadModel, loadPolicy } from './load.js';
+import { rlOptionsSchema } from '../rl/index.js';
+import { InputError, isRunFolder, readRunFolder, validate } from '../run/index.js';
+import { sftOptionsSchema } from '../sft/index.js';
+import { type TrainSettings, trainSettings } from './config.js';
+import { sizedToCollection } from './data/collection-size.js';
+import { loadModel, loadPolicy } from './data/load.js';
+import { loadTraining } from './data/load-training.js';
+import { splitOf } from './data/split.js';
+import { readSteps } from './report/curves.js';
+import { demoReport } from './report/demo-report.js';
+import type { StageResult } from './result.js';
+import { type Plan, planned, plannedTraining, type RunOptions, runPlan } from './run-plan.js';
 import { ATLAS } from './settings.js';
-import { limitedRl, limitedSft } from './stage-jobs.js';
-import { MODEL } from './stage-result.js';
-import { runStage, throughStage, within } from './stage-run.js';
-import { runRl, runSft, stageOneQueries } from './stages.js';
-import { rlLimits, sftLimits } from './training.js';
+import type { PolicyEvaluation } from './stages/evaluate.js';
+import { STAGES } from './stages/index.js';
+import { fittingRl, fittingSft } from './stages/lengths.js';
+import { publishRun } from './stages/report.js';
+import { stageOneQueries } from './stages/sft.js';
+import type { Stage } from './stages/stage.js';
 
 /** The folder of the base model that comes with the package. */
 export const ATLAS_BASE = fileURLToPath(new URL('../../assets/atlas-base', import.meta.url));
 
-export interface DemoOptions {
+export interface DemoOptions extends Pick<RunOptions, 'progress' | 'signal' | 'onNote'> {
   /** Where the run goes; what an earlier demonstration left there is replaced, unless it is resumed. */
   folder: string;
   /** Go on with the demonstration that was stopped there, with the same options. Default false. */
@@ -50,10 +47,6 @@ export interface DemoOptions {
   rlSteps?: number;
   /** Held-out queries of the evaluation. Default 200. */
   queries?: number;
-  progress?: ProgressReporter;
-  signal?: AbortSignal;
-  /** Called with what is going on, for people. */
-  onNote?: (text: string) => void;
 }
 
 export interface DemoResult {
@@ -97,88 +90,121 @@ async function refuseOtherRun(folder: string): Promise<void> {
 
 /** Runs the demonstration and writes its report. */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
-  const { folder, resume = false, seed = 0, queries = 200, onNote = () => {}, signal, progress } = options;
-  const start = performance.now();
-  const collection = await loadCollection(ATLAS, seed);
-  const data = trainingData(collection, { seed });
-  const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
-  const base = await loadModel(options.base ?? ATLAS_BASE);
-  const { sft, rl } = await stageOptions(makePolicy(base, ATLAS_PROMPTS), options);
-  const config = { seed, queries, sft, rl, fingerprints: { base: checkpointFingerprint(base) } };
-  const shared = { ...(progress && { progress }), ...(signal && { signal }) };
-  const evaluate = (policy: Policy, systems: readonly ('bm25' | 'direct' | 'reasoned')[], qrels = test) =>
-    evaluatePolicy(policy, collection, qrels, { systems, seed, ...(signal && { signal }) });
-  const stage = async (
-    name: 'sft' | 'rl',
-    about: string,
-    train: (loop: LoopOptions) => Promise<Policy>,
-  ): Promise<Policy> => {
-    const own = {
-      stage: name,
-      config: name === 'sft' ? sft : rl,
-      mayChange: [],
-      saveEvery: SAVE_EVERY,
-      train,
-    };
-    const { model } = await throughStage(
-      join(folder, name),
-      about,
-      (inner, how) => runStage({ ...own, folder: inner }, how),
-      { ...shared, onNote },
-    );
-    return loadPolicy(model);
-  };
+  const { folder, resume = false } = options;
+  const plan = await demoPlan(options, performance.now());
   if (!resume) await refuseOtherRun(folder);
-  const run = await RunFolder.create(folder, config, { resume, overwrite: !resume });
-  return within(run, async () => {
-    const policy = await stage(
-      'sft',
-      `Stage 1: learning to embed, from ${stageOneQueries(data, sft)} queries about people of the first half.`,
-      (loop) => runSft({ ...base, limits: sftLimits(sft) }, data, sft, loop, ATLAS_PROMPTS),
-    );
-    const before = await evaluate(policy, ['bm25', 'direct', 'reasoned']);
-    const dev = new Map([...splitOf(collection, 'dev')]);
-    const learner = await stage(
-      'rl',
-      `Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`,
-      async (loop) => {
-        const learning = { ...policy, limits: rlLimits(rl) };
-        await runRl(learning, collection, data, rl, {
-          ...loop,
-          evaluateEvery: Math.max(1, Math.round(rl.steps / 5)),
-          evaluate: async () => {
-            const { evaluation } = await evaluate(learning, ['reasoned'], dev);
-            return { reasoned: { 'ndcg@10': evaluation.systems[0]?.scores['ndcg@10'].mean ?? 0 } };
-          },
-        });
-        return learning;
-      },
-    );
-    const after = await evaluate(learner, ['direct', 'reasoned']);
-    const model = join(folder, MODEL);
-    await saveCheckpoint(model, learner, { overwrite: true });
-    const result = summarize(test, before, after);
-    const seconds = (performance.now() - start) / 1000;
-    const steps: StageSteps[] = [];
-    for (const name of ['sft', 'rl']) {
-      const { eventsPath } = await readRunFolder(join(folder, name));
-      steps.push(...(await readSteps(eventsPath)));
-    }
-    const summary = { ...result, queries: test.size, seconds };
-    const report = demoReport(summary, steps, collection, before, after, test);
-    await run.writeFile('report.html', renderReport(report));
-    return { ...summary, model, report: join(folder, 'report.html') };
-  });
+  return runPlan(plan, { ...options, resume, overwrite: !resume });
 }
 
-/** The recipe of both stages, with lengths within the model's. */
-async function stageOptions(
-  policy: Policy,
-  { seed = 0, sftSteps = 140, rlSteps = 100 }: DemoOptions,
-): Promise<{ sft: ResolvedSftOptions; rl: ResolvedRlOptions }> {
-  const sft = validate(sftOptionsSchema, { seed, steps: sftSteps, maxQueries: 2048 }, 'stage 1');
-  const rl = validate(rlOptionsSchema, { seed, steps: rlSteps }, 'stage 2');
-  return { sft: await limitedSft(sft, policy, {}), rl: await limitedRl(rl, policy, {}) };
+/** Both stages, each followed by an evaluation on held-out queries. */
+async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoResult>> {
+  const { folder, seed = 0, queries = 200 } = options;
+  const asked = settingsOf(options);
+  const training = await loadTraining(asked);
+  const { collection, data } = training;
+  const settings = sizedToCollection(asked, { sft: data.sft.length, rl: data.rl.length });
+  const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
+  const base = await loadModel(options.base ?? ATLAS_BASE);
+  const policy = makePolicy(base, ATLAS_PROMPTS);
+  // Lengths within the model's. In the order of the schemas, as the configs of both stages show them.
+  const recipe = {
+    sft: sftOptionsSchema.parse(await fittingSft(settings, policy, 'settings')),
+    rl: rlOptionsSchema.parse(await fittingRl(settings, policy, 'settings')),
+  };
+  const given = { collection: () => collection, qrels: () => test };
+  const sft = plannedTraining(
+    { ...STAGES.sft, fingerprint: async () => ({ config: recipe.sft, mayChange: [] }) },
+    {
+      settings,
+      sources: { base: () => policy, training: () => training },
+      folder: join(folder, 'sft'),
+      part: {
+        about: `Stage 1: learning to embed, from ${stageOneQueries(data, recipe.sft)} queries about people of the first half.`,
+      },
+    },
+  );
+  const trainedSft = () => loadPolicy(sft.output().model);
+  const before = planned(
+    STAGES.evaluate,
+    { systems: ['bm25', 'direct', 'reasoned'], seed },
+    { policy: trainedSft, ...given },
+  );
+  const rl = plannedTraining(
+    { ...STAGES.rl, fingerprint: async () => ({ config: recipe.rl, mayChange: [] }) },
+    {
+      settings,
+      sources: { policy: trainedSft, training: () => training },
+      folder: join(folder, 'rl'),
+      validation: () => ({
+        collection,
+        qrels: splitOf(collection, 'dev'),
+        options: { seed },
+        afterwards: [],
+      }),
+      part: {
+        about: `Stage 2: learning to reason for the embedding, from ${data.rl.length} queries about the other half.`,
+      },
+    },
+  );
+  const after = planned(
+    STAGES.evaluate,
+    { systems: ['direct', 'reasoned'], seed },
+    { policy: () => loadPolicy(rl.output().model), ...given },
+  );
+  const report = planned(
+    demoReportStage,
+    { folder, start },
+    {
+      results: () => [sft.output(), rl.output()],
+      before: () => before.output(),
+      after: () => after.output(),
+      ...given,
+    },
+  );
+  const fingerprints = { base: checkpointFingerprint(base) };
+  const config = { seed, queries, ...recipe, fingerprints };
+  return {
+    whole: { folder, fingerprint: { config, mayChange: [] } },
+    stages: [sft, before, rl, after, report],
+    result: report.output,
+  };
+}
+
+interface DemoReportInput {
+  results: readonly StageResult[];
+  before: PolicyEvaluation;
+  after: PolicyEvaluation;
+  collection: Collection;
+  qrels: Qrels;
+}
+
+/** The report stage of the demonstration: its table and what stage 2 changed. */
+const demoReportStage: Stage<{ folder: string; start: number }, DemoReportInput, DemoResult> = {
+  name: 'report',
+  inputs: ['results', 'before', 'after', 'collection', 'qrels'],
+  outputs: STAGES.report.outputs,
+  run: async ({ folder, start }, { results, before, after, collection, qrels }) => {
+    const seconds = (performance.now() - start) / 1000;
+    const summary = { ...summarize(qrels, before, after), queries: qrels.size, seconds };
+    const runs = await Promise.all(results.map(({ run }) => readRunFolder(run)));
+    const steps = await Promise.all(runs.map(({ eventsPath }) => readSteps(eventsPath)));
+    const content = demoReport(summary, steps.flat(), collection, before, after, qrels);
+    return { ...summary, ...(await publishRun(folder, content, results)) };
+  },
+};
+
+/** The recipe of both stages. */
+function settingsOf({ folder, seed = 0, sftSteps = 140, rlSteps = 100 }: DemoOptions): TrainSettings {
+  const recipe = {
+    data: ATLAS,
+    out: folder,
+    seed,
+    saveEvery: SAVE_EVERY,
+    validation: { every: Math.max(1, Math.round(rlSteps / 5)) },
+    sft: { steps: sftSteps, maxQueries: 2048 },
+    rl: { steps: rlSteps },
+  };
+  return validate(trainSettings, recipe, 'demonstration');
 }
 
 /** The table of the demonstration, and the gain that stage 2 brought. */

@@ -96,7 +96,7 @@ export function searchCommand(): Command {
       const found = await withSettingsNamed(command, () => untilStopped(output, work)).finally(() =>
         progress?.close(),
       );
-      const { wholeCharacters } = await import('../../pipeline/whole-characters.js');
+      const { wholeCharacters } = await import('../../pipeline/report/whole-characters.js');
       const results = found.map((one, i) => withId(queries[i]?.id, one));
       output.result(results, () =>
         results

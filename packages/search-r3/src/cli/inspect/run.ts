@@ -1,6 +1,6 @@
 /** What a run has done so far: steps, evaluations, warnings, checkpoints. */
 import { basename, join } from 'node:path';
-import { MODEL, STAGES } from '../../pipeline/stage-result.js';
+import { MODEL, STAGE_NAMES } from '../../pipeline/result.js';
 import { type Metrics, runEventSchema } from '../../run/events.js';
 import { exists } from '../../run/files.js';
 import { readRecords } from '../../run/record-log.js';
@@ -60,7 +60,7 @@ async function readRun(path: string): Promise<RunValue> {
   const checkpoints = run.checkpoints.map(({ step, bytes }) => ({ step, bytes }));
   const model = join(path, MODEL);
   const runs: RunValue[] = [];
-  for (const stage of STAGES) {
+  for (const stage of STAGE_NAMES) {
     const inner = join(path, stage);
     if (await isRunFolder(inner)) runs.push(await readRun(inner));
   }

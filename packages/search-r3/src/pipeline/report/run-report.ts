@@ -1,11 +1,11 @@
 /** The page that a training run leaves behind: where its stages ended, their curves, and completions early and late. */
-import { type CompletionRecord, completionSchema, readRecords, readRunFolder } from '../run/index.js';
-import type { Report, ReportSample, ReportTable } from '../run/report/index.js';
+import { type CompletionRecord, completionSchema, readRecords, readRunFolder } from '../../run/index.js';
+import type { Report, ReportSample, ReportTable } from '../../run/report/index.js';
+import type { StageName, StageResult } from '../result.js';
 import { readSteps, trainingCharts } from './curves.js';
-import type { Stage, StageResult } from './stage-result.js';
 import { wholeCharacters } from './whole-characters.js';
 
-const TITLES: Record<Stage, string> = {
+const TITLES: Record<StageName, string> = {
   pretrain: 'pre-training',
   sft: 'stage 1 (SFT)',
   rl: 'stage 2 (RL)',

@@ -1,6 +1,6 @@
 /** The curves of a training run for its report. */
-import { type Metrics, readRecords, runEventSchema } from '../run/index.js';
-import type { ReportChart } from '../run/report/index.js';
+import { type Metrics, readRecords, runEventSchema } from '../../run/index.js';
+import type { ReportChart } from '../../run/report/index.js';
 
 /** One recorded step of a stage, or an evaluation on validation queries (stage `validation`). */
 export interface StageSteps {

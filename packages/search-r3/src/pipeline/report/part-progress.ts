@@ -4,7 +4,7 @@ import {
   type ProgressReporter,
   ProgressTracker,
   type ProgressUnit,
-} from '../run/index.js';
+} from '../../run/index.js';
 
 /** What each part counts; others count texts. */
 const UNITS: Record<string, ProgressUnit> = {

@@ -9,9 +9,9 @@ import {
   type SelfExclusion,
   sameTexts,
   titlePairs,
-} from '../dataset/index.js';
-import type { AnalyzerChoice } from '../evaluate/index.js';
-import { InputError, randomStream } from '../run/index.js';
+} from '../../dataset/index.js';
+import type { AnalyzerChoice } from '../../evaluate/index.js';
+import { InputError, randomStream } from '../../run/index.js';
 import {
   lexicalNegatives,
   type NegativeSource,
@@ -20,8 +20,8 @@ import {
   type TrainingQuery,
   trainingQueries,
   withNoNegatives,
-} from '../sft/index.js';
-import { ATLAS, type QuerySettings } from './settings.js';
+} from '../../sft/index.js';
+import { ATLAS, type QuerySettings } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
 export async function loadCollection(

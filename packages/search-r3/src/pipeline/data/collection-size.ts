@@ -2,12 +2,12 @@
  * Sizes of steps against a collection. A default larger than what there is to draw from gives way, with a note; sizes
  * that were asked for and can not be had are refused, all of them at once.
  */
-import { pretrainOptionsSchema } from '../pretrain/index.js';
-import { rlOptionsSchema } from '../rl/index.js';
-import { InputError } from '../run/index.js';
-import { sftOptionsSchema } from '../sft/index.js';
-import type { Settings } from './settings.js';
-import { ATLAS } from './settings.js';
+import { pretrainOptionsSchema } from '../../pretrain/index.js';
+import { rlOptionsSchema } from '../../rl/index.js';
+import { InputError } from '../../run/index.js';
+import { sftOptionsSchema } from '../../sft/index.js';
+import type { Settings } from '../settings.js';
+import { ATLAS } from '../settings.js';
 
 /** What the stages at hand draw from; undefined for those that do not run. */
 export interface Available {

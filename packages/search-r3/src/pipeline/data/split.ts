@@ -1,9 +1,9 @@
 /** Queries held out from training: to watch a run by, and to tune fusions on judgements that no stage has learnt. */
 import { isDeepStrictEqual } from 'node:util';
-import type { QuerySplit } from '../checkpoint/index.js';
-import type { Collection, Qrels } from '../dataset/index.js';
-import { randomStream } from '../run/index.js';
-import type { Settings } from './settings.js';
+import type { QuerySplit } from '../../checkpoint/index.js';
+import type { Collection, Qrels } from '../../dataset/index.js';
+import { InputError, randomStream } from '../../run/index.js';
+import type { Settings } from '../settings.js';
 
 /** The name that BEIR collections give the split: `qrels/dev.tsv`. */
 export const VALIDATION_SPLIT = 'dev';
@@ -78,4 +78,19 @@ export function withoutMissing(collection: Collection): Collection {
     ...collection,
     qrels: new Map([...collection.qrels].map(([split, qrels]) => [split, known(qrels)])),
   };
+}
+
+/** The judgements of a split. @throws InputError naming the splits there are. */
+export function splitOf(collection: Collection, split: string): Qrels {
+  const qrels = collection.qrels.get(split);
+  if (qrels !== undefined) return qrels;
+  const found = [...collection.qrels.keys()].join(', ') || 'no splits';
+  const remedy = `Its judgements are read from qrels/${split}.tsv.`;
+  throw new InputError({
+    source: 'collection',
+    field: 'split',
+    expected: `the split ${split}`,
+    found,
+    remedy,
+  });
 }

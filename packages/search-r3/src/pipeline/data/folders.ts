@@ -1,8 +1,8 @@
 /** Where a model and an index lie by the settings: where these say, or where a run leaves them. */
 import { join } from 'node:path';
-import { InputError } from '../run/index.js';
-import type { Settings } from './settings.js';
-import { MODEL } from './stage-result.js';
+import { InputError } from '../../run/index.js';
+import { MODEL } from '../result.js';
+import type { Settings } from '../settings.js';
 
 /** Of the model of a run, in its folder. */
 const INDEX = 'index';

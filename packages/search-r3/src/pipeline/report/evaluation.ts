@@ -1,4 +1,4 @@
-/** The evaluation of a model on a collection as a command runs it, and its result as plain values and as text. */
+/** What an evaluation found, as plain values, as text and as the files of trec_eval. */
 import { join } from 'node:path';
 import {
   type AtlasQuery,
@@ -7,38 +7,20 @@ import {
   QUERY_KINDS,
   type Rankings,
   type SelfExclusion,
-} from '../dataset/index.js';
+} from '../../dataset/index.js';
 import {
   type DefaultMetric,
   describeAnalysis,
   type Evaluation,
   type Interval,
-  RETRIEVER_SYSTEMS,
   type RetrieverSystem,
   renderEvaluation,
   renderTable,
   saveTrecQrels,
   saveTrecRun,
   type TextAnalysis,
-} from '../evaluate/index.js';
-import { exists, InputError, type ProgressReporter } from '../run/index.js';
-import type { EvaluateSettings } from './config.js';
-import { loadCollection } from './data.js';
-import { evaluatePolicy, type PolicyEvaluation, splitOf } from './evaluate.js';
-import { modelFolder } from './folders.js';
-import { loadPolicy } from './load.js';
-import { partProgress } from './part-progress.js';
-import { learnable, splitFor, VALIDATION_SPLIT } from './validation.js';
-
-export interface EvaluationOptions {
-  progress?: ProgressReporter;
-  signal?: AbortSignal;
-  /** Called with what is good to know, for people. */
-  onNote?: (text: string) => void;
-}
-
-/** Queries below which the weight of a fusion is mostly theirs: it moves in steps of 0.05, and one query moves it. */
-const FEW_TUNING_QUERIES = 30;
+} from '../../evaluate/index.js';
+import type { PolicyEvaluation } from '../stages/evaluate.js';
 
 /** What an evaluation found, as it is written for machines. */
 export interface EvaluationSummary {
@@ -78,55 +60,29 @@ export interface FinishedEvaluation {
   text: string;
 }
 
-/** Evaluates as the settings say. @throws InputError on anything wrong with settings, data or model. */
-export async function evaluateModel(
-  settings: EvaluateSettings,
-  options: EvaluationOptions = {},
-): Promise<FinishedEvaluation> {
-  const { data, seed, allowMissing, excludeSelf, analyzer, evaluate, embed } = settings;
-  const { split, depth, tuningQueries } = evaluate;
-  const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
-  const model = await neededModel(settings);
-  const policy = model === undefined ? undefined : await loadPolicy(model, options.onNote);
-  const shared = splitFor(policy ?? {}, settings);
-  const loaded = await loadCollection(data, shared.seed, { allowMissing });
-  const qrels: Qrels = new Map([...splitOf(loaded, split)].slice(0, evaluate.queries));
-  const tuning = tuningSplit(learnable(loaded, allowMissing, shared), qrels);
-  const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
-  const result = await evaluatePolicy(policy, loaded, qrels, {
-    systems,
-    ...(tuning && { tuning: tuning.qrels }),
-    tuningQueries,
-    depth,
-    excludeSelf,
-    analyzer,
-    ...(maxLength !== undefined && { maxLength }),
-    ...(maxNewTokens !== undefined && { maxNewTokens }),
-    seed,
-    ...(options.signal && { signal: options.signal }),
-    ...(options.progress && { onProgress: partProgress(options.progress) }),
-  });
-  const fusion =
-    Object.keys(result.weights).length === 0 || tuning === undefined
-      ? null
-      : {
-          weights: result.weights,
-          tunedOn: tuning.name,
-          queries: Math.min(tuning.qrels.size, tuningQueries),
-        };
-  if (fusion !== null && fusion.queries < FEW_TUNING_QUERIES) {
-    options.onNote?.(
-      `The weights of the hybrids are tuned on few training queries (${fusion.queries}, the split ${fusion.tunedOn}): ` +
-        'others may give quite different ones.',
-    );
-  }
+/** What was evaluated, as the settings named it. */
+export interface Evaluated {
+  model: string | undefined;
+  data: string;
+  split: string;
+  excludeSelf: SelfExclusion;
+  collection: Collection;
+  qrels: Qrels;
+  fusion: EvaluationSummary['fusion'];
+}
+
+/** An evaluation as plain values and as text. */
+export function finishedEvaluation(
+  { model, data, split, excludeSelf, collection, qrels, fusion }: Evaluated,
+  result: PolicyEvaluation,
+): FinishedEvaluation {
   const own = result.ownDocuments;
   const summary: EvaluationSummary = {
     model: model ?? null,
     data,
     split,
     queries: qrels.size,
-    documents: loaded.corpus.length,
+    documents: collection.corpus.length,
     systems: result.evaluation.systems.map(({ system, queries, scores }) => ({
       system,
       queries,
@@ -144,49 +100,9 @@ export async function evaluateModel(
     analysis: result.analysis ?? null,
     completed: result.completed,
     truncated: result.truncated,
-    kinds: byKind(loaded, result.evaluation),
+    kinds: byKind(collection, result.evaluation),
   };
   return { summary, qrels, rankings: result.rankings, text: describe(summary, result.evaluation) };
-}
-
-/**
- * The model of the settings; none if BM25 alone is asked for and there is none yet.
- * @throws InputError if no setting names it.
- */
-async function neededModel(settings: EvaluateSettings): Promise<string | undefined> {
-  const { systems = RETRIEVER_SYSTEMS } = settings.evaluate;
-  const lexical = systems.every((system) => system === 'bm25');
-  if (settings.model === undefined && lexical) {
-    const folder = settings.out === undefined ? undefined : modelFolder(settings);
-    return folder !== undefined && (await exists(folder)) ? folder : undefined;
-  }
-  return modelFolder(settings, 'With evaluate.systems bm25 (--systems bm25) none is needed.');
-}
-
-/** Judgements to tune fusions on: validation queries, else training queries; never those that are evaluated. */
-function tuningSplit({ qrels }: Collection, evaluated: Qrels): { name: string; qrels: Qrels } | undefined {
-  for (const name of [VALIDATION_SPLIT, 'train', 'sft']) {
-    const others = new Map([...(qrels.get(name) ?? [])].filter(([id]) => !evaluated.has(id)));
-    if (others.size > 0) return { name, qrels: others };
-  }
-  return undefined;
-}
-
-function chosenSystems(
-  asked: readonly RetrieverSystem[] | undefined,
-  tunable: boolean,
-  data: string,
-): readonly RetrieverSystem[] {
-  const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
-  if (tunable) return asked ?? RETRIEVER_SYSTEMS;
-  const hybrid = asked?.find(isHybrid);
-  if (hybrid === undefined) return asked ?? RETRIEVER_SYSTEMS.filter((system) => !isHybrid(system));
-  throw new InputError({
-    source: data,
-    field: 'qrels',
-    expected: `a split dev or train to tune ${hybrid} on`,
-    found: 'none',
-  });
 }
 
 /** nDCG@10 by kind of query; null where the collection is not the built-in world. */

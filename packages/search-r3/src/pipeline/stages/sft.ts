@@ -1,11 +1,14 @@
-/** The stages as jobs: from a checkpoint in memory to a better one, in a run folder or without. */
+/** Stage 1: a policy that embeds, directly and after its own reasoning, from a base model. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Checkpoint, PromptOverrides } from '../checkpoint/index.js';
-import type { Collection } from '../dataset/index.js';
-import { frozenCopy, makePolicy, type Policy } from '../decoder/index.js';
-import { type ResolvedRlOptions, RlTrainer } from '../rl/index.js';
-import { ProgressTracker, randomStream } from '../run/index.js';
+import {
+  type Checkpoint,
+  checkpointFingerprint,
+  type LengthLimits,
+  type PromptOverrides,
+} from '../../checkpoint/index.js';
+import { frozenCopy, makePolicy, type Policy } from '../../decoder/index.js';
+import { ProgressTracker, randomStream } from '../../run/index.js';
 import {
   type LoopOptions,
   type ReasoningTargets,
@@ -14,13 +17,60 @@ import {
   sampleTargets,
   type TrainingQuery,
   trainLoop,
-} from '../sft/index.js';
-import type { TrainingData } from './data.js';
-import { createEnvironment } from './environment.js';
+} from '../../sft/index.js';
+import { readingSettings, type TrainingContext } from '../data/load-training.js';
+import type { TrainingData } from '../data/training-data.js';
+import { noteHighRate } from './learning-rate.js';
+import { fittingSft } from './lengths.js';
+import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage } from './stage.js';
+
+export interface SftInput {
+  /** The base model with its prompts and embed token, and the split that the trained model is to remember. */
+  base: Policy;
+  training: TrainingContext;
+}
+
+export const sftStage: TrainingStage<SftInput> = {
+  name: 'sft',
+  inputs: ['base', 'training'],
+  outputs: TRAINING_OUTPUTS,
+
+  async fingerprint(settings, { base, training }, { source }) {
+    const { data, seed, queries, validation, sft, saveEvery } = settings;
+    await fittingSft(settings, base, source);
+    return {
+      config: {
+        data,
+        ...(settings.base !== undefined && { base: settings.base }),
+        seed,
+        ...readingSettings(settings),
+        prompts: base.prompts,
+        queries,
+        validation,
+        sft,
+        saveEvery,
+        fingerprints: { data: training.fingerprint, base: checkpointFingerprint(base) },
+      },
+      mayChange: [...FREE_SETTINGS, 'sft.steps'],
+    };
+  },
+
+  async run(settings, { base, training }, work) {
+    const options = await fittingSft(settings, base, work.source);
+    noteHighRate(base, options.optimization.learningRate, 'sft', work);
+    return runSft({ ...base, limits: sftLimits(options) }, training.data, options, work);
+  },
+};
+
+/** The lengths that a model trained with these options remembers. */
+const sftLimits = ({ maxLength, reasoning }: ResolvedSftOptions): LengthLimits => ({
+  maxLength,
+  ...(reasoning.enabled && { maxNewTokens: reasoning.maxNewTokens }),
+});
 
 const TARGETS = 'targets.json';
 
-/** Stage 1 on a base model: a policy that embeds, directly and after its own reasoning. */
+/** Stage 1 on a base model, in a run folder or without one. The base stays as it is. */
 export async function runSft(
   base: Checkpoint,
   data: TrainingData,
@@ -86,37 +136,4 @@ async function reasoningTargets(
   });
   await run?.writeFile(TARGETS, JSON.stringify([...targets]));
   return targets;
-}
-
-/** Stage 2 on a policy, in place, in an environment of `options.environment`. */
-export async function runRl(
-  policy: Policy,
-  collection: Collection,
-  data: TrainingData,
-  options: ResolvedRlOptions,
-  loop: LoopOptions = {},
-): Promise<void> {
-  const reference = options.beta > 0 ? frozenCopy(policy) : undefined;
-  const { environment, truncatedDocuments, dispose } = await createEnvironment(
-    policy,
-    collection,
-    data.document,
-    { ...options, ...(data.analyzer && { analyzer: data.analyzer }) },
-  );
-  const trainer = await RlTrainer.create(
-    policy,
-    environment,
-    { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
-    options,
-    reference,
-  );
-  try {
-    await trainLoop(trainer, {
-      watch: ['reward', 'completion_length', 'embedded', 'zero_variance'],
-      ...loop,
-    });
-  } finally {
-    await trainer.dispose();
-    await dispose();
-  }
 }

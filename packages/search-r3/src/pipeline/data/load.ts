@@ -1,9 +1,9 @@
 /** What commands and the library read before they embed: documents, and a model that embeds. */
 import { join } from 'node:path';
-import { assertFinite, type Checkpoint, loadCheckpoint } from '../checkpoint/index.js';
-import { type Document, generateAtlas, loadCorpus } from '../dataset/index.js';
-import { asPolicy, type Policy } from '../decoder/index.js';
-import { ATLAS } from './settings.js';
+import { assertFinite, type Checkpoint, loadCheckpoint } from '../../checkpoint/index.js';
+import { type Document, generateAtlas, loadCorpus } from '../../dataset/index.js';
+import { asPolicy, type Policy } from '../../decoder/index.js';
+import { ATLAS } from '../settings.js';
 
 /** Documents of a collection: a BEIR folder, or the built-in world. Its queries and judgements are not read. */
 export async function loadDocuments(source: string): Promise<Document[]> {

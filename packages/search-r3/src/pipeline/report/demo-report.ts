@@ -1,9 +1,9 @@
 /** The page that the demonstration leaves behind: table, curves, and what the model wrote before and after stage 2. */
-import type { Collection, Qrels } from '../dataset/index.js';
-import { rankDocuments } from '../evaluate/index.js';
-import type { Report, ReportCompletion, ReportSample } from '../run/report/index.js';
+import type { Collection, Qrels } from '../../dataset/index.js';
+import { rankDocuments } from '../../evaluate/index.js';
+import type { Report, ReportCompletion, ReportSample } from '../../run/report/index.js';
+import type { PolicyEvaluation } from '../stages/evaluate.js';
 import { type StageSteps, trainingCharts } from './curves.js';
-import type { PolicyEvaluation } from './evaluate.js';
 import { wholeCharacters } from './whole-characters.js';
 
 interface Summary {

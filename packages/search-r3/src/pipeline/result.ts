@@ -1,17 +1,19 @@
-/** What a stage of training came to, as its run folder keeps it. */
+/** What a training stage achieved, as its run folder keeps it. Loads nothing heavy: `inspect` reads it too. */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { exists, type Metrics, readJson, validate } from '../run/index.js';
 
-export const STAGES = ['pretrain', 'sft', 'rl'] as const;
-export type Stage = (typeof STAGES)[number];
+/** The stages that train a model, in order. */
+export const STAGE_NAMES = ['pretrain', 'sft', 'rl'] as const;
+export type StageName = (typeof STAGE_NAMES)[number];
 
-/** Names in the run folder of a stage. */
+/** Names in a run folder. */
 export const RESULT = 'result.json';
+export const REPORT = 'report.html';
 export const MODEL = 'model';
 
 export interface StageResult {
-  stage: Stage;
+  stage: StageName;
   /** Finished steps, and the metrics of the last. */
   steps: number;
   metrics: Metrics;
@@ -23,13 +25,13 @@ export interface StageResult {
 }
 
 const resultSchema = z.strictObject({
-  stage: z.enum(STAGES),
+  stage: z.enum(STAGE_NAMES),
   steps: z.int(),
   metrics: z.record(z.string(), z.number().nullable()),
   validation: z.record(z.string(), z.number()).nullable(),
 });
 
-/** The result of a stage that has ended; undefined where it has not. */
+/** The result of a stage that has finished; undefined if it has not. */
 export async function finishedStage(folder: string): Promise<StageResult | undefined> {
   const model = join(folder, MODEL);
   if (!(await exists(model))) return undefined;

@@ -1,7 +1,6 @@
-/** Evaluation of a policy on a split of a collection: the rankings of all systems, and what they are worth. */
-import type { Collection, Qrels } from '../dataset/index.js';
-import type { Policy } from '../decoder/index.js';
-import { Embedder } from '../embed/index.js';
+/** Evaluation of a policy on judged queries: the rankings of all systems, and their scores. */
+import type { Collection, Qrels } from '../../dataset/index.js';
+import { Embedder } from '../../embed/index.js';
 import {
   type DefaultMetric,
   type Evaluation,
@@ -9,8 +8,9 @@ import {
   RetrieverEvaluation,
   type RetrieverOptions,
   type RetrieverRun,
-} from '../evaluate/index.js';
-import { InputError } from '../run/index.js';
+} from '../../evaluate/index.js';
+import type { Policy } from '../../decoder/index.js';
+import type { Stage } from './stage.js';
 
 export interface PolicyEvaluation extends RetrieverRun {
   evaluation: Evaluation<DefaultMetric>;
@@ -20,20 +20,23 @@ export interface PolicyEvaluation extends RetrieverRun {
   ownDocuments: string[];
 }
 
-/** The judgements of a split. @throws InputError naming the splits there are. */
-export function splitOf(collection: Collection, split: string): Qrels {
-  const qrels = collection.qrels.get(split);
-  if (qrels !== undefined) return qrels;
-  const found = [...collection.qrels.keys()].join(', ') || 'no splits';
-  const remedy = `Its judgements are read from qrels/${split}.tsv.`;
-  throw new InputError({
-    source: 'collection',
-    field: 'split',
-    expected: `the split ${split}`,
-    found,
-    remedy,
-  });
+export interface EvaluateInput {
+  /** Needed by every system but `bm25`. */
+  policy: Policy | undefined;
+  collection: Collection;
+  /** The judgements that count; see `evaluatePolicy`. */
+  qrels: Qrels;
 }
+
+export type EvaluationSettings = Omit<RetrieverOptions, 'signal'> & { seed?: number };
+
+export const evaluateStage: Stage<EvaluationSettings, EvaluateInput, PolicyEvaluation> = {
+  name: 'evaluate',
+  inputs: ['policy', 'collection', 'qrels'],
+  outputs: [],
+  run: (settings, { policy, collection, qrels }, { signal }) =>
+    evaluatePolicy(policy, collection, qrels, { ...settings, ...(signal && { signal }) }),
+};
 
 /**
  * Runs and compares the systems on the judged queries of `qrels`. A judged query that the collection does not have (see
