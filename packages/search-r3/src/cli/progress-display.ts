@@ -20,8 +20,8 @@ export class ProgressDisplay implements ProgressReporter {
   readonly #every: number;
   readonly #clock: () => number;
   #bars: MultiBar | undefined;
-  #bar: SingleBar | undefined;
-  #stage: string | undefined;
+  /** What was last shown of each stage. Stages may take turns. */
+  readonly #shown = new Map<string, { event: ProgressEvent; bar?: SingleBar }>();
   #lastLine = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProgressDisplayOptions) {
@@ -31,10 +31,14 @@ export class ProgressDisplay implements ProgressReporter {
   }
 
   report(event: ProgressEvent): void {
-    const isNew = event.stage !== this.#stage;
-    this.#stage = event.stage;
-    if (this.#stream.isTTY === true) this.#drawBar(event, isNew);
-    else this.#writeLine(event, isNew);
+    const shown = this.#shown.get(event.stage);
+    const goesOn = shown !== undefined && continues(shown.event, event);
+    if (this.#stream.isTTY === true) {
+      this.#shown.set(event.stage, { event, bar: this.#drawBar(event, goesOn ? shown.bar : undefined) });
+    } else {
+      this.#shown.set(event.stage, { event });
+      this.#writeLine(event, !goesOn);
+    }
   }
 
   /** Writes a line of text without tearing the bar. */
@@ -51,25 +55,22 @@ export class ProgressDisplay implements ProgressReporter {
   close(): void {
     this.#bars?.stop();
     this.#bars = undefined;
-    this.#bar = undefined;
-    this.#stage = undefined;
+    this.#shown.clear();
   }
 
-  #drawBar(event: ProgressEvent, isNew: boolean): void {
+  #drawBar(event: ProgressEvent, known: SingleBar | undefined): SingleBar {
     this.#bars ??= new MultiBar({
       stream: this.#stream as NodeJS.WritableStream,
       format: (_options, params, payload) =>
-        `${bar(params.progress)} ${describeProgress((payload as { event: ProgressEvent }).event)}`,
+        `${drawn(params.progress)} ${describeProgress((payload as { event: ProgressEvent }).event)}`,
       // Ctrl-C is handled elsewhere. The second Ctrl-C ends the process before it could restore the terminal.
       gracefulExit: false,
       hideCursor: false,
       linewrap: true,
     });
-    if (isNew || this.#bar === undefined) {
-      this.#bar?.stop();
-      this.#bar = this.#bars.create(event.steps, event.step, { event });
-    }
-    this.#bar.update(event.step, { event });
+    const bar = known ?? this.#bars.create(event.steps, event.step, { event });
+    bar.update(event.step, { event });
+    return bar;
   }
 
   #writeLine(event: ProgressEvent, isNew: boolean): void {
@@ -81,7 +82,11 @@ export class ProgressDisplay implements ProgressReporter {
   }
 }
 
-function bar(share: number): string {
+/** Whether the later event is about the same work. */
+const continues = (earlier: ProgressEvent, later: ProgressEvent): boolean =>
+  earlier.steps === later.steps && earlier.step <= later.step && earlier.step < earlier.steps;
+
+function drawn(share: number): string {
   const full = Math.round(Math.min(1, Math.max(0, share)) * BAR_WIDTH);
   return `[${'='.repeat(full)}${' '.repeat(BAR_WIDTH - full)}]`;
 }

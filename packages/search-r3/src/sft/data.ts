@@ -105,3 +105,21 @@ export class EpochSampler {
     });
   }
 }
+
+/**
+ * In which order the first `steps` steps of a sampler draw `count` queries for the first time: the indices, and how many
+ * of them step `step` (from 0) and those before it draw.
+ */
+export function drawingOrder(
+  sampler: EpochSampler,
+  count: number,
+  steps: number,
+): { order: number[]; drawnBy: (step: number) => number } {
+  const order = new Set<number>();
+  const drawn: number[] = [];
+  for (let step = 0; step < steps && order.size < count; step++) {
+    for (const index of sampler.batch(step)) order.add(index);
+    drawn.push(order.size);
+  }
+  return { order: [...order], drawnBy: (step) => drawn[step] ?? order.size };
+}

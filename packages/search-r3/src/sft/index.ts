@@ -6,6 +6,7 @@ export * from './negatives.js';
 export * from './optimizer.js';
 export * from './options.js';
 export * from './program.js';
+export * from './target-log.js';
 export * from './targets.js';
 export * from './terms.js';
 export * from './trainer.js';

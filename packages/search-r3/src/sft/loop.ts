@@ -39,6 +39,11 @@ export interface LoopOptions {
   evaluateEvery?: number;
   /** Called with the number of finished steps; gives metrics by name of what was evaluated. */
   evaluate?: (finished: number) => Promise<Record<string, Metrics>>;
+  /**
+   * Called before each step with the number of finished steps, for what the step needs. Stopped or failed, it loses no
+   * step: those before are saved.
+   */
+  prepare?: (finished: number) => Promise<void>;
   /** Metrics to show while running, most important first. Default all. */
   watch?: readonly string[];
   progress?: ProgressReporter;
@@ -74,6 +79,15 @@ export async function trainLoop(
   if (saved !== undefined && run?.events.kept?.type !== 'evaluation') await evaluateAt(from);
 
   for (let index = from; index < steps; index++) {
+    try {
+      await options.prepare?.(index);
+    } catch (error) {
+      if (run !== undefined && index > (saved?.step ?? 0)) {
+        await run.saveCheckpoint(index, (folder) => trainer.save(folder));
+      }
+      const stopped = error instanceof InterruptedError && index > 0;
+      throw stopped ? new InterruptedError(`${stage}: stopped after step ${index}`, { cause: error }) : error;
+    }
     const record = await trainer.step(index);
     const finished = index + 1;
     run?.events.append({

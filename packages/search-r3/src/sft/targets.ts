@@ -1,62 +1,137 @@
 /**
- * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model before training and
- * taken as it comes. Imitating them keeps the ability to reason while the embedding is learned.
+ * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model and taken as it comes.
+ * Imitating them keeps the ability to reason while the embedding is learned. A target is sampled when training reaches
+ * its query, together with those that follow, so that batches of the generator stay large. Its seed follows from the id
+ * of the query: when and with whom it is sampled changes nothing.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
-import { memoryWeights, type Policy } from '../decoder/index.js';
 import { Generator } from '../generate/index.js';
-import { randomStream } from '../run/index.js';
+import { type Policy, memoryWeights } from '../decoder/index.js';
+import { type ProgressReporter, ProgressTracker, randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
 
-/** Tokens of a query's reasoning, without embed or end tokens. */
+/** Tokens of a query's reasoning, without embed or end tokens, by query id. */
 export type ReasoningTargets = Map<string, number[]>;
 
 export interface TargetOptions {
+  /** Targets that are there already. */
+  known?: ReadonlyMap<string, number[]>;
+  /** Called with the targets of each piece before any of them is used; may keep them. */
+  onSampled?: (piece: ReasoningTargets) => Promise<void>;
+  /** Shown under `reasoning targets`. */
+  progress?: ProgressReporter;
   signal?: AbortSignal;
-  onProgress?: (done: number, total: number) => void;
 }
 
-/** Samples a target for every query with the base's own weights; the same seed gives the same targets. */
+type SamplingOptions = Pick<ResolvedSftOptions, 'reasoning' | 'seed' | 'maxLength'>;
+
+/** Queries sampled together. */
+const PIECE = 128;
+
+/** Samples targets in the order in which training needs them. */
+export class TargetSampler {
+  /** Those that are there so far. */
+  readonly targets: ReasoningTargets;
+  readonly #base: Policy;
+  readonly #order: readonly TrainingQuery[];
+  readonly #options: SamplingOptions;
+  readonly #how: TargetOptions;
+  /** Places in the order that have no target yet. */
+  readonly #missing: number[];
+  /** There from the first target that is sampled to the last. */
+  #generator: Generator | undefined;
+
+  /**
+   * @param base is sampled with its own weights, until the last target is there.
+   * @param order each query once.
+   */
+  constructor(
+    base: Policy,
+    order: readonly TrainingQuery[],
+    options: SamplingOptions,
+    how: TargetOptions = {},
+  ) {
+    this.targets = new Map(how.known);
+    this.#base = base;
+    this.#order = order;
+    this.#options = options;
+    this.#how = how;
+    this.#missing = [...order.keys()].filter((at) => !this.targets.has(order[at]?.id ?? ''));
+  }
+
+  /** Samples until the first `count` queries have their targets. @throws InterruptedError when aborted. */
+  async reach(count: number): Promise<void> {
+    while ((this.#missing[0] ?? count) < count) {
+      const piece = await this.#sample(this.#missing.slice(0, PIECE));
+      await this.#how.onSampled?.(piece);
+      for (const [id, tokens] of piece) this.targets.set(id, tokens);
+      this.#missing.splice(0, piece.size);
+    }
+    if (this.#missing.length === 0) await this.dispose();
+  }
+
+  /** Frees the generator. */
+  async dispose(): Promise<void> {
+    await this.#generator?.dispose();
+    this.#generator = undefined;
+  }
+
+  async #sample(places: readonly number[]): Promise<ReasoningTargets> {
+    const queries = places.map((at) => this.#order[at] as TrainingQuery);
+    const { tokenizer, prompts, embedId, stopIds, config } = this.#base;
+    const { reasoning, maxLength, seed } = this.#options;
+    const { signal, progress } = this.#how;
+    const texts = queries.map(({ text }) => text);
+    const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: maxLength });
+    this.#generator ??= await Generator.create(config, memoryWeights(this.#base));
+    let done = this.#order.length - this.#missing.length;
+    // One for each piece: its rate is not to count the training in between.
+    const tracker = new ProgressTracker({
+      stage: 'reasoning targets',
+      unit: 'query',
+      steps: this.#order.length,
+      from: done,
+      ...(progress && { reporter: progress }),
+    });
+    const completions = await this.#generator.generate(
+      prompted.map(({ ids }) => ids),
+      {
+        // The embed token follows.
+        maxNewTokens: reasoning.maxNewTokens - 1,
+        temperature: reasoning.temperature,
+        stop: [embedId, ...stopIds],
+        seeds: queries.map(({ id }) => seedOf(seed, id)),
+        onFinished: () => {
+          tracker.update(++done);
+        },
+        ...(signal && { signal }),
+      },
+    );
+    return new Map(
+      queries.map(({ id }, i) => {
+        const tokens = completions[i]?.[0]?.tokens ?? [];
+        return [id, tokens.filter((token) => token !== embedId && !stopIds.includes(token))];
+      }),
+    );
+  }
+}
+
+const seedOf = (seed: number, id: string) =>
+  randomStream(seed, 'sft', 'targets', id).integer(Number.MAX_SAFE_INTEGER);
+
+/** Targets of all queries at once. */
 export async function sampleTargets(
   base: Policy,
   queries: readonly TrainingQuery[],
-  options: Pick<ResolvedSftOptions, 'reasoning' | 'seed' | 'maxLength'>,
-  { signal, onProgress }: TargetOptions = {},
+  options: SamplingOptions,
+  how: TargetOptions = {},
 ): Promise<ReasoningTargets> {
-  const { tokenizer, prompts, embedId, stopIds, config } = base;
-  const generator = await Generator.create(config, memoryWeights(base));
-  const targets: ReasoningTargets = new Map();
-  const { maxNewTokens, temperature } = options.reasoning;
-  // In pieces, so that progress can be shown. Each has a seed of its own, which no piece under another seed has.
-  const piece = 128;
+  const sampler = new TargetSampler(base, queries, options, how);
   try {
-    for (let at = 0; at < queries.length; at += piece) {
-      const part = queries.slice(at, at + piece);
-      const texts = part.map(({ text }) => text);
-      const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: options.maxLength });
-      const completions = await generator.generate(
-        prompted.map(({ ids }) => ids),
-        {
-          // The embed token follows.
-          maxNewTokens: maxNewTokens - 1,
-          temperature,
-          stop: [embedId, ...stopIds],
-          seed: randomStream(options.seed, 'sft', 'targets', at).integer(Number.MAX_SAFE_INTEGER),
-          ...(signal && { signal }),
-        },
-      );
-      for (const [i, query] of part.entries()) {
-        const tokens = completions[i]?.[0]?.tokens ?? [];
-        targets.set(
-          query.id,
-          tokens.filter((token) => token !== embedId && !stopIds.includes(token)),
-        );
-      }
-      onProgress?.(at + part.length, queries.length);
-    }
+    await sampler.reach(queries.length);
+    return sampler.targets;
   } finally {
-    await generator.dispose();
+    await sampler.dispose();
   }
-  return targets;
 }

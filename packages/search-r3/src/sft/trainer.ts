@@ -11,7 +11,6 @@ import { GradientEngine, type StepRequest } from './engine.js';
 import type { StepRecord, Trainer } from './loop.js';
 import { Optimizer } from './optimizer.js';
 import type { ResolvedSftOptions } from './options.js';
-import type { ReasoningTargets } from './targets.js';
 import { restoreTraining, saveTraining } from './training-state.js';
 
 export interface SftData {
@@ -19,9 +18,15 @@ export interface SftData {
   /** Text of a document. */
   document: (id: string) => string;
   negatives: NegativeSource;
-  /** By query id; needed unless reasoning is switched off. */
-  targets: ReasoningTargets;
+  /** By query id; a step needs those of its queries, unless reasoning is switched off. */
+  targets: ReadonlyMap<string, readonly number[]>;
 }
+
+/** Which queries, of `count`, each step of stage 1 draws. */
+export const sftSampler = (
+  count: number,
+  { batchSize, seed }: Pick<ResolvedSftOptions, 'batchSize' | 'seed'>,
+): EpochSampler => new EpochSampler({ count, batchSize, seed, label: 'sft' });
 
 export class SftTrainer implements Trainer {
   readonly stage = 'sft';
@@ -71,12 +76,7 @@ export class SftTrainer implements Trainer {
       optimization,
       options.steps,
     );
-    this.#sampler = new EpochSampler({
-      count: data.queries.length,
-      batchSize: options.batchSize,
-      seed: options.seed,
-      label: 'sft',
-    });
+    this.#sampler = sftSampler(data.queries.length, options);
   }
 
   async step(index: number): Promise<StepRecord> {

@@ -200,6 +200,35 @@ describe('progress', () => {
     ]);
   });
 
+  test('stages that take turns go on where they were: no line at each turn, no second bar', () => {
+    const plain = { metrics: {}, rate: null, etaSeconds: null };
+    const turns = (display: ProgressDisplay) => {
+      for (let step = 1; step <= 3; step++) {
+        display.report(event(10 * step, { stage: 'targets', steps: 30, ...plain }));
+        display.report(event(step, { steps: 3, ...plain }));
+      }
+      // Finished before: this is other work of the same name.
+      display.report(event(1, { steps: 3, ...plain }));
+      display.close();
+    };
+    const lines = new Sink();
+    turns(new ProgressDisplay({ stream: lines, every: 5, clock: () => 0 }));
+    expect(lines.text.replaceAll(/ \(\d+%\)/g, '').split('\n')).toEqual([
+      'targets 10/30',
+      'rl 1/3',
+      'targets 30/30',
+      'rl 3/3',
+      'rl 1/3',
+      '',
+    ]);
+    const bars = new Sink();
+    bars.isTTY = true;
+    turns(new ProgressDisplay({ stream: bars }));
+    const last = bars.text.slice(bars.text.lastIndexOf('targets'));
+    expect(bars.text.slice(bars.text.lastIndexOf('targets'))).toMatch(/^targets 30\/30/);
+    expect([...last.matchAll(/rl \d\/3/g)].map(([shown]) => shown)).toEqual(['rl 3/3', 'rl 1/3']);
+  });
+
   test('on a terminal: a bar per stage that stays in view, log lines above it', () => {
     const stream = new Sink();
     stream.isTTY = true;

@@ -2,6 +2,7 @@
 import { type Collection, documentText, sameTexts } from 'search-r3/dataset';
 import { InputError, randomStream } from 'search-r3/run';
 import {
+  drawingOrder,
   EpochSampler,
   lexicalNegatives,
   mayBeNegative,
@@ -55,6 +56,22 @@ describe('EpochSampler', () => {
         found: '12',
       }),
     );
+  });
+
+  test('drawingOrder: each query where it is drawn first, and how many each step has reached', () => {
+    const sampler = new EpochSampler(options);
+    // 11 queries in steps of 4: the third step reaches into the second epoch.
+    for (const [steps, reached] of [
+      [2, [4, 8]],
+      [7, [4, 8, 11]],
+    ] as const) {
+      const { order, drawnBy } = drawingOrder(sampler, 11, steps);
+      expect(order).toEqual([...new Set(read(new EpochSampler(options), steps))]);
+      const last = reached.at(-1);
+      expect(Array.from({ length: steps }, (_, step) => drawnBy(step))).toEqual(
+        Array.from({ length: steps }, (_, step) => reached[step] ?? last),
+      );
+    }
   });
 });
 

@@ -195,6 +195,31 @@ test.each([
   expect(evaluated).toHaveLength(at === 6 ? 2 : 1);
 });
 
+test('stopped while a step is prepared, it has saved those before; a failure is passed on', async () => {
+  const prepared: number[] = [];
+  const stopAt = (at: number, reason: Error) => async (finished: number) => {
+    prepared.push(finished);
+    if (finished === at) throw reason;
+  };
+  const options = { saveEvery: 3 };
+  const interrupted = new InterruptedError('work: stopped');
+  const first = await inFolder('prepared', { ...options, prepare: stopAt(5, interrupted) });
+  expect(first.error).toEqual(new InterruptedError('count: stopped after step 5'));
+  expect(first.trainer.done).toEqual([0, 1, 2, 3, 4]);
+  expect(first.trainer.saved).toEqual([3, 5]);
+  const broken = new Error('broken');
+  const second = await inFolder('prepared', { ...options, prepare: stopAt(6, broken) }, true);
+  expect(second.error).toBe(broken);
+  // Saved after step 6, as every third.
+  expect([second.trainer.done, second.trainer.saved]).toEqual([[5], [1]]);
+  const third = await inFolder('prepared', { ...options, prepare: stopAt(9, broken) }, true);
+  expect(third.trainer.sum).toBe(91);
+  expect(prepared).toEqual([0, 1, 2, 3, 4, 5, 5, 6, 6]);
+  const early = await inFolder('prepared early', { prepare: stopAt(0, interrupted) });
+  expect(early.error).toBe(interrupted);
+  expect(early.trainer.saved).toEqual([]);
+});
+
 test('stopped in a step that an evaluation follows, or failing in that, it has saved the step', async () => {
   const controller = new AbortController();
   let evaluations = 0;

@@ -1,10 +1,22 @@
 /** Self-distilled reasoning targets: what the base says, cut and cleaned, and how the options change it. */
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { reasoningPrompt } from 'search-r3/checkpoint';
 import { Generator } from 'search-r3/generate';
+import { frozenCopy, makePolicy } from 'search-r3/decoder';
 import { runSft } from 'search-r3/pipeline';
-import { InterruptedError } from 'search-r3/run';
-import { type ReasoningTargets, type SftOptions, sampleTargets, sftOptionsSchema } from 'search-r3/sft';
-import { expect, test, vi } from 'vitest';
+import { InputError, InterruptedError, type ProgressEvent, RunFolder } from 'search-r3/run';
+import {
+  type ReasoningTargets,
+  type SftOptions,
+  SftTrainer,
+  sampleTargets,
+  sftOptionsSchema,
+  TargetSampler,
+  trainLoop,
+} from 'search-r3/sft';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase, tinyPolicy } from '../decoder/tiny-policy.js';
 import { asParameters } from '../reference/decoder.js';
 import { referenceModel } from '../reference/objectives.js';
@@ -71,44 +83,61 @@ test('the same seed gives the same targets, another gives others', async () => {
 
 test('more queries than are sampled at once: all get one, and it is told how far it is', async () => {
   const many = Array.from({ length: 131 }, (_, i) => ({ ...QUERIES[i % 5]!, id: `${i}` }));
-  const told: [number, number][] = [];
+  const told: [string, number, number][] = [];
+  const progress = {
+    report: ({ stage, step, steps }: ProgressEvent) => told.push([stage, step, steps]),
+  };
   const options = sftOptionsSchema.parse({ reasoning: { maxNewTokens: 6 } });
-  const targets = await sampleTargets(base, many, options, {
-    onProgress: (done, total) => told.push([done, total]),
-  });
+  const targets = await sampleTargets(base, many, options, { progress });
   expect(targets.size).toBe(131);
-  expect(told).toEqual([
-    [128, 131],
-    [131, 131],
-  ]);
-  // The same text at another place draws otherwise, in the next piece too.
+  expect(told).toEqual(Array.from({ length: 131 }, (_, i) => ['reasoning targets', i + 1, 131]));
+  // The same text under another id draws otherwise, in the next piece too.
   const same = [0, 5, 10, 125, 130].map((i) => targets.get(`${i}`)!.join());
   expect(new Set(same).size).toBeGreaterThan(2);
-  const again = Array.from({ length: 130 }, () => QUERIES[0]!).map((query, i) => ({ ...query, id: `${i}` }));
-  const drawn = await sampleTargets(base, again, sftOptionsSchema.parse({ reasoning: { maxNewTokens: 20 } }));
-  expect(drawn.get('128')).not.toEqual(drawn.get('0'));
-  expect(drawn.get('129')).not.toEqual(drawn.get('1'));
   const aborted = sampleTargets(base, many, options, { signal: AbortSignal.abort() });
   await expect(aborted).rejects.toThrow(InterruptedError);
 });
 
-test('no two pieces under any two seeds draw the same', async () => {
+test('a target follows from the seed and the id of its query, whatever else is sampled', async () => {
+  const many = Array.from({ length: 131 }, (_, i) => ({ ...QUERIES[i % 5]!, id: `${i}` }));
+  const options = { maxNewTokens: 20 };
+  const all = await sample(options, 3, many);
+  const few = [many[130]!, many[7]!, many[64]!];
+  for (const [id, tokens] of await sample(options, 3, few)) expect(tokens, id).toEqual(all.get(id));
+  const renamed = await sample(options, 3, [{ ...many[7]!, id: 'other' }]);
+  expect(renamed.get('other')).not.toEqual(all.get('7'));
+  const known = new Map([['7', [1, 2]]]);
+  const sampler = new TargetSampler(base, many, sftOptionsSchema.parse({ seed: 3, reasoning: options }), {
+    known,
+  });
+  await sampler.reach(9);
+  await sampler.dispose();
+  expect(sampler.targets.get('7')).toEqual([1, 2]);
+  // Of the 130 others, 128 are sampled at once.
+  expect(sampler.targets.size).toBe(129);
+  expect(sampler.targets.get('8')).toEqual(all.get('8'));
+  expect(known.size).toBe(1);
+});
+
+test('no two ids under any two seeds draw from one stream', async () => {
   const generate = vi.spyOn(Generator.prototype, 'generate');
-  const equal = Array.from({ length: 129 }, (_, i) => ({ ...QUERIES[0]!, id: `${i}` }));
-  const pieces = new Map<string, number[]>();
-  for (const seed of [0, 1, 127, 128, 129]) {
-    const targets = await sample({ maxNewTokens: 8 }, seed, equal);
-    // The first of each piece, in a stream by the number it has in its piece.
-    pieces.set(`${seed} first`, targets.get('0')!);
-    pieces.set(`${seed} second`, targets.get('128')!);
+  for (const seed of [0, 1, 12]) {
+    for (const ids of [
+      ['0', '1'],
+      ['12', '01'],
+    ]) {
+      await sample(
+        { maxNewTokens: 3 },
+        seed,
+        ids.map((id) => ({ ...QUERIES[0]!, id })),
+      );
+    }
   }
-  const seeds = generate.mock.calls.map(([, { seed }]) => seed!);
+  const seeds = generate.mock.calls.flatMap(([, options]) => options.seeds ?? []);
   generate.mockRestore();
-  expect(seeds.length).toBe(10);
-  expect(new Set(seeds).size).toBe(10);
+  expect(seeds.length).toBe(12);
+  expect(new Set(seeds).size).toBe(12);
   expect(seeds.every(Number.isSafeInteger)).toBe(true);
-  expect(pieces.get('0 second')).not.toEqual(pieces.get('128 first'));
-  expect(pieces.get('1 second')).not.toEqual(pieces.get('129 first'));
 });
 
 test('maxLength: the prompt is cut to it', async () => {
@@ -146,4 +175,124 @@ test('maxQueries: so many are drawn once and used throughout', async () => {
   const bySeed = await Promise.all([0, 1, 2, 3].map(async (seed) => (await steps(2, seed))[0]));
   expect(new Set(bySeed).size).toBeGreaterThan(1);
   expect(new Set(await steps(9)).size).toBeGreaterThan(1);
+});
+
+describe('sampled as training needs them', () => {
+  const own = tinyBase('targets', { layers: 1 });
+  /** More than two pieces. */
+  const queries = Array.from({ length: 273 }, (_, i) => ({ ...QUERIES[i % 5]!, id: `${i}` }));
+  const data = { ...DATA, negatives: () => undefined, sft: queries, rl: [], document: DATA.document };
+  const optionsOf = (steps: number) =>
+    sftOptionsSchema.parse({
+      steps,
+      batchSize: 50,
+      seed: 4,
+      reasoning: { maxNewTokens: 6 },
+      optimization: { warmupSteps: 0, schedule: 'constant' },
+    });
+  let folder: string;
+  let expected: Awaited<ReturnType<typeof beforehand>>;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'targets-'));
+    expected = await beforehand(7);
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+  afterEach(() => vi.restoreAllMocks());
+  const open = (name: string, resume = false) => RunFolder.create(join(folder, name), {}, { resume });
+  /** Pieces as the run folder has them. */
+  const recorded = async (name: string) =>
+    (await readFile(join(folder, name, 'targets.jsonl'), 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { targets: [string, number[]][] }).targets);
+
+  /** Everything sampled in the order of the collection, then trained on. */
+  async function beforehand(steps: number) {
+    const options = optionsOf(steps);
+    const policy = makePolicy(frozenCopy(own));
+    const start = frozenCopy(policy);
+    const targets = await sampleTargets(start, queries, options);
+    const trainer = new SftTrainer(policy, start, policy.embedId, { ...data, queries, targets }, options);
+    await trainLoop(trainer);
+    await trainer.dispose();
+    return { targets, weights: policy.weights };
+  }
+
+  test('the same targets and the same model as when all are sampled beforehand', async () => {
+    const generate = vi.spyOn(Generator.prototype, 'generate');
+    const dispose = vi.spyOn(Generator.prototype, 'dispose');
+    const steps: [number, number, number][] = [];
+    const run = await open('whole');
+    const onStep = (step: number) =>
+      steps.push([step, generate.mock.calls.length, dispose.mock.calls.length]);
+    const { weights } = await runSft(own, data, optionsOf(7), { run, onStep });
+    await run.close();
+    const pieces = await recorded('whole');
+    expect(pieces.map(({ length }) => length)).toEqual([128, 128, 17]);
+    expect(new Map(pieces.flat())).toEqual(new Map(expected.targets));
+    for (const [name, { data: found }] of weights) {
+      expect(found, name).toEqual(expected.weights.get(name)!.data);
+    }
+    // Steps of 50 reach 128 in the third and 256 in the sixth, which needs the last: the generator goes.
+    expect(steps).toEqual([
+      [1, 1, 0],
+      [2, 1, 0],
+      [3, 2, 0],
+      [4, 2, 0],
+      [5, 2, 0],
+      [6, 3, 1],
+      [7, 3, 1],
+    ]);
+  });
+
+  test('only those that the steps need', async () => {
+    const run = await open('short');
+    await runSft(own, data, optionsOf(3), { run });
+    await run.close();
+    expect((await recorded('short')).map(({ length }) => length)).toEqual([128, 22]);
+  });
+
+  test('stopped while sampling, the steps before are kept; resumed, nothing is sampled twice', async () => {
+    const stop = new AbortController();
+    const progress = {
+      report: ({ stage, step }: ProgressEvent) => {
+        if (stage === 'reasoning targets' && step === 140) stop.abort();
+      },
+    };
+    const run = await open('cut');
+    const cut = runSft(own, data, optionsOf(7), { run, progress, signal: stop.signal });
+    await expect(cut).rejects.toThrow(new InterruptedError('sft: stopped after step 2'));
+    await run.close();
+    expect(await readdir(join(folder, 'cut/checkpoints'))).toEqual(['step-2']);
+    const path = join(folder, 'cut/targets.jsonl');
+    const before = await readFile(path, 'utf8');
+    // Killed while writing.
+    await appendFile(path, '{"step":1,"targets":[["7",[');
+    const generate = vi.spyOn(Generator.prototype, 'generate');
+    const again = await open('cut', true);
+    const { weights } = await runSft(own, data, optionsOf(7), { run: again });
+    await again.close();
+    expect(generate.mock.calls.map(([prompts]) => prompts.length)).toEqual([128, 17]);
+    expect((await readFile(path, 'utf8')).startsWith(before)).toBe(true);
+    expect(new Map((await recorded('cut')).flat())).toEqual(new Map(expected.targets));
+    for (const [name, { data: found }] of weights) {
+      expect(found, name).toEqual(expected.weights.get(name)!.data);
+    }
+  });
+
+  test('a run that sampled everything before training goes on with what it has', async () => {
+    const run = await open('earlier');
+    const stored = queries.map(({ id }, i) => [id, [i % 7, 3]]);
+    await run.writeFile('targets.json', JSON.stringify(stored));
+    const generate = vi.spyOn(Generator.prototype, 'generate');
+    const tokens: unknown[] = [];
+    await runSft(own, data, optionsOf(2), { run, onStep: (_, { metrics }) => tokens.push(metrics.tokens) });
+    await run.close();
+    expect(generate).not.toHaveBeenCalled();
+    expect(tokens).toHaveLength(2);
+    await writeFile(join(folder, 'earlier/targets.json'), '[["0", ["three"]]]');
+    const broken = await open('earlier', true);
+    await expect(runSft(own, data, optionsOf(3), { run: broken })).rejects.toThrow(InputError);
+    await broken.close();
+  });
 });

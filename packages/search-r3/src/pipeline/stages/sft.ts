@@ -1,6 +1,4 @@
 /** Stage 1: a policy that embeds, directly and after its own reasoning, from a base model. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import {
   type Checkpoint,
   checkpointFingerprint,
@@ -8,13 +6,16 @@ import {
   type PromptOverrides,
 } from '../../checkpoint/index.js';
 import { frozenCopy, makePolicy, type Policy } from '../../decoder/index.js';
-import { ProgressTracker, randomStream } from '../../run/index.js';
+import { randomStream } from '../../run/index.js';
 import {
+  drawingOrder,
   type LoopOptions,
   type ReasoningTargets,
   type ResolvedSftOptions,
   SftTrainer,
-  sampleTargets,
+  sftSampler,
+  TargetLog,
+  TargetSampler,
   type TrainingQuery,
   trainLoop,
 } from '../../sft/index.js';
@@ -68,8 +69,6 @@ const sftLimits = ({ maxLength, reasoning }: ResolvedSftOptions): LengthLimits =
   ...(reasoning.enabled && { maxNewTokens: reasoning.maxNewTokens }),
 });
 
-const TARGETS = 'targets.json';
-
 /** Stage 1 on a base model, in a run folder or without one. The base stays as it is. */
 export async function runSft(
   base: Checkpoint,
@@ -82,17 +81,21 @@ export async function runSft(
   const policy = makePolicy(frozenCopy(base), prompts);
   const before = frozenCopy(policy);
   const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
-  const targets = options.reasoning.enabled
-    ? await reasoningTargets(before, queries, options, loop)
-    : new Map<string, number[]>();
+  const reasoning = options.reasoning.enabled ? await openTargets(before, queries, options, loop) : undefined;
+  const targets = reasoning?.targets ?? new Map<string, number[]>();
   // A token at the end is taken for one that was added there, which the base does not know.
   const { embedId, tokenizer, config } = policy;
   const vocabulary = embedId === tokenizer.vocabSize - 1 ? embedId : config.vocabSize;
   const trainer = new SftTrainer(policy, before, vocabulary, { ...data, queries, targets }, options);
   try {
-    await trainLoop(trainer, { watch: ['info_nce', 'info_nce_reasoned', 'loss'], ...loop });
+    await trainLoop(trainer, {
+      watch: ['info_nce', 'info_nce_reasoned', 'loss'],
+      ...loop,
+      ...(reasoning && { prepare: reasoning.prepare }),
+    });
   } finally {
     await trainer.dispose();
+    await reasoning?.close();
   }
   return policy;
 }
@@ -113,27 +116,40 @@ function sampleQueries(
     : randomStream(seed, 'sft', 'queries').sample(queries, most);
 }
 
-/** Sampled before training and kept in the run folder, since a resumed run has no base model's weights left. */
-async function reasoningTargets(
+/** Reasoning targets, filled as training reaches their queries. */
+interface OpenTargets {
+  targets: ReasoningTargets;
+  /** Samples those of a step, and some ahead. */
+  prepare: (step: number) => Promise<void>;
+  close: () => Promise<void>;
+}
+
+/** A run folder keeps the targets, so that none is sampled twice. */
+async function openTargets(
   base: Policy,
   queries: readonly TrainingQuery[],
   options: ResolvedSftOptions,
   { run, signal, progress }: LoopOptions,
-): Promise<ReasoningTargets> {
-  if (run?.resumed !== undefined) {
-    const stored = JSON.parse(await readFile(join(run.path, TARGETS), 'utf8')) as [string, number[]][];
-    return new Map(stored);
-  }
-  const tracker = new ProgressTracker({
-    stage: 'reasoning targets',
-    unit: 'query',
-    steps: queries.length,
-    ...(progress && { reporter: progress }),
-  });
-  const targets = await sampleTargets(base, queries, options, {
-    ...(signal && { signal }),
-    onProgress: (done) => tracker.update(done),
-  });
-  await run?.writeFile(TARGETS, JSON.stringify([...targets]));
-  return targets;
+): Promise<OpenTargets> {
+  const log = run && (await TargetLog.open(run.path));
+  const sampler = sftSampler(queries.length, options);
+  const { order, drawnBy } = drawingOrder(sampler, queries.length, options.steps);
+  const targets = new TargetSampler(
+    base,
+    order.map((index) => queries[index] as TrainingQuery),
+    options,
+    {
+      ...(log && { known: log.known, onSampled: (piece) => log.add(piece) }),
+      ...(progress && { progress }),
+      ...(signal && { signal }),
+    },
+  );
+  return {
+    targets: targets.targets,
+    prepare: (step) => targets.reach(drawnBy(step)),
+    close: async () => {
+      await targets.dispose();
+      await log?.close();
+    },
+  };
 }
