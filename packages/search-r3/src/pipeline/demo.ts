@@ -16,8 +16,9 @@ import { sftOptionsSchema } from '../sft/index.js';
 import { type TrainSettings, trainSettings } from './config.js';
 import { sizedToCollection } from './data/collection-size.js';
 import { loadModel, loadPolicy } from './data/load.js';
-import { loadTraining } from './data/load-training.js';
 import { splitOf } from './data/split.js';
+import { loadTraining } from './data/training.js';
+import { fittingRl, fittingSft } from './lengths.js';
 import { readSteps } from './report/curves.js';
 import { demoReport } from './report/demo-report.js';
 import type { StageResult } from './result.js';
@@ -25,7 +26,6 @@ import { type Plan, planned, plannedTraining, type RunOptions, runPlan } from '.
 import { ATLAS } from './settings.js';
 import type { PolicyEvaluation } from './stages/evaluate.js';
 import { STAGES } from './stages/index.js';
-import { fittingRl, fittingSft } from './stages/lengths.js';
 import { publishRun } from './stages/report.js';
 import { stageOneQueries } from './stages/sft.js';
 import type { Stage } from './stages/stage.js';

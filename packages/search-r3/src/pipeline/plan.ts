@@ -6,13 +6,14 @@ import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
 import { type Available, sizedToCollection } from './data/collection-size.js';
 import { loadDocuments, loadModel, loadPolicy } from './data/load.js';
+import { splitFor, VALIDATION_SPLIT } from './data/split.js';
 import {
   collectionFingerprint,
   loadTraining,
   readingSettings,
   type TrainingContext,
-} from './data/load-training.js';
-import { splitFor, VALIDATION_SPLIT } from './data/split.js';
+} from './data/training.js';
+import { fittingRl, fittingSft } from './lengths.js';
 import type { StageResult } from './result.js';
 import {
   type Plan,
@@ -24,7 +25,6 @@ import {
 } from './run-plan.js';
 import { ATLAS } from './settings.js';
 import { STAGES } from './stages/index.js';
-import { fittingRl, fittingSft } from './stages/lengths.js';
 import { stageOneQueries } from './stages/sft.js';
 import type { Fingerprint, TrainingStageSettings } from './stages/stage.js';
 

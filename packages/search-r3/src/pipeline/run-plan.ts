@@ -14,8 +14,8 @@ import {
   removeFolder,
 } from '../run/index.js';
 import { renderReport } from '../run/report/index.js';
+import { partProgress } from './part-progress.js';
 import { readSteps } from './report/curves.js';
-import { partProgress } from './report/part-progress.js';
 import { runReport } from './report/run-report.js';
 import { finishedStage, MODEL, REPORT, RESULT, type StageResult } from './result.js';
 import { type EvaluationSettings, evaluatePolicy } from './stages/evaluate.js';

@@ -1,4 +1,4 @@
-/** What a training step is made of, before it is collated for a program: sequences, labels, anchors and documents. */
+/** The batch of a training step (sequences, labels, anchors, documents), and how it is padded for a program. */
 import { f32, type HostTensor, i64 } from 'onnx-grad';
 import { padRight } from '../decoder/index.js';
 

@@ -1,4 +1,4 @@
-/** Training queries, the order they come in, and what is drawn beside them. */
+/** Training queries, and the order in which steps draw them. */
 import { type Collection, ownDocuments, type SelfExclusion } from '../dataset/index.js';
 import { InputError, type RandomStream, randomStream } from '../run/index.js';
 

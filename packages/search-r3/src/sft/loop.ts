@@ -1,4 +1,4 @@
-/** The loop around both trainers: steps, records, checkpoints, stopping, resuming. */
+/** The training loop of all stages: steps, records, evaluations, checkpoints, stopping and resuming. */
 import { setImmediate } from 'node:timers/promises';
 import {
   type Checkpoint,

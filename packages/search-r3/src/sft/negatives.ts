@@ -1,6 +1,6 @@
 /**
- * Negatives. Hard ones are documents that BM25 finds for the query or for its positive; they are searched for once and need
- * no model. A document that answers a query, or says the same as one that does, is never a negative of it.
+ * Hard negatives: documents that BM25 finds for a query or for its positive, searched for once, without a model. A
+ * document that answers a query, or has the same text as one that does, is never a negative of it.
  */
 import { type Document, documentText } from '../dataset/index.js';
 import { type AnalyzerChoice, Bm25Index } from '../evaluate/index.js';

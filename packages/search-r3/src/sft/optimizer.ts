@@ -1,4 +1,4 @@
-/** AdamW with clipping and a schedule over the parameters of a model, and its state as a file. */
+/** AdamW over the parameters of a model, with clipping and a schedule; its state as arrays to save. */
 import {
   AdamW,
   type AdamWMoments,

@@ -1,4 +1,4 @@
-/** What every trainer saves and restores: the weights and the optimiser, beside whatever is its own. */
+/** What every trainer saves and restores: weights and optimiser. */
 import { join } from 'node:path';
 import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
 import { restoreWeights } from '../decoder/index.js';

@@ -1,4 +1,4 @@
-/** Where a model and an index lie by the settings: where these say, or where a run leaves them. */
+/** The folders of the model and the index: what the settings name, else where a run leaves them. */
 import { join } from 'node:path';
 import { InputError } from '../../run/index.js';
 import { MODEL } from '../result.js';

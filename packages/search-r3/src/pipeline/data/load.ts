@@ -1,9 +1,26 @@
-/** What commands and the library read before they embed: documents, and a model that embeds. */
+/** What commands and the library read first: collections, documents and models. */
 import { join } from 'node:path';
 import { assertFinite, type Checkpoint, loadCheckpoint } from '../../checkpoint/index.js';
-import { type Document, generateAtlas, loadCorpus } from '../../dataset/index.js';
+import {
+  atlasCollection,
+  type Collection,
+  type Document,
+  generateAtlas,
+  type LoadBeirOptions,
+  loadBeir,
+  loadCorpus,
+} from '../../dataset/index.js';
 import { asPolicy, type Policy } from '../../decoder/index.js';
 import { ATLAS } from '../settings.js';
+
+/** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
+export async function loadCollection(
+  source: string,
+  seed = 0,
+  options: LoadBeirOptions = {},
+): Promise<Collection> {
+  return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source, options);
+}
 
 /** Documents of a collection: a BEIR folder, or the built-in world. Its queries and judgements are not read. */
 export async function loadDocuments(source: string): Promise<Document[]> {

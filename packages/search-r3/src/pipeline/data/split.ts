@@ -1,4 +1,4 @@
-/** Queries held out from training: to watch a run by, and to tune fusions on judgements that no stage has learnt. */
+/** Which queries stages learn from, and which are held out to watch a run by and to tune fusions on. */
 import { isDeepStrictEqual } from 'node:util';
 import type { QuerySplit } from '../../checkpoint/index.js';
 import type { Collection, Qrels } from '../../dataset/index.js';

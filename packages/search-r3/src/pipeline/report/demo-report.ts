@@ -1,4 +1,4 @@
-/** The page that the demonstration leaves behind: table, curves, and what the model wrote before and after stage 2. */
+/** The report of the demonstration: scores, curves, and what the model wrote before and after stage 2. */
 import type { Collection, Qrels } from '../../dataset/index.js';
 import { rankDocuments } from '../../evaluate/index.js';
 import type { Report, ReportCompletion, ReportSample } from '../../run/report/index.js';

@@ -1,4 +1,4 @@
-/** The page that a training run leaves behind: where its stages ended, their curves, and completions early and late. */
+/** The report of a training run: results of its stages, curves, and completions early and late in stage 2. */
 import { type CompletionRecord, completionSchema, readRecords, readRunFolder } from '../../run/index.js';
 import type { Report, ReportSample, ReportTable } from '../../run/report/index.js';
 import type { StageName, StageResult } from '../result.js';

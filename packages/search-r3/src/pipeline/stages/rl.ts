@@ -4,11 +4,11 @@ import type { Collection } from '../../dataset/index.js';
 import { frozenCopy, type Policy } from '../../decoder/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../../rl/index.js';
 import { type LoopOptions, trainLoop } from '../../sft/index.js';
-import { readingSettings, type TrainingContext } from '../data/load-training.js';
-import type { TrainingData } from '../data/training-data.js';
-import { createEnvironment } from './environment.js';
-import { noteHighRate } from './learning-rate.js';
-import { fittingRl } from './lengths.js';
+import type { TrainingData } from '../data/queries.js';
+import { readingSettings, type TrainingContext } from '../data/training.js';
+import { createEnvironment } from '../environment.js';
+import { noteHighRate } from '../learning-rate.js';
+import { fittingRl } from '../lengths.js';
 import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage } from './stage.js';
 
 export interface RlInput {

@@ -19,10 +19,10 @@ import {
   type TrainingQuery,
   trainLoop,
 } from '../../sft/index.js';
-import { readingSettings, type TrainingContext } from '../data/load-training.js';
-import type { TrainingData } from '../data/training-data.js';
-import { noteHighRate } from './learning-rate.js';
-import { fittingSft } from './lengths.js';
+import type { TrainingData } from '../data/queries.js';
+import { readingSettings, type TrainingContext } from '../data/training.js';
+import { noteHighRate } from '../learning-rate.js';
+import { fittingSft } from '../lengths.js';
 import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage } from './stage.js';
 
 export interface SftInput {

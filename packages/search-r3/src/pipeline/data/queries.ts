@@ -1,11 +1,7 @@
-/** What the stages train on: a collection, its two disjoint sets of training queries, and texts by document id. */
+/** What both stages train on: two disjoint sets of queries, texts by document id, and hard negatives. */
 import {
-  atlasCollection,
   type Collection,
   documentText,
-  generateAtlas,
-  type LoadBeirOptions,
-  loadBeir,
   type SelfExclusion,
   sameTexts,
   titlePairs,
@@ -21,16 +17,7 @@ import {
   trainingQueries,
   withNoNegatives,
 } from '../../sft/index.js';
-import { ATLAS, type QuerySettings } from '../settings.js';
-
-/** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
-export async function loadCollection(
-  source: string,
-  seed = 0,
-  options: LoadBeirOptions = {},
-): Promise<Collection> {
-  return source === ATLAS ? atlasCollection(generateAtlas(), seed) : loadBeir(source, options);
-}
+import type { QuerySettings } from '../settings.js';
 
 export interface TrainingDataOptions extends QuerySettings {
   /** Whether queries that are documents are kept from finding themselves; see `ownDocuments`. Default `auto`. */

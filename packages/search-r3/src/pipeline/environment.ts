@@ -1,17 +1,17 @@
-/** The environment of a run of stage 2: the corpus as its policy, which training changes in place, embeds it. */
-import { directPrompts, type PromptIds } from '../../checkpoint/index.js';
-import type { Collection } from '../../dataset/index.js';
-import { SequenceEncoder } from '../../embed/index.js';
+/** The environment of stage 2: it embeds the corpus with the policy, whose weights training changes in place. */
+import { directPrompts, type PromptIds } from '../checkpoint/index.js';
+import type { Collection } from '../dataset/index.js';
+import { SequenceEncoder } from '../embed/index.js';
 import {
   type EncodeDocuments,
   type Environment,
   ExactEnvironment,
   SelectiveEnvironment,
   type SelectiveSources,
-} from '../../environment/index.js';
-import type { AnalyzerChoice } from '../../evaluate/index.js';
-import { type Policy, memoryWeights } from '../../decoder/index.js';
-import type { ResolvedRlOptions } from '../../rl/index.js';
+} from '../environment/index.js';
+import type { AnalyzerChoice } from '../evaluate/index.js';
+import { type Policy, memoryWeights } from '../decoder/index.js';
+import type { ResolvedRlOptions } from '../rl/index.js';
 
 /** An environment and what it encodes with. */
 export interface RunEnvironment {

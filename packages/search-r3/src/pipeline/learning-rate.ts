@@ -1,6 +1,6 @@
 /** The default learning rates are for models of a few million parameters. */
-import type { Checkpoint } from '../../checkpoint/index.js';
-import type { Notes } from './stage.js';
+import type { Checkpoint } from '../checkpoint/index.js';
+import type { Notes } from './stages/stage.js';
 
 /** From so many parameters on, a model was pre-trained on much text; a higher rate would undo that. */
 const LARGE = 100e6;

@@ -1,10 +1,11 @@
-/** What the training commands need before they write anything: the collection and its training queries. */
+/** What training starts from: a collection, its training queries, and the fingerprint of what training reads. */
 import { createHash } from 'node:crypto';
 import type { QuerySplit } from '../../checkpoint/index.js';
 import type { Collection } from '../../dataset/index.js';
 import type { Settings } from '../settings.js';
+import { loadCollection } from './load.js';
+import { type TrainingData, trainingData } from './queries.js';
 import { learnable, querySplit } from './split.js';
-import { loadCollection, type TrainingData, trainingData } from './training-data.js';
 
 export interface TrainingContext {
   /** With a split `dev` where there is one to be had, and without judgements of missing documents. */

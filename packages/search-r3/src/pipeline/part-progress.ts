@@ -1,10 +1,10 @@
-/** Progress of work that tells the part it is at: each part is shown as a stage of its own. */
+/** Progress of work in parts: each part is shown as a stage of its own. */
 import {
   type PartProgress,
   type ProgressReporter,
   ProgressTracker,
   type ProgressUnit,
-} from '../../run/index.js';
+} from '../run/index.js';
 
 /** What each part counts; others count texts. */
 const UNITS: Record<string, ProgressUnit> = {

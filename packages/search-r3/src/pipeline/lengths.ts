@@ -1,10 +1,10 @@
 /** The lengths of prompts and reasoning in training, within the positions that a model has. */
-import { directPrompt, reasoningPrompt } from '../../checkpoint/index.js';
-import type { Policy } from '../../decoder/index.js';
-import type { ResolvedRlOptions } from '../../rl/index.js';
-import { InputError } from '../../run/index.js';
-import type { ResolvedSftOptions } from '../../sft/index.js';
-import type { TrainingStageSettings } from './stage.js';
+import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
+import type { Policy } from '../decoder/index.js';
+import type { ResolvedRlOptions } from '../rl/index.js';
+import { InputError } from '../run/index.js';
+import type { ResolvedSftOptions } from '../sft/index.js';
+import type { TrainingStageSettings } from './stages/stage.js';
 
 /** The least that the options of the stages take as a length of reasoning. */
 const LEAST_REASONING = 2;
