@@ -1,6 +1,7 @@
 /** The environment of stage 2: it embeds the corpus with the policy, whose weights training changes in place. */
 import { directPrompts, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
+import { memoryWeights, type Policy } from '../decoder/index.js';
 import { SequenceEncoder } from '../embed/index.js';
 import {
   type EncodeDocuments,
@@ -10,7 +11,6 @@ import {
   type SelectiveSources,
 } from '../environment/index.js';
 import type { AnalyzerChoice } from '../evaluate/index.js';
-import { type Policy, memoryWeights } from '../decoder/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 
 /** An environment and what it encodes with. */

@@ -5,8 +5,8 @@
  * of the query: when and with whom it is sampled changes nothing.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
+import { memoryWeights, type Policy } from '../decoder/index.js';
 import { Generator } from '../generate/index.js';
-import { type Policy, memoryWeights } from '../decoder/index.js';
 import { type ProgressReporter, ProgressTracker, randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
@@ -34,11 +34,11 @@ export class TargetSampler {
   /** Those that are there so far. */
   readonly targets: ReasoningTargets;
   readonly #base: Policy;
-  readonly #order: readonly TrainingQuery[];
+  readonly #total: number;
   readonly #options: SamplingOptions;
   readonly #how: TargetOptions;
-  /** Places in the order that have no target yet. */
-  readonly #missing: number[];
+  /** Queries that have no target yet, with their places in the order. */
+  readonly #missing: (readonly [number, TrainingQuery])[];
   /** There from the first target that is sampled to the last. */
   #generator: Generator | undefined;
 
@@ -54,16 +54,16 @@ export class TargetSampler {
   ) {
     this.targets = new Map(how.known);
     this.#base = base;
-    this.#order = order;
+    this.#total = order.length;
     this.#options = options;
     this.#how = how;
-    this.#missing = [...order.keys()].filter((at) => !this.targets.has(order[at]?.id ?? ''));
+    this.#missing = [...order.entries()].filter(([, { id }]) => !this.targets.has(id));
   }
 
   /** Samples until the first `count` queries have their targets. @throws InterruptedError when aborted. */
   async reach(count: number): Promise<void> {
-    while ((this.#missing[0] ?? count) < count) {
-      const piece = await this.#sample(this.#missing.slice(0, PIECE));
+    while ((this.#missing[0]?.[0] ?? count) < count) {
+      const piece = await this.#sample(this.#missing.slice(0, PIECE).map(([, query]) => query));
       await this.#how.onSampled?.(piece);
       for (const [id, tokens] of piece) this.targets.set(id, tokens);
       this.#missing.splice(0, piece.size);
@@ -77,20 +77,19 @@ export class TargetSampler {
     this.#generator = undefined;
   }
 
-  async #sample(places: readonly number[]): Promise<ReasoningTargets> {
-    const queries = places.map((at) => this.#order[at] as TrainingQuery);
+  async #sample(queries: readonly TrainingQuery[]): Promise<ReasoningTargets> {
     const { tokenizer, prompts, embedId, stopIds, config } = this.#base;
     const { reasoning, maxLength, seed } = this.#options;
     const { signal, progress } = this.#how;
     const texts = queries.map(({ text }) => text);
     const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: maxLength });
     this.#generator ??= await Generator.create(config, memoryWeights(this.#base));
-    let done = this.#order.length - this.#missing.length;
+    let done = this.#total - this.#missing.length;
     // One for each piece: its rate is not to count the training in between.
     const tracker = new ProgressTracker({
       stage: 'reasoning targets',
       unit: 'query',
-      steps: this.#order.length,
+      steps: this.#total,
       from: done,
       ...(progress && { reporter: progress }),
     });

@@ -3,8 +3,8 @@ import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { reasoningPrompt } from 'search-r3/checkpoint';
-import { Generator } from 'search-r3/generate';
 import { frozenCopy, makePolicy } from 'search-r3/decoder';
+import { Generator } from 'search-r3/generate';
 import { runSft } from 'search-r3/pipeline';
 import { InputError, InterruptedError, type ProgressEvent, RunFolder } from 'search-r3/run';
 import {

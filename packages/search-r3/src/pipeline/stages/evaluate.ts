@@ -1,5 +1,6 @@
 /** Evaluation of a policy on judged queries: the rankings of all systems, and their scores. */
 import type { Collection, Qrels } from '../../dataset/index.js';
+import type { Policy } from '../../decoder/index.js';
 import { Embedder } from '../../embed/index.js';
 import {
   type DefaultMetric,
@@ -9,7 +10,6 @@ import {
   type RetrieverOptions,
   type RetrieverRun,
 } from '../../evaluate/index.js';
-import type { Policy } from '../../decoder/index.js';
 import type { Stage } from './stage.js';
 
 export interface PolicyEvaluation extends RetrieverRun {

@@ -136,7 +136,7 @@ async function openTargets(
   const { order, drawnBy } = drawingOrder(sampler, queries.length, options.steps);
   const targets = new TargetSampler(
     base,
-    order.map((index) => queries[index] as TrainingQuery),
+    order.flatMap((index) => queries[index] ?? []),
     options,
     {
       ...(log && { known: log.known, onSampled: (piece) => log.add(piece) }),
