@@ -151,6 +151,17 @@ describe('one model', () => {
     }
   });
 
+  test('with a seed per prompt, each gives what it gives by itself', async () => {
+    const seeds = PROMPTS.map((_, i) => 40 + (i % 3));
+    const batch = await generator.generate(PROMPTS, { ...RAGGED, seeds, slots: 3 });
+    for (const [i, prompt] of PROMPTS.entries()) {
+      const own = await generator.generate([prompt], { ...RAGGED, seed: seeds[i]! });
+      expect(own[0]!.map(({ tokens }) => tokens)).toEqual(batch[i]!.map(({ tokens }) => tokens));
+    }
+    const few = generator.generate(PROMPTS, { ...RAGGED, seeds: seeds.slice(1) });
+    await expect(few).rejects.toThrow(/seeds: expected .*7.*, found 6/);
+  });
+
   test('greedy samples are all the same', async () => {
     const [rows] = await greedy([PROMPTS[0]!], { samples: 3 });
     expect(rows).toEqual([rows![0], rows![0], rows![0]]);
