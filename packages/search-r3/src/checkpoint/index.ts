@@ -18,6 +18,7 @@ export {
 export { addEmbedToken } from './embed-token.js';
 export { checkpointFingerprint } from './fingerprint.js';
 export { assertFinite } from './finite.js';
+export { toBFloat16, toFloat16 } from './float16.js';
 export { type GgufModel, openGguf } from './gguf/model.js';
 export type { GgufTensors, StoredBlocks } from './gguf/tensors.js';
 export type { GgmlType } from './gguf/types.js';

@@ -1,5 +1,8 @@
+export type { Closeness } from './calibration.js';
+export { CALIBRATION_TEXTS } from './calibration-texts.js';
 export * from './decoder.js';
 export * from './embedding.js';
+export { fileWeights, type TensorPlace, type TensorPlaces } from './file-weights.js';
 export {
   fedWeights,
   floatWeights,
@@ -7,8 +10,12 @@ export {
   type ParameterValues,
   parameterInputs,
 } from './float-weights.js';
+export { int8IsExact } from './int8-probe.js';
+export { parameterFeeds } from './parameter-feeds.js';
 export * from './policy.js';
+export { PRECISIONS, type Precision } from './precision.js';
 export * from './prompt-attention.js';
+export { type ParameterSource, type QuantizeOptions, writeQuantized } from './quantized-file.js';
 export * from './rope.js';
 export * from './sequence.js';
 export * from './token-row.js';

@@ -1,5 +1,4 @@
 /** A checkpoint made ready to embed and to be trained: with the embed token, prompts, and its weights as feeds. */
-import { f32, type HostTensor } from 'onnx-grad';
 import {
   addEmbedToken,
   type Checkpoint,
@@ -12,6 +11,7 @@ import {
 } from '../checkpoint/index.js';
 import { InputError } from '../run/index.js';
 import { fedWeights } from './float-weights.js';
+import { parameterFeeds } from './parameter-feeds.js';
 import type { InferenceWeights } from './weights.js';
 
 /** A checkpoint that embeds. Its weights are changed in place by training. */
@@ -61,11 +61,6 @@ export function frozenCopy<T extends Checkpoint>(checkpoint: T): T {
     ([name, { data, shape }]) => [name, { data: data.slice(), shape }] as const,
   );
   return { ...checkpoint, weights: new Map(weights) };
-}
-
-/** The weights as feeds of a program, sharing their memory. */
-export function parameterFeeds({ weights }: Pick<Checkpoint, 'weights'>): Record<string, HostTensor> {
-  return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
 }
 
 /** The weights for inference, sharing their memory. */

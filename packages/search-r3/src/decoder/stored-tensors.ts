@@ -1,0 +1,94 @@
+/** The tensors of a quantised model: which there are, from which parameters they come, and how they are stored. */
+import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import { BLOCK } from './block-weights.js';
+import { BLOCK_BITS, type Precision } from './precision.js';
+import { HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
+
+export type StoredType = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8';
+
+export interface StoredTensor {
+  type: StoredType;
+  shape: readonly number[];
+}
+
+/** A linear layer: its name, and the parameters whose rows it holds one after the other. */
+export interface Linear {
+  name: string;
+  from: readonly string[];
+}
+
+/** The linear layers of a decoder layer. */
+export function layerLinears(config: ModelConfig, layer: number): Linear[] {
+  const { q, k, v, qkv, output, gate, up, down } = linearNames(layer);
+  const attention = packsAttention(config) ? [{ name: qkv, from: [q, k, v] }] : [q, k, v].map(plain);
+  return [...attention, ...[output, gate, up, down].map(plain)];
+}
+
+const plain = (name: string): Linear => ({ name, from: [name] });
+
+/** The head as a linear layer of its own, which reads the embedding where the two are tied. */
+export const headLinear = ({ tieWordEmbeddings }: ModelConfig): Linear => ({
+  name: HEAD,
+  from: [tieWordEmbeddings ? EMBEDDING_NAME.replace(/\.weight$/, '') : HEAD_NAME.replace(/\.weight$/, '')],
+});
+
+/**
+ * All tensors, in the order in which they are written: the embedding, the layers, the final norm, the head.
+ * @param embedding how the embedding is stored.
+ */
+export function storedTensors(
+  config: ModelConfig,
+  precision: Exclude<Precision, 'f32'>,
+  embedding: StoredType,
+): Map<string, StoredTensor> {
+  const shapes = parameterShapes(config);
+  const shapeOf = (name: string): readonly number[] => {
+    const shape = shapes.get(name);
+    if (shape === undefined) throw new Error(`internal: no parameter ${name}`);
+    return shape;
+  };
+  const tensors = new Map<string, StoredTensor>();
+  const float = (name: string, shape: readonly number[]) => tensors.set(name, { type: 'float32', shape });
+  const linear = ({ name, from }: Linear) => {
+    const outputs = from.reduce((sum, one) => sum + (shapeOf(`${one}.weight`)[0] as number), 0);
+    const inputs = shapeOf(`${from[0]}.weight`)[1] as number;
+    for (const [stored, tensor] of linearTensors(name, outputs, inputs, precision))
+      tensors.set(stored, tensor);
+    if (from.every((one) => shapes.has(`${one}.bias`))) float(`${name}.bias`, [outputs]);
+  };
+  tensors.set(EMBEDDING_NAME, { type: embedding, shape: shapeOf(EMBEDDING_NAME) });
+  for (let layer = 0; layer < config.layers; layer++) {
+    for (const name of normNames(config, layer)) float(name, shapeOf(name));
+    for (const one of layerLinears(config, layer)) linear(one);
+  }
+  float('model.norm.weight', shapeOf('model.norm.weight'));
+  linear(headLinear(config));
+  return tensors;
+}
+
+/** The norms of a layer, by their full names. */
+export function normNames({ qkNorm }: ModelConfig, layer: number): string[] {
+  const at = `model.layers.${layer}`;
+  const heads = qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : [];
+  return ['input_layernorm', ...heads, 'post_attention_layernorm'].map((name) => `${at}.${name}.weight`);
+}
+
+function linearTensors(
+  name: string,
+  outputs: number,
+  inputs: number,
+  precision: Exclude<Precision, 'f32'>,
+): [string, StoredTensor][] {
+  if (precision === 'int8') {
+    return [
+      [`${name}.weight`, { type: 'int8', shape: [inputs, outputs] }],
+      [scalesName(name), { type: 'float32', shape: [outputs] }],
+    ];
+  }
+  const blocks = Math.ceil(inputs / BLOCK);
+  const bytes = (BLOCK * BLOCK_BITS[precision]) / 8;
+  return [
+    [`${name}.weight`, { type: 'uint8', shape: [outputs, blocks, bytes] }],
+    [scalesName(name), { type: 'float32', shape: [outputs * blocks] }],
+  ];
+}
