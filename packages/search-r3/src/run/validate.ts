@@ -33,6 +33,8 @@ function asInputError(
   issue: z.core.$ZodIssue,
 ): InputError {
   const tell = (path: Path) => (typeof source === 'string' ? source : source(path));
+  const inner = issue.code === 'invalid_union' ? closestForm(issue) : undefined;
+  if (inner !== undefined) return asInputError(schema, value, source, inner);
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
     const path = [...issue.path, key];
@@ -68,6 +70,18 @@ function asInputError(
     expected: expectation(issue, schema),
     found: isDefault ? 'its default' : show(given),
   });
+}
+
+/**
+ * The problem with the form of a union that the value comes closest to: the one with the fewest problems among those that
+ * it could be. Undefined if it is of another kind than every form.
+ */
+function closestForm({ path, errors }: z.core.$ZodIssueInvalidUnion): z.core.$ZodIssue | undefined {
+  const [closest] = errors
+    .filter((issues) => issues.every((issue) => issue.path.length > 0 || issue.code === 'unrecognized_keys'))
+    .sort((a, b) => a.length - b.length);
+  const issue = closest?.find(({ code }) => code === 'unrecognized_keys') ?? closest?.[0];
+  return issue && { ...issue, path: [...path, ...issue.path] };
 }
 
 /** What the schema expects, from zod's message: "Invalid input: expected number, received string" -> "number". */

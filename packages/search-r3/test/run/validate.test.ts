@@ -80,6 +80,23 @@ describe('errors are one line', () => {
   });
 });
 
+describe('a union of objects: the problem of the form that comes closest', () => {
+  const named = z.strictObject({ name: z.string(), size: z.number().positive() });
+  const schema = z.strictObject({ one: z.union([named, z.strictObject({ path: z.string() })]) });
+  test.each<[unknown, string]>([
+    [{ name: 'a' }, 'x: one.size: expected number, found nothing.'],
+    [{ name: 'a', size: 0 }, 'x: one.size: expected a number above 0, found 0.'],
+    [{ path: 7 }, 'x: one.path: expected string, found 7.'],
+    [
+      { name: 'a', sise: 1 },
+      'x: one.sise: expected one of the keys name, size, path, found the unknown key "sise". Did you mean "size"?',
+    ],
+    [7, 'x: one: expected object, found 7.'],
+  ])('%j', (one, message) => {
+    expect(() => validate(schema, { one }, 'x')).toThrow(message);
+  });
+});
+
 describe('closest', () => {
   const words = ['steps', 'seed', 'learningRate', 'temperature'];
   test.each([
