@@ -17,14 +17,14 @@ import { abortable, RemoteRetriever, startThread } from './remote-retriever.js';
 import type { Retriever, RetrieverOptions } from './types.js';
 
 /**
- * Loads a model folder made by `train`, `sft`, `rl` or `demo`, for embedding and search.
+ * Loads a model folder for embedding and search: one made by `train`, `sft`, `rl` or `demo`, or any base model.
  *
  * ```ts
  * await using retriever = await loadRetriever('runs/mine/model');
  * const [query] = await retriever.embed(['which proteins repair DNA?'], { reasoning: true });
  * ```
  *
- * @throws InputError if the folder holds no model, a damaged one or a base model.
+ * @throws InputError if the folder holds no model, a damaged one, or one that cannot embed as the options ask.
  */
 export async function loadRetriever(folder: string, options: RetrieverOptions = {}): Promise<Retriever> {
   const { thread = 'worker', ...how } = options;

@@ -86,7 +86,7 @@ export class EmbeddedDocuments {
 
   /** What became of the documents, once all are embedded. */
   get summary(): EncodingSummary {
-    const { maxPositions } = this.#embedder.policy.config;
+    const { maxPositions } = this.#embedder.model.config;
     const { maxLength = this.#embedder.limits.maxLength } = this.#options;
     return { truncated: this.#truncated, maxLength: Math.min(maxLength, maxPositions), maxPositions };
   }

@@ -1,17 +1,21 @@
 /** The retriever in the calling thread. */
 import { z } from 'zod';
-import { checkpointFingerprint, promptsFingerprint } from '../checkpoint/index.js';
+import {
+  compareFingerprints,
+  type Fingerprint,
+  fingerprintParts,
+  type StoredFile,
+  storedFiles,
+} from '../checkpoint/index.js';
 import { isBlank } from '../dataset/index.js';
-import type { Policy } from '../decoder/index.js';
+import type { EmbeddingModel } from '../decoder/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
-import { loadPolicy } from '../pipeline/index.js';
+import { loadEmbeddingModel } from '../pipeline/index.js';
 import { assertReplaceable, InputError, validate } from '../run/index.js';
 import {
-  assertCompatible,
   type DocumentInput,
   type Filter,
-  type Fingerprint,
   INDEX_FOLDER,
   type IndexedDocument,
   readManifest,
@@ -37,23 +41,31 @@ import type {
 export type LoadOptions = Omit<RetrieverOptions, 'thread'>;
 
 export class LocalRetriever implements Retriever {
-  readonly #policy: Policy;
+  readonly #model: EmbeddingModel;
   readonly #embedder: Embedder;
-  readonly #threads: { threads?: number };
+  readonly #files: readonly StoredFile[];
+  readonly #options: LoadOptions;
   readonly #opened = new Set<LocalIndex>();
-  #fingerprint: Fingerprint | undefined;
+  #fingerprint: Promise<Fingerprint> | undefined;
 
-  private constructor(policy: Policy, embedder: Embedder, threads: { threads?: number }) {
-    this.#policy = policy;
+  private constructor(
+    model: EmbeddingModel,
+    embedder: Embedder,
+    files: readonly StoredFile[],
+    options: LoadOptions,
+  ) {
+    this.#model = model;
     this.#embedder = embedder;
-    this.#threads = threads;
+    this.#files = files;
+    this.#options = options;
   }
 
-  /** @throws InputError if the folder holds no model, or one that was not trained as a retriever. */
+  /** @throws InputError if the folder holds no model, or one that cannot embed as the options ask. */
   static async load(folder: string, options: LoadOptions = {}): Promise<LocalRetriever> {
-    const policy = await loadPolicy(folder, options.onNote);
-    const threads = options.threads === undefined ? {} : { threads: options.threads };
-    return new LocalRetriever(policy, await Embedder.create(policy, threads), threads);
+    const { onNote, prompts, reasoning } = options;
+    const model = await loadEmbeddingModel(folder, onNote, { prompts, reasoning });
+    const files = await storedFiles(folder, model.config);
+    return new LocalRetriever(model, await Embedder.create(model, threadsOf(options)), files, options);
   }
 
   get dimension(): number {
@@ -74,19 +86,23 @@ export class LocalRetriever implements Retriever {
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
     const documents = await readDocuments(source);
     const embedded = new EmbeddedDocuments(this.#embedder, documents, how);
-    const model = { dimension: this.dimension, fingerprint: this.#identity() };
+    const model = { dimension: this.dimension, fingerprint: await this.#identity() };
     const saved = await SavedIndex.create(out, { ...model, overwrite, ann }, embedded);
     await saved.close();
     return { index: out, documents: documents.length, dimension: this.dimension, ...embedded.summary };
   }
 
-  async open(folder: string): Promise<LocalIndex> {
-    const model = { dimension: this.dimension, fingerprint: this.#identity() };
+  /** @param options `onNote`: as that of `load`, which is the default. */
+  async open(
+    folder: string,
+    { onNote = this.#options.onNote }: Pick<LoadOptions, 'onNote'> = {},
+  ): Promise<LocalIndex> {
     // Before its contents are read.
-    assertCompatible(await readManifest(folder), model, folder);
-    const index = new LocalIndex(this.#embedder, await SavedIndex.open(folder, this.#threads), () =>
-      this.#opened.delete(index),
-    );
+    const { fingerprint } = await readManifest(folder);
+    const warnings = compareFingerprints(fingerprint, await this.#identity(), folder);
+    for (const warning of warnings) onNote?.(warning);
+    const saved = await SavedIndex.open(folder, threadsOf(this.#options));
+    const index = new LocalIndex(this.#embedder, saved, () => this.#opened.delete(index));
     this.#opened.add(index);
     return index;
   }
@@ -100,12 +116,9 @@ export class LocalRetriever implements Retriever {
     return this.dispose();
   }
 
-  /** Computed on first use, because it reads all weights. */
-  #identity(): Fingerprint {
-    this.#fingerprint ??= {
-      checkpoint: checkpointFingerprint(this.#policy),
-      prompts: promptsFingerprint(this.#policy.prompts),
-    };
+  /** Computed on first use, because it reads the files of the weights. */
+  #identity(): Promise<Fingerprint> {
+    this.#fingerprint ??= fingerprintParts(this.#model, { files: this.#files });
     return this.#fingerprint;
   }
 }
@@ -175,7 +188,7 @@ export class LocalIndex implements SearchIndex {
 
   async search(queries: readonly string[], options: SearchOptions = {}): Promise<FoundDocuments[]> {
     validate(textsSchema, queries, 'queries');
-    const { k = 10, filter, reasoning = true, ...how } = options;
+    const { k = 10, filter, reasoning = this.#embedder.canReason, ...how } = options;
     const wanted = { k, ...(filter !== undefined && { filter }) };
     // Before the work, not after it.
     validate(storeSearchSchema, wanted, 'search options');
@@ -221,6 +234,8 @@ export class LocalIndex implements SearchIndex {
     return { documents: documents.length, ...embedded.summary };
   }
 }
+
+const threadsOf = ({ threads }: LoadOptions) => (threads === undefined ? {} : { threads });
 
 /** Checks for JavaScript callers; TypeScript checks these types at compile time. */
 const textsSchema = z.array(z.string());

@@ -32,10 +32,13 @@ export function abortable<Options extends { signal?: AbortSignal | undefined }>(
 export class RemoteRetriever implements Retriever {
   readonly dimension: number;
   readonly #thread: Thread;
+  readonly #notes: Pick<LoadOptions, 'onNote'>;
 
-  private constructor(thread: Thread, dimension: number) {
+  private constructor(thread: Thread, dimension: number, { onNote }: LoadOptions) {
     this.#thread = thread;
     this.dimension = dimension;
+    // Callbacks belong to a call, so each call that has notes gets it.
+    this.#notes = onNote === undefined ? {} : { onNote };
   }
 
   /** Errors: as `LocalRetriever.load`. */
@@ -43,7 +46,7 @@ export class RemoteRetriever implements Retriever {
     const thread = startThread();
     try {
       const { dimension } = await thread.remote.load(folder, options);
-      return new RemoteRetriever(thread, dimension);
+      return new RemoteRetriever(thread, dimension, options);
     } catch (error) {
       await thread.dispose();
       throw error;
@@ -60,7 +63,7 @@ export class RemoteRetriever implements Retriever {
   }
 
   async open(folder: string): Promise<SearchIndex> {
-    return new RemoteIndex(this.#thread, await this.#thread.remote.open(folder));
+    return new RemoteIndex(this.#thread, await this.#thread.remote.open(folder, this.#notes));
   }
 
   dispose(): Promise<void> {

@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The public interfaces of the library, independent of the thread that does the work. */
+import type { EmbeddingFormatInput } from '../checkpoint/index.js';
 import type { Embedding, EmbedOptions } from '../embed/index.js';
 import type { DocumentInput, Filter, IndexedDocument } from '../vectors/index.js';
 
@@ -15,7 +16,14 @@ export interface ThreadOptions {
 export interface RetrieverOptions extends ThreadOptions {
   /** Threads inside one operator. Default: ONNX Runtime's choice (physical cores). */
   threads?: number;
-  /** Called with each thing that is read differently from what the model's files say. */
+  /**
+   * How the model embeds: a preset (`search-r3`, `qwen3-embedding`, `topics`), the path of a JSON or YAML file with
+   * prompts, or the fields of such a file. Default: as the model's folder says, else `topics`.
+   */
+  prompts?: string | EmbeddingFormatInput;
+  /** Refuse a model that cannot reason, before its weights are read. Default false. */
+  reasoning?: boolean;
+  /** Called with what is good to know: how a model that does not record it embeds, and what was read differently. */
   onNote?: (text: string) => void;
 }
 
@@ -38,7 +46,10 @@ export interface Retriever extends AsyncDisposable {
    * when aborted.
    */
   index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary>;
-  /** Opens an index for searching. @throws InputError if it is damaged or another model made it. */
+  /**
+   * Opens an index for searching. Differences that make results worse but not wrong are told to `onNote`.
+   * @throws InputError if it is damaged or another model made it.
+   */
   open(folder: string): Promise<SearchIndex>;
   /** Releases the memory, including that of open indexes, and ends the thread. A second call does nothing. */
   dispose(): Promise<void>;
@@ -135,7 +146,7 @@ export interface UpdateSummary extends EncodingSummary {
   kept: number;
 }
 
-/** How queries are embedded; unlike in `embed`, `reasoning` is true by default. */
+/** How queries are embedded; unlike in `embed`, `reasoning` is by default true if the model has a prompt for it. */
 export interface SearchOptions extends Omit<EmbedOptions, 'role' | 'nameOf'> {
   /** Documents per query. Default 10. */
   k?: number;

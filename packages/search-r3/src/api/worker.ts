@@ -28,8 +28,11 @@ export interface RetrieverWorker {
     options: Omit<EmbedOptions, 'nameOf'>,
   ): Promise<Embedding[]>;
   index(documents: Documents, options: IndexOptions): Promise<IndexSummary>;
-  /** Opens an index and returns its number for the calls below, which do as `SearchIndex`. */
-  open(folder: string): Promise<number>;
+  /**
+   * Opens an index and returns its number for the calls below, which do as `SearchIndex`.
+   * @param notes callbacks end with their call, so that of `load` does not serve here.
+   */
+  open(folder: string, notes: Pick<LoadOptions, 'onNote'>): Promise<number>;
   count(index: number, filter?: Filter): Promise<number>;
   search(index: number, queries: readonly string[], options: SearchOptions): Promise<FoundDocuments[]>;
   add(index: number, documents: Documents, options: DocumentOptions): Promise<WriteSummary>;
@@ -70,8 +73,8 @@ serveWorker<RetrieverWorker>(
       return loaded().embed(texts, { ...options, ...named });
     },
     index: (documents, options) => loaded().index(documents, options),
-    open: async (folder) => {
-      const index = await loaded().open(folder);
+    open: async (folder, notes) => {
+      const index = await loaded().open(folder, notes);
       return indexes.push(index) - 1;
     },
     count: (index, filter) => opened(index).count(filter),

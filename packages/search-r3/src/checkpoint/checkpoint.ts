@@ -4,28 +4,24 @@ import { z } from 'zod';
 import { InputError } from '../run/errors.js';
 import { exists, type FolderKind, publishFolder, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
-import type { LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
+import type { Tokenizer } from '../tokenizer/index.js';
 import type { ModelConfig } from './config.js';
-import { type GenerationConfig, generationEosIds, openModel } from './model-folder.js';
+import { type GenerationConfig, generationEosIds, type OpenModelOptions, openModel } from './model-folder.js';
 import { parameterShapes, type Weights } from './parameters.js';
 import { embedTokenId } from './prompt-ids.js';
-import { type LengthLimits, type Prompts, type QuerySplit, savePrompts } from './prompts.js';
+import { type RetrieverFile, saveRetrieverFile } from './retriever-file.js';
 import { writeWeights } from './safetensors-writer.js';
 import { WEIGHTS_FILE, WEIGHTS_INDEX } from './weight-files.js';
 
 /** A model in memory. Training replaces its fields. */
-export interface Checkpoint {
+export interface Checkpoint extends Omit<RetrieverFile, 'prompts'> {
   config: ModelConfig;
   /** Exactly the tensors of `parameterShapes(config)`. */
   weights: Weights;
   tokenizer: Tokenizer;
   generationConfig?: GenerationConfig | undefined;
   /** Undefined in a base model that was never made a retriever. */
-  prompts?: Prompts | undefined;
-  /** Lengths it was trained with; undefined if it was trained elsewhere, or by a version that did not record them. */
-  limits?: LengthLimits | undefined;
-  /** How its training queries were split; undefined in the same cases. */
-  split?: QuerySplit | undefined;
+  prompts?: RetrieverFile['prompts'] | undefined;
   /** Sentences about whatever was read differently from what the folder's files say. Not saved. */
   notes?: readonly string[] | undefined;
 }
@@ -37,14 +33,14 @@ export interface Checkpoint {
  * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from the
  * configuration.
  */
-export async function loadCheckpoint(path: string, options: LoadTokenizerOptions = {}): Promise<Checkpoint> {
+export async function loadCheckpoint(path: string, options: OpenModelOptions = {}): Promise<Checkpoint> {
   const model = await openModel(path, options);
   try {
     const { config, tokenizer, generationConfig, retriever, notes } = model;
-    const { prompts, limits, split } = retriever ?? {};
     const weights = await model.readWeights();
     return {
-      ...{ config, weights, tokenizer, generationConfig, prompts, limits, split },
+      ...{ config, weights, tokenizer, generationConfig },
+      ...retriever,
       ...(notes.length > 0 && { notes }),
     };
   } finally {
@@ -84,9 +80,9 @@ export async function saveCheckpoint(
   options: SaveCheckpointOptions = {},
 ): Promise<void> {
   const { dtype, overwrite, maxShardBytes } = validate(saveSchema, options, 'saveCheckpoint options');
-  const { config, weights, tokenizer, generationConfig, prompts, limits, split } = checkpoint;
+  const { config, weights, tokenizer, generationConfig, prompts } = checkpoint;
   refuseMissingRows(config, tokenizer, folder);
-  if (prompts !== undefined) embedTokenId(tokenizer, prompts, folder);
+  if (prompts?.embedToken !== undefined) embedTokenId(tokenizer, prompts.embedToken, folder);
   refuseWrongWeights(weights, config, folder);
   // It may name a file that is not written.
   const { transformers_weights: _, ...raw } = config.raw;
@@ -101,7 +97,7 @@ export async function saveCheckpoint(
       if (generationConfig !== undefined) {
         await writeJsonAtomic(join(at, 'generation_config.json'), generationConfig);
       }
-      if (prompts !== undefined) await savePrompts(at, { prompts, limits, split });
+      if (prompts !== undefined) await saveRetrieverFile(at, { ...checkpoint, prompts });
       await writeWeights(at, weights, { dtype, maxShardBytes });
     },
     { replace: overwrite, kind: MODEL_FOLDER },

@@ -16,14 +16,31 @@ export {
   type RopeScaling,
 } from './config.js';
 export { addEmbedToken } from './embed-token.js';
-export { checkpointFingerprint } from './fingerprint.js';
+export {
+  checkpointFingerprint,
+  compareFingerprints,
+  FINGERPRINT_PARTS,
+  type Fingerprint,
+  type FingerprintOptions,
+  type FingerprintPart,
+  fingerprintParts,
+  type Identified,
+} from './fingerprint.js';
 export { assertFinite } from './finite.js';
 export { toBFloat16, toFloat16 } from './float16.js';
 export { type GgufModel, openGguf } from './gguf/model.js';
 export type { GgufTensors, StoredBlocks } from './gguf/tensors.js';
 export type { GgmlType } from './gguf/types.js';
 export { instructionNotes } from './instructions.js';
-export { type GenerationConfig, loadWeights, type ModelFolder, openModel } from './model-folder.js';
+export {
+  type EmbeddingUse,
+  type GenerationConfig,
+  loadWeights,
+  type ModelFolder,
+  type OpenModelOptions,
+  openModel,
+  storedFiles,
+} from './model-folder.js';
 export {
   EMBEDDING_NAME,
   elementCount,
@@ -33,6 +50,14 @@ export {
   type Weights,
   type WeightTensor,
 } from './parameters.js';
+export {
+  isPreset,
+  PRESETS,
+  type Preset,
+  type PresetName,
+  presetFormat,
+  requireReasoning,
+} from './presets.js';
 export { PromptCache } from './prompt-cache.js';
 export {
   directPrompt,
@@ -46,20 +71,29 @@ export {
   reasoningPrompts,
 } from './prompt-ids.js';
 export {
-  DEFAULT_LIMITS,
+  type ChatPrompt,
   EMBED_TOKEN,
-  type LengthLimits,
-  loadPrompts,
+  isTrainable,
+  type Pooling,
   type PromptOverrides,
   type Prompts,
-  promptsFingerprint,
+  poolingOf,
   promptsSchema,
+  resolvePrompts,
+  type TextPrompt,
+  type TrainingPrompts,
+} from './prompts.js';
+export {
+  DEFAULT_LIMITS,
+  type EmbeddingFormat,
+  type EmbeddingFormatInput,
+  type LengthLimits,
+  loadRetrieverFile,
   type QuerySplit,
   type RetrieverFile,
-  resolvePrompts,
-  savePrompts,
+  saveRetrieverFile,
   type TrainedWith,
-} from './prompts.js';
+} from './retriever-file.js';
 export { openSafetensors, type TensorSource } from './safetensors.js';
 export type { TensorEntry } from './safetensors-header.js';
 export {
@@ -68,4 +102,4 @@ export {
   writeSafetensors,
   writeWeights,
 } from './safetensors-writer.js';
-export { openWeights } from './weight-files.js';
+export { openWeights, type StoredFile } from './weight-files.js';

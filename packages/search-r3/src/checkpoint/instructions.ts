@@ -37,9 +37,12 @@ export function renderPrompt(
   return render(tokenizer, prompts, arrange(instruction, text));
 }
 
-/** Notes that the template has no system role, or cannot be used at all. A model without a template has no note. */
+/** Notes that the template has no system role, or cannot be used at all. None without a template, or if no prompt uses it. */
 export function instructionNotes(tokenizer: Tokenizer, prompts: Prompts): string[] {
-  if (!tokenizer.hasChatTemplate) return [];
+  const isChat = [prompts.query, prompts.document, prompts.reasoning].some(
+    (prompt) => prompt && 'system' in prompt,
+  );
+  if (!tokenizer.hasChatTemplate || !isChat) return [];
   try {
     const { reason } = arrangement(tokenizer, prompts);
     if (reason === undefined) return [];
@@ -86,7 +89,9 @@ type Failure = 'instruction' | 'text' | InputError;
 /** Renders prompts that differ in one thing: if the results are equal, the template ignores it. */
 function failure(tokenizer: Tokenizer, prompts: Prompts, arrange: Arrange): Failure | undefined {
   const { query, document, reasoning } = prompts;
-  const own = [query.system, document.system, reasoning.system];
+  const own = [query, document, reasoning].flatMap((prompt) =>
+    prompt !== undefined && 'system' in prompt ? [prompt.system] : [],
+  );
   const instructions = new Set([...own, 'First instruction.', 'Second instruction.']);
   const rendered = (instruction: string, text: string) =>
     render(tokenizer, prompts, arrange(instruction, text));

@@ -4,22 +4,31 @@
  */
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { InputError } from '../run/errors.js';
 import { exists, readIfThere, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, type ReadConfig, readConfigFile, withVocabSize } from './config.js';
 import { assertFinite } from './finite.js';
+import { chooseFormat } from './folder-format.js';
 import { ggufFile } from './gguf/find.js';
 import { openGguf } from './gguf/model.js';
 import type { GgufTensors } from './gguf/tensors.js';
 import { instructionNotes } from './instructions.js';
 import { parameterShapes, type Weights } from './parameters.js';
-import { embedTokenId } from './prompt-ids.js';
-import { loadPrompts, PROMPTS_FILE, type RetrieverFile, resolvePrompts } from './prompts.js';
+import { requireReasoning } from './presets.js';
+import { assertPromptable, embedTokenId } from './prompt-ids.js';
+import { resolvePrompts } from './prompts.js';
+import {
+  type EmbeddingFormatInput,
+  loadRetrieverFile,
+  PROMPTS_FILE,
+  type RetrieverFile,
+} from './retriever-file.js';
 import type { TensorSource } from './safetensors.js';
 import { type ConfigOrigin, findParameters } from './stored-parameters.js';
 import { addMeanRows } from './token-tables.js';
-import { openWeights } from './weight-files.js';
+import { openWeights, type StoredFile, storedFile, weightFiles } from './weight-files.js';
 
 const generationSchema = z.looseObject({
   /** -1 is none. */
@@ -41,7 +50,7 @@ export interface ModelFolder {
   config: ModelConfig;
   tokenizer: Tokenizer;
   generationConfig?: GenerationConfig | undefined;
-  /** Undefined for a base model. */
+  /** How it embeds. Undefined for a base model that was not opened to embed. */
   retriever?: RetrieverFile | undefined;
   /** Sentences about whatever was read differently from what the files say. */
   notes: string[];
@@ -54,31 +63,46 @@ export interface ModelFolder {
   close(): Promise<void>;
 }
 
+/** How a model is going to embed. */
+export interface EmbeddingUse {
+  /**
+   * A preset (`PRESETS`), the path of a JSON or YAML file with prompts, or the fields of such a file. Default: what
+   * `search_r3.json` records, else what other files of the folder show, else the preset `topics`.
+   */
+  prompts?: string | EmbeddingFormatInput | undefined;
+  /** Refuse a model without a prompt for reasoning. Default false. */
+  reasoning?: boolean | undefined;
+}
+
+export interface OpenModelOptions extends LoadTokenizerOptions {
+  /** Open the model to embed with it. Default: `retriever` is what `search_r3.json` records, if there is one. */
+  embedding?: EmbeddingUse | undefined;
+}
+
 /** What describes a model, before it is known whether its weights fit. */
 interface Description {
   declared: ReadConfig;
   shapesFrom: ConfigOrigin['shapesFrom'];
   tokenizer: Tokenizer;
   generationConfig: GenerationConfig | undefined;
-  retriever: RetrieverFile | undefined;
+  embeds: Embeds;
   openStored: () => Promise<TensorSource | GgufTensors>;
 }
 
 /**
- * Opens a model: a Hugging Face folder, a GGUF file, or a folder with one GGUF file and no `config.json`.
- * @throws InputError if a file is missing or invalid, or if parameters are missing or their shapes differ from the
- * configuration.
+ * Opens a model: a Hugging Face folder, a GGUF file, or a folder with one GGUF file and no `config.json`. Whatever does
+ * not depend on the weights of a folder is checked before their files are opened.
+ * @throws InputError if a file is missing or invalid, if the model cannot embed as it should, or if parameters are
+ * missing or their shapes differ from the configuration.
  */
-export async function openModel(path: string, options: LoadTokenizerOptions = {}): Promise<ModelFolder> {
+export async function openModel(path: string, options: OpenModelOptions = {}): Promise<ModelFolder> {
   const gguf = await ggufFile(path);
-  const { declared, shapesFrom, tokenizer, generationConfig, retriever, openStored } =
+  const { declared, shapesFrom, tokenizer, generationConfig, embeds, openStored } =
     gguf === undefined ? await describeFolder(path, options) : await describeGguf(gguf, options);
   const stored = await openStored();
   try {
-    const notes = [...declared.notes, ...tokenizer.notes];
-    if (retriever !== undefined) {
-      embedTokenId(tokenizer, retriever.prompts, gguf ?? join(path, 'tokenizer.json'));
-    }
+    const { retriever } = embeds;
+    const notes = [...declared.notes, ...tokenizer.notes, ...embeds.notes];
     notes.push(...instructionNotes(tokenizer, retriever?.prompts ?? resolvePrompts()));
     const from = { source: path, shapesFrom, leftOut: declared.leftOut };
     const found = await findParameters(stored, declared.config, from);
@@ -118,40 +142,95 @@ export async function openModel(path: string, options: LoadTokenizerOptions = {}
   }
 }
 
-async function describeFolder(folder: string, options: LoadTokenizerOptions): Promise<Description> {
+async function describeFolder(
+  folder: string,
+  { embedding, ...options }: OpenModelOptions,
+): Promise<Description> {
   const declared = await readConfigFile(folder);
   // A model trained here was saved with its whole tokenizer pipeline, even by versions that did not record this.
   const asWritten = options.asWritten ?? (await exists(join(folder, PROMPTS_FILE)));
+  const tokenizer = await Tokenizer.load(folder, { ...options, asWritten });
+  const generationConfig = await readIfThere(join(folder, 'generation_config.json'), async (path) =>
+    validate(generationSchema, await readJson(path), path),
+  );
+  const source = join(folder, 'tokenizer.json');
   return {
     declared,
     shapesFrom: 'config.json',
-    tokenizer: await Tokenizer.load(folder, { ...options, asWritten }),
-    generationConfig: await readIfThere(join(folder, 'generation_config.json'), async (path) =>
-      validate(generationSchema, await readJson(path), path),
-    ),
-    retriever: await readIfThere(join(folder, PROMPTS_FILE), () => loadPrompts(folder)),
+    tokenizer,
+    generationConfig,
+    embeds: await embedsHow(folder, declared.config, { tokenizer, source }, embedding),
     openStored: () => openStored(folder, declared.config),
   };
 }
 
-async function describeGguf(path: string, options: LoadTokenizerOptions): Promise<Description> {
-  const folder = dirname(path);
-  const retriever = await readIfThere(join(folder, PROMPTS_FILE), () => loadPrompts(folder));
+async function describeGguf(path: string, { embedding, ...options }: OpenModelOptions): Promise<Description> {
   const { declared, tokenizer, generation, stored } = await openGguf(path, options);
-  return {
-    declared,
-    shapesFrom: 'metadata',
-    tokenizer,
-    generationConfig: generation,
-    retriever,
-    openStored: async () => stored,
-  };
+  try {
+    return {
+      declared,
+      shapesFrom: 'metadata',
+      tokenizer,
+      generationConfig: generation,
+      embeds: await embedsHow(dirname(path), declared.config, { tokenizer, source: path }, embedding),
+      openStored: async () => stored,
+    };
+  } catch (error) {
+    await stored.close();
+    throw error;
+  }
 }
 
-function openStored(folder: string, { raw }: ModelConfig): Promise<TensorSource> {
-  const named = raw.transformers_weights;
-  return openWeights(folder, typeof named === 'string' ? named : undefined);
+/** How a model embeds, if it does, with notes on what was chosen and why. */
+interface Embeds {
+  retriever: RetrieverFile | undefined;
+  notes: string[];
 }
+
+async function embedsHow(
+  folder: string,
+  { hiddenSize }: ModelConfig,
+  { tokenizer, source }: { tokenizer: Tokenizer; source: string },
+  use: EmbeddingUse | undefined,
+): Promise<Embeds> {
+  const recorded = await readIfThere(join(folder, PROMPTS_FILE), () => loadRetrieverFile(folder));
+  if (recorded?.prompts.embedToken !== undefined && use?.prompts === undefined) {
+    embedTokenId(tokenizer, recorded.prompts.embedToken, source);
+  }
+  const chosen = use && (await chooseFormat(folder, tokenizer, recorded, use.prompts));
+  const format = chosen?.format ?? recorded;
+  if (format === undefined) return { retriever: undefined, notes: [] };
+  refuseLonger(format.dimensions, hiddenSize, folder);
+  const { limits, split } = recorded ?? {};
+  const retriever: RetrieverFile = { ...format, ...(limits && { limits }), ...(split && { split }) };
+  if (use === undefined) return { retriever, notes: [] };
+  if (use.reasoning) requireReasoning(format, folder);
+  assertPromptable(tokenizer, format.prompts, folder);
+  const { embedToken } = format.prompts;
+  const isNew = embedToken !== undefined && tokenizer.idOf(embedToken) === undefined;
+  const untrained = `The tokenizer has no ${embedToken}: it is added, with an untrained row that is the mean of the others.`;
+  const note = chosen?.note;
+  return { retriever, notes: [...(note === undefined ? [] : [note]), ...(isNew ? [untrained] : [])] };
+}
+
+function refuseLonger(dimensions: number | undefined, hiddenSize: number, source: string): void {
+  if (dimensions === undefined || dimensions <= hiddenSize) return;
+  const expected = `at most the ${hiddenSize} of the model's hidden states`;
+  throw new InputError({ source, field: 'dimensions', expected, found: String(dimensions) });
+}
+
+function openStored(folder: string, config: ModelConfig): Promise<TensorSource> {
+  return openWeights(folder, namedWeights(config));
+}
+
+/** The files that hold a model's weights, as they are now. @throws InputError for an invalid shard index. */
+export async function storedFiles(path: string, config: ModelConfig): Promise<StoredFile[]> {
+  const gguf = await ggufFile(path);
+  return gguf === undefined ? weightFiles(path, namedWeights(config)) : [await storedFile(gguf)];
+}
+
+const namedWeights = ({ raw: { transformers_weights: named } }: ModelConfig) =>
+  typeof named === 'string' ? named : undefined;
 
 function unusedIds(config: ModelConfig, generation: GenerationConfig | undefined): string[] {
   const outside = generationEosIds(generation).filter((id) => id >= config.vocabSize);

@@ -4,7 +4,8 @@ import { InputError } from '../run/errors.js';
 import { validate } from '../run/validate.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { renderPrompt } from './instructions.js';
-import type { Prompts } from './prompts.js';
+import { requireReasoning } from './presets.js';
+import { aroundText, type Prompts } from './prompts.js';
 
 export type Role = 'query' | 'document';
 
@@ -24,12 +25,11 @@ export interface PromptIds {
 }
 
 /**
- * The id of the prompts' embed token.
+ * The id of an embed token.
  * @param source names the tokenizer in the error.
  * @throws InputError if the tokenizer does not have it as a special token.
  */
-export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 'tokenizer'): number {
-  const { embedToken } = prompts;
+export function embedTokenId(tokenizer: Tokenizer, embedToken: string, source = 'tokenizer'): number {
   const id = tokenizer.idOf(embedToken);
   if (id !== undefined && tokenizer.specialIds.has(id)) return id;
   throw new InputError({
@@ -44,8 +44,8 @@ export function embedTokenId(tokenizer: Tokenizer, prompts: Prompts, source = 't
 export type NameOfText = (index: number) => string | undefined;
 
 /**
- * The prompt for embedding directly: instruction, text, and the assistant's turn up to the embed token, which is the
- * last id. Its hidden state is the embedding.
+ * The prompt for embedding directly. The hidden state at its last id, which is the embed token if the prompts have one,
+ * is the embedding.
  * @throws InputError if the prompt does not fit into `maxTokens`.
  */
 export async function directPrompt(
@@ -68,16 +68,15 @@ export async function directPrompts(
   options: PromptOptions = {},
   nameOf?: NameOfText,
 ): Promise<PromptIds[]> {
-  const embedId = embedTokenId(tokenizer, prompts);
-  const { system, assistant } = prompts[role];
-  const form = {
-    render: (content: string) => renderPrompt(tokenizer, prompts, system, content) + assistant,
-    suffix: [embedId],
-  };
-  return fitAll(tokenizer, texts, options, form, nameOf);
+  const { embedToken } = prompts;
+  const suffix = embedToken === undefined ? [] : [embedTokenId(tokenizer, embedToken)];
+  return fitAll(tokenizer, texts, options, { ...formOf(tokenizer, prompts, prompts[role]), suffix }, nameOf);
 }
 
-/** The prompt after which the model reasons: instruction, query, and the opening of the assistant's turn. */
+/**
+ * The prompt after which the model reasons: of a conversation, up to the opening of the assistant's turn.
+ * @throws InputError if the prompts have none for reasoning.
+ */
 export async function reasoningPrompt(
   tokenizer: Tokenizer,
   prompts: Prompts,
@@ -96,9 +95,42 @@ export async function reasoningPrompts(
   options: PromptOptions = {},
   nameOf?: NameOfText,
 ): Promise<PromptIds[]> {
-  const { system } = prompts.reasoning;
-  const render = (content: string) => renderPrompt(tokenizer, prompts, system, content);
-  return fitAll(tokenizer, texts, options, { render, suffix: [] }, nameOf);
+  const form = formOf(tokenizer, prompts, requireReasoning({ prompts }));
+  return fitAll(tokenizer, texts, options, { ...form, suffix: [] }, nameOf);
+}
+
+/**
+ * Checks that prompts can be made, without encoding any.
+ * @throws InputError if the chat template is missing or unusable, or a plain prompt spells out an unknown special token.
+ */
+export function assertPromptable(tokenizer: Tokenizer, prompts: Prompts, source: string): void {
+  for (const field of ['query', 'document', 'reasoning'] as const) {
+    const prompt = prompts[field];
+    if (prompt === undefined) continue;
+    if (!('text' in prompt)) {
+      formOf(tokenizer, prompts, prompt).render('');
+      continue;
+    }
+    const unknown = prompt.text.match(/<\|.*?\|>/g)?.find((token) => tokenizer.idOf(token) === undefined);
+    if (unknown === undefined) continue;
+    const expected = 'special tokens of the tokenizer';
+    throw new InputError({ source, field: `prompts.${field}.text`, expected, found: unknown });
+  }
+}
+
+function formOf(
+  tokenizer: Tokenizer,
+  prompts: Prompts,
+  prompt: Prompts['query'] | NonNullable<Prompts['reasoning']>,
+): Omit<Form, 'suffix'> {
+  if ('text' in prompt) {
+    const [before, after] = aroundText(prompt);
+    const { specialTokens = false } = prompt;
+    return { render: (content) => before + content + after, specialTokens };
+  }
+  const assistant = 'assistant' in prompt ? prompt.assistant : '';
+  const render = (content: string) => renderPrompt(tokenizer, prompts, prompt.system, content) + assistant;
+  return { render, specialTokens: false };
 }
 
 /** How far from a cut, in characters, to look for the end of a word: half a word is worse than none. */
@@ -107,6 +139,8 @@ const WORD_LIMIT = 64;
 /** The prompt around a text, and the ids after it. */
 interface Form {
   render: (content: string) => string;
+  /** Whether the tokenizer adds its own special tokens. */
+  specialTokens: boolean;
   suffix: readonly number[];
 }
 
@@ -115,7 +149,7 @@ async function fitAll(
   tokenizer: Tokenizer,
   texts: readonly string[],
   options: PromptOptions,
-  { render, suffix }: Form,
+  { render, specialTokens, suffix }: Form,
   nameOf: NameOfText = () => undefined,
 ): Promise<PromptIds[]> {
   const { maxTokens = Number.POSITIVE_INFINITY, strict } = validate(optionsSchema, options, 'prompt options');
@@ -123,7 +157,7 @@ async function fitAll(
   const build = async (contents: readonly string[], places: readonly number[]): Promise<number[][]> => {
     const name = (i: number) => nameOf(places[i] as number);
     const rendered = contents.map((content, i) => named(name(i), () => render(content)));
-    return (await encodeAll(tokenizer, rendered, name)).map((ids) => [...ids, ...suffix]);
+    return (await encodeAll(tokenizer, rendered, specialTokens, name)).map((ids) => [...ids, ...suffix]);
   };
   const contents = texts.map((text) => tokenizer.escapeSpecialTokens(text));
   const whole = await build(contents, [...texts.keys()]);
@@ -170,10 +204,11 @@ async function fitAll(
 async function encodeAll(
   tokenizer: Tokenizer,
   rendered: readonly string[],
+  addSpecialTokens: boolean,
   nameOf: NameOfText,
 ): Promise<number[][]> {
   try {
-    return await tokenizer.encodeBatch(rendered);
+    return await tokenizer.encodeBatch(rendered, { addSpecialTokens });
   } catch (error) {
     for (const [i, text] of rendered.entries()) {
       await tokenizer.encode(text).catch((problem: unknown) =>

@@ -1,23 +1,98 @@
 /**
- * `search_r3.json`, which makes a checkpoint a retriever: its prompts and the lengths it was trained with. The prompts
- * belong to the model, which embeds worse with others, so an index records their fingerprint. The lengths are only
- * defaults and do not change the fingerprint.
+ * The prompts that a model reads texts in. They belong to the model, which embeds worse with others, so an index records
+ * their fingerprint.
  *
- * Prompts have the form of Search-R3 (arXiv 2510.07048): an instruction, the text as the user's turn, and an
+ * A prompt is either a conversation in the model's chat template or plain text around the text to embed. Prompts for
+ * training have the form of Search-R3 (arXiv 2510.07048): an instruction, the text as the user's turn, and an
  * assistant's turn that ends with the embed token, either at once ("The embedding is" and the token) or after
  * reasoning. The instruction is the system message, or part of the user's turn if the chat template has no system role.
  */
-import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, writeJsonAtomic } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { TEMPLATE_GIVEN } from '../tokenizer/files.js';
 
 /** The token at which the final hidden state is the embedding. */
 export const EMBED_TOKEN = '<|embed_token|>';
 
-export const PROMPTS_FILE = 'search_r3.json';
+/** Stands for the text in a plain prompt. */
+const PLACE = '{text}';
+
+const chatPrompt = z.strictObject({
+  /** The instruction. */
+  system: z.string(),
+  /** The assistant's turn before the place where the embedding is read. */
+  assistant: z.string(),
+});
+
+const once = (text: string) => text.split(PLACE).length === 2;
+
+const textPrompt = z.strictObject({
+  /** Read as it is, without the chat template; `{text}` stands for the text, and special tokens may be spelled out. */
+  text: z.string().refine(once, `expected text in which ${PLACE} occurs once`),
+  /** Let the tokenizer put special tokens around the prompt, as its post-processor says. Default false. */
+  specialTokens: z.boolean().optional(),
+});
+
+/** Where the embedding is read: at the embed token after the prompt, or at the last token of the prompt itself. */
+export const POOLINGS = ['embed-token', 'last-token'] as const;
+
+export type Pooling = (typeof POOLINGS)[number];
+
+const templateVariables = z
+  .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
+  .refine(
+    (variables) => !TEMPLATE_GIVEN.some((name) => name in variables),
+    `none of ${TEMPLATE_GIVEN.join(', ')}, which every template is given`,
+  )
+  // Sorted, so that the fingerprint does not depend on the order in which they were written.
+  .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
+  .optional()
+  .meta({
+    description: 'Variables for the chat template besides the messages, by name.',
+    when: 'Set them for a template with switches: with `enable_thinking: false`, the reasoning of Qwen3 starts at once.',
+  });
+
+const embedToken = z.string().min(2).default(EMBED_TOKEN).meta({
+  description: 'The token at which the embedding is read.',
+  when: 'Only for a model trained elsewhere with another token.',
+});
+
+const roles = { query: z.union([chatPrompt, textPrompt]), document: z.union([chatPrompt, textPrompt]) };
+
+/** Prompts of a model that embeds at the last token of its prompt. */
+export const lastTokenPrompts = z.strictObject({ ...roles, templateVariables });
+
+/** Prompts of a model that embeds at its embed token. */
+export const embedTokenPrompts = z.strictObject({
+  embedToken,
+  ...roles,
+  /** After this prompt the model reasons, up to the embed token. */
+  reasoning: z.union([chatPrompt.pick({ system: true }), textPrompt]).optional(),
+  templateVariables,
+});
+
+export type ChatPrompt = z.output<typeof chatPrompt>;
+export type TextPrompt = z.output<typeof textPrompt>;
+
+/** The prompts of a model. */
+export interface Prompts {
+  /** The token that follows each prompt. Undefined: the embedding is read at the last token of the prompt. */
+  embedToken?: string | undefined;
+  query: ChatPrompt | TextPrompt;
+  document: ChatPrompt | TextPrompt;
+  /** Undefined if the model cannot reason before it embeds. Needs an embed token. */
+  reasoning?: Pick<ChatPrompt, 'system'> | TextPrompt | undefined;
+  templateVariables?: Record<string, boolean | number | string> | undefined;
+}
+
+export const poolingOf = (prompts: Prompts): Pooling =>
+  prompts.embedToken === undefined ? 'last-token' : 'embed-token';
+
+/** The parts of a plain prompt before and after the text. */
+export function aroundText({ text }: TextPrompt): [before: string, after: string] {
+  const at = text.indexOf(PLACE);
+  return [text.slice(0, at), text.slice(at + PLACE.length)];
+}
 
 const direct = (text: 'query' | 'document', system: string) =>
   z
@@ -42,14 +117,7 @@ const REASONING =
   `their definitions, add synonyms and related topics. You MUST end your answer with ${EMBED_TOKEN}.`;
 
 const promptsObject = z.strictObject({
-  version: z.literal(1).default(1).meta({
-    description: 'Version of the prompt format.',
-    when: 'Never.',
-  }),
-  embedToken: z.string().min(2).default(EMBED_TOKEN).meta({
-    description: 'The token at which the embedding is read.',
-    when: 'Only for a model trained elsewhere with another token.',
-  }),
+  embedToken,
   query: direct(
     'query',
     'Represent the search query of the user, so that the documents which answer it are found by it.',
@@ -66,94 +134,30 @@ const promptsObject = z.strictObject({
       }),
     })
     .prefault({}),
-  templateVariables: z
-    .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
-    .refine(
-      (variables) => !TEMPLATE_GIVEN.some((name) => name in variables),
-      `none of ${TEMPLATE_GIVEN.join(', ')}, which every template is given`,
-    )
-    // Sorted, so that the fingerprint does not depend on the order in which they were written.
-    .overwrite((variables) => Object.fromEntries(Object.entries(variables).sort()))
-    .optional()
-    .meta({
-      description: 'Variables for the chat template besides the messages, by name.',
-      when: 'Set them for a template with switches: with `enable_thinking: false`, the reasoning of Qwen3 starts at once.',
-    }),
+  templateVariables,
 });
 
-/** Prompts as a user writes them; defaults fill in the rest. */
+/** Prompts for training as a user writes them; defaults fill in the rest. */
 export const promptsSchema = promptsObject.overwrite((prompts) => {
   if (prompts.reasoning.system !== REASONING) return prompts;
   // The default instruction names the embed token.
   return { ...prompts, reasoning: { system: REASONING.replaceAll(EMBED_TOKEN, prompts.embedToken) } };
 });
 
-export type Prompts = z.output<typeof promptsSchema>;
+/** Prompts for training: conversations that end with the embed token, one of them after reasoning. */
+export type TrainingPrompts = z.output<typeof promptsSchema>;
 
-/** Any part of the prompts; defaults fill in the rest. */
+/** Whether a model with these prompts can be trained. */
+export function isTrainable(prompts: Prompts): prompts is TrainingPrompts {
+  const { embedToken, query, document, reasoning } = prompts;
+  const chats = [query, document, reasoning].every((prompt) => prompt !== undefined && 'system' in prompt);
+  return embedToken !== undefined && chats;
+}
+
+/** Any part of the prompts for training; defaults fill in the rest. */
 export type PromptOverrides = z.input<typeof promptsSchema>;
 
 /** The default prompts, with some parts replaced. @throws InputError on unknown parts. */
-export function resolvePrompts(overrides: PromptOverrides = {}, source = 'prompts'): Prompts {
+export function resolvePrompts(overrides: PromptOverrides = {}, source = 'prompts'): TrainingPrompts {
   return validate(promptsSchema, overrides, source);
-}
-
-/** Lengths in tokens that a model was trained with: the defaults for embedding with it. */
-export const limitsSchema = z.strictObject({
-  /** Longest prompt, not counting the reasoning. */
-  maxLength: z.int().positive().optional(),
-  /** Longest reasoning, including the embed token. */
-  maxNewTokens: z.int().positive().optional(),
-});
-
-export type LengthLimits = z.output<typeof limitsSchema>;
-
-/** The lengths of a model that does not record any. */
-export const DEFAULT_LIMITS = { maxLength: 512, maxNewTokens: 44 } as const satisfies LengthLimits;
-
-/** How the training queries of a collection were split. The same three values give the same split. */
-export const querySplitSchema = z.strictObject({
-  seed: z.int(),
-  /** Share held out from both stages if the collection has no split `dev`. */
-  validation: z.number().min(0).max(1),
-  /** Share of stage 1 if both stages use the same split. */
-  sft: z.number().min(0).max(1),
-});
-
-export type QuerySplit = z.output<typeof querySplitSchema>;
-
-// Older folders have neither lengths nor a split.
-const fileSchema = promptsSchema.safeExtend({
-  limits: limitsSchema.optional(),
-  split: querySplitSchema.optional(),
-});
-
-/** What `search_r3.json` records besides the prompts. */
-export interface TrainedWith {
-  limits?: LengthLimits | undefined;
-  split?: QuerySplit | undefined;
-}
-
-export interface RetrieverFile extends TrainedWith {
-  prompts: Prompts;
-}
-
-/** Reads `search_r3.json` of a folder. @throws InputError naming the field that is invalid. */
-export async function loadPrompts(folder: string): Promise<RetrieverFile> {
-  const path = join(folder, PROMPTS_FILE);
-  const { limits, split, ...prompts } = validate(fileSchema, await readJson(path), path);
-  return { prompts, ...(limits && { limits }), ...(split && { split }) };
-}
-
-export function savePrompts(folder: string, { prompts, limits, split }: RetrieverFile): Promise<void> {
-  const content = { ...prompts, ...(limits && { limits }), ...(split && { split }) };
-  return writeJsonAtomic(join(folder, PROMPTS_FILE), content);
-}
-
-/** SHA-256 in hex, which does not depend on the order of the parts. */
-export function promptsFingerprint(prompts: Prompts): string {
-  // The schema sorts the parts.
-  return createHash('sha256')
-    .update(JSON.stringify(resolvePrompts(prompts)))
-    .digest('hex');
 }

@@ -3,7 +3,7 @@
  * used only for the file names. Its entries for single tensors are ignored: the files list their own tensors, and old
  * indexes list tied heads that were never stored, or omit buffers that were.
  */
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join, normalize, sep } from 'node:path';
 import { z } from 'zod';
 import { InputError } from '../run/errors.js';
@@ -47,6 +47,31 @@ export async function openWeights(folder: string, named?: string): Promise<Tenso
   });
 }
 
+/** A file as it was at some time: another size or time of change is another content. */
+export interface StoredFile {
+  path: string;
+  size: number;
+  mtimeMs: number;
+}
+
+/** Whether a file has not changed. */
+export const isSameFile = (a: StoredFile, b: StoredFile) => a.size === b.size && a.mtimeMs === b.mtimeMs;
+
+/** The file as it is now. */
+export async function storedFile(path: string): Promise<StoredFile> {
+  const { size, mtimeMs } = await stat(path);
+  return { path, size, mtimeMs };
+}
+
+/** The files that `openWeights` reads, as they are now. Errors: as `openWeights`, for the shard index. */
+export async function weightFiles(folder: string, named?: string): Promise<StoredFile[]> {
+  const file = (await exists(join(folder, WEIGHTS_FILE))) ? WEIGHTS_FILE : WEIGHTS_INDEX;
+  const path = join(folder, named ?? file);
+  const isIndex = path.endsWith('.json');
+  const paths = isIndex ? (await shardNames(path)).map((name) => join(folder, name)) : [path];
+  return Promise.all(paths.map(storedFile));
+}
+
 /** Neither file is there, but the name of one is. */
 function brokenLink(names: readonly string[]): StandIn | undefined {
   const name = [WEIGHTS_FILE, WEIGHTS_INDEX].find((one) => names.includes(one));
@@ -69,12 +94,17 @@ function insideFolder(name: string, at: { source: string; field: string }, patte
 // transformers requires `metadata` too, but does not use it here.
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-async function openShards(folder: string, path: string): Promise<TensorSource> {
+/** The files that an index names. @throws InputError if it is invalid or names one outside the folder. */
+async function shardNames(path: string): Promise<string[]> {
   const { weight_map: places } = validate(indexSchema, await readJson(path), path);
   for (const [name, file] of Object.entries(places)) {
     insideFolder(file, { source: path, field: `weight_map.${name}` }, FILE);
   }
-  const files = [...new Set(Object.values(places).map(normalize))].sort();
+  return [...new Set(Object.values(places).map(normalize))].sort();
+}
+
+async function openShards(folder: string, path: string): Promise<TensorSource> {
+  const files = await shardNames(path);
   await refuseMissing(folder, files, path);
   const shards: TensorSource[] = [];
   const close = async () => {

@@ -11,8 +11,14 @@ export function withModel(command: Command): Command {
   return configFlag(command, '-m, --model <folder>', 'model');
 }
 
-/** Adds `--strict` and `--max-length`. */
+/** Adds `--prompts`. */
+export function withPrompts(command: Command): Command {
+  return configFlag(command, '--prompts <name|file>', 'embed.prompts');
+}
+
+/** Adds `--prompts`, `--strict` and `--max-length`. */
 export function withEmbedding(command: Command): Command {
+  withPrompts(command);
   configFlag(command, '--strict', 'embed.strict');
   return configFlag(command, '--max-length <tokens>', 'embed.maxLength');
 }
@@ -86,3 +92,6 @@ export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['
   ...(maxLength !== undefined && { maxLength }),
   ...(maxNewTokens !== undefined && { maxNewTokens }),
 });
+
+/** How the model embeds, as an option of the library. The model decides if it is not set. */
+export const promptOptions = ({ prompts }: Settings['embed']) => (prompts === undefined ? {} : { prompts });

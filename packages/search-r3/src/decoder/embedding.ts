@@ -1,4 +1,4 @@
-/** From hidden states to embeddings: the state at the embed token, scaled to length 1. */
+/** From hidden states to embeddings: the state at one token, scaled to length 1, and cut if the model says so. */
 import { add, div, emit, Graph, gatherRows, mul, type Program, sqrt, sum, type Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder } from './decoder.js';
@@ -24,6 +24,18 @@ export const embedRows = (graph: Graph): Value => graph.input('embed_rows', 'int
 /** Embeddings [embeds, hidden] of unit length at `embedRows`. */
 export function embeddingsAt(hidden: Value): Value {
   return normalizeRows(gatherRows(hidden, embedRows(hidden.graph)));
+}
+
+/**
+ * The first `dimensions` numbers of a unit vector, scaled to length 1 again (Matryoshka embeddings, Kusupati et al. 2022,
+ * arXiv 2205.13147).
+ * @returns a copy, also if nothing is cut.
+ */
+export function cutEmbedding(vector: Float32Array, dimensions: number): Float32Array {
+  const cut = vector.slice(0, dimensions);
+  if (cut.length === vector.length) return cut;
+  const length = Math.sqrt(cut.reduce((sum, value) => sum + value * value, 0));
+  return length === 0 ? cut : cut.map((value) => value / length);
 }
 
 /**

@@ -4,8 +4,14 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
-import { DEFAULT_LIMITS, type NameOfText, PromptCache, type PromptIds } from '../checkpoint/index.js';
-import { memoryWeights, type Policy } from '../decoder/index.js';
+import {
+  DEFAULT_LIMITS,
+  type NameOfText,
+  PromptCache,
+  type PromptIds,
+  requireReasoning,
+} from '../checkpoint/index.js';
+import { cutEmbedding, type EmbeddingModel, memoryWeights } from '../decoder/index.js';
 import { type Completion, Generator } from '../generate/index.js';
 import { InputError, InterruptedError, validate } from '../run/index.js';
 import { SequenceEncoder } from './encoder.js';
@@ -14,7 +20,7 @@ import { TextPieces } from './text-pieces.js';
 export interface EmbedOptions {
   /** Whether the texts are queries or documents. Default `query`. */
   role?: 'query' | 'document';
-  /** Let the model reason before it embeds. Only for queries. Default false. */
+  /** Let the model reason before it embeds, which takes a prompt for it. Only for queries. Default false. */
   reasoning?: boolean;
   /**
    * Maximum length of the prompt in tokens, without reasoning; the model may limit it further. Default: the value that
@@ -76,33 +82,38 @@ const optionsSchema = z
 /** Number of texts that are tokenized and encoded together. Other work gets a turn between these pieces. */
 const PIECE = 1024;
 
-/** Embeds texts with a policy. Training may update the weights in place between calls. */
+/** Embeds texts with a model. Training may update the weights in place between calls. */
 export class Embedder {
-  readonly policy: Policy;
+  readonly model: EmbeddingModel;
   readonly #encoder: SequenceEncoder;
   readonly #prompts: PromptCache;
   #generator: Promise<Generator> | undefined;
   readonly #threads: number | undefined;
 
-  private constructor(policy: Policy, encoder: SequenceEncoder, threads: number | undefined) {
-    this.policy = policy;
+  private constructor(model: EmbeddingModel, encoder: SequenceEncoder, threads: number | undefined) {
+    this.model = model;
     this.#encoder = encoder;
-    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
+    this.#prompts = new PromptCache(model.tokenizer, model.prompts);
     this.#threads = threads;
   }
 
-  static async create(policy: Policy, options: { threads?: number } = {}): Promise<Embedder> {
-    const encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy), options);
-    return new Embedder(policy, encoder, options.threads);
+  static async create(model: EmbeddingModel, options: { threads?: number } = {}): Promise<Embedder> {
+    const encoder = await SequenceEncoder.create(model.config, memoryWeights(model), options);
+    return new Embedder(model, encoder, options.threads);
   }
 
   get dimension(): number {
-    return this.policy.config.hiddenSize;
+    return this.model.dimensions ?? this.model.config.hiddenSize;
+  }
+
+  /** Whether the model has a prompt for reasoning. */
+  get canReason(): boolean {
+    return this.model.prompts.reasoning !== undefined;
   }
 
   /** The default values of the length options. */
   get limits(): { maxLength: number; maxNewTokens: number } {
-    const { maxLength, maxNewTokens } = this.policy.limits ?? {};
+    const { maxLength, maxNewTokens } = this.model.limits ?? {};
     return {
       maxLength: maxLength ?? DEFAULT_LIMITS.maxLength,
       maxNewTokens: maxNewTokens ?? DEFAULT_LIMITS.maxNewTokens,
@@ -162,8 +173,9 @@ export class Embedder {
    * @throws InputError if the prompt does not fit even without its text.
    */
   async #room(role: 'query' | 'document', maxNewTokens: number | undefined): Promise<number> {
-    const { maxPositions } = this.policy.config;
+    const { maxPositions } = this.model.config;
     const reasoned = maxNewTokens !== undefined;
+    if (reasoned) requireReasoning(this.model);
     const [prompt] = await (reasoned ? this.#prompts.reasoning(['']) : this.#prompts.direct([''], role));
     const bare = (prompt as PromptIds).ids.length;
     const room = maxPositions - (reasoned ? maxNewTokens + 1 : 0);
@@ -199,6 +211,15 @@ export class Embedder {
     if (limit.strict) for (const start of pieces(texts)) await prompts(start);
     for (const start of pieces(texts)) {
       const built = await prompts(start);
+      const empty = built.findIndex(({ ids }) => ids.length === 0);
+      if (empty >= 0) {
+        const { nameOf = textName } = options;
+        throw new InputError({
+          source: nameOf(start + empty),
+          expected: 'a text with tokens',
+          found: 'none',
+        });
+      }
       const matrix = await this.#encoder.encode(
         built.map(({ ids }) => ids),
         {
@@ -220,7 +241,8 @@ export class Embedder {
     { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
     options: EmbedOptions,
   ): AsyncGenerator<Embedding[]> {
-    const { tokenizer, embedId, stopIds, config } = this.policy;
+    const { tokenizer, embedId, stopIds, config } = this.model;
+    if (embedId === undefined) throw new Error('internal: a prompt for reasoning without an embed token');
     const all: Readonly<PromptIds>[] = [];
     for (const start of pieces(texts)) {
       const piece = await this.#piece(texts, start, options, (some, names) =>
@@ -229,7 +251,7 @@ export class Embedder {
       all.push(...piece);
     }
     const { signal, onToken, onProgress } = options;
-    this.#generator ??= Generator.create(config, memoryWeights(this.policy), {
+    this.#generator ??= Generator.create(config, memoryWeights(this.model), {
       ...(this.#threads !== undefined && { threads: this.#threads }),
     });
     const generator = await this.#generator;
@@ -283,7 +305,7 @@ export class Embedder {
   }
 
   #ends(token: number): boolean {
-    const { embedId, stopIds } = this.policy;
+    const { embedId, stopIds } = this.model;
     return token === embedId || stopIds.includes(token);
   }
 
@@ -291,7 +313,7 @@ export class Embedder {
   async #piece(
     texts: readonly string[],
     start: number,
-    { signal, nameOf = (index) => `text ${index}` }: EmbedOptions,
+    { signal, nameOf = textName }: EmbedOptions,
     build: (piece: string[], nameOf: NameOfText) => Promise<Readonly<PromptIds>[]>,
   ): Promise<Readonly<PromptIds>[]> {
     await setImmediate();
@@ -300,9 +322,12 @@ export class Embedder {
   }
 
   #row(matrix: Float32Array, i: number): Float32Array {
-    return matrix.slice(i * this.dimension, (i + 1) * this.dimension);
+    const width = this.model.config.hiddenSize;
+    return cutEmbedding(matrix.subarray(i * width, (i + 1) * width), this.dimension);
   }
 }
+
+const textName = (index: number) => `text ${index}`;
 
 /** The index of the first text of each piece. */
 const pieces = (texts: readonly string[], size = PIECE): number[] =>

@@ -34,6 +34,7 @@ export class SequenceEncoder {
     return new SequenceEncoder(config, session);
   }
 
+  /** The hidden size. */
   get dimension(): number {
     return this.#config.hiddenSize;
   }

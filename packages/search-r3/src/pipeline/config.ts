@@ -21,7 +21,7 @@ const data = required('data', `a BEIR folder, or ${ATLAS} (--data)`);
 const out = required('out', 'a run folder (--out)');
 /** Of the commands that use a model. */
 const model = settings.shape.model.meta({
-  description: 'Model folder from sft, rl or train.',
+  description: 'Model folder, trained or not, or GGUF file.',
   ifUnset: 'the model of the run in the config',
 });
 

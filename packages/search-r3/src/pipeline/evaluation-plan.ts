@@ -4,7 +4,7 @@ import { RETRIEVER_SYSTEMS, type RetrieverSystem } from '../evaluate/index.js';
 import { exists, InputError } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { modelFolder } from './data/folders.js';
-import { loadCollection, loadPolicy } from './data/load.js';
+import { loadCollection, loadEmbeddingModel } from './data/load.js';
 import { learnable, splitFor, splitOf, VALIDATION_SPLIT } from './data/split.js';
 import { partProgress } from './part-progress.js';
 import { type Evaluated, type FinishedEvaluation, finishedEvaluation } from './report/evaluation.js';
@@ -24,12 +24,17 @@ export async function evaluationPlan(
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = await neededModel(settings);
-  const policy = model === undefined ? undefined : await loadPolicy(model, options.onNote);
+  const use = { prompts: embed.prompts, reasoning: evaluate.systems?.some(isReasoned) };
+  const policy = model === undefined ? undefined : await loadEmbeddingModel(model, options.onNote, use);
   const shared = splitFor(policy ?? {}, settings);
   const collection = await loadCollection(data, shared.seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(collection, split)].slice(0, evaluate.queries));
   const tuning = tuningSplit(learnable(collection, allowMissing, shared), qrels);
-  const systems = chosenSystems(evaluate.systems, tuning !== undefined, data);
+  const systems = chosenSystems(evaluate.systems, {
+    tunable: tuning !== undefined,
+    canReason: policy?.prompts.reasoning !== undefined,
+    data,
+  });
   const stage = planned(
     STAGES.evaluate,
     {
@@ -101,15 +106,19 @@ function tuningSplit({ qrels }: Collection, evaluated: Qrels): Tuning | undefine
   return undefined;
 }
 
+const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
+const isReasoned = (system: RetrieverSystem) => system === 'reasoned' || system === 'hybrid_reasoned';
+
 function chosenSystems(
   asked: readonly RetrieverSystem[] | undefined,
-  tunable: boolean,
-  data: string,
+  { tunable, canReason, data }: { tunable: boolean; canReason: boolean; data: string },
 ): readonly RetrieverSystem[] {
-  const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
-  if (tunable) return asked ?? RETRIEVER_SYSTEMS;
+  const possible = RETRIEVER_SYSTEMS.filter(
+    (system) => (tunable || !isHybrid(system)) && (canReason || !isReasoned(system)),
+  );
+  if (tunable) return asked ?? possible;
   const hybrid = asked?.find(isHybrid);
-  if (hybrid === undefined) return asked ?? RETRIEVER_SYSTEMS.filter((system) => !isHybrid(system));
+  if (hybrid === undefined) return asked ?? possible;
   throw new InputError({
     source: data,
     field: 'qrels',

@@ -149,7 +149,7 @@ const startOfSft = (
 /** The prompts that stage 1 gives a base model that has none; undefined leaves what it has, or the defaults. */
 const basePrompts = (
   { data, prompts }: TrainingStageSettings,
-  base: { prompts?: PromptOverrides | undefined },
+  base: Pick<Checkpoint, 'prompts'>,
 ): PromptOverrides | undefined =>
   prompts ?? (base.prompts === undefined && data === ATLAS ? ATLAS_PROMPTS : undefined);
 

@@ -167,7 +167,7 @@ export const settingsSchema = z.strictObject({
       systems: z.array(z.enum(RETRIEVER_SYSTEMS)).nonempty().optional().meta({
         description: 'Systems to compare.',
         when: '`[bm25, direct]` is quick, because it generates nothing.',
-        ifUnset: 'all, with hybrids only if they can be tuned',
+        ifUnset: 'all, hybrids only if they can be tuned, reasoned only if the model has a prompt for that',
       }),
       queries: count.optional().meta({
         description: 'Evaluate only this many judged queries, the first ones.',
@@ -197,6 +197,12 @@ export const settingsSchema = z.strictObject({
   /** How texts are embedded: on their own, of an index, in a search, and, where that has no other lengths, in `evaluate`. */
   embed: z
     .strictObject({
+      prompts: text.optional().meta({
+        description:
+          'How the model embeds: search-r3, qwen3-embedding, topics, or a JSON or YAML file with prompts.',
+        when: 'Set it for a base model, to try other prompts.',
+        ifUnset: 'as the model says, or topics',
+      }),
       maxLength: count.optional().meta({
         description:
           'Longest prompt in tokens, without reasoning, at most what the model can take; longer text is cut.',
@@ -229,9 +235,10 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   search: z
     .strictObject({
-      reasoning: z.boolean().default(true).meta({
+      reasoning: z.boolean().optional().meta({
         description: 'Let the model reason about queries before it embeds them.',
         when: '`false` to compare, or to save time.',
+        ifUnset: 'if the model has a prompt for that',
       }),
       k: count.default(10).meta({
         description: 'Documents per query.',

@@ -4,7 +4,7 @@
  * the assistant answers with its key terms or another of its sentences. So the base learns to follow the chat template
  * and to answer a query with related words. Stage 2 finds out which of them help retrieval.
  */
-import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
+import type { PromptOverrides, TrainingPrompts } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
 import { inTurns, type LongWorkOptions, type RandomStream, randomStream } from '../run/index.js';
 import { EpochSampler } from '../sft/index.js';
@@ -25,7 +25,7 @@ export const COLLECTION_PROMPTS: PromptOverrides = {
  */
 export function collectionTokenizer(
   corpus: readonly Document[],
-  prompts: Prompts,
+  prompts: TrainingPrompts,
   vocabSize: number,
   { lowercase = false } = {},
   work: LongWorkOptions = {},
@@ -64,7 +64,7 @@ export interface CollectionTextOptions {
 export async function collectionSequences(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
-  prompts: Prompts,
+  prompts: TrainingPrompts,
   options: CollectionTextOptions,
   work: LongWorkOptions = {},
 ): Promise<SequenceSource> {

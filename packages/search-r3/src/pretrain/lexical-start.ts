@@ -9,7 +9,7 @@
  * and copies what it attends to, so a token's weight is its idf. Everything else adds nothing at first: output
  * projections start at zero, as in Fixup (Zhang et al. 2019, arXiv 1901.09321).
  */
-import type { Checkpoint, ModelConfig, Prompts, WeightTensor } from '../checkpoint/index.js';
+import type { Checkpoint, ModelConfig, TrainingPrompts, WeightTensor } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
 import { InterruptedError, type LongWorkOptions } from '../run/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
@@ -59,7 +59,7 @@ export interface CollectionWords {
 export async function collectionWords(
   corpus: readonly Document[],
   tokenizer: Tokenizer,
-  prompts: Prompts,
+  prompts: TrainingPrompts,
   work: LongWorkOptions = {},
 ): Promise<CollectionWords> {
   assertTexts(corpus, 'corpus');

@@ -15,7 +15,6 @@ export {
 } from './filter.js';
 export type { CreateIndexOptions } from './index-files.js';
 export {
-  assertCompatible,
   describeIndex,
   INDEX_FOLDER,
   type IndexDescription,

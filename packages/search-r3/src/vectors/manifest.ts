@@ -7,7 +7,6 @@ import { InputError } from '../run/errors.js';
 import { describeReadFailure, type FolderKind, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { countRows, type RowCounts, VECTORS_FILE } from './row-log.js';
-import type { Fingerprint } from './store.js';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const GRAPH_FILE = 'graph.usearch';
@@ -18,6 +17,7 @@ export const DATA_FOLDER = /^data-\d+$/;
 
 const headSchema = z.looseObject({ format: z.literal('search-r3-index'), version: z.int() });
 
+/** Whoever opens the index compares the parts with those of the model that is to search it. */
 export const fingerprintSchema = z.record(z.string().min(1), z.string().min(1));
 
 const graphSchema = z.strictObject({
@@ -117,29 +117,3 @@ export const INDEX_FOLDER: FolderKind = {
     }
   },
 };
-
-/**
- * Checks that a model made an index: vectors of different models cannot be compared.
- * @throws InputError naming the first part that differs, the model's as expected, the index's as found.
- */
-export function assertCompatible(
-  index: { fingerprint: Fingerprint; dimension: number },
-  model: { fingerprint: Fingerprint; dimension: number },
-  source = 'index',
-): void {
-  const parts = new Set([...Object.keys(model.fingerprint), ...Object.keys(index.fingerprint)]);
-  const compared = [
-    ['dimension', String(model.dimension), String(index.dimension)],
-    ...[...parts].map((part) => [`fingerprint.${part}`, model.fingerprint[part], index.fingerprint[part]]),
-  ];
-  for (const [field, expected = 'nothing', found = 'nothing'] of compared) {
-    if (expected === found || field === undefined) continue;
-    throw new InputError({
-      source,
-      field,
-      expected: `${expected}, as in the model`,
-      found,
-      remedy: 'Search it with the model that made it, or index the corpus again with this one.',
-    });
-  }
-}

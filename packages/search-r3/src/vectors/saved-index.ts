@@ -97,7 +97,7 @@ export class SavedIndex implements VectorStore {
   }
 
   /**
-   * Opens an index, reading and checking every byte. Before searching it with a model, call `assertCompatible`.
+   * Opens an index, reading and checking every byte. Before searching it with a model, compare `fingerprint`.
    * @throws InputError naming the file that is missing, damaged or of another version.
    */
   static async open(folder: string, options: OpenIndexOptions = {}): Promise<SavedIndex> {

@@ -16,6 +16,7 @@ import {
 } from 'search-r3';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { loadCorpus } from 'search-r3/dataset';
+import { asPolicy } from 'search-r3/decoder';
 import { sizedToCollection, trainSettings } from 'search-r3/pipeline';
 import { collectionWords, latentDirections } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -230,12 +231,8 @@ test.each(['random', 'lexical', 'latent'] as const)(
       ...(start === 'latent' ? ['pretrain directions, by the document'] : []),
       'pretrain, by the step',
     ]);
-    const { weights, config: found, tokenizer, prompts } = await loadCheckpoint(model);
-    const words = await collectionWords(
-      await loadCorpus(join(cwd, 'data/corpus.jsonl')),
-      tokenizer,
-      prompts!,
-    );
+    const { weights, config: found, tokenizer, prompts } = asPolicy(await loadCheckpoint(model));
+    const words = await collectionWords(await loadCorpus(join(cwd, 'data/corpus.jsonl')), tokenizer, prompts);
     const width = found.hiddenSize - 1;
     const directions = await latentDirections(words.documents, words.logIdf, width, 0);
     const rows = weights.get('model.embed_tokens.weight')!.data;

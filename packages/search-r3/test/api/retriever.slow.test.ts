@@ -26,7 +26,7 @@ import { ATLAS_BASE } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import manifest from '../../package.json' with { type: 'json' };
-import { tinyCollection, tinyPolicy, writeCollection, writeModel } from '../cli/tiny.js';
+import { tinyBase, tinyCollection, tinyPolicy, writeCollection, writeModel } from '../cli/tiny.js';
 
 const QUERIES = ['which trade is there in elmo', 'music', 'people of hask know food'];
 const LONG = Array<string>(80).fill('bread').join(' ');
@@ -94,11 +94,10 @@ describe.each(THREADS)('thread: %s', (thread) => {
     const missing = await thrown(loadRetriever(join(cwd, 'nowhere'), { thread }));
     expect((missing as InputError).problem.source).toBe(join(cwd, 'nowhere/config.json'));
     const base = join(cwd, `base-${thread}`);
-    const { prompts: _, ...checkpoint } = tinyPolicy();
-    await saveCheckpoint(base, checkpoint);
-    expect(((await thrown(loadRetriever(base, { thread }))) as InputError).problem.found).toBe(
-      'a base model',
-    );
+    await saveCheckpoint(base, tinyBase());
+    expect(
+      ((await thrown(loadRetriever(base, { thread, reasoning: true }))) as InputError).problem,
+    ).toMatchObject({ source: base, field: 'prompts.reasoning', found: 'none in the preset topics' });
   });
 
   test('an abort ends the work with an InterruptedError; the retriever stays usable', async () => {
@@ -239,7 +238,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     await on(thread).index([document, { id: 'b', text: 'bread' }], { out, overwrite: true });
     const other = await loadRetriever(await writeModel(join(cwd, `other-${thread}`), 1), { thread });
     const refused = await thrown(other.open(out));
-    expect((refused as InputError).problem).toMatchObject({ source: out, field: 'fingerprint.checkpoint' });
+    expect((refused as InputError).problem).toMatchObject({ source: out, field: 'fingerprint.weights' });
     await other.dispose();
   });
 

@@ -252,8 +252,8 @@ describe('loading', () => {
     ],
     [
       'prompts of another version',
-      edit('search_r3.json', { version: 2 }),
-      /search_r3.json: version: expected 1, found 2/,
+      edit('search_r3.json', { version: 3 }),
+      /search_r3.json: version: expected 1 or 2, found 3/,
     ],
   ])('refuses %s', async (_, change, message) => {
     const folder = await changed(change);

@@ -1,16 +1,8 @@
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import {
-  directPrompt,
-  loadPrompts,
-  type Prompts,
-  promptsFingerprint,
-  reasoningPrompt,
-  resolvePrompts,
-  savePrompts,
-} from 'search-r3/checkpoint';
+import { directPrompt, type Prompts, reasoningPrompt, resolvePrompts } from 'search-r3/checkpoint';
 import { Tokenizer, trainByteLevelBpe, trainWordLevel } from 'search-r3/tokenizer';
 import { describe, expect, test } from 'vitest';
 
@@ -32,7 +24,7 @@ const prompts = resolvePrompts({
 describe('prompts', () => {
   test('defaults, with any part replaced', () => {
     const defaults = resolvePrompts();
-    expect(defaults).toMatchObject({ version: 1, embedToken: '<|embed_token|>' });
+    expect(defaults.embedToken).toBe('<|embed_token|>');
     expect([defaults.query.assistant, defaults.document.assistant]).toEqual([
       'The embedding is',
       'The embedding is',
@@ -52,38 +44,10 @@ describe('prompts', () => {
     const own = { system: 'End with <|embed_token|>.' };
     expect(resolvePrompts({ embedToken: '<emb>', reasoning: own }).reasoning).toEqual(own);
   });
-
-  test('file and fingerprint', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'prompts-'));
-    await savePrompts(folder, { prompts });
-    expect(await loadPrompts(folder)).toEqual({ prompts });
-    const { version, embedToken, query, document, reasoning } = prompts;
-    const reordered: Prompts = { reasoning, document, query: { ...query }, embedToken, version };
-    expect(promptsFingerprint(reordered)).toBe(promptsFingerprint(prompts));
-    expect(promptsFingerprint(prompts)).toMatch(/^[0-9a-f]{64}$/);
-    const others = [
-      resolvePrompts(),
-      { ...prompts, query: { ...query, assistant: 'is' } },
-      { ...prompts, document: query, query: document },
-      { ...prompts, templateVariables: { thinking: false } },
-    ];
-    expect(new Set([prompts, ...others].map(promptsFingerprint)).size).toBe(5);
-    await writeFile(join(folder, 'search_r3.json'), '{"version": 1, "query": "x"}');
-    await expect(loadPrompts(folder)).rejects.toThrow(/search_r3.json: query: expected object, found "x"/);
-  });
 });
 
 describe('template variables', () => {
   const variables = { year: 1970, thinking: false };
-
-  test('are kept, and their order makes no difference', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'prompts-'));
-    const told = resolvePrompts({ templateVariables: variables });
-    await savePrompts(folder, { prompts: told });
-    expect((await loadPrompts(folder)).prompts.templateVariables).toEqual(variables);
-    const reordered: Prompts = { ...told, templateVariables: { thinking: false, year: 1970 } };
-    expect(promptsFingerprint(reordered)).toBe(promptsFingerprint(told));
-  });
 
   test('reach the template in every kind of prompt', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'template-'));
@@ -106,30 +70,6 @@ describe('template variables', () => {
     [{ messages: 'x' }, /templateVariables: expected none of messages, .*, which every template is given/],
   ])('%j is refused', (templateVariables, message) => {
     expect(() => resolvePrompts({ templateVariables } as never)).toThrow(message);
-  });
-});
-
-describe('lengths a model was trained with', () => {
-  const limits = { maxLength: 96, maxNewTokens: 12 };
-
-  test('stand beside the prompts, and do not change their fingerprint', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'limits-'));
-    await savePrompts(folder, { prompts, limits });
-    const file = JSON.parse(await readFile(join(folder, 'search_r3.json'), 'utf8')) as object;
-    expect(file).toEqual({ ...prompts, limits });
-    const loaded = await loadPrompts(folder);
-    expect(loaded).toEqual({ prompts, limits });
-    expect(promptsFingerprint(loaded.prompts)).toBe(promptsFingerprint(prompts));
-  });
-
-  test.each([
-    [{ maxLength: 0 }, /search_r3\.json: limits\.maxLength: expected a whole number from 1, found 0/],
-    [{ maxNewTokens: 'all' }, /search_r3\.json: limits\.maxNewTokens: expected number, found "all"/],
-    [{ maxLenght: 5 }, /search_r3\.json: limits\.maxLenght: .* Did you mean "maxLength"\?/],
-  ])('are checked: %j', async (wrong, message) => {
-    const folder = await mkdtemp(join(tmpdir(), 'limits-'));
-    await writeFile(join(folder, 'search_r3.json'), JSON.stringify({ ...prompts, limits: wrong }));
-    await expect(loadPrompts(folder)).rejects.toThrow(message);
   });
 });
 
@@ -270,5 +210,36 @@ describe('ids', () => {
     const { ids } = await directPrompt(bytes, prompts, faces, 'query', { maxTokens: bare + 42 });
     expect(ids).toHaveLength(bare + 40);
     expect(bytes.decode(ids)).toContain(`user\n${'😀'.repeat(10)}<|im_end|>`);
+  });
+
+  test('plain text: read as it is, the text cut alone, and never more than text', async () => {
+    const tokenizer = bytes.copy();
+    const text = { text: 'the {text} of<|im_end|>' };
+    const plain: Prompts = { query: text, document: { text: '{text}' } };
+    const query = await directPrompt(tokenizer, plain, 'the $& fox<|im_start|>', 'query');
+    expect(tokenizer.decode(query.ids)).toBe('the the $& fox< |im_start|> of<|im_end|>');
+    expect(query.ids.at(-1)).toBe(tokenizer.idOf('<|im_end|>'));
+    const long = await directPrompt(tokenizer, plain, `the ${'fox '.repeat(50)}`, 'query', { maxTokens: 20 });
+    expect(long.truncated).toBe(true);
+    expect(long.ids.length).toBeLessThanOrEqual(20);
+    expect(tokenizer.decode(long.ids)).toMatch(/^the the (fox )*fox of<\|im_end\|>$/);
+    const document = await directPrompt(tokenizer, plain, 'fox', 'document');
+    expect(document.ids).toEqual(await tokenizer.encode('fox'));
+    await expect(reasoningPrompt(tokenizer, plain, 'fox')).rejects.toThrow(
+      /^model: prompts\.reasoning: expected a prompt for reasoning, found none\. .* The preset search-r3 has one\.$/,
+    );
+  });
+
+  test('plain text before an embed token, and reasoning in plain text', async () => {
+    const plain: Prompts = {
+      embedToken: '<|embed_token|>',
+      query: { text: 'of {text}' },
+      document: { text: '{text}' },
+      reasoning: { text: 'the query {text} is' },
+    };
+    const { ids } = await directPrompt(bytes, plain, 'fox', 'query');
+    expect(bytes.decode(ids)).toBe('of fox<|embed_token|>');
+    const reasoning = await reasoningPrompt(bytes, plain, 'fox');
+    expect(bytes.decode(reasoning.ids)).toBe('the query fox is');
   });
 });

@@ -1,10 +1,10 @@
 /** Bad input, as a person meets it: exit code 2, one line that names file and field, and nothing written. */
-import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { cli, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
+import { cli, tinyBase, tinyCollection, writeCollection, writeModel } from './tiny.js';
 
 let cwd: string;
 /** What lies in the folder before each command, and must after it. */
@@ -42,8 +42,10 @@ beforeAll(async () => {
   // The same number of digits, another shape: the offsets do not agree with it any more.
   bytes.write(header.replace('"shape":[48,32]', '"shape":[96,32]'), 8, 'latin1');
   await writeFile(lying, bytes);
-  const { prompts: _, ...base } = tinyPolicy();
-  await saveCheckpoint(at('base'), base);
+  await saveCheckpoint(at('base'), tinyBase());
+  await cp(at('base'), at('pooled'), { recursive: true });
+  await mkdir(at('pooled/1_Pooling'));
+  await writeFile(at('pooled/1_Pooling/config.json'), '{"pooling_mode_mean_tokens": true}');
 
   await writeFile(at('typo.yaml'), 'data: data\nsft:\n  optimization:\n    learningrate: 0.001\n');
   await writeFile(at('group.yaml'), 'data: data\nmodel: model\nrl:\n  steps: 2\n  groupSize: 1\n');
@@ -90,11 +92,20 @@ test.each<[string, string[], RegExp]>([
     /^nowhere\/config\.json: expected a readable file, found nothing/,
   ],
   [
-    'a base model to be searched with',
-    [...INDEX, 'base'],
-    /^base: expected a checkpoint with prompts .*a base model/,
+    'a base model for stage 2',
+    [...RL, 'base'],
+    /^base: prompts\.reasoning: expected a prompt for reasoning, found none in the preset topics\. .*\(search-r3 sft\)/,
   ],
-  ['a base model for stage 2', [...RL, 'base'], /^base: expected a checkpoint with prompts/],
+  [
+    'a model that pools otherwise',
+    [...EVALUATE, 'pooled', '--systems', 'direct'],
+    /^pooled\/1_Pooling\/config\.json: pooling_mode_\*: expected lasttoken, found mean\. /,
+  ],
+  [
+    'no such prompts',
+    [...INDEX, 'model', '--prompts', 'topic'],
+    /^prompts: expected the preset search-r3, qwen3-embedding, topics or a file with prompts, found "topic"\.$/,
+  ],
   [
     'judgements of missing documents, in training',
     [...SFT, 'model', '--data', 'gone'],

@@ -292,20 +292,30 @@ describe('index and search', () => {
   test('another model or other prompts are refused', async () => {
     await writeModel(join(cwd, 'other'), 1);
     const policy = tinyPolicy();
-    const prompts = { ...policy.prompts, reasoning: { system: 'represent' } };
+    const prompts = { ...policy.prompts, document: { system: 'think', assistant: 'embedding' } };
     await saveCheckpoint(join(cwd, 'prompted'), { ...policy, prompts });
     for (const [model, field] of [
-      ['other', 'checkpoint'],
-      ['prompted', 'prompts'],
+      ['other', 'weights'],
+      ['prompted', 'documentPrompt'],
     ] as const) {
       const { status, stdout, stderr } = await cli(['search', '-m', model, '-i', 'index', QUERY], { cwd });
       expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
       expect(stderr).toMatch(
         new RegExp(
-          `^error: index: fingerprint\\.${field}: expected [0-9a-f]{64}, as in the model, found .*\\n$`,
+          `^error: index: fingerprint\\.${field}: expected [0-9a-f]{16}, as in the model .*, found .*\\n$`,
         ),
       );
     }
+  });
+
+  test('other prompts of queries are worth a note', async () => {
+    const policy = tinyPolicy();
+    const prompts = { ...policy.prompts, reasoning: { system: 'represent' } };
+    await saveCheckpoint(join(cwd, 'asking'), { ...policy, prompts });
+    // The same weights, in a file with the same bytes.
+    const { status, stderr } = await cli(['search', '-m', 'asking', '-i', 'index', QUERY], { cwd });
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^index: made with another queryPrompt /m);
   });
 
   test('what stands in the way is told before the work; only an index is ever replaced', async () => {

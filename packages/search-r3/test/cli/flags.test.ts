@@ -24,6 +24,7 @@ const TRAINING: Flag[] = [
 ];
 const EMBEDDING: Flag[] = [
   [['--model', 'models/small'], 'model', 'models/small'],
+  [['--prompts', 'topics'], 'embed.prompts', 'topics'],
   [['--strict'], 'embed.strict', true],
   [['--max-length', '96'], 'embed.maxLength', 96],
 ];
@@ -93,6 +94,7 @@ const COMMANDS: Record<string, Known> = {
     flags: [
       MISSING,
       [['--model', 'models/small'], 'model', 'models/small'],
+      [['--prompts', 'topics'], 'embed.prompts', 'topics'],
       [['--data', 'corpus'], 'data', 'corpus'],
       [['--split', 'dev'], 'evaluate.split', 'dev'],
       [['--systems', 'bm25', 'direct'], 'evaluate.systems', ['bm25', 'direct']],

@@ -45,7 +45,7 @@ describe('every setting of every command says what it does and when to change it
   test('a setting of one key that means something else in another command', () => {
     const model = (schema: z.ZodType) => settingsOf(schema).find(({ key }) => key === 'model');
     expect(model(rlSettings)?.description).toBe('Model folder from stage 1.');
-    expect(model(searchSettings)?.description).toBe('Model folder from sft, rl or train.');
+    expect(model(searchSettings)?.description).toBe('Model folder, trained or not, or GGUF file.');
     expect(model(trainSettings)?.description).toMatch(/^Model folder that stage 2 starts from\./);
   });
 });

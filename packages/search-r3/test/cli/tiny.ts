@@ -2,7 +2,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
+import { type Checkpoint, initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
 import { makePolicy, type Policy } from 'search-r3/decoder';
 import { modelShapeSchema, scratchConfig } from 'search-r3/pretrain';
 import { trainWordLevel } from 'search-r3/tokenizer';
@@ -73,8 +73,8 @@ const TEMPLATE =
   "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}<|end|>{% endif %}" +
   '{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}';
 
-/** A retriever that knows the words of the collection and nothing of them; other seeds give other weights. */
-export function tinyPolicy(seed = 0): Policy {
+/** A base that knows the words of the collection and nothing of them; other seeds give other weights. */
+export function tinyBase(seed = 0): Checkpoint {
   const { corpus, queries } = tinyCollection();
   const texts = [...corpus, ...queries].map(({ title = '', text }) => `${title} ${text}`);
   const tokenizer = trainWordLevel([...texts, 'represent think embedding'], {
@@ -86,11 +86,13 @@ export function tinyPolicy(seed = 0): Policy {
   });
   const shape = { hiddenSize: 32, intermediateSize: 48, layers: 2, heads: 4, kvHeads: 2, maxPositions: 64 };
   const config = scratchConfig(tokenizer, modelShapeSchema.parse(shape));
+  return { config, weights: initialiseWeights(config, seed), tokenizer };
+}
+
+/** The base as a retriever. */
+export function tinyPolicy(seed = 0): Policy {
   const prompts = { system: 'represent', assistant: 'embedding' };
-  return makePolicy(
-    { config, weights: initialiseWeights(config, seed), tokenizer },
-    { query: prompts, document: prompts, reasoning: { system: 'think' } },
-  );
+  return makePolicy(tinyBase(seed), { query: prompts, document: prompts, reasoning: { system: 'think' } });
 }
 
 export async function writeModel(folder: string, seed = 0): Promise<string> {

@@ -7,11 +7,13 @@ import {
   directPrompt,
   EMBED_TOKEN,
   loadCheckpoint,
+  presetFormat,
   saveCheckpoint,
 } from 'search-r3/checkpoint';
 import {
   asPolicy,
   frozenCopy,
+  makeEmbeddingModel,
   makePolicy,
   memoryWeights,
   type Policy,
@@ -78,10 +80,45 @@ describe('makePolicy', () => {
 });
 
 test('a base model is no policy, and the error says what is missing', () => {
-  expect(() => asPolicy(tinyBase(), 'models/base')).toThrow(InputError);
-  expect(() => asPolicy(tinyBase(), 'models/base')).toThrow(
-    /^models\/base: expected a checkpoint with prompts.*found a base model/,
-  );
+  const plain = { ...tinyBase(), ...presetFormat('topics') };
+  for (const [base, found] of [
+    [tinyBase(), 'none'],
+    [plain, 'others, of the preset topics'],
+  ] as const) {
+    expect(() => asPolicy(base, 'models/base')).toThrow(InputError);
+    expect(() => asPolicy(base, 'models/base')).toThrow(
+      `models/base: prompts: expected conversations that end with an embed token, one of them after reasoning, found ${found}.`,
+    );
+  }
+});
+
+describe('makeEmbeddingModel', () => {
+  test('takes a base as it is: the preset topics, and no embed token', () => {
+    const base = tinyBase();
+    const model = makeEmbeddingModel(base);
+    expect(model).toMatchObject({ preset: 'topics', embedId: undefined });
+    expect(model.tokenizer.vocabSize).toBe(base.config.vocabSize);
+    expect(model.weights).toEqual(base.weights);
+    expect(base.prompts).toBeUndefined();
+  });
+
+  test('with prompts that need it, adds the embed token as the row after a full vocabulary', () => {
+    const base = tinyBase();
+    // As SmolLM2: as many rows as ids, so the token is the first id beyond.
+    expect(base.config.vocabSize).toBe(base.tokenizer.vocabSize);
+    const model = makeEmbeddingModel({ ...base, ...presetFormat('search-r3') });
+    expect(model.embedId).toBe(base.config.vocabSize);
+    expect(model.config.vocabSize).toBe(base.config.vocabSize + 1);
+    expect(data(model, EMBEDDING)).toEqual(data(makePolicy(tinyBase()), EMBEDDING));
+    expect(data(base, EMBEDDING)).toHaveLength(base.config.vocabSize * base.config.hiddenSize);
+  });
+
+  test('is a policy where prompts are those of training', () => {
+    const policy = tinyPolicy();
+    const { tokenizer, ...model } = makeEmbeddingModel(policy);
+    expect(policy).toMatchObject(model);
+    expect(tokenizer.fingerprint()).toBe(policy.tokenizer.fingerprint());
+  });
 });
 
 test('a frozen copy has weights of its own; feeds share them', () => {

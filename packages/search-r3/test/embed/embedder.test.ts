@@ -320,7 +320,7 @@ describe('lengths that the model was trained with', () => {
 test('a text is tokenized once, whatever is embedded in between', async () => {
   const own = await Embedder.create({ ...policy, tokenizer: tokenizer.copy() });
   const first = await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 });
-  const encode = vi.spyOn(own.policy.tokenizer, 'encodeBatch');
+  const encode = vi.spyOn(own.model.tokenizer, 'encodeBatch');
   expect(await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 })).toEqual(first);
   expect(encode).not.toHaveBeenCalled();
   await own.embed([LONG], { role: 'document', maxLength: 21 });

@@ -111,7 +111,7 @@ test('the demonstration, cut short, runs to its table and its report', { timeout
   const trained = await loadCheckpoint(result.model);
   // 256 positions, of which 44 and one are the reasoning's.
   expect(trained.limits).toEqual({ maxLength: 211, maxNewTokens: 44 });
-  expect(trained.prompts?.reasoning.system).toBe('reason');
+  expect(trained.prompts?.reasoning).toEqual({ system: 'reason' });
   const report = await readFile(result.report, 'utf8');
   expect(report).toContain('nDCG@10 on held-out queries');
   const events = (await readFile(join(out, 'rl', 'events.jsonl'), 'utf8')).trim().split('\n');

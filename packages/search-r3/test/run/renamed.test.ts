@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { loadPrompts } from 'search-r3/checkpoint';
+import { loadRetrieverFile } from 'search-r3/checkpoint';
 import { loadConfig, withConfig } from 'search-r3/cli';
 import { trainSettings } from 'search-r3/pipeline';
 import { InputError, RENAMED_KEYS, validate } from 'search-r3/run';
@@ -88,7 +88,7 @@ describe('settings', () => {
 test('the split in search_r3.json of a model', async () => {
   const split = { seed: 0, development: 0.1, sft: 0.5 };
   await writeFile(join(folder, 'search_r3.json'), JSON.stringify({ split }));
-  expect(await messageOf(() => loadPrompts(folder))).toBe(
+  expect(await messageOf(() => loadRetrieverFile(folder))).toBe(
     renamed('search_r3.json', 'split.development', 'split.validation'),
   );
 });

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { InputError, InterruptedError, randomStream } from 'search-r3/run';
 import {
-  assertCompatible,
   type Batch,
   type CreateIndexOptions,
   describeIndex,
@@ -32,7 +31,7 @@ const documents: IndexedDocument[] = [
   { id: 'c\u2028\n"', title: '', text: 'line\u2028separators, \r\n ends, \u{1f980} and "quotes"' },
   { id: 'd', text: 'last' },
 ];
-const fingerprint = { checkpoint: 'c0ffee', prompts: 'beef' };
+const fingerprint = { weights: 'c0ffee', documentPrompt: 'beef' };
 const made = { dimension: 3, fingerprint };
 const contents = (changes: Partial<Batch> = {}): Batch => ({
   vectors: unitMatrix(randomStream(1), 4, 3),
@@ -182,10 +181,10 @@ describe('whole or not at all', () => {
       await save(contents(), { overwrite: true });
     }
     await writeFile(join(folder, 'manifest.json'), '{"format":"search');
-    const other = { fingerprint: { checkpoint: 'new', prompts: 'beef' } };
+    const other = { fingerprint: { weights: 'new' } };
     await save(contents(), { ...other, overwrite: true });
     expect(await thrownBy(save())).toBeInstanceOf(InputError);
-    expect((await readManifest(folder)).fingerprint.checkpoint).toBe('new');
+    expect((await readManifest(folder)).fingerprint.weights).toBe('new');
     expect(await readdir(parent)).toEqual(['saved']);
   });
 });
@@ -232,7 +231,7 @@ describe('refuses to create, with nothing written', () => {
     for (const [bad, message] of [
       [{ replace: true }, /unknown key "replace"/],
       [{ dimension: 1.5 }, /dimension: /],
-      [{ fingerprint: { checkpoint: '' } }, /fingerprint\.checkpoint: /],
+      [{ fingerprint: { weights: '' } }, /fingerprint\.weights: /],
     ] as [Partial<CreateIndexOptions>, RegExp][]) {
       await expect(save(contents(), bad)).rejects.toThrow(message);
     }
@@ -241,28 +240,5 @@ describe('refuses to create, with nothing written', () => {
     await expect(SavedIndex.open(folder, { threads: 0 })).rejects.toThrow(
       /SavedIndex.open options: threads: /,
     );
-  });
-});
-
-describe('assertCompatible', () => {
-  test.each([
-    [{}, undefined],
-    [{ checkpoint: 'other' }, /my\/index: fingerprint\.checkpoint: expected other, .*found c0ffee\. .*again/],
-    [{ prompts: 'pork' }, /my\/index: fingerprint\.prompts: expected pork, .*found beef\./],
-    [{ pooling: 'mean' }, /my\/index: fingerprint\.pooling: expected mean, .*found nothing\./],
-    [{ dimension: 4 }, /my\/index: dimension: expected 4, .*found 3\./],
-  ])('a model that differs in %j', async (changes, message) => {
-    await save();
-    const manifest = await readManifest(folder);
-    const { dimension = 3, ...parts } = changes as Record<string, string> & { dimension?: number };
-    const model = { dimension, fingerprint: { ...fingerprint, ...parts } };
-    const check = () => assertCompatible(manifest, model, 'my/index');
-    if (message === undefined) {
-      expect(check).not.toThrow();
-      return;
-    }
-    const error = await thrownBy(Promise.resolve().then(check));
-    expect(error).toBeInstanceOf(InputError);
-    expect((error as InputError).message).toMatch(message);
   });
 });

@@ -45,7 +45,7 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
-    const { loadPolicy, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const { loadEmbeddingModel, modelFolder, partProgress } = await import('../../pipeline/index.js');
     if (reasoning && role === 'document') {
       const remedy = 'The model reasons only about queries.';
       throw new InputError({
@@ -64,7 +64,8 @@ export function embedCommand(): Command {
     const { refuseBlank } = await import('../../api/local-retriever.js');
     if (role === 'query') refuseBlank(texts, nameOf);
     const { Embedder } = await import('../../embed/index.js');
-    const embedder = await Embedder.create(await loadPolicy(model, (text) => output.note(text)));
+    const use = { prompts: settings.embed.prompts, reasoning };
+    const embedder = await Embedder.create(await loadEmbeddingModel(model, (text) => output.note(text), use));
     const progress = await output.progress();
     const report = partProgress(progress);
     const rows = await output.rows();

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
-import { loadUse, withModel, withSettingsNamed } from '../using.js';
+import { loadUse, withModel, withPrompts, withSettingsNamed } from '../using.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).evaluateSettings;
 
@@ -13,6 +13,7 @@ export function evaluateCommand(): Command {
   );
   withConfig(command, loadSchema);
   withModel(command);
+  withPrompts(command);
   withData(command);
   configFlag(command, '-s, --split <name>', 'evaluate.split');
   configFlag(command, '--systems <name...>', 'evaluate.systems');

@@ -6,7 +6,7 @@ import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
-import { embeddingOptions, loadUse, withEmbedding, withModel } from '../using.js';
+import { embeddingOptions, loadUse, promptOptions, withEmbedding, withModel } from '../using.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).indexSettings;
 
@@ -61,6 +61,7 @@ export function indexCommand(): Command {
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), {
       thread: 'current',
+      ...promptOptions(settings.embed),
       onNote: (text) => output.note(text),
     });
     const progress = await output.progress();

@@ -4,7 +4,14 @@ import type { FoundDocuments } from '../../api/index.js';
 import type { Filter } from '../../vectors/filter.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
+import {
+  embeddingOptions,
+  loadUse,
+  promptOptions,
+  withModel,
+  withReasonedEmbedding,
+  withSettingsNamed,
+} from '../using.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).searchSettings;
 
@@ -61,6 +68,7 @@ export function searchCommand(): Command {
   return command.action(async (args: string[]) => {
     const { indexFolder, modelFolder, partProgress } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, await loadSchema());
+    const { k, reasoning } = settings.search;
     const folder = indexFolder(settings, '--index');
     const model = modelFolder(settings);
     const { file, filter: json } = command.opts<{ file?: string; filter?: string }>();
@@ -73,6 +81,8 @@ export function searchCommand(): Command {
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(model, {
       thread: 'current',
+      ...promptOptions(settings.embed),
+      reasoning: reasoning === true,
       onNote: (text) => output.note(text),
     });
     try {
@@ -84,7 +94,8 @@ export function searchCommand(): Command {
         index.search(
           queries.map(({ text }) => text),
           {
-            ...settings.search,
+            k,
+            ...(reasoning !== undefined && { reasoning }),
             ...(filter && { filter }),
             ...embeddingOptions(settings.embed),
             signal,

@@ -1,6 +1,7 @@
 /** What a model holds, and whether it loads: `inspect` rejects what loading rejects. */
 import type { ModelFolder } from '../../checkpoint/model-folder.js';
 import { elementCount } from '../../checkpoint/parameters.js';
+import { poolingOf } from '../../checkpoint/prompts.js';
 import { openSafetensors, type TensorSource } from '../../checkpoint/safetensors.js';
 import type { Inspection } from './inspection.js';
 import { bytes, pairs, table } from './text.js';
@@ -28,9 +29,10 @@ export async function inspectModel(path: string): Promise<Inspection> {
 function describe(path: string, { config, retriever, stored: source, notes }: ModelFolder): Inspection {
   const stored = summarise(source);
   const { raw: _, ...shape } = config;
-  const { limits = null, split = null } = retriever ?? {};
+  const { limits = null, split = null, preset = null, prompts } = retriever ?? {};
+  const pooling = prompts === undefined ? null : poolingOf(prompts);
   return {
-    value: { kind: 'model', path, config: shape, limits, split, ...stored, notes },
+    value: { kind: 'model', path, config: shape, preset, pooling, limits, split, ...stored, notes },
     text: () =>
       [
         `Model ${path}`,
@@ -43,6 +45,7 @@ function describe(path: string, { config, retriever, stored: source, notes }: Mo
           ['vocabulary', config.vocabSize],
           ['tied output head', config.tieWordEmbeddings ? 'yes' : 'no'],
           ['longest sequence', config.maxPositions],
+          ['embedding read at', pooling ?? 'not recorded'],
           ['longest prompt trained with', limits?.maxLength ?? 'not recorded'],
           ['longest reasoning trained with', limits?.maxNewTokens ?? 'not recorded'],
           ...tensorPairs(stored),

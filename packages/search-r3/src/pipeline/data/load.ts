@@ -1,6 +1,6 @@
 /** What commands and the library read first: collections, documents and models. */
 import { join } from 'node:path';
-import { assertFinite, type Checkpoint, loadCheckpoint } from '../../checkpoint/index.js';
+import { assertFinite, type Checkpoint, type EmbeddingUse, loadCheckpoint } from '../../checkpoint/index.js';
 import {
   atlasCollection,
   type Collection,
@@ -10,7 +10,7 @@ import {
   loadBeir,
   loadCorpus,
 } from '../../dataset/index.js';
-import { asPolicy, type Policy } from '../../decoder/index.js';
+import { type EmbeddingModel, makeEmbeddingModel, makePolicy, type Policy } from '../../decoder/index.js';
 import { ATLAS } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
@@ -30,19 +30,33 @@ export async function loadDocuments(source: string): Promise<Document[]> {
 /**
  * A model: a folder or a GGUF file.
  * @param onNote called with each thing that is read differently from what the files say.
+ * @param embedding how it is going to embed. Default: as `search_r3.json` records, or not at all.
  * @throws InputError where it does not hold a model, and naming the tensor where a weight is not finite.
  */
 export async function loadModel(
   folder: string,
   onNote: (text: string) => void = () => {},
+  embedding?: EmbeddingUse,
 ): Promise<Checkpoint> {
-  const checkpoint = await loadCheckpoint(folder);
+  const checkpoint = await loadCheckpoint(folder, { embedding });
   assertFinite(checkpoint, folder);
   for (const note of checkpoint.notes ?? []) onNote(`${folder}: ${note}`);
   return checkpoint;
 }
 
-/** A model as a policy. @throws InputError as `loadModel` does, and where it is a base model. */
+/**
+ * Any model folder, made ready to embed, with notes on how it does that if it does not record it.
+ * @throws InputError as `loadModel` does, and before weights are read if the model cannot embed as it should.
+ */
+export async function loadEmbeddingModel(
+  folder: string,
+  onNote?: (text: string) => void,
+  use: EmbeddingUse = {},
+): Promise<EmbeddingModel> {
+  return makeEmbeddingModel(await loadModel(folder, onNote, use));
+}
+
+/** A model folder as a policy. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
 export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Policy> {
-  return asPolicy(await loadModel(folder, onNote), folder);
+  return makePolicy(await loadModel(folder, onNote, { reasoning: true }));
 }

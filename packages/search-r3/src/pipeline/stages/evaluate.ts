@@ -1,6 +1,6 @@
-/** Evaluation of a policy on judged queries: the rankings of all systems, and their scores. */
+/** Evaluation of a model on judged queries: the rankings of all systems, and their scores. */
 import type { Collection, Qrels } from '../../dataset/index.js';
-import type { Policy } from '../../decoder/index.js';
+import type { EmbeddingModel } from '../../decoder/index.js';
 import { Embedder } from '../../embed/index.js';
 import {
   type DefaultMetric,
@@ -22,7 +22,7 @@ export interface PolicyEvaluation extends RetrieverRun {
 
 export interface EvaluateInput {
   /** Needed by every system but `bm25`. */
-  policy: Policy | undefined;
+  policy: EmbeddingModel | undefined;
   collection: Collection;
   /** The judgements that count; see `evaluatePolicy`. */
   qrels: Qrels;
@@ -41,16 +41,16 @@ export const evaluateStage: Stage<EvaluationSettings, EvaluateInput, PolicyEvalu
 /**
  * Runs and compares the systems on the judged queries of `qrels`. A judged query that the collection does not have (see
  * `LoadBeirOptions.allowMissing`) scores 0, as in trec_eval.
- * @param policy needed by every system but `bm25`.
+ * @param model needed by every system but `bm25`.
  */
 export async function evaluatePolicy(
-  policy: Policy | undefined,
+  model: EmbeddingModel | undefined,
   collection: Collection,
   qrels: Qrels,
   options: RetrieverOptions & { seed?: number } = {},
 ): Promise<PolicyEvaluation> {
   const { seed = 0, ...retriever } = options;
-  const embedder = policy === undefined ? undefined : await Embedder.create(policy);
+  const embedder = model === undefined ? undefined : await Embedder.create(model);
   const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
   try {
     const there = new Map([...qrels].filter(([id]) => collection.queries.has(id)));

@@ -4,8 +4,8 @@ import {
   type Checkpoint,
   initialiseWeights,
   type PromptOverrides,
-  type Prompts,
   resolvePrompts,
+  type TrainingPrompts,
 } from '../../checkpoint/index.js';
 import { type Document, generateAtlas } from '../../dataset/index.js';
 import { makePolicy } from '../../decoder/index.js';
@@ -92,7 +92,13 @@ export const pretrainStage: TrainingStage<PretrainInput> = {
 };
 
 /** The prompts of a model from scratch. */
-function scratchPrompts({ data, prompts }: { data: string; prompts?: PromptOverrides | undefined }): Prompts {
+function scratchPrompts({
+  data,
+  prompts,
+}: {
+  data: string;
+  prompts?: PromptOverrides | undefined;
+}): TrainingPrompts {
   return resolvePrompts(prompts ?? (data === ATLAS ? ATLAS_PROMPTS : COLLECTION_PROMPTS));
 }
 
@@ -102,7 +108,7 @@ const startsWithWords = ({ pretrain }: TrainingStageSettings) => (pretrain.start
 async function textSource(
   settings: TrainingStageSettings,
   corpus: readonly Document[],
-  prompts: Prompts,
+  prompts: TrainingPrompts,
   known: Tokenizer | undefined,
   work: LongWorkOptions,
 ): Promise<{ tokenizer: Tokenizer; source: SequenceSource; pairs?: PairSource }> {
