@@ -1,6 +1,7 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadRetrieverFile } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
 import { evaluatePolicy, loadPolicy, trainingData, withValidation } from 'search-r3/pipeline';
 import { randomStream } from 'search-r3/run';
@@ -347,7 +348,7 @@ describe('a single stage', () => {
     const argv = ['pretrain', '--data', 'atlas', '--out', 'atlas', '--steps', '1', '--batch-size', '2'];
     const shape = ['--set', 'pretrain.model.layers=1', '--set', 'pretrain.optimization.warmupSteps=0'];
     const { model } = await cliJson<Stage>([...argv, ...shape], cwd);
-    const prompts = JSON.parse(await readFile(join(cwd, model, 'search_r3.json'), 'utf8')) as object;
+    const { prompts } = await loadRetrieverFile(join(cwd, model));
     expect(prompts).toMatchObject({ reasoning: { system: 'reason' }, query: { system: 'represent' } });
   });
 });
