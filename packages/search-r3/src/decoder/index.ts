@@ -11,7 +11,6 @@ export {
   parameterInputs,
 } from './float-weights.js';
 export { int8IsExact } from './int8-probe.js';
-export { parameterFeeds } from './parameter-feeds.js';
 export * from './policy.js';
 export { PRECISIONS, type Precision } from './precision.js';
 export * from './prompt-attention.js';
@@ -19,4 +18,4 @@ export { type ParameterSource, type QuantizeOptions, writeQuantized } from './qu
 export * from './rope.js';
 export * from './sequence.js';
 export * from './token-row.js';
-export type { DecoderWeights, InferenceWeights, Lookup, WeightsIn } from './weights.js';
+export * from './weights.js';

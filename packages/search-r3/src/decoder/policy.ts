@@ -1,5 +1,4 @@
-/** A checkpoint made ready to embed and to be trained: with prompts, embed token, and its weights as feeds. */
-import { f32, type HostTensor } from 'onnx-grad';
+/** A checkpoint made ready to embed and to be trained: with prompts, embed token, and its weights for inference. */
 import {
   addEmbedToken,
   type Checkpoint,
@@ -15,7 +14,7 @@ import {
 } from '../checkpoint/index.js';
 import { InputError } from '../run/index.js';
 import { fedWeights } from './float-weights.js';
-import type { InferenceWeights } from './weights.js';
+import { type InferenceWeights, parameterFeeds } from './weights.js';
 
 /** A checkpoint that embeds. */
 export interface EmbeddingModel extends Checkpoint {
@@ -96,11 +95,6 @@ export function frozenCopy<T extends Checkpoint>(checkpoint: T): T {
     ([name, { data, shape }]) => [name, { data: data.slice(), shape }] as const,
   );
   return { ...checkpoint, weights: new Map(weights) };
-}
-
-/** The weights as feeds of a program, sharing their memory. */
-export function parameterFeeds({ weights }: Pick<Checkpoint, 'weights'>): Record<string, HostTensor> {
-  return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
 }
 
 /** The weights for inference, sharing their memory. */

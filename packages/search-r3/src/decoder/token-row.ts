@@ -5,7 +5,7 @@
  */
 import { floats, type Graph, type HostTensor, type Value } from 'onnx-grad';
 import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
-import { parameterFeeds } from './parameter-feeds.js';
+import { parameterFeeds } from './weights.js';
 
 /** The names of a model's token tables: of the embeddings, and of the head where it has one of its own. */
 export const tokenTables = ({ tieWordEmbeddings }: ModelConfig): string[] =>

@@ -2,7 +2,8 @@
  * What the decoder multiplies with. The definition in `decoder.ts` is one; the weights behind it differ: float32 that
  * training changes (`float-weights.ts`), int8 by column (`int8-weights.ts`), 4 or 8 bits by block (`block-weights.ts`).
  */
-import type { Graph, HostTensor, Value } from 'onnx-grad';
+import { f32, type Graph, type HostTensor, type Value } from 'onnx-grad';
+import type { Checkpoint } from '../checkpoint/index.js';
 
 /** The weights of a decoder in a graph, as the steps that use them. Rows are batch * length. */
 export interface DecoderWeights {
@@ -35,4 +36,9 @@ export interface InferenceWeights {
   readonly weightsIn: WeightsIn;
   /** Weights in JavaScript memory, by reference; those in files are part of the program. */
   readonly feeds: Readonly<Record<string, HostTensor>>;
+}
+
+/** The weights as feeds of a program, sharing their memory. */
+export function parameterFeeds({ weights }: Pick<Checkpoint, 'weights'>): Record<string, HostTensor> {
+  return Object.fromEntries([...weights].map(([name, { data, shape }]) => [name, f32(data, shape)]));
 }

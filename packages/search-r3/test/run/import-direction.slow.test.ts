@@ -45,7 +45,7 @@ test('imports from modules above are allowed', async () => {
 
 test('every kind of planted violation is caught', async () => {
   const planted = {
-    'search-r3/src/model/value.ts': `export { rl } from '../rl/index.js';`,
+    'search-r3/src/decoder/value.ts': `export { rl } from '../rl/index.js';`,
     'search-r3/src/run/type.ts': `import type { Model } from '../decoder/index.js'; export type A = Model;`,
     'search-r3/src/run/lazy.ts': `export const a = () => import('../rl/index.js');`,
     'search-r3/src/cellar/unlisted.ts': `export { run } from '../run/index.js';`,
@@ -62,7 +62,7 @@ test('every kind of planted violation is caught', async () => {
     'onnx-grad/src/one.ts: no-cycles',
     'onnx-grad/src/path.ts: engine-stands-alone',
     'search-r3/src/cellar/unlisted.ts: unlisted-module',
-    'search-r3/src/model/value.ts: module-order-model',
+    'search-r3/src/decoder/value.ts: module-order-decoder',
     'search-r3/src/rl/itself.ts: no-cycles',
     'search-r3/src/rl/nothing-there.ts: no-unresolvable',
     'search-r3/src/rl/own-package.ts: no-package-root-inside',
