@@ -11,6 +11,7 @@ const MODULES = [
   'checkpoint',
   'decoder',
   'generate',
+  'model',
   'embed',
   'vectors',
   'dataset',

@@ -4,6 +4,7 @@ import { directPrompts, initialiseWeights, newConfig } from 'search-r3/checkpoin
 import { documentText, loadCorpus } from 'search-r3/dataset';
 import { makePolicy } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { trainByteLevelBpe } from 'search-r3/tokenizer';
 import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
 import { scifactFolder } from './lib/paths.js';
@@ -53,10 +54,10 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
   const prompts = await timed(() =>
     directPrompts(policy.tokenizer, policy.prompts, texts, 'document', { maxTokens: MAX_TOKENS }),
   );
-  const embedder = await Embedder.create(policy);
+  const embedder = new Embedder(Model.of(policy));
   log('embedding the corpus');
   const index = await timed(() => embedder.embed(texts, { role: 'document', maxLength: MAX_TOKENS }));
-  await embedder.dispose();
+  await embedder.model.dispose();
   return {
     figures: rounded({
       batch: encoding.ours,

@@ -8,8 +8,7 @@
  */
 import { directPrompts } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
-import { memoryWeights } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { memoryWeights, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { loadPolicy, trainingData } from 'search-r3/pipeline';
 import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';

@@ -11,8 +11,8 @@ import {
   generateAtlas,
   type Qrels,
 } from 'search-r3/dataset';
-import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
-import { Embedder, type Embedding, SequenceEncoder } from 'search-r3/embed';
+import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
+import { Embedder, type Embedding } from 'search-r3/embed';
 import {
   bootstrapInterval,
   type Interval,
@@ -22,6 +22,7 @@ import {
   randomisationTest,
   scoreRankings,
 } from 'search-r3/evaluate';
+import { Model } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, type TrainingData, trainingData } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
@@ -98,7 +99,8 @@ export async function measure(
   systems: readonly RetrieverSystem[] = ['direct', 'reasoned'],
 ): Promise<Measured> {
   const qrels = testQrels(collection);
-  const run = await evaluatePolicy(policy, collection, qrels, { systems });
+  await using model = Model.of(policy);
+  const run = await evaluatePolicy(model, collection, qrels, { systems });
   const scored = Object.entries(run.rankings).map(([system, rankings]) => {
     const { mean: average, perQuery } = scoreRankings(qrels, rankings, ['ndcg@10'])['ndcg@10'];
     return [system, { mean: average, interval: bootstrapInterval([...perQuery.values()]), perQuery }];
@@ -187,7 +189,7 @@ export async function controls(
   };
   const { tokenizer, prompts, embedId, config } = policy;
   const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
-  const embedder = await Embedder.create(policy);
+  const embedder = new Embedder(Model.of(policy));
   const retrieval = new RetrieverEvaluation(embedder, collection);
   const result: Record<string, number> = {};
   const asked = await reasoningPrompts(
@@ -202,7 +204,7 @@ export async function controls(
     result[name] = scoreRankings(judged, rankings, ['ndcg@10'])['ndcg@10'].mean;
   }
   await retrieval.dispose();
-  await embedder.dispose();
+  await embedder.model.dispose();
   await encoder.dispose();
   return result;
 }

@@ -1,17 +1,10 @@
 /** The retriever in the calling thread. */
 import { z } from 'zod';
-import {
-  compareFingerprints,
-  type Fingerprint,
-  fingerprintParts,
-  type StoredFile,
-  storedFiles,
-} from '../checkpoint/index.js';
+import { compareFingerprints } from '../checkpoint/index.js';
 import { isBlank } from '../dataset/index.js';
-import type { EmbeddingModel } from '../decoder/index.js';
 import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
-import { loadEmbeddingModel } from '../pipeline/index.js';
+import { Model } from '../model/index.js';
 import { assertReplaceable, InputError, validate } from '../run/index.js';
 import {
   type DocumentInput,
@@ -41,31 +34,20 @@ import type {
 export type LoadOptions = Omit<RetrieverOptions, 'thread'>;
 
 export class LocalRetriever implements Retriever {
-  readonly #model: EmbeddingModel;
+  readonly #model: Model;
   readonly #embedder: Embedder;
-  readonly #files: readonly StoredFile[];
   readonly #options: LoadOptions;
   readonly #opened = new Set<LocalIndex>();
-  #fingerprint: Promise<Fingerprint> | undefined;
 
-  private constructor(
-    model: EmbeddingModel,
-    embedder: Embedder,
-    files: readonly StoredFile[],
-    options: LoadOptions,
-  ) {
+  private constructor(model: Model, options: LoadOptions) {
     this.#model = model;
-    this.#embedder = embedder;
-    this.#files = files;
+    this.#embedder = new Embedder(model);
     this.#options = options;
   }
 
   /** @throws InputError if the folder holds no model, or one that cannot embed as the options ask. */
   static async load(folder: string, options: LoadOptions = {}): Promise<LocalRetriever> {
-    const { onNote, prompts, reasoning } = options;
-    const model = await loadEmbeddingModel(folder, onNote, { prompts, reasoning });
-    const files = await storedFiles(folder, model.config);
-    return new LocalRetriever(model, await Embedder.create(model, threadsOf(options)), files, options);
+    return new LocalRetriever(await Model.load(folder, options), options);
   }
 
   get dimension(): number {
@@ -86,7 +68,7 @@ export class LocalRetriever implements Retriever {
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
     const documents = await readDocuments(source);
     const embedded = new EmbeddedDocuments(this.#embedder, documents, how);
-    const model = { dimension: this.dimension, fingerprint: await this.#identity() };
+    const model = { dimension: this.dimension, fingerprint: await this.#model.fingerprint() };
     const saved = await SavedIndex.create(out, { ...model, overwrite, ann }, embedded);
     await saved.close();
     return { index: out, documents: documents.length, dimension: this.dimension, ...embedded.summary };
@@ -99,7 +81,7 @@ export class LocalRetriever implements Retriever {
   ): Promise<LocalIndex> {
     // Before its contents are read.
     const { fingerprint } = await readManifest(folder);
-    const warnings = compareFingerprints(fingerprint, await this.#identity(), folder);
+    const warnings = compareFingerprints(fingerprint, await this.#model.fingerprint(), folder);
     for (const warning of warnings) onNote?.(warning);
     const saved = await SavedIndex.open(folder, threadsOf(this.#options));
     const index = new LocalIndex(this.#embedder, saved, () => this.#opened.delete(index));
@@ -109,17 +91,11 @@ export class LocalRetriever implements Retriever {
 
   async dispose(): Promise<void> {
     for (const index of [...this.#opened]) await index.dispose();
-    await this.#embedder.dispose();
+    await this.#model.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
-  }
-
-  /** Computed on first use, because it reads the files of the weights. */
-  #identity(): Promise<Fingerprint> {
-    this.#fingerprint ??= fingerprintParts(this.#model, { files: this.#files });
-    return this.#fingerprint;
   }
 }
 

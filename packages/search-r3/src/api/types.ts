@@ -2,6 +2,7 @@
 /** The public interfaces of the library, independent of the thread that does the work. */
 import type { EmbeddingFormatInput } from '../checkpoint/index.js';
 import type { Embedding, EmbedOptions } from '../embed/index.js';
+import type { PrecisionChoice } from '../model/index.js';
 import type { DocumentInput, Filter, IndexedDocument } from '../vectors/index.js';
 
 /** The thread that does the work. */
@@ -21,6 +22,11 @@ export interface RetrieverOptions extends ThreadOptions {
    * prompts, or the fields of such a file. Default: as the model's folder says, else `topics`.
    */
   prompts?: string | EmbeddingFormatInput;
+  /**
+   * How the model computes. Default `auto`: int8 for 50 million parameters or more if the CPU computes it exactly and the
+   * vectors stay close to those of `f32`, else `f32`. Quantised weights are kept beside the model, or in the user's cache.
+   */
+  precision?: PrecisionChoice;
   /** Refuse a model that cannot reason, before its weights are read. Default false. */
   reasoning?: boolean;
   /** Called with what is good to know: how a model that does not record it embeds, and what was read differently. */

@@ -131,7 +131,11 @@ function refuseWrongWeights(weights: Weights, config: ModelConfig, source: strin
 }
 
 /** Ids that end generation, from generation_config.json, config.json and the tokenizer. */
-export function stopIds({ config, generationConfig, tokenizer }: Checkpoint): number[] {
+export function stopIds({
+  config,
+  generationConfig,
+  tokenizer,
+}: Pick<Checkpoint, 'config' | 'generationConfig' | 'tokenizer'>): number[] {
   const ids = [...generationEosIds(generationConfig), ...config.eosIds];
   if (tokenizer.eosId !== undefined) ids.push(tokenizer.eosId);
   return [...new Set(ids)].filter((id) => id < config.vocabSize).sort((a, b) => a - b);

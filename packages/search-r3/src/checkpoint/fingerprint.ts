@@ -31,11 +31,12 @@ export type FingerprintPart = keyof typeof FINGERPRINT_PARTS;
 export type Fingerprint = Record<FingerprintPart, string>;
 
 /** What the fingerprint of a model is made from. */
-export interface Identified extends EmbeddingFormat, Pick<Checkpoint, 'config' | 'weights' | 'tokenizer'> {}
+export interface Identified extends EmbeddingFormat, Pick<Checkpoint, 'config' | 'tokenizer'> {}
+
+/** Where its weights are: in files as stored, whose bytes are hashed, or in memory. */
+export type Stored = { files: readonly StoredFile[] } | { weights: Weights };
 
 export interface FingerprintOptions {
-  /** The files that hold the weights, if these are as stored: their bytes are hashed, instead of all numbers. */
-  files?: readonly StoredFile[];
   /** The identity of the adapter. Default `none`. */
   adapter?: string;
   /** Default `f32`. */
@@ -44,12 +45,13 @@ export interface FingerprintOptions {
 
 /** The fingerprint of a model. @throws InputError if one of the files has changed. */
 export async function fingerprintParts(
-  { config, weights, tokenizer, prompts, dimensions = config.hiddenSize }: Identified,
-  { files, adapter = 'none', precision = 'f32' }: FingerprintOptions = {},
+  { config, tokenizer, prompts, dimensions = config.hiddenSize }: Identified,
+  stored: Stored,
+  { adapter = 'none', precision = 'f32' }: FingerprintOptions = {},
 ): Promise<Fingerprint> {
   const { query, document, reasoning, templateVariables } = prompts;
   const hash = configHash(config);
-  const hashed = files ? await hashFiles(hash, files) : hashWeights(hash, weights);
+  const hashed = 'files' in stored ? await hashFiles(hash, stored.files) : hashWeights(hash, stored.weights);
   return {
     dimensions: String(dimensions),
     weights: short(hashed.digest('hex')),

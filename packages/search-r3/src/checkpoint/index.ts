@@ -25,6 +25,7 @@ export {
   type FingerprintPart,
   fingerprintParts,
   type Identified,
+  type Stored,
 } from './fingerprint.js';
 export { assertFinite } from './finite.js';
 export { toBFloat16, toFloat16 } from './float16.js';
@@ -94,7 +95,7 @@ export {
   saveRetrieverFile,
   type TrainedWith,
 } from './retriever-file.js';
-export { openSafetensors, type TensorSource } from './safetensors.js';
+export { openSafetensors, type TensorLocation, type TensorSource } from './safetensors.js';
 export type { TensorEntry } from './safetensors-header.js';
 export {
   type StorageDtype,

@@ -9,13 +9,13 @@ import { exists, readIfThere, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, type ReadConfig, readConfigFile, withVocabSize } from './config.js';
-import { assertFinite } from './finite.js';
 import { chooseFormat } from './folder-format.js';
 import { ggufFile } from './gguf/find.js';
 import { openGguf } from './gguf/model.js';
 import type { GgufTensors } from './gguf/tensors.js';
 import { instructionNotes } from './instructions.js';
-import { parameterShapes, type Weights } from './parameters.js';
+import { type AddedRows, parameterReaders } from './parameter-readers.js';
+import type { Weights, WeightTensor } from './parameters.js';
 import { requireReasoning } from './presets.js';
 import { assertPromptable, embedTokenId } from './prompt-ids.js';
 import { resolvePrompts } from './prompts.js';
@@ -25,9 +25,8 @@ import {
   PROMPTS_FILE,
   type RetrieverFile,
 } from './retriever-file.js';
-import type { TensorSource } from './safetensors.js';
+import type { TensorLocation, TensorSource } from './safetensors.js';
 import { type ConfigOrigin, findParameters } from './stored-parameters.js';
-import { addMeanRows } from './token-tables.js';
 import { openWeights, type StoredFile, storedFile, weightFiles } from './weight-files.js';
 
 const generationSchema = z.looseObject({
@@ -56,7 +55,11 @@ export interface ModelFolder {
   notes: string[];
   /** The tensors as stored; those of a GGUF file also tell where their blocks are. */
   stored: TensorSource | GgufTensors;
-  /** All parameters as float32, exactly those of `parameterShapes(config)`. */
+  /** One of the parameters of `parameterShapes(config)` as float32, a new array each time. */
+  readParameter(name: string): Promise<WeightTensor>;
+  /** Where a parameter is in a file; undefined if it is not stored as it is used. */
+  locate(name: string): TensorLocation | undefined;
+  /** All parameters. */
   readWeights(): Promise<Weights>;
   /** Reads every parameter, one at a time. @throws InputError if one holds a value that is not finite. */
   checkWeights(): Promise<void>;
@@ -109,31 +112,24 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     notes.push(...found.notes);
     const rows = declared.config.vocabSize;
     const ids = tokenizer.vocabSize;
-    const config = ids > rows ? withVocabSize(found.config, ids) : found.config;
+    let config = ids > rows ? withVocabSize(found.config, ids) : found.config;
     if (ids > rows) {
       notes.push(
         `The tokenizer has ${ids} ids but the embedding has ${rows} rows: ${ids - rows} rows are added, each the mean of the others.`,
       );
     }
+    const added: AddedRows[] = ids > rows ? [{ used: rows, from: rows, to: ids }] : [];
+    const token = options.embedding && retriever?.prompts.embedToken;
+    if (token !== undefined && tokenizer.idOf(token) === undefined) {
+      // Spare rows beyond the tokenizer's ids, which Qwen has, are used before the tables grow.
+      const id = tokenizer.addToken(token);
+      added.push({ used: ids, from: id, to: id + 1 });
+      if (id >= config.vocabSize) config = withVocabSize(config, id + 1);
+    }
     notes.push(...unusedIds(config, generationConfig));
-    const { places } = found;
     return {
-      config,
-      tokenizer,
-      generationConfig,
-      retriever,
-      notes,
-      stored,
-      readWeights: async () => {
-        const weights = await readParameters(stored, found);
-        if (ids > rows) addMeanRows(weights, rows, rows, ids);
-        return weights;
-      },
-      checkWeights: async () => {
-        for (const [name, place] of places) {
-          assertFinite({ weights: new Map([[name, await stored.read(place)]]) }, path);
-        }
-      },
+      ...{ config, tokenizer, generationConfig, retriever, notes, stored },
+      ...parameterReaders(stored, { ...found, config }, added, path),
       close: () => stored.close(),
     };
   } catch (error) {
@@ -240,24 +236,12 @@ function unusedIds(config: ModelConfig, generation: GenerationConfig | undefined
   ].map((id) => `${id} is beyond the ${config.vocabSize} rows of the embedding, so it never occurs.`);
 }
 
-type Found = Awaited<ReturnType<typeof findParameters>>;
-
-async function readParameters(
-  stored: TensorSource,
-  { places, config }: Pick<Found, 'places' | 'config'>,
-): Promise<Weights> {
-  const weights: Weights = new Map();
-  for (const name of parameterShapes(config).keys())
-    weights.set(name, await stored.read(places.get(name) as string));
-  return weights;
-}
-
 /** Reads a folder's weights as float32. @throws InputError unless they match `config`. */
 export async function loadWeights(folder: string, config: ModelConfig): Promise<Weights> {
   const stored = await openStored(folder, config);
   try {
     const { places } = await findParameters(stored, config, { source: folder, shapesFrom: 'config.json' });
-    return await readParameters(stored, { places, config });
+    return await parameterReaders(stored, { places, config }, [], folder).readWeights();
   } finally {
     await stored.close();
   }

@@ -10,6 +10,17 @@ import { headerLength, parseHeader, type TensorEntry } from './safetensors-heade
 /** Stored numbers held at once while they are converted to float32. */
 const CHUNK_BYTES = 1 << 24;
 
+/** A tensor in a file. */
+export interface TensorLocation {
+  path: string;
+  /** As safetensors names it. */
+  dtype: string;
+  shape: readonly number[];
+  /** Position of the first byte, and number of bytes. */
+  offset: number;
+  length: number;
+}
+
 /** Tensors that can be read by name, from one file or several. Close it after use. */
 export interface TensorSource {
   /** Name, stored dtype and shape of each tensor. */
@@ -20,6 +31,8 @@ export interface TensorSource {
   check(name: string): void;
   /** As float32; float64 is rounded. @throws InputError as `check` does, or if the file cannot be read. */
   read(name: string): Promise<WeightTensor>;
+  /** Where the bytes of a tensor are, if they are its elements one after the other. Errors: as `check`, for the name. */
+  locate(name: string): TensorLocation | undefined;
   /** Fills all of `out` with elements of a tensor, row-major, from `start` on. Errors: as `read`. */
   readInto(name: string, start: number, out: Float32Array): Promise<void>;
   close(): Promise<void>;
@@ -57,6 +70,10 @@ export async function openSafetensors(path: string): Promise<TensorSource> {
         return { data, shape };
       },
       readInto,
+      locate: (name) => {
+        const { dtype, shape, begin, end } = lookUp(tensors, name, path);
+        return { path, dtype, shape, offset: begin, length: end - begin };
+      },
       close: () => file.close(),
     };
   } catch (error) {

@@ -163,6 +163,7 @@ function joined(
     check: (name) => shardOf(name).check(name),
     read: async (name) => shardOf(name).read(name),
     readInto: async (name, start, out) => shardOf(name).readInto(name, start, out),
+    locate: (name) => shardOf(name).locate(name),
     close,
   };
 }

@@ -11,12 +11,13 @@ export function withModel(command: Command): Command {
   return configFlag(command, '-m, --model <folder>', 'model');
 }
 
-/** Adds `--prompts`. */
+/** Adds `--prompts` and `--precision`. */
 export function withPrompts(command: Command): Command {
-  return configFlag(command, '--prompts <name|file>', 'embed.prompts');
+  configFlag(command, '--prompts <name|file>', 'embed.prompts');
+  return configFlag(command, '--precision <name>', 'embed.precision');
 }
 
-/** Adds `--prompts`, `--strict` and `--max-length`. */
+/** Adds `--prompts`, `--precision`, `--strict` and `--max-length`. */
 export function withEmbedding(command: Command): Command {
   withPrompts(command);
   configFlag(command, '--strict', 'embed.strict');
@@ -94,4 +95,7 @@ export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['
 });
 
 /** How the model embeds, as an option of the library. The model decides if it is not set. */
-export const promptOptions = ({ prompts }: Settings['embed']) => (prompts === undefined ? {} : { prompts });
+export const promptOptions = ({ prompts, precision }: Settings['embed']) => ({
+  precision,
+  ...(prompts !== undefined && { prompts }),
+});

@@ -5,7 +5,8 @@
 import { emit, type Feeds, floats, Graph, type HostTensor, Session, swiglu, type Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoderLayers } from './decoder.js';
-import { type Precision, weightsOf } from './precision.js';
+import { weightsOf } from './precision.js';
+import type { Precision } from './precision-names.js';
 import { attendPrompts } from './prompt-attention.js';
 import { ropeTables } from './rope.js';
 import { ropeInputs } from './sequence.js';

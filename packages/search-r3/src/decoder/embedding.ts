@@ -27,15 +27,13 @@ export function embeddingsAt(hidden: Value): Value {
 }
 
 /**
- * The first `dimensions` numbers of a unit vector, scaled to length 1 again (Matryoshka embeddings, Kusupati et al. 2022,
- * arXiv 2205.13147).
- * @returns a copy, also if nothing is cut.
+ * The embedding of a hidden state: its first `dimensions` numbers (all by default; Matryoshka embeddings, Kusupati et
+ * al. 2022, arXiv 2205.13147), scaled to length 1. A zero vector stays zero.
  */
-export function cutEmbedding(vector: Float32Array, dimensions: number): Float32Array {
-  const cut = vector.slice(0, dimensions);
-  if (cut.length === vector.length) return cut;
+export function embeddingOf(hidden: Float32Array, dimensions = hidden.length): Float32Array {
+  const cut = hidden.subarray(0, dimensions);
   const length = Math.sqrt(cut.reduce((sum, value) => sum + value * value, 0));
-  return length === 0 ? cut : cut.map((value) => value / length);
+  return length === 0 ? cut.slice() : cut.map((value) => value / length);
 }
 
 /**

@@ -2,7 +2,8 @@
 import { resolve } from 'node:path';
 import type { Graph, Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { type Precision, weightsOf } from './precision.js';
+import { weightsOf } from './precision.js';
+import type { Precision } from './precision-names.js';
 import type { StoredTensor } from './stored-tensors.js';
 import type { InferenceWeights } from './weights.js';
 

@@ -2,6 +2,7 @@ export type { Closeness } from './calibration.js';
 export { CALIBRATION_TEXTS } from './calibration-texts.js';
 export * from './decoder.js';
 export * from './embedding.js';
+export * from './encoder.js';
 export { fileWeights, type TensorPlace, type TensorPlaces } from './file-weights.js';
 export {
   fedWeights,
@@ -12,7 +13,7 @@ export {
 } from './float-weights.js';
 export { int8IsExact } from './int8-probe.js';
 export * from './policy.js';
-export { PRECISIONS, type Precision } from './precision.js';
+export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
 export { type ParameterSource, type QuantizeOptions, writeQuantized } from './quantized-file.js';
 export * from './rope.js';

@@ -1,19 +1,10 @@
-/** How a model computes. */
+/** The weights of each precision. */
 import type { ModelConfig } from '../checkpoint/index.js';
 import { blockWeights } from './block-weights.js';
 import { floatWeights } from './float-weights.js';
 import { int8Weights } from './int8-weights.js';
+import { BLOCK_BITS, type Precision } from './precision-names.js';
 import type { DecoderWeights, Lookup } from './weights.js';
-
-/**
- * `f32`; `int8`: weights by output channel, activations by row, the fastest where several rows are computed at once;
- * `int8-block` and `int4`: weights in blocks of 32, closer to f32 or smaller, but slower.
- */
-export const PRECISIONS = ['f32', 'int8', 'int8-block', 'int4'] as const;
-export type Precision = (typeof PRECISIONS)[number];
-
-/** The bits of a precision that stores weights in blocks. */
-export const BLOCK_BITS = { 'int8-block': 8, int4: 4 } as const;
 
 /** The weights of a precision from tensors under the names of `storedTensors`. */
 export function weightsOf(

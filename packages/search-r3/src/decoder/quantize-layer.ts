@@ -2,7 +2,7 @@
 import type { HostTensor } from 'onnx-grad';
 import { BLOCK } from './block-weights.js';
 import type { LinearInputs } from './calibration.js';
-import { BLOCK_BITS, type Precision } from './precision.js';
+import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { quantizeBlocks, quantizeColumns } from './quantize.js';
 import { columnMagnitudes, divideRows, scaleColumns, smoothingFactors } from './smoothing.js';
 import { linearNames, scalesName } from './stored-names.js';

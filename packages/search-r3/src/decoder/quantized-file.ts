@@ -16,7 +16,7 @@ import {
   realRows,
   rmsNormRows,
 } from './calibration.js';
-import type { Precision } from './precision.js';
+import type { Precision } from './precision-names.js';
 import { type LayerParameters, quantizeLinear, smoothLayer } from './quantize-layer.js';
 import { headLinear, layerLinears, normNames, type StoredType, storedTensors } from './stored-tensors.js';
 import { layOut, narrowed, writeAt } from './tensor-file.js';

@@ -1,7 +1,7 @@
 /** The tensors of a quantised model: which there are, from which parameters they come, and how they are stored. */
 import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
 import { BLOCK } from './block-weights.js';
-import { BLOCK_BITS, type Precision } from './precision.js';
+import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
 
 export type StoredType = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8';

@@ -11,10 +11,10 @@ import {
   type PromptIds,
   requireReasoning,
 } from '../checkpoint/index.js';
-import { cutEmbedding, type EmbeddingModel, memoryWeights } from '../decoder/index.js';
-import { type Completion, Generator } from '../generate/index.js';
+import { embeddingOf } from '../decoder/index.js';
+import type { Completion } from '../generate/index.js';
+import type { Model } from '../model/index.js';
 import { InputError, InterruptedError, validate } from '../run/index.js';
-import { SequenceEncoder } from './encoder.js';
 import { TextPieces } from './text-pieces.js';
 
 export interface EmbedOptions {
@@ -84,22 +84,13 @@ const PIECE = 1024;
 
 /** Embeds texts with a model. Training may update the weights in place between calls. */
 export class Embedder {
-  readonly model: EmbeddingModel;
-  readonly #encoder: SequenceEncoder;
+  readonly model: Model;
   readonly #prompts: PromptCache;
-  #generator: Promise<Generator> | undefined;
-  readonly #threads: number | undefined;
 
-  private constructor(model: EmbeddingModel, encoder: SequenceEncoder, threads: number | undefined) {
+  /** The model stays with the caller, who disposes of it. */
+  constructor(model: Model) {
     this.model = model;
-    this.#encoder = encoder;
     this.#prompts = new PromptCache(model.tokenizer, model.prompts);
-    this.#threads = threads;
-  }
-
-  static async create(model: EmbeddingModel, options: { threads?: number } = {}): Promise<Embedder> {
-    const encoder = await SequenceEncoder.create(model.config, memoryWeights(model), options);
-    return new Embedder(model, encoder, options.threads);
   }
 
   get dimension(): number {
@@ -161,13 +152,6 @@ export class Embedder {
       : this.#direct(texts, limit, role, options);
   }
 
-  async dispose(): Promise<void> {
-    await this.#encoder.dispose();
-    // If creating the generator failed, there is nothing to release, and the error was already reported.
-    const generator = await this.#generator?.catch(() => undefined);
-    await generator?.dispose();
-  }
-
   /**
    * The number of positions for a prompt, after subtracting the reasoning and the embed token that follows it.
    * @throws InputError if the prompt does not fit even without its text.
@@ -220,7 +204,8 @@ export class Embedder {
           found: 'none',
         });
       }
-      const matrix = await this.#encoder.encode(
+      const encoder = await this.model.encoder();
+      const matrix = await encoder.encode(
         built.map(({ ids }) => ids),
         {
           ...(signal && { signal }),
@@ -241,7 +226,7 @@ export class Embedder {
     { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
     options: EmbedOptions,
   ): AsyncGenerator<Embedding[]> {
-    const { tokenizer, embedId, stopIds, config } = this.model;
+    const { tokenizer, embedId, stopIds } = this.model;
     if (embedId === undefined) throw new Error('internal: a prompt for reasoning without an embed token');
     const all: Readonly<PromptIds>[] = [];
     for (const start of pieces(texts)) {
@@ -251,10 +236,7 @@ export class Embedder {
       all.push(...piece);
     }
     const { signal, onToken, onProgress } = options;
-    this.#generator ??= Generator.create(config, memoryWeights(this.model), {
-      ...(this.#threads !== undefined && { threads: this.#threads }),
-    });
-    const generator = await this.#generator;
+    const generator = await this.model.generator();
     let done = 0;
     // Random draws depend on the index of a text in its call, so with sampling all texts are generated in one call.
     const size = temperature === 0 ? PIECE : texts.length;
@@ -271,6 +253,7 @@ export class Embedder {
           seed,
           stop: stopIds,
           embedToken: embedId,
+          forceEmbed: true,
           ...(signal && { signal }),
           ...(streams && {
             onToken: ({ prompt, token }: { prompt: number; token: number }) => {
@@ -284,18 +267,18 @@ export class Embedder {
         },
       );
       const written = completions.map(([completion]) => this.#written(completion as Completion));
-      // All vectors come from the same embedding program, regardless of the batch in which the reasoning was generated.
-      const matrix = await this.#encoder.encode(
-        built.map(({ ids }, i) => [...ids, ...(written[i] as number[]), embedId]),
-        signal ? { signal } : {},
-      );
-      yield built.map(({ ids, truncated }, i) => ({
-        vector: this.#row(matrix, i),
-        truncated,
-        tokens: ids.length + (completions[i]?.[0]?.tokens.length ?? 0),
-        reasoning: tokenizer.decode(written[i] as number[]),
-        completed: completions[i]?.[0]?.finish === 'embed',
-      }));
+      yield built.map(({ ids, truncated }, i) => {
+        const completion = completions[i]?.[0];
+        if (completion?.hidden === undefined)
+          throw new Error('internal: a reasoned text without an embedding');
+        return {
+          vector: embeddingOf(completion.hidden, this.dimension),
+          truncated,
+          tokens: ids.length + completion.tokens.length,
+          reasoning: tokenizer.decode(written[i] as number[]),
+          completed: completion.finish === 'embed',
+        };
+      });
     }
   }
 
@@ -323,7 +306,7 @@ export class Embedder {
 
   #row(matrix: Float32Array, i: number): Float32Array {
     const width = this.model.config.hiddenSize;
-    return cutEmbedding(matrix.subarray(i * width, (i + 1) * width), this.dimension);
+    return embeddingOf(matrix.subarray(i * width, (i + 1) * width), this.dimension);
   }
 }
 

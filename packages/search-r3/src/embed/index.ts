@@ -1,2 +1,1 @@
 export * from './embedder.js';
-export * from './encoder.js';

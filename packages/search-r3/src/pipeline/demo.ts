@@ -9,6 +9,7 @@ import { checkpointFingerprint } from '../checkpoint/index.js';
 import type { Collection, Qrels } from '../dataset/index.js';
 import { makePolicy } from '../decoder/index.js';
 import { type Interval, randomisationTest, scoreRankings } from '../evaluate/index.js';
+import { Model } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import { rlOptionsSchema } from '../rl/index.js';
 import { InputError, isRunFolder, readRunFolder, validate } from '../run/index.js';
@@ -127,7 +128,7 @@ async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoR
   const before = planned(
     STAGES.evaluate,
     { systems: ['bm25', 'direct', 'reasoned'], seed },
-    { policy: trainedSft, ...given },
+    { policy: async () => Model.of(await trainedSft()), ...given },
   );
   const rl = plannedTraining(
     { ...STAGES.rl, fingerprint: async () => ({ config: recipe.rl, mayChange: [] }) },
@@ -149,7 +150,7 @@ async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoR
   const after = planned(
     STAGES.evaluate,
     { systems: ['direct', 'reasoned'], seed },
-    { policy: () => loadPolicy(rl.output().model), ...given },
+    { policy: async () => Model.of(await loadPolicy(rl.output().model)), ...given },
   );
   const report = planned(
     demoReportStage,

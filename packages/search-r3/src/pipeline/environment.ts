@@ -1,8 +1,7 @@
 /** The environment of stage 2: it embeds the corpus with the policy, whose weights training changes in place. */
 import { directPrompts, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
-import { memoryWeights, type Policy } from '../decoder/index.js';
-import { SequenceEncoder } from '../embed/index.js';
+import { memoryWeights, type Policy, SequenceEncoder } from '../decoder/index.js';
 import {
   type EncodeDocuments,
   type Environment,

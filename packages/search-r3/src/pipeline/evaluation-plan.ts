@@ -1,10 +1,11 @@
 /** The command `evaluate` as a plan of one stage. */
 import type { Collection, Qrels } from '../dataset/index.js';
 import { RETRIEVER_SYSTEMS, type RetrieverSystem } from '../evaluate/index.js';
+import { Model } from '../model/index.js';
 import { exists, InputError } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
 import { modelFolder } from './data/folders.js';
-import { loadCollection, loadEmbeddingModel } from './data/load.js';
+import { loadCollection } from './data/load.js';
 import { learnable, splitFor, splitOf, VALIDATION_SPLIT } from './data/split.js';
 import { partProgress } from './part-progress.js';
 import { type Evaluated, type FinishedEvaluation, finishedEvaluation } from './report/evaluation.js';
@@ -24,8 +25,17 @@ export async function evaluationPlan(
   const { split, depth, tuningQueries } = evaluate;
   const { maxLength = embed.maxLength, maxNewTokens = embed.maxNewTokens } = evaluate;
   const model = await neededModel(settings);
-  const use = { prompts: embed.prompts, reasoning: evaluate.systems?.some(isReasoned) };
-  const policy = model === undefined ? undefined : await loadEmbeddingModel(model, options.onNote, use);
+  const report = options.progress && partProgress(options.progress);
+  const policy =
+    model === undefined
+      ? undefined
+      : await Model.load(model, {
+          prompts: embed.prompts,
+          precision: embed.precision,
+          reasoning: evaluate.systems?.some(isReasoned),
+          ...{ onNote: options.onNote, signal: options.signal },
+          onProgress: report && ((done, total) => report({ part: 'quantised layers', done, total })),
+        });
   const shared = splitFor(policy ?? {}, settings);
   const collection = await loadCollection(data, shared.seed, { allowMissing });
   const qrels: Qrels = new Map([...splitOf(collection, split)].slice(0, evaluate.queries));

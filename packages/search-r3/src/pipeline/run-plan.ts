@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { saveCheckpoint } from '../checkpoint/index.js';
 import type { Collection, Qrels } from '../dataset/index.js';
+import { Model } from '../model/index.js';
 import {
   exists,
   type ProgressReporter,
@@ -208,7 +209,8 @@ async function train<Input>(
 /** nDCG@10 on the validation queries. */
 function validator({ collection, qrels, options, progress }: Validation, { signal }: RunOptions): Validate {
   return async (policy, systems) => {
-    const { evaluation } = await evaluatePolicy(policy, collection, qrels, {
+    await using model = Model.of(policy);
+    const { evaluation } = await evaluatePolicy(model, collection, qrels, {
       ...options,
       systems,
       ...(signal && { signal }),

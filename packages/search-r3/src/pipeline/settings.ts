@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { promptsSchema } from '../checkpoint/prompts.js';
 import { SELF_EXCLUSIONS } from '../dataset/own-documents.js';
+import { PRECISIONS } from '../decoder/precision-names.js';
 import { ANALYZERS, RETRIEVER_SYSTEMS } from '../evaluate/names.js';
 import { modelShapeSchema, pretrainOptionsSchema } from '../pretrain/options.js';
 import { rlOptionsSchema } from '../rl/options.js';
@@ -203,6 +204,14 @@ export const settingsSchema = z.strictObject({
         when: 'Set it for a base model, to try other prompts.',
         ifUnset: 'as the model says, or topics',
       }),
+      precision: z
+        .enum(['auto', ...PRECISIONS])
+        .default('auto')
+        .meta({
+          description:
+            'How the model computes: f32; int8, faster and smaller; int8-block or int4, smaller still, but slower on many texts; auto: int8 for 50 million parameters or more if the vectors stay close, else f32.',
+          when: 'Set `f32` to compare figures with those of other programs to the last digit.',
+        }),
       maxLength: count.optional().meta({
         description:
           'Longest prompt in tokens, without reasoning, at most what the model can take; longer text is cut.',

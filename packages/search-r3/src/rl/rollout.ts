@@ -1,6 +1,6 @@
 /** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
 import { type PromptIds, reasoningPrompts } from '../checkpoint/index.js';
-import type { Policy } from '../decoder/index.js';
+import { embeddingOf, type Policy } from '../decoder/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
 import type { Completion, Generator } from '../generate/index.js';
 import type { CompletionRecord } from '../run/index.js';
@@ -78,18 +78,12 @@ export async function sampleGroups(
   });
 }
 
-/** A vector of length 1. */
-function unit(hidden: Float32Array): Float32Array {
-  const norm = Math.sqrt(hidden.reduce((total, x) => total + x * x, 0));
-  return norm === 0 ? hidden : hidden.map((x) => x / norm);
-}
-
 /** The embeddings of the rollouts that have one, as the environment takes them. */
 export function rolloutBatch(rollouts: readonly Rollout[], dimension: number): RolloutBatch {
   const embedded = rollouts.filter(({ completion }) => completion.hidden !== undefined);
   const vectors = new Float32Array(embedded.length * dimension);
   for (const [i, { completion }] of embedded.entries()) {
-    vectors.set(unit(completion.hidden as Float32Array), i * dimension);
+    vectors.set(embeddingOf(completion.hidden as Float32Array), i * dimension);
   }
   return {
     vectors,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type DocumentInput, InputError, InterruptedError, loadRetriever, type Retriever } from 'search-r3';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyPolicy, writeModel } from '../cli/tiny.js';
 
@@ -63,11 +64,11 @@ describe.each(THREADS)('thread: %s', (thread) => {
     expect(await index.delete({ page: { $gt: 2, $lt: 9 } })).toBe(1);
     expect([await index.count(), await index.count({ page: { $exists: true } })]).toEqual([4, 2]);
 
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const left = { new: 'drums flute', d1: 'copper and wool', e: 'dance', d2: 'ships of elmo' };
     const vectors = await embedder.embed(Object.values(left), { role: 'document' });
     const [query] = await embedder.embed(['music']);
-    await embedder.dispose();
+    await embedder.model.dispose();
     const scores = vectors.map(({ vector }) =>
       vector.reduce((sum, x, i) => sum + x * (query?.vector[i] as number), 0),
     );

@@ -22,6 +22,7 @@ import {
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import { makePolicy } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { ATLAS_BASE } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -57,7 +58,7 @@ test('the version is that of the package', () => expect(VERSION).toBe(manifest.v
 
 describe.each(THREADS)('thread: %s', (thread) => {
   test('vectors, reasoning and counts are those of the embedder, also for concurrent calls', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const ways = [
       { role: 'query' },
       { role: 'document' },
@@ -65,7 +66,7 @@ describe.each(THREADS)('thread: %s', (thread) => {
     ] as const;
     const expected = [];
     for (const options of ways) expected.push(await embedder.embed(QUERIES, options));
-    await embedder.dispose();
+    await embedder.model.dispose();
     expect(on(thread).dimension).toBe(32);
     expect(await Promise.all(ways.map((options) => on(thread).embed(QUERIES, options)))).toEqual(expected);
   });
@@ -155,13 +156,13 @@ describe.each(THREADS)('thread: %s', (thread) => {
     const graphs = [folder, memory].map((place) => existsSync(join(place, 'data-1/graph.usearch')));
     expect(graphs).toEqual([false, true]);
 
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const matrix = await embedder.embed(
       corpus.map(({ title = '', text }) => `${title} ${text}`.trim()),
       { role: 'document' },
     );
     const queries = await embedder.embed(QUERIES, { reasoning: true });
-    await embedder.dispose();
+    await embedder.model.dispose();
     for (const place of [folder, memory]) {
       const index = await on(thread).open(place);
       expect(await index.count()).toBe(24);

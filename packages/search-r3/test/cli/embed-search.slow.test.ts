@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { saveCheckpoint } from 'search-r3/checkpoint';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { RunFolder } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
@@ -42,7 +43,7 @@ describe('a model that remembers its lengths', () => {
   });
 
   test('embeds, indexes and searches within them, unless told otherwise', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const embed = (...argv: string[]) =>
       cliJson<Row[]>(['embed', '--model', 'remembers', '--reasoning', LONG, ...argv], cwd);
     for (const [argv, lengths] of [
@@ -61,7 +62,7 @@ describe('a model that remembers its lengths', () => {
     const [found] = await cliJson<Found[]>(['search', '-m', 'remembers', '-i', 'short', QUERY], cwd);
     const [query] = await embedder.embed([QUERY], { reasoning: true, ...limits });
     expect(found?.reasoning).toBe(query?.reasoning);
-    await embedder.dispose();
+    await embedder.model.dispose();
   });
 
   test('an index made without them is still its own', async () => {
@@ -99,7 +100,7 @@ describe('the config of a run', () => {
   });
 
   test('tells model, index and how texts are embedded; flags say otherwise', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const [row] = await cliJson<Row[]>(['embed', '--config', 'my.yaml', '--reasoning', LONG], cwd);
     const [expected] = await embedder.embed([LONG], { reasoning: true, ...short });
     expect(Float32Array.from(row?.vector ?? [])).toEqual(expected?.vector);
@@ -120,7 +121,7 @@ describe('the config of a run', () => {
     const [query] = await embedder.embed([QUERY], { reasoning: true, ...short });
     expect(reasoned?.results).toHaveLength(2);
     expect(reasoned?.reasoning).toBe(query?.reasoning);
-    await embedder.dispose();
+    await embedder.model.dispose();
     await refused(
       ['index', '--config', 'my.yaml'],
       /^run\/index: expected a new or empty folder, found an index\..*--overwrite/,
@@ -202,7 +203,7 @@ describe('index and search', () => {
     ['--reasoning', true],
     ['--no-reasoning', false],
   ] as const)('%s: the ranking by cosine with the vectors of embed', async (flag, reasoning) => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const { corpus } = tinyCollection();
     const texts = corpus.map(({ title = '', text }) => `${title} ${text}`.trim());
     const documents = await embedder.embed(texts, { role: 'document' });
@@ -224,7 +225,7 @@ describe('index and search', () => {
     expect(found?.completed).toBe(query?.completed ?? null);
     const first = corpus.find(({ _id }) => _id === expected[0]?.id);
     expect(found?.results[0]).toMatchObject({ title: first?.title, text: first?.text });
-    await embedder.dispose();
+    await embedder.model.dispose();
   });
 
   test('queries of a file or of stdin, with their ids', async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EMBEDDING_TOLERANCE } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scaled } from '../support/scale.js';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeModel } from './tiny.js';
@@ -42,7 +43,7 @@ describe('texts from everywhere', () => {
   };
 
   test('arguments: the vectors of the embedder, one a line', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const texts = [QUERY, 'music of hask'];
     for (const how of [
       { role: 'query' },
@@ -63,7 +64,7 @@ describe('texts from everywhere', () => {
         expect(Float32Array.from(vector)).toEqual(exact);
       }
     }
-    await embedder.dispose();
+    await embedder.model.dispose();
   });
 
   test('lines of stdin and rows of a JSONL file, with ids and titles; --json gives one document', async () => {
@@ -169,9 +170,9 @@ describe('more texts than are embedded at once', () => {
   const idsTo = (count: number) => Array.from({ length: count }, (_, i) => `t${i}`);
 
   test('all are those of one call of the library, counted through; --json makes one document of them', async () => {
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const expected = await embedder.embed(TEXTS, { role: 'document' });
-    await embedder.dispose();
+    await embedder.model.dispose();
     const { status, stdout, stderr } = await cli(EMBED, { cwd });
     expect(status).toBe(0);
     expect(stderr).toContain(`texts ${COUNT}/${COUNT} (100%)`);

@@ -5,6 +5,7 @@ import { directPrompts, saveCheckpoint } from 'search-r3/checkpoint';
 import { documentText, loadBeir, QUERY_KINDS } from 'search-r3/dataset';
 import { Embedder } from 'search-r3/embed';
 import { Bm25Index, loadTrecQrels, loadTrecRun, scoreRankings } from 'search-r3/evaluate';
+import { Model } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cli, cliJson, tinyCollection, tinyPolicy, writeCollection, writeModel } from './tiny.js';
 
@@ -67,7 +68,7 @@ describe('on a collection', () => {
     const judged = [...(qrels.get('test')?.keys() ?? [])];
     const bm25 = Bm25Index.build(corpus);
     const lexical = await loadTrecRun(join(cwd, 'trec/bm25.trec'));
-    const embedder = await Embedder.create(tinyPolicy());
+    const embedder = new Embedder(Model.of(tinyPolicy()));
     const documents = await embedder.embed(corpus.map(documentText), { role: 'document' });
     const dense = await loadTrecRun(join(cwd, 'trec/direct.trec'));
     for (const id of judged) {
@@ -81,7 +82,7 @@ describe('on a collection', () => {
         expect(dense.rankings.get(id)?.get(corpus[i]?.id as string)).toBeCloseTo(cosine, 5);
       }
     }
-    await embedder.dispose();
+    await embedder.model.dispose();
   });
 
   test('intervals contain the means; every pair of systems is compared; hybrids are tuned on held-out queries', () => {

@@ -19,8 +19,8 @@ import {
   type Policy,
   parameterFeeds,
   restoreWeights,
+  SequenceEncoder,
 } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { InputError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -3,9 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
-import { makePolicy, memoryWeights } from 'search-r3/decoder';
-import { Embedder, type Embedding, type EmbedOptions, SequenceEncoder } from 'search-r3/embed';
+import { makePolicy, memoryWeights, SequenceEncoder } from 'search-r3/decoder';
+import { Embedder, type Embedding, type EmbedOptions } from 'search-r3/embed';
 import { Generator } from 'search-r3/generate';
+import { Model } from 'search-r3/model';
 import { InputError, InterruptedError } from 'search-r3/run';
 import { Tokenizer, trainByteLevelBpe } from 'search-r3/tokenizer';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -33,12 +34,12 @@ let embedder: Embedder;
 let encoder: SequenceEncoder;
 let generator: Generator;
 beforeAll(async () => {
-  embedder = await Embedder.create(policy);
+  embedder = new Embedder(Model.of(policy));
   encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy));
   generator = await Generator.create(policy.config, memoryWeights(policy));
 });
 afterAll(async () => {
-  for (const session of [embedder, encoder, generator]) await session.dispose();
+  for (const session of [embedder.model, encoder, generator]) await session.dispose();
 });
 
 const encode = (ids: readonly number[]) => encoder.encode([ids]);
@@ -150,7 +151,7 @@ describe('after reasoning', () => {
       const said = await bytes.encode("the word 'social' is , well , n't clean .");
       expect(bytes.decode(said)).toBe("the word 'social' is , well , n't clean .");
       const base = tinyBase('bytes', { vocabSize: 301, maxPositions: 256 });
-      const speaker = await Embedder.create(makePolicy({ ...base, tokenizer: bytes }, {}));
+      const speaker = new Embedder(Model.of(makePolicy({ ...base, tokenizer: bytes }, {})));
       const pieces = TEXTS.map(() => [] as string[]);
       const found = await speaker.embed(TEXTS, {
         ...options,
@@ -158,7 +159,7 @@ describe('after reasoning', () => {
         maxLength: 190,
         onToken: ({ text, piece }) => pieces[text]!.push(piece),
       });
-      await speaker.dispose();
+      await speaker.model.dispose();
       expect(pieces.map((all) => all.join(''))).toEqual(found.map(({ reasoning }) => reasoning));
       // A character of two bytes is written now and then by a model that draws any bytes, and comes in one piece.
       const wide = found.flatMap(({ reasoning }) => reasoning?.match(/[\u0080-\u07ff]/g) ?? []);
@@ -239,10 +240,10 @@ describe('more texts than are read at once', () => {
 });
 
 test('a model that cannot reason is disposed of like any other', async () => {
-  const unable = await Embedder.create(tinyPolicy('narrow heads', { headDim: 4 }));
+  const unable = new Embedder(Model.of(tinyPolicy('narrow heads', { headDim: 4 })));
   await expect(unable.embed(['bern'], { reasoning: true })).rejects.toThrow(/head_dim: .*multiple of 8/);
   expect(await unable.embed(['bern'])).toHaveLength(1);
-  await unable.dispose();
+  await unable.model.dispose();
 });
 
 describe('text that does not fit', () => {
@@ -283,14 +284,14 @@ describe('text that does not fit', () => {
 
   test('a model with positions for less than its prompt is told of itself, not of options', async () => {
     const small = makePolicy(tinyBase('small', { maxPositions: 4 }), prompts);
-    const own = await Embedder.create(small);
+    const own = new Embedder(Model.of(small));
     for (const reasoning of [false, true]) {
       const refused = own.embed(['who'], { reasoning });
       await expect(refused).rejects.toThrow(
         /^model: max_position_embeddings: expected room for the \d+ tokens of its prompt.*, found 4\. It takes a model of more/,
       );
     }
-    await own.dispose();
+    await own.model.dispose();
   });
 });
 
@@ -299,33 +300,33 @@ describe('lengths that the model was trained with', () => {
   const kinds = [{ role: 'document' }, { role: 'query' }, { role: 'query', reasoning: true }] as const;
 
   test.each(kinds)('are the defaults: %j', async (kind) => {
-    const own = await Embedder.create({ ...policy, limits });
+    const own = new Embedder(Model.of({ ...policy, limits }));
     const lengths = 'reasoning' in kind ? limits : { maxLength: limits.maxLength };
     const expected = await embedder.embed([...TEXTS, LONG], { ...kind, ...lengths });
     expect(await own.embed([...TEXTS, LONG], kind)).toEqual(expected);
     expect(await embedder.embed([...TEXTS, LONG], kind)).not.toEqual(expected);
     const asked = { ...kind, maxLength: 30, ...('reasoning' in kind && { maxNewTokens: 9 }) };
     expect(await own.embed([LONG], asked)).toEqual(await embedder.embed([LONG], asked));
-    await own.dispose();
+    await own.model.dispose();
   });
 
   test('one of them alone leaves the other as it is', async () => {
-    const own = await Embedder.create({ ...policy, limits: { maxLength: 20 } });
+    const own = new Embedder(Model.of({ ...policy, limits: { maxLength: 20 } }));
     expect(own.limits).toEqual({ maxLength: 20, maxNewTokens: 44 });
     expect(embedder.limits).toEqual({ maxLength: 512, maxNewTokens: 44 });
-    await own.dispose();
+    await own.model.dispose();
   });
 });
 
 test('a text is tokenized once, whatever is embedded in between', async () => {
-  const own = await Embedder.create({ ...policy, tokenizer: tokenizer.copy() });
+  const own = new Embedder(Model.of({ ...policy, tokenizer: tokenizer.copy() }));
   const first = await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 });
   const encode = vi.spyOn(own.model.tokenizer, 'encodeBatch');
   expect(await own.embed([...TEXTS, LONG], { role: 'document', maxLength: 20 })).toEqual(first);
   expect(encode).not.toHaveBeenCalled();
   await own.embed([LONG], { role: 'document', maxLength: 21 });
   expect(encode).toHaveBeenCalled();
-  await own.dispose();
+  await own.model.dispose();
 });
 
 test('options are checked: values and names', async () => {

@@ -1,7 +1,8 @@
 /** Embeddings of bases at the last token of plain prompts: the hidden states of the float64 reference, cut or whole. */
 import { directPrompt, type Prompts } from 'search-r3/checkpoint';
-import { cutEmbedding, makeEmbeddingModel } from 'search-r3/decoder';
+import { embeddingOf, makeEmbeddingModel } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
+import { Model } from 'search-r3/model';
 import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 import { tinyBase } from '../decoder/tiny-policy.js';
@@ -33,7 +34,7 @@ test.each(['query', 'document'] as const)(
   'a %s: the hidden state at its last token, which is none of ours',
   async (role) => {
     const model = makeEmbeddingModel({ ...base, prompts });
-    const embedder = await Embedder.create(model);
+    const embedder = new Embedder(Model.of(model));
     const found = await embedder.embed(TEXTS, { role });
     for (const [i, text] of TEXTS.entries()) {
       const { ids } = await directPrompt(model.tokenizer, prompts, text, role);
@@ -43,14 +44,14 @@ test.each(['query', 'document'] as const)(
       expect(relativeError(found[i]!.vector, unit(hidden))).toBeLessThan(1e-5);
       expect(found[i]!.tokens).toBe(ids.length);
     }
-    await embedder.dispose();
+    await embedder.model.dispose();
   },
 );
 
 test('fewer dimensions: the first numbers, scaled to length 1 again', async () => {
   const dimensions = 5;
   const model = makeEmbeddingModel({ ...base, prompts, dimensions });
-  const embedder = await Embedder.create(model);
+  const embedder = new Embedder(Model.of(model));
   expect(embedder.dimension).toBe(dimensions);
   const found = await embedder.embed(TEXTS);
   for (const [i, text] of TEXTS.entries()) {
@@ -59,37 +60,36 @@ test('fewer dimensions: the first numbers, scaled to length 1 again', async () =
     expect(found[i]!.vector).toHaveLength(dimensions);
     expect(relativeError(found[i]!.vector, unit(hidden.slice(0, dimensions)))).toBeLessThan(1e-5);
   }
-  await embedder.dispose();
+  await embedder.model.dispose();
 });
 
-describe('cutEmbedding', () => {
+describe('embeddingOf', () => {
   test('by hand: 3 and 4 of a vector have length 5', () => {
-    expect(cutEmbedding(Float32Array.of(3, 4, 12), 2)).toEqual(Float32Array.of(0.6, 0.8));
-    expect(cutEmbedding(Float32Array.of(-2, 9), 1)).toEqual(Float32Array.of(-1));
+    expect(embeddingOf(Float32Array.of(3, 4, 12), 2)).toEqual(Float32Array.of(0.6, 0.8));
+    expect(embeddingOf(Float32Array.of(-2, 9), 1)).toEqual(Float32Array.of(-1));
   });
 
-  test('nothing to cut gives a copy; zeros stay zeros', () => {
+  test('nothing to cut is scaled too, in a copy; zeros stay zeros', () => {
     const vector = Float32Array.of(3, 4);
-    const same = cutEmbedding(vector, 2);
-    expect(same).toEqual(vector);
-    expect(same).not.toBe(vector);
-    expect(cutEmbedding(Float32Array.of(0, 0, 1), 2)).toEqual(Float32Array.of(0, 0));
+    expect(embeddingOf(vector)).toEqual(Float32Array.of(0.6, 0.8));
+    expect(vector).toEqual(Float32Array.of(3, 4));
+    expect(embeddingOf(Float32Array.of(0, 0, 1), 2)).toEqual(Float32Array.of(0, 0));
   });
 });
 
 test('without a prompt for reasoning there is none, and the error says who has one', async () => {
-  const embedder = await Embedder.create(makeEmbeddingModel(base));
+  const embedder = new Embedder(Model.of(makeEmbeddingModel(base)));
   expect(embedder.canReason).toBe(false);
   await expect(embedder.embed(TEXTS, { reasoning: true })).rejects.toThrow(
     /^model: prompts\.reasoning: expected a prompt for reasoning, found none in the preset topics\. .*The preset search-r3 has one\./,
   );
-  await embedder.dispose();
+  await embedder.model.dispose();
 });
 
 test('a text that gives no token at all is named', async () => {
   const bare: Prompts = { query: { text: '{text}' }, document: { text: '{text}' } };
-  const embedder = await Embedder.create(makeEmbeddingModel({ ...base, prompts: bare }));
+  const embedder = new Embedder(Model.of(makeEmbeddingModel({ ...base, prompts: bare })));
   const embedding = embedder.embed(['bern', ''], { role: 'document', nameOf: (i) => `row ${i + 7}` });
   await expect(embedding).rejects.toThrow('row 8: expected a text with tokens, found none');
-  await embedder.dispose();
+  await embedder.model.dispose();
 });

@@ -1,8 +1,7 @@
 /** Before any training: embeddings are the projections of idf-weighted words that the file promises, and find documents. */
 import { directPrompt, initialiseWeights, resolvePrompts } from 'search-r3/checkpoint';
 import type { Document } from 'search-r3/dataset';
-import { memoryWeights } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { memoryWeights, SequenceEncoder } from 'search-r3/decoder';
 import {
   COLLECTION_PROMPTS,
   collectionTokenizer,

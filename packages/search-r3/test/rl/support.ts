@@ -1,7 +1,6 @@
 /** A trainer of stage 2 on a tiny policy and the tiny collection, as the pipeline puts it together. */
 import { directPrompt } from 'search-r3/checkpoint';
-import { frozenCopy, memoryWeights, type Policy } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { type Completion, Generator } from 'search-r3/generate';
 import { type ResolvedRlOptions, RlTrainer } from 'search-r3/rl';

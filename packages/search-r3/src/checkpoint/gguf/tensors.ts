@@ -72,6 +72,7 @@ export function ggufTensors(
       return { data, shape };
     },
     readInto,
+    locate: () => undefined,
     blocks: (name) => {
       const tensor = find(name);
       const rows = headRows(tensor);

@@ -4,7 +4,14 @@ import type { Embedding } from '../../embed/index.js';
 import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
-import { embeddingOptions, loadUse, withModel, withReasonedEmbedding, withSettingsNamed } from '../using.js';
+import {
+  embeddingOptions,
+  loadUse,
+  promptOptions,
+  withModel,
+  withReasonedEmbedding,
+  withSettingsNamed,
+} from '../using.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).embedSettings;
 
@@ -45,7 +52,7 @@ export function embedCommand(): Command {
   return command.action(async (args: string[]) => {
     const { file, role, reasoning = false } = command.opts<Flags>();
     const output = outputOf(command);
-    const { loadEmbeddingModel, modelFolder, partProgress } = await import('../../pipeline/index.js');
+    const { modelFolder, partProgress } = await import('../../pipeline/index.js');
     if (reasoning && role === 'document') {
       const remedy = 'The model reasons only about queries.';
       throw new InputError({
@@ -56,7 +63,7 @@ export function embedCommand(): Command {
       });
     }
     const settings = await loadUse(command, await loadSchema());
-    const model = modelFolder(settings);
+    const path = modelFolder(settings);
     const { readTexts } = await import('../texts.js');
     const sourced = await readTexts(args, file, output);
     const texts = sourced.map(({ text }) => text);
@@ -64,10 +71,18 @@ export function embedCommand(): Command {
     const { refuseBlank } = await import('../../api/local-retriever.js');
     if (role === 'query') refuseBlank(texts, nameOf);
     const { Embedder } = await import('../../embed/index.js');
-    const use = { prompts: settings.embed.prompts, reasoning };
-    const embedder = await Embedder.create(await loadEmbeddingModel(model, (text) => output.note(text), use));
+    const { Model } = await import('../../model/index.js');
     const progress = await output.progress();
     const report = partProgress(progress);
+    const loaded = await untilStopped(output, (signal) =>
+      Model.load(path, {
+        ...promptOptions(settings.embed),
+        ...{ reasoning, signal },
+        onNote: (text) => output.note(text),
+        onProgress: (done, total) => report({ part: 'quantised layers', done, total }),
+      }),
+    );
+    const embedder = new Embedder(loaded);
     const rows = await output.rows();
     const how = { role, reasoning, ...embeddingOptions(settings.embed) };
     let truncated = 0;
@@ -95,7 +110,7 @@ export function embedCommand(): Command {
       }
     } finally {
       rows.end();
-      await embedder.dispose();
+      await loaded.dispose();
     }
   });
 }

@@ -10,7 +10,7 @@ import {
   loadBeir,
   loadCorpus,
 } from '../../dataset/index.js';
-import { type EmbeddingModel, makeEmbeddingModel, makePolicy, type Policy } from '../../decoder/index.js';
+import { makePolicy, type Policy } from '../../decoder/index.js';
 import { ATLAS } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
@@ -42,18 +42,6 @@ export async function loadModel(
   assertFinite(checkpoint, folder);
   for (const note of checkpoint.notes ?? []) onNote(`${folder}: ${note}`);
   return checkpoint;
-}
-
-/**
- * Any model folder, made ready to embed, with notes on how it does that if it does not record it.
- * @throws InputError as `loadModel` does, and before weights are read if the model cannot embed as it should.
- */
-export async function loadEmbeddingModel(
-  folder: string,
-  onNote?: (text: string) => void,
-  use: EmbeddingUse = {},
-): Promise<EmbeddingModel> {
-  return makeEmbeddingModel(await loadModel(folder, onNote, use));
 }
 
 /** A model folder as a policy. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */

@@ -1,6 +1,5 @@
 /** Evaluation of a model on judged queries: the rankings of all systems, and their scores. */
 import type { Collection, Qrels } from '../../dataset/index.js';
-import type { EmbeddingModel } from '../../decoder/index.js';
 import { Embedder } from '../../embed/index.js';
 import {
   type DefaultMetric,
@@ -10,6 +9,7 @@ import {
   type RetrieverOptions,
   type RetrieverRun,
 } from '../../evaluate/index.js';
+import type { Model } from '../../model/index.js';
 import type { Stage } from './stage.js';
 
 export interface PolicyEvaluation extends RetrieverRun {
@@ -21,8 +21,8 @@ export interface PolicyEvaluation extends RetrieverRun {
 }
 
 export interface EvaluateInput {
-  /** Needed by every system but `bm25`. */
-  policy: EmbeddingModel | undefined;
+  /** Needed by every system but `bm25`. The stage disposes of it. */
+  policy: Model | undefined;
   collection: Collection;
   /** The judgements that count; see `evaluatePolicy`. */
   qrels: Qrels;
@@ -35,7 +35,9 @@ export const evaluateStage: Stage<EvaluationSettings, EvaluateInput, PolicyEvalu
   inputs: ['policy', 'collection', 'qrels'],
   outputs: [],
   run: (settings, { policy, collection, qrels }, { signal }) =>
-    evaluatePolicy(policy, collection, qrels, { ...settings, ...(signal && { signal }) }),
+    evaluatePolicy(policy, collection, qrels, { ...settings, ...(signal && { signal }) }).finally(() =>
+      policy?.dispose(),
+    ),
 };
 
 /**
@@ -44,13 +46,13 @@ export const evaluateStage: Stage<EvaluationSettings, EvaluateInput, PolicyEvalu
  * @param model needed by every system but `bm25`.
  */
 export async function evaluatePolicy(
-  model: EmbeddingModel | undefined,
+  model: Model | undefined,
   collection: Collection,
   qrels: Qrels,
   options: RetrieverOptions & { seed?: number } = {},
 ): Promise<PolicyEvaluation> {
   const { seed = 0, ...retriever } = options;
-  const embedder = model === undefined ? undefined : await Embedder.create(model);
+  const embedder = model === undefined ? undefined : new Embedder(model);
   const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
   try {
     const there = new Map([...qrels].filter(([id]) => collection.queries.has(id)));
@@ -64,6 +66,6 @@ export async function evaluatePolicy(
     const own = [...qrels.keys()].filter((id) => retrieval.ownDocuments.has(id));
     return { ...run, evaluation, completed, ownDocuments: own };
   } finally {
-    await retrieval.dispose().finally(() => embedder?.dispose());
+    await retrieval.dispose();
   }
 }

@@ -1,8 +1,11 @@
 /** Token sequences to embeddings in batches of similar length: what documents and direct queries are encoded with. */
 import { type Feeds, floats, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { embeddingProgram, type InferenceWeights, padRight, ropeTables } from '../decoder/index.js';
 import { InterruptedError } from '../run/index.js';
+import { embeddingProgram } from './embedding.js';
+import { ropeTables } from './rope.js';
+import { padRight } from './sequence.js';
+import type { InferenceWeights } from './weights.js';
 
 export interface EncodeOptions {
   /** Maximum number of tokens in one run, including padding. A longer sequence runs alone. Default 8,192. */

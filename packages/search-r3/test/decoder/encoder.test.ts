@@ -1,14 +1,13 @@
 /** Encoding sequences: the reference's hidden states, in every order and batch. */
 
-import { EMBEDDING_TOLERANCE } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { EMBEDDING_TOLERANCE, SequenceEncoder } from 'search-r3/decoder';
 import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { TINY_CONFIGS, tinyWeights } from '../reference/fixtures.js';
 import { referenceModel } from '../reference/objectives.js';
+import { inferenceOf, tinyModel } from './tiny.js';
 
 const random = randomStream(8, 'sequences');
 const SEQUENCES = Array.from({ length: 41 }, () =>

@@ -1,0 +1,3 @@
+export { CACHE_VARIABLE } from './cache-folder.js';
+export * from './model.js';
+export type { PrecisionChoice } from './precision.js';

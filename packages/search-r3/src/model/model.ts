@@ -1,0 +1,141 @@
+/** A model ready to embed and to generate: what everything else speaks to. */
+import {
+  type Fingerprint,
+  fingerprintParts,
+  type OpenModelOptions,
+  openModel,
+  type Stored,
+  stopIds,
+  storedFiles,
+} from '../checkpoint/index.js';
+import {
+  type EmbeddingModel,
+  type InferenceWeights,
+  memoryWeights,
+  type Precision,
+  SequenceEncoder,
+} from '../decoder/index.js';
+import { Generator, type GeneratorOptions } from '../generate/index.js';
+import { chooseWeights, type PrecisionChoice } from './precision.js';
+
+export interface LoadModelOptions
+  extends Pick<NonNullable<OpenModelOptions['embedding']>, 'prompts' | 'reasoning'> {
+  /**
+   * How the model computes. Default `auto`: int8 for 50 million parameters or more if the CPU computes it exactly and
+   * the vectors stay close to those of f32, else f32.
+   */
+  precision?: PrecisionChoice | undefined;
+  /** Threads inside one operator. Default: as many as physical cores. */
+  threads?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** Called with each thing that is read differently from what the files say, and with the precision chosen. */
+  onNote?: ((text: string) => void) | undefined;
+  /** Called while weights are quantised for the first time, with layers done. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** A model, its files closed again. Encoder and generator are made when they are first asked for, and shared. */
+export class Model implements Omit<EmbeddingModel, 'weights'> {
+  readonly config: EmbeddingModel['config'];
+  readonly tokenizer: EmbeddingModel['tokenizer'];
+  readonly prompts: EmbeddingModel['prompts'];
+  readonly preset: EmbeddingModel['preset'];
+  /** Length of the vectors; undefined: that of the hidden states. */
+  readonly dimensions: EmbeddingModel['dimensions'];
+  readonly limits: EmbeddingModel['limits'];
+  readonly split: EmbeddingModel['split'];
+  readonly embedId: number | undefined;
+  readonly stopIds: readonly number[];
+  /** How it computes. */
+  readonly precision: Precision;
+  readonly #weights: InferenceWeights;
+  readonly #stored: Stored;
+  readonly #threads: { threads?: number };
+  #encoder: Promise<SequenceEncoder> | undefined;
+  #generator: Promise<Generator> | undefined;
+  #fingerprint: Promise<Fingerprint> | undefined;
+
+  private constructor(
+    model: Omit<EmbeddingModel, 'weights'>,
+    { precision, weights }: { precision: Precision; weights: InferenceWeights },
+    stored: Stored,
+    threads: number | undefined,
+  ) {
+    this.config = model.config;
+    this.tokenizer = model.tokenizer;
+    this.prompts = model.prompts;
+    this.preset = model.preset;
+    this.dimensions = model.dimensions;
+    this.limits = model.limits;
+    this.split = model.split;
+    this.embedId = model.embedId;
+    this.stopIds = model.stopIds;
+    this.precision = precision;
+    this.#weights = weights;
+    this.#stored = stored;
+    this.#threads = threads === undefined ? {} : { threads };
+  }
+
+  /**
+   * Loads a Hugging Face folder or a GGUF file to embed with it.
+   * @throws InputError if it is no model, or one that cannot embed as the options ask, before its weights are read.
+   */
+  static async load(path: string, options: LoadModelOptions = {}): Promise<Model> {
+    const { prompts, reasoning, precision = 'auto', threads, signal, onNote, onProgress } = options;
+    const note = (text: string) => onNote?.(`${path}: ${text}`);
+    const folder = await openModel(path, { embedding: { prompts, reasoning } });
+    try {
+      const { config, tokenizer, retriever } = folder;
+      if (retriever === undefined) throw new Error('internal: opened to embed, without a way to');
+      for (const text of folder.notes) note(text);
+      const files = await storedFiles(path, config);
+      const chosen = await chooseWeights(
+        { path, folder, files },
+        { precision, threads, signal, onNote: note, onProgress },
+      );
+      const { embedToken } = retriever.prompts;
+      const described = {
+        ...{ config, tokenizer },
+        ...retriever,
+        embedId: embedToken === undefined ? undefined : tokenizer.idOf(embedToken),
+        stopIds: stopIds(folder),
+      };
+      return new Model(described, chosen, { files }, threads);
+    } finally {
+      await folder.close();
+    }
+  }
+
+  /** A model whose weights are in memory, in float32. Training may change them in place between calls. */
+  static of(model: EmbeddingModel, { threads }: { threads?: number | undefined } = {}): Model {
+    const { weights } = model;
+    return new Model(model, { precision: 'f32', weights: memoryWeights(model) }, { weights }, threads);
+  }
+
+  encoder(): Promise<SequenceEncoder> {
+    this.#encoder ??= SequenceEncoder.create(this.config, this.#weights, this.#threads);
+    return this.#encoder;
+  }
+
+  /** @param options are those of the first call. Errors: InputError for heads that cached attention can not take. */
+  generator(options: Omit<GeneratorOptions, 'threads'> = {}): Promise<Generator> {
+    this.#generator ??= Generator.create(this.config, this.#weights, { ...options, ...this.#threads });
+    return this.#generator;
+  }
+
+  /** What decides its vectors, in parts. Reads the files of the weights once. */
+  fingerprint(): Promise<Fingerprint> {
+    this.#fingerprint ??= fingerprintParts(this, this.#stored, { precision: this.precision });
+    return this.#fingerprint;
+  }
+
+  async dispose(): Promise<void> {
+    // What could not be made has nothing to release, and its error was already reported.
+    await (await this.#encoder?.catch(() => undefined))?.dispose();
+    await (await this.#generator?.catch(() => undefined))?.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}

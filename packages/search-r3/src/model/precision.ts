@@ -1,0 +1,177 @@
+/** Chooses how a model in files computes, and makes the weights for it: mapped as they are, or quantised and cached. */
+import { readFile } from 'node:fs/promises';
+import {
+  assertFinite,
+  EMBEDDING_NAME,
+  elementCount,
+  type ModelConfig,
+  type ModelFolder,
+  openSafetensors,
+  parameterShapes,
+  type StoredFile,
+  type TensorLocation,
+  type TensorSource,
+} from '../checkpoint/index.js';
+import {
+  CALIBRATION_TEXTS,
+  type Closeness,
+  fileWeights,
+  type InferenceWeights,
+  int8IsExact,
+  memoryWeights,
+  type ParameterSource,
+  type Precision,
+  type TensorPlace,
+  type TensorPlaces,
+  writeQuantized,
+} from '../decoder/index.js';
+import { exists, writeJsonAtomic } from '../run/index.js';
+import { quantizedPath } from './cache-folder.js';
+
+/** `auto` takes int8 for a large model where the machine computes it exactly and the vectors stay close, else f32. */
+export type PrecisionChoice = Precision | 'auto';
+
+/** Fewer parameters gain nothing by int8 (measured at 5 million). */
+const LARGE = 50_000_000;
+/** Below this mean cosine between hidden states and those of float32, `auto` falls back to float32. */
+const CLOSE = 0.99;
+/** Tokens of each calibration text. */
+const TOKENS = 48;
+
+export interface ChoosePrecisionOptions {
+  precision: PrecisionChoice;
+  threads?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** Called with what was chosen, where that is not what was asked for by name. */
+  onNote?: ((text: string) => void) | undefined;
+  /** Called while weights are quantised. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** A model whose files are open. */
+export interface OpenFiles {
+  path: string;
+  folder: ModelFolder;
+  files: readonly StoredFile[];
+}
+
+export interface ChosenWeights {
+  precision: Precision;
+  weights: InferenceWeights;
+}
+
+/** @throws InputError naming a weight that is not finite; InterruptedError. */
+export async function chooseWeights(
+  model: OpenFiles,
+  options: ChoosePrecisionOptions,
+): Promise<ChosenWeights> {
+  const { precision, onNote } = options;
+  switch (precision) {
+    case 'f32':
+      return floatChoice(model);
+    case 'int8':
+    case 'int8-block':
+    case 'int4':
+      return { precision, weights: (await quantized(model, precision, options)).weights };
+    case 'auto': {
+      if (sizeOf(model.folder.config) < LARGE) return floatChoice(model);
+      if (!(await int8IsExact())) {
+        onNote?.('Computing in f32: this CPU multiplies int8 inexactly (it has no VNNI instructions).');
+        return floatChoice(model);
+      }
+      const { weights, closeness } = await quantized(model, 'int8', options);
+      const cosine = closeness.mean.toFixed(4);
+      if (!(closeness.mean >= CLOSE)) {
+        onNote?.(`Computing in f32: hidden states in int8 are too far from it (mean cosine ${cosine}).`);
+        return floatChoice(model);
+      }
+      onNote?.(`Computing in int8 (mean cosine to f32: ${cosine}). --precision f32 computes exactly.`);
+      return { precision: 'int8', weights };
+    }
+    default:
+      return precision satisfies never;
+  }
+}
+
+async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> {
+  const { config } = folder;
+  const names = [...parameterShapes(config).keys()];
+  const places = new Map<string, TensorPlace>();
+  for (const name of names) {
+    const place = placeOf(folder.locate(name));
+    if (place !== undefined) places.set(name, place);
+  }
+  // In memory, small models compute to the last bit what they did in training.
+  if (places.size < names.length || sizeOf(config) < LARGE) {
+    const weights = await folder.readWeights();
+    assertFinite({ weights }, path);
+    return { precision: 'f32', weights: memoryWeights({ config, weights }) };
+  }
+  await folder.checkWeights();
+  return { precision: 'f32', weights: fileWeights('f32', config, places) };
+}
+
+/** Number of parameters. */
+const sizeOf = (config: ModelConfig): number =>
+  [...parameterShapes(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
+
+const TYPES: Record<string, TensorPlace['type']> = {
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  I8: 'int8',
+  U8: 'uint8',
+};
+
+function placeOf(location: TensorLocation | undefined): TensorPlace | undefined {
+  const type = location && TYPES[location.dtype];
+  return location === undefined || type === undefined ? undefined : { ...location, type };
+}
+
+async function quantized(
+  model: OpenFiles,
+  precision: Exclude<Precision, 'f32'>,
+  { threads, signal, onProgress }: ChoosePrecisionOptions,
+): Promise<{ weights: InferenceWeights; closeness: Closeness }> {
+  const { path, folder, files } = model;
+  const { config, tokenizer } = folder;
+  const file = await quantizedPath(path, precision, { files, rows: config.vocabSize });
+  const record = `${file}.json`;
+  if (!((await exists(file)) && (await exists(record)))) {
+    const encoded = await tokenizer.encodeBatch(CALIBRATION_TEXTS);
+    const closeness = await writeQuantized(file, sourceOf(model), {
+      ...{ precision, threads, signal, onProgress },
+      texts: encoded.map((ids) => ids.slice(0, TOKENS)),
+    });
+    await writeJsonAtomic(record, closeness);
+  }
+  const closeness = JSON.parse(await readFile(record, 'utf8')) as Closeness;
+  const stored = await openSafetensors(file);
+  const weights = fileWeights(precision, config, placesOf(stored));
+  await stored.close();
+  return { weights, closeness };
+}
+
+function placesOf(stored: TensorSource): TensorPlaces {
+  const places = new Map<string, TensorPlace>();
+  for (const name of stored.entries.keys()) {
+    const place = placeOf(stored.locate(name));
+    if (place !== undefined) places.set(name, place);
+  }
+  return places;
+}
+
+/** Half precision is kept for the embedding; of other formats, float16 holds every value of a GGUF block well. */
+function sourceOf({ path, folder }: OpenFiles): ParameterSource {
+  const stored = placeOf(folder.locate(EMBEDDING_NAME))?.type;
+  const embedding = stored === 'float16' || stored === 'bfloat16' ? stored : 'float32';
+  return {
+    config: folder.config,
+    embedding,
+    async read(name) {
+      const tensor = await folder.readParameter(name);
+      assertFinite({ weights: new Map([[name, tensor]]) }, path);
+      return tensor.data;
+    },
+  };
+}
