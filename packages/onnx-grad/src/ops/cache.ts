@@ -1,5 +1,5 @@
 /** Operators for inference only, without gradients: causal attention with and without a cache, argMax, topK. */
-import { axisSize, type Dim, formatShape } from '../dims.js';
+import { axisSize, formatShape, sameShape } from '../dims.js';
 import type { Emitter, Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 
@@ -38,14 +38,22 @@ interface AttentionAttributes extends CachedAttentionOptions {
 }
 
 /** Result [batch, length, heads * headDim] of q, which may hold k and v too. */
-function attended([q]: readonly [Value, ...Value[]], { heads, kvHeads, apart }: AttentionAttributes) {
-  const width = axisSize(q, 2);
-  const result: Dim = apart || typeof width !== 'number' ? width : (width / (heads + 2 * kvHeads)) * heads;
-  if (q.shape.length !== 3 || (!apart && !Number.isInteger(result))) {
-    const parts = apart ? `${heads} heads` : `${heads} + 2 * ${kvHeads} heads`;
-    throw new RangeError(`attention: expected [batch, length, ${parts}], found ${formatShape(q.shape)}`);
+function attended(
+  [q, ...rest]: readonly [Value, ...Value[]],
+  { heads, kvHeads, apart }: AttentionAttributes,
+) {
+  const others = apart ? rest.slice(0, 2) : [];
+  const headDim = Number(q.shape.at(-1)) / (apart ? heads : heads + 2 * kvHeads);
+  const other = [...q.shape.slice(0, 2), kvHeads * headDim];
+  const fits = others.every(({ shape }) => sameShape(shape, other));
+  if (q.shape.length !== 3 || !Number.isInteger(headDim) || !fits) {
+    const sizes = apart
+      ? `${heads} heads] and twice [batch, length, ${kvHeads}`
+      : `${heads} + 2 * ${kvHeads}`;
+    const found = [q, ...others].map(({ shape }) => formatShape(shape)).join(', ');
+    throw new RangeError(`attention: expected [batch, length, ${sizes} heads], found ${found}`);
   }
-  return { dtype: q.dtype, shape: [axisSize(q, 0), axisSize(q, 1), result] } as const;
+  return { dtype: q.dtype, shape: [axisSize(q, 0), axisSize(q, 1), heads * headDim] } as const;
 }
 
 /** Emits ONNX Runtime's GroupQueryAttention; operands are in the order of `operandsOf`. */

@@ -70,3 +70,24 @@ test('a weight of a different width is refused', () => {
     new RangeError('rmsNorm: expected a weight of [6], found [5]'),
   );
 });
+
+test.each([
+  [[4, 5], [6]],
+  [[4, 6], [5]],
+  [[5, 6], [6]],
+] as const)('addRmsNorm refuses %j and a weight of %j', (shape, width) => {
+  const graph = new Graph();
+  const [x, y] = [graph.input('x', 'float32', [4, 6]), graph.input('y', 'float32', shape)];
+  expect(() => addRmsNorm(x, y, graph.input('weight', 'float32', width), 1e-6)).toThrow(
+    new RangeError(
+      `addRmsNorm: expected two equal shapes and a weight of their width, found [4, 6], [${shape.join(', ')}], [${width}]`,
+    ),
+  );
+});
+
+test('addRmsNorm carries no gradient', () => {
+  const graph = new Graph();
+  const x = graph.input('x', 'float32', [4, 6]);
+  const { normed } = addRmsNorm(x, x, graph.input('weight', 'float32', [6]), 1e-6);
+  expect(gradients(sum(normed), [x])[0]?.node?.operator.name).toBe('zeros');
+});
