@@ -1,4 +1,4 @@
-export type { Closeness } from './calibration.js';
+export type { Closeness, LinearInputs } from './calibration.js';
 export { CALIBRATION_TEXTS } from './calibration-texts.js';
 export * from './decoder.js';
 export * from './embedding.js';
@@ -15,8 +15,11 @@ export { int8IsExact } from './int8-probe.js';
 export * from './policy.js';
 export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
+export { quantizeBlocks, quantizeColumns } from './quantize.js';
+export { type LayerParameters, smoothLayer } from './quantize-layer.js';
 export { type ParameterSource, type QuantizeOptions, writeQuantized } from './quantized-file.js';
 export * from './rope.js';
 export * from './sequence.js';
+export { smoothingFactors } from './smoothing.js';
 export * from './token-row.js';
 export * from './weights.js';
