@@ -6,7 +6,7 @@ import { emit, type Feeds, floats, Graph, type HostTensor, Session, swiglu, type
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoderLayers } from './decoder.js';
 import { weightsOf } from './precision.js';
-import type { Precision } from './precision-names.js';
+import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { attendPrompts } from './prompt-attention.js';
 import { ropeTables } from './rope.js';
 import { ropeInputs } from './sequence.js';
@@ -34,7 +34,13 @@ export type LayerTensors = ReadonlyMap<string, HostTensor>;
 
 const NAMES = ['attention', 'gates', 'down'] as const;
 
-/** Runs any layer of a model, given its tensors. */
+/**
+ * Products with blocks quantise the activations only if the weights are constants (ONNX Runtime 1.30): with others they
+ * would be closer to float32 than those of the model in use.
+ */
+const needsConstants = (precision: Precision): boolean => Object.hasOwn(BLOCK_BITS, precision);
+
+/** Runs any layer of a model, given its tensors, or one layer where they are constants. */
 class LayerRunner {
   readonly #config: ModelConfig;
   readonly #session: Session;
@@ -58,7 +64,9 @@ class LayerRunner {
       const tensor = tensors.get(name);
       if (known !== undefined) return known;
       if (tensor === undefined) throw new Error(`internal: no tensor ${name}`);
-      const value = graph.input(name, tensor.dtype, tensor.shape);
+      const value = needsConstants(precision)
+        ? graph.constant(tensor)
+        : graph.input(name, tensor.dtype, tensor.shape);
       values.set(name, value);
       return value;
     };
@@ -139,12 +147,14 @@ export class Passage {
       threads: this.#threads,
     });
     const { rows, inputs } = await this.#runner.run(tensors, this.#batch);
+    if (needsConstants(this.#precision)) await this.dispose();
     this.#batch = { ...this.#batch, rows };
     return inputs;
   }
 
   async dispose(): Promise<void> {
     await this.#runner?.dispose();
+    this.#runner = undefined;
   }
 }
 
