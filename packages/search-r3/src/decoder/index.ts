@@ -15,7 +15,7 @@ export { int8IsExact } from './int8-probe.js';
 export * from './policy.js';
 export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
-export { quantizeBlocks, quantizeColumns } from './quantize.js';
+export { ColumnQuantizer, quantizeBlocks } from './quantize.js';
 export { type LayerParameters, smoothLayer } from './quantize-layer.js';
 export { type ParameterSource, type QuantizeOptions, writeQuantized } from './quantized-file.js';
 export * from './rope.js';

@@ -3,7 +3,7 @@ import type { HostTensor } from 'onnx-grad';
 import { BLOCK } from './block-weights.js';
 import type { LinearInputs } from './calibration.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
-import { quantizeBlocks, quantizeColumns } from './quantize.js';
+import { type ColumnQuantizer, quantizeBlocks } from './quantize.js';
 import { columnMagnitudes, divideRows, scaleColumns, smoothingFactors } from './smoothing.js';
 import { linearNames, scalesName } from './stored-names.js';
 import type { Linear } from './stored-tensors.js';
@@ -48,12 +48,13 @@ export function smoothLayer(parameters: LayerParameters, layer: number, inputs: 
 }
 
 /** The tensors of a linear layer with `inputs` inputs: weight, scales and bias. */
-export function quantizeLinear(
+export async function quantizeLinear(
   { name, from }: Linear,
   parameters: ReadonlyMap<string, Float32Array>,
   inputs: number,
   precision: Exclude<Precision, 'f32'>,
-): Map<string, HostTensor> {
+  columns: ColumnQuantizer,
+): Promise<Map<string, HostTensor>> {
   const weight = joined(
     from.map((one) => `${one}.weight`),
     parameters,
@@ -62,7 +63,7 @@ export function quantizeLinear(
   const outputs = weight.length / inputs;
   const tensors = new Map<string, HostTensor>();
   if (precision === 'int8') {
-    const { values, scales } = quantizeColumns(weight, outputs, inputs);
+    const { values, scales } = await columns.quantize(weight, outputs, inputs);
     tensors.set(`${name}.weight`, { dtype: 'int8', shape: [inputs, outputs], data: values });
     tensors.set(scalesName(name), { dtype: 'float32', shape: [outputs], data: scales });
   } else {

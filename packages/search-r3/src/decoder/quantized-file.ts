@@ -17,6 +17,7 @@ import {
   rmsNormRows,
 } from './calibration.js';
 import type { Precision } from './precision-names.js';
+import { ColumnQuantizer } from './quantize.js';
 import { type LayerParameters, quantizeLinear, smoothLayer } from './quantize-layer.js';
 import { headLinear, layerLinears, normNames, type StoredType, storedTensors } from './stored-tensors.js';
 import { layOut, narrowed, writeAt } from './tensor-file.js';
@@ -24,8 +25,8 @@ import { layOut, narrowed, writeAt } from './tensor-file.js';
 /** Where the float32 parameters come from. */
 export interface ParameterSource {
   config: ModelConfig;
-  /** How the embedding is stored: the file keeps it so. */
-  embedding: Extract<StoredType, 'float32' | 'float16' | 'bfloat16'>;
+  /** How the file stores the embedding; undefined: not at all, because it can be mapped from where it is. */
+  embedding: Extract<StoredType, 'float32' | 'float16' | 'bfloat16'> | undefined;
   /** A new array each time, by Hugging Face name. */
   read(name: string): Promise<Float32Array>;
 }
@@ -51,9 +52,14 @@ export async function writeQuantized(
   options: QuantizeOptions,
 ): Promise<Closeness> {
   let closeness: Closeness | undefined;
-  await writeFileAtomic(path, async (file) => {
-    closeness = await quantizeInto(file, source, options);
-  });
+  const columns = await ColumnQuantizer.create();
+  try {
+    await writeFileAtomic(path, async (file) => {
+      closeness = await quantizeInto(file, source, options, columns);
+    });
+  } finally {
+    await columns.dispose();
+  }
   if (closeness === undefined) throw new Error('internal: nothing was written');
   return closeness;
 }
@@ -62,6 +68,7 @@ async function quantizeInto(
   file: FileHandle,
   source: ParameterSource,
   { precision, texts, threads, signal, onProgress }: QuantizeOptions,
+  columns: ColumnQuantizer,
 ): Promise<Closeness> {
   const { config, read } = source;
   const { header, starts } = layOut(storedTensors(config, precision, source.embedding));
@@ -74,7 +81,7 @@ async function quantizeInto(
     }
   };
   const table = await read(EMBEDDING_NAME);
-  await put([[EMBEDDING_NAME, narrowed(table, source.embedding)]]);
+  if (source.embedding !== undefined) await put([[EMBEDDING_NAME, narrowed(table, source.embedding)]]);
   const batch = embedded(table, texts, config.hiddenSize);
   const exact = new Passage(config, 'f32', batch, threads);
   const quantized = new Passage(config, precision, batch, threads);
@@ -84,7 +91,7 @@ async function quantizeInto(
       const parameters = await readLayer(config, layer, read);
       const inputs = await exact.through(asTensors(config, parameters, layer));
       if (inputs !== undefined) smoothLayer(parameters, layer, realInputs(inputs, batch));
-      const stored = quantizeLayer(config, layer, parameters, precision);
+      const stored = await quantizeLayer(config, layer, parameters, precision, columns);
       await put([...stored].map(([name, { data }]) => [name, data]));
       await quantized.through(asFirstLayer(stored, layer));
       onProgress?.(layer + 1, config.layers + 1);
@@ -96,12 +103,8 @@ async function quantizeInto(
   const norm = await read('model.norm.weight');
   const linear = headLinear(config);
   const head = config.tieWordEmbeddings ? table : await read(`${linear.from[0]}.weight`);
-  const stored = quantizeLinear(
-    linear,
-    new Map([[`${linear.from[0]}.weight`, head]]),
-    config.hiddenSize,
-    precision,
-  );
+  const parameters = new Map([[`${linear.from[0]}.weight`, head]]);
+  const stored = await quantizeLinear(linear, parameters, config.hiddenSize, precision, columns);
   await put([['model.norm.weight', norm], ...[...stored].map(([name, { data }]) => [name, data] as const)]);
   onProgress?.(config.layers + 1, config.layers + 1);
   const [a, b] = [exact, quantized].map(({ batch: { rows } }) =>
@@ -150,12 +153,13 @@ const asFirstLayer = (tensors: LayerTensors, layer: number): LayerTensors =>
     [...tensors].map(([name, tensor]) => [name.replace(`model.layers.${layer}.`, 'model.layers.0.'), tensor]),
   );
 
-function quantizeLayer(
+async function quantizeLayer(
   config: ModelConfig,
   layer: number,
   parameters: LayerParameters,
   precision: QuantizeOptions['precision'],
-): Map<string, HostTensor> {
+  columns: ColumnQuantizer,
+): Promise<Map<string, HostTensor>> {
   const shapes = parameterShapes(config);
   const stored = new Map<string, HostTensor>();
   for (const name of normNames(config, layer)) {
@@ -165,8 +169,8 @@ function quantizeLayer(
   for (const linear of layerLinears(config, layer)) {
     const inputs = shapes.get(`${linear.from[0]}.weight`)?.[1];
     if (inputs === undefined) throw new Error(`internal: no parameter ${linear.from[0]}`);
-    for (const [name, tensor] of quantizeLinear(linear, parameters, inputs, precision))
-      stored.set(name, tensor);
+    const tensors = await quantizeLinear(linear, parameters, inputs, precision, columns);
+    for (const [name, tensor] of tensors) stored.set(name, tensor);
   }
   return stored;
 }

@@ -34,12 +34,12 @@ export const headLinear = ({ tieWordEmbeddings }: ModelConfig): Linear => ({
 
 /**
  * All tensors, in the order in which they are written: the embedding, the layers, the final norm, the head.
- * @param embedding how the embedding is stored.
+ * @param embedding how the embedding is stored; undefined: elsewhere.
  */
 export function storedTensors(
   config: ModelConfig,
   precision: Exclude<Precision, 'f32'>,
-  embedding: StoredType,
+  embedding: StoredType | undefined,
 ): Map<string, StoredTensor> {
   const shapes = parameterShapes(config);
   const shapeOf = (name: string): readonly number[] => {
@@ -56,7 +56,8 @@ export function storedTensors(
       tensors.set(stored, tensor);
     if (from.every((one) => shapes.has(`${one}.bias`))) float(`${name}.bias`, [outputs]);
   };
-  tensors.set(EMBEDDING_NAME, { type: embedding, shape: shapeOf(EMBEDDING_NAME) });
+  if (embedding !== undefined)
+    tensors.set(EMBEDDING_NAME, { type: embedding, shape: shapeOf(EMBEDDING_NAME) });
   for (let layer = 0; layer < config.layers; layer++) {
     for (const name of normNames(config, layer)) float(name, shapeOf(name));
     for (const one of layerLinears(config, layer)) linear(one);

@@ -147,8 +147,11 @@ async function quantized(
   }
   const closeness = JSON.parse(await readFile(record, 'utf8')) as Closeness;
   const stored = await openSafetensors(file);
-  const weights = fileWeights(precision, config, placesOf(stored));
+  const places = new Map(placesOf(stored));
   await stored.close();
+  const embedding = placeOf(folder.locate(EMBEDDING_NAME));
+  if (embedding !== undefined) places.set(EMBEDDING_NAME, embedding);
+  const weights = fileWeights(precision, config, places);
   return { weights, closeness };
 }
 
@@ -161,10 +164,9 @@ function placesOf(stored: TensorSource): TensorPlaces {
   return places;
 }
 
-/** Half precision is kept for the embedding; of other formats, float16 holds every value of a GGUF block well. */
+/** The embedding is mapped from the model's own file where it can be. */
 function sourceOf({ path, folder }: OpenFiles): ParameterSource {
-  const stored = placeOf(folder.locate(EMBEDDING_NAME))?.type;
-  const embedding = stored === 'float16' || stored === 'bfloat16' ? stored : 'float32';
+  const embedding = placeOf(folder.locate(EMBEDDING_NAME)) === undefined ? 'float32' : undefined;
   return {
     config: folder.config,
     embedding,
