@@ -25,6 +25,28 @@ export const summary = (values: readonly number[]): Summary => ({
   count: values.length,
 });
 
+/**
+ * Measures each side once a round, every second round in reverse order, so that other work on the machine disturbs all
+ * of them equally. The values by side, one a round.
+ */
+export async function alternate<S extends string>(
+  sides: Readonly<Record<S, () => Promise<number>>>,
+  rounds: number,
+  onRound: (round: number, values: Readonly<Record<S, number[]>>) => void = () => {},
+): Promise<Record<S, number[]>> {
+  const names = Object.keys(sides) as S[];
+  const values = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<S, number[]>;
+  for (let round = 0; round < rounds; round++) {
+    for (const name of round % 2 === 0 ? names : names.toReversed()) values[name].push(await sides[name]());
+    onRound(round, values);
+  }
+  return values;
+}
+
+/** One side divided by the other, by round. */
+export const ratios = (ours: readonly number[], theirs: readonly number[]): number[] =>
+  ours.map((value, round) => value / theirs[round]);
+
 export interface Sides {
   rounds: number;
   /** Measures once. A rate: more is better. */
@@ -33,30 +55,23 @@ export interface Sides {
   log?: Log;
 }
 
-/**
- * Measures two things in alternation (A B, B A, A B, ...), so that other work on the machine disturbs both equally.
- * `ratio` is ours divided by theirs, by round.
- */
+/** Measures two things in alternation. `ratio` is ours divided by theirs, by round. */
 export async function interleaved({
   rounds,
   ours,
   theirs,
   log = () => {},
 }: Sides): Promise<Record<'ours' | 'theirs' | 'ratio', Summary>> {
-  const values = { ours: [] as number[], theirs: [] as number[] };
-  const measure = { ours, theirs };
-  for (let round = 0; round < rounds; round++) {
-    const order = round % 2 === 0 ? (['ours', 'theirs'] as const) : (['theirs', 'ours'] as const);
-    for (const side of order) values[side].push(await measure[side]());
-    const [a, b] = [values.ours[round], values.theirs[round]];
+  const values = await alternate({ ours, theirs }, rounds, (round, so) => {
+    const [a, b] = [so.ours[round], so.theirs[round]];
     log(
       `round ${round + 1} of ${rounds}: ${a.toPrecision(4)} against ${b.toPrecision(4)}: ${(a / b).toFixed(2)}`,
     );
-  }
+  });
   return {
     ours: summary(values.ours),
     theirs: summary(values.theirs),
-    ratio: summary(values.ours.map((value, round) => value / values.theirs[round])),
+    ratio: summary(ratios(values.ours, values.theirs)),
   };
 }
 
