@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- NAME [--quick]`: runs bench/NAME.ts, a module with the exports that `lib/benchmark.ts` describes.
- * The last line of stdout is JSON: what the benchmark returned, and the machine. Exit codes: 0 done, 1 failed, 2 wrong
- * usage.
+ * `npm run bench -- NAME [--part PART] [--quick]`: runs bench/NAME.ts, a module with the exports that `lib/benchmark.ts`
+ * describes. The last line of stdout is JSON: what the benchmark returned, and the machine; a table comes before it
+ * where the benchmark has one. Exit codes: 0 done, 1 failed, 2 wrong usage.
  */
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -22,19 +22,20 @@ async function usage(): Promise<string> {
   const lines = await Promise.all(
     (await names()).sort().map(async (name) => {
       const description = await load(name).then(
-        (benchmark) => benchmark.description,
+        ({ description, parts }) => (parts ? `${description} (parts: ${parts.join(', ')})` : description),
         (error: Error) => `cannot be loaded: ${error.message}`,
       );
       return `  ${name.padEnd(14)}${description}`;
     }),
   );
   const list = lines.length === 0 ? ['  (none)'] : lines;
-  return ['Usage: npm run bench -- NAME [--quick]', '', 'Benchmarks:', ...list].join('\n');
+  return ['Usage: npm run bench -- NAME [--part PART] [--quick]', '', 'Benchmarks:', ...list].join('\n');
 }
 
 interface Arguments {
   quick?: boolean;
   help?: boolean;
+  part?: string;
   positionals: string[];
   problem?: string;
 }
@@ -42,7 +43,11 @@ interface Arguments {
 function parse(): Arguments {
   try {
     const { values, positionals } = parseArgs({
-      options: { quick: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+      options: {
+        quick: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+        part: { type: 'string' },
+      },
       allowPositionals: true,
     });
     return { ...values, positionals };
@@ -52,7 +57,7 @@ function parse(): Arguments {
 }
 
 async function main(): Promise<number> {
-  const { quick = false, help = false, problem, positionals } = parse();
+  const { quick = false, help = false, part, problem, positionals } = parse();
   if (help) {
     console.log(await usage());
     return 0;
@@ -69,6 +74,12 @@ async function main(): Promise<number> {
     console.error(`${wrong}\n\n${await usage()}`);
     return 2;
   }
+  const { run, parts = [] } = await load(name);
+  if (part !== undefined && !parts.includes(part)) {
+    const known = parts.length === 0 ? 'no parts' : `the parts ${parts.join(', ')}`;
+    console.error(`${name} has ${known}, not ${part}.`);
+    return 2;
+  }
   const machine = machineInfo();
   for (const [key, value] of Object.entries(machine)) console.error(`${key.padEnd(14)}${value}`);
   const started = performance.now();
@@ -76,9 +87,9 @@ async function main(): Promise<number> {
     const seconds = (performance.now() - started) / 1000;
     console.error(`[${seconds.toFixed(0).padStart(5)} s] ${text}`);
   };
-  const { run } = await load(name);
-  const result = await run({ quick, log });
+  const { table, ...result } = await run({ quick, log, ...(part !== undefined && { part }) });
   const seconds = Math.round((performance.now() - started) / 1000);
+  if (table !== undefined) console.log(`${table}\n`);
   console.log(JSON.stringify({ bench: name, quick, ...result, seconds, machine }));
   return 0;
 }

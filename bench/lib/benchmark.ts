@@ -5,6 +5,8 @@ export type Log = (text: string) => void;
 export interface BenchmarkOptions {
   /** A run of a few minutes that only shows that everything works; the figures mean nothing. */
   quick: boolean;
+  /** Run only this one of `parts`. */
+  part?: string;
   /** Shows progress on stderr. */
   log: Log;
 }
@@ -15,10 +17,14 @@ export interface BenchmarkResult {
   seeds?: readonly number[];
   peer?: unknown;
   note?: string;
+  /** Printed before the line of JSON. */
+  table?: string;
 }
 
 export interface Benchmark {
   /** One line. */
   description: string;
+  /** Parts that `--part` runs alone. */
+  parts?: readonly string[];
   run(options: BenchmarkOptions): Promise<BenchmarkResult>;
 }
