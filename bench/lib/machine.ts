@@ -41,6 +41,8 @@ export function commit(): string {
 
 export interface MachineInfo {
   cpu: string;
+  /** Vector and matrix extensions that decide how fast products are; `unknown` where the system does not tell. */
+  instructions: string;
   cores: number;
   memoryGb: number;
   loadBefore: number;
@@ -50,12 +52,27 @@ export interface MachineInfo {
   commit: string;
 }
 
+const EXTENSIONS =
+  /^(avx|avx2|fma|f16c|avx_vnni|avx512(f|bw|vl|_vnni|_bf16|_fp16)|amx_\w+|asimddp|i8mm|bf16|sve2?)$/;
+
+/** From /proc/cpuinfo: `flags` on x86, `Features` on ARM. */
+function instructions(): string {
+  try {
+    const line = readFileSync('/proc/cpuinfo', 'utf8').match(/^(?:flags|Features)\s*:(.*)$/m);
+    const found = (line?.[1] ?? '').split(' ').filter((flag) => EXTENSIONS.test(flag));
+    return found.length === 0 ? 'unknown' : found.join(' ');
+  } catch {
+    return 'unknown';
+  }
+}
+
 /** Processor, cores, memory, load and versions. */
 export function machineInfo(): MachineInfo {
   const cpus = os.cpus();
   const ortPackage = join(ROOT, 'node_modules/onnxruntime-node/package.json');
   return {
     cpu: cpus[0]?.model ?? 'unknown',
+    instructions: instructions(),
     cores: cpus.length,
     memoryGb: Math.round(os.totalmem() / 2 ** 30),
     loadBefore: Number(os.loadavg()[0].toFixed(2)),
@@ -69,6 +86,12 @@ export function machineInfo(): MachineInfo {
 /** Peak resident memory of this process since `resetPeakMemory`, in MB. */
 export const peakMemoryMb = (): number =>
   Math.round(memoryStatus('VmHWM') ?? process.resourceUsage().maxRSS / 1024);
+
+/** Resident memory of this process, in MB: all of it, and without what is mapped from files. Linux only. */
+export const residentMemoryMb = (): { resident: number; anonymous: number } => ({
+  resident: Math.round(memoryStatus('VmRSS') ?? process.memoryUsage.rss() / 2 ** 20),
+  anonymous: Math.round(memoryStatus('RssAnon') ?? Number.NaN),
+});
 
 /** Resets the peak to the current resident memory. @returns whether the system allows it; Linux does. */
 export function resetPeakMemory(): boolean {
