@@ -4,13 +4,13 @@
  * own process. Finished seeds are kept in runs/bench-scifact and reused for the same code; an interrupted one is
  * resumed. SCIFACT names the folder of the collection (default ../shared/data/scifact), SCIFACT_SEEDS=1,2 other seeds.
  */
-import { spawn } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Interval } from 'search-r3/evaluate';
 import type { EvaluationSummary, TrainResult } from 'search-r3/pipeline';
 import { exists } from 'search-r3/run';
 import type { BenchmarkOptions, BenchmarkResult, Log } from './lib/benchmark.js';
+import { command } from './lib/command.js';
 import { codeDigest, kept } from './lib/kept.js';
 import { ROOT, scifactFolder } from './lib/paths.js';
 import { numbersOf } from './lib/settings.js';
@@ -18,7 +18,6 @@ import { mean, rounded } from './lib/stats.js';
 
 export const description = 'a small model from scratch on SciFact: train and evaluate, 3 seeds';
 
-const CLI = join(ROOT, 'packages/search-r3/dist/cli/main.js');
 const CONFIG = join(ROOT, 'examples/scifact.yaml');
 const FOLDER = join(ROOT, 'runs/bench-scifact');
 
@@ -40,37 +39,6 @@ async function collection(): Promise<string> {
     );
   }
   return folder;
-}
-
-/** Runs a command of the product and shows its progress. @returns its JSON result and the seconds it took. */
-function command<T>(
-  name: string,
-  args: readonly string[],
-  log: Log,
-): Promise<{ result: T; seconds: number }> {
-  const started = performance.now();
-  const child = spawn(process.execPath, [CLI, name, ...args, '--json'], { cwd: ROOT });
-  let output = '';
-  let last = '';
-  let shown = 0;
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    const line = text.trim().split('\n').at(-1) ?? '';
-    last = (last + text).slice(-2000);
-    if (line === '' || performance.now() - shown < 15_000) return;
-    shown = performance.now();
-    log(`${name}: ${line}`);
-  });
-  return new Promise((done, reject) => {
-    child.on('error', reject);
-    child.on('close', (code) => {
-      const seconds = (performance.now() - started) / 1000;
-      if (code === 0) done({ result: JSON.parse(output), seconds });
-      else reject(new Error(`search-r3 ${name} ended with ${code}:\n${last}`));
-    });
-  });
 }
 
 interface SeedResult {
