@@ -18,15 +18,22 @@ export interface Peer<Answer> {
   stop(): Promise<void>;
 }
 
+/** Debian's, for the peer that needs its package of PyTorch. */
+const PYTHON = '/usr/bin/python3';
+
 /**
- * Starts `bench/peers/SCRIPT` with the system's Python (the peer needs Debian's package, so no virtual environment), or
- * our own side `lib/SCRIPT.js` with Node. OMP_NUM_THREADS is the number of cores.
+ * Starts `bench/peers/SCRIPT` with Python (`.py`) or Node (`.mjs`), or our own side `lib/SCRIPT.js` with Node.
+ * OMP_NUM_THREADS is the number of cores.
  */
-export async function startPeer<Answer>(script: string, args: readonly string[] = []): Promise<Peer<Answer>> {
+export async function startPeer<Answer>(
+  script: string,
+  args: readonly string[] = [],
+  { python = PYTHON, env = {} }: { python?: string; env?: Readonly<Record<string, string>> } = {},
+): Promise<Peer<Answer>> {
   const own = script.endsWith('.js');
   const path = own ? fileURLToPath(new URL(script, import.meta.url)) : join(ROOT, 'bench/peers', script);
-  const child = spawn(own ? process.execPath : '/usr/bin/python3', [path, ...args], {
-    env: { ...process.env, OMP_NUM_THREADS: String(os.cpus().length) },
+  const child = spawn(script.endsWith('.py') ? python : process.execPath, [path, ...args], {
+    env: { ...process.env, OMP_NUM_THREADS: String(os.cpus().length), ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let complaints = '';
