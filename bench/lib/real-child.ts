@@ -5,9 +5,10 @@
  */
 import { createInterface } from 'node:readline';
 import { VERSION } from 'search-r3';
+import type { Precision } from 'search-r3/decoder';
 import { peakMemoryMb, residentMemoryMb } from './machine.js';
 import { type Inputs, readInputs } from './real-inputs.js';
-import { type Ours, openOurs, type Precision } from './real-ours.js';
+import { type Ours, openOurs } from './real-ours.js';
 
 async function greedy({ tokenizer, generate }: Ours, { chats, answerTokens }: Inputs) {
   const chatOptions = { addGenerationPrompt: true };

@@ -8,9 +8,7 @@ import { loadCheckpoint, openModel, saveCheckpoint } from 'search-r3/checkpoint'
 import { documentText, loadCorpus } from 'search-r3/dataset';
 import { exists } from 'search-r3/run';
 import type { Log } from './benchmark.js';
-import { ROOT, scifactFolder } from './paths.js';
-
-export const CACHE = join(ROOT, '.cache/bench-real');
+import { REAL_CACHE, ROOT, scifactFolder } from './paths.js';
 
 export interface Inputs {
   /** To encode: title and text, at most 160 tokens. */
@@ -44,13 +42,13 @@ export async function realModel(quick: boolean, log: Log): Promise<RealModel | {
   }
   const corpus = join(scifactFolder(), 'corpus.jsonl');
   if (!(await exists(corpus))) return { missing: 'no SciFact (SCIFACT names its folder)' };
-  const folder = join(CACHE, `${basename(gguf, '.gguf')}-f32`);
+  const folder = join(REAL_CACHE, `${basename(gguf, '.gguf')}-f32`);
   if (!(await exists(folder))) {
     log('writing the weights of the GGUF file as float32, once');
     await mkdir(dirname(folder), { recursive: true });
     await saveCheckpoint(folder, await loadCheckpoint(gguf));
   }
-  const inputs = join(CACHE, quick ? 'inputs-quick.json' : 'inputs.json');
+  const inputs = join(REAL_CACHE, quick ? 'inputs-quick.json' : 'inputs.json');
   await writeFile(inputs, JSON.stringify(await makeInputs(gguf, corpus, quick)));
   return { gguf, folder, inputs };
 }

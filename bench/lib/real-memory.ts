@@ -4,32 +4,27 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Precision } from 'search-r3/decoder';
 import type { BenchmarkOptions } from './benchmark.js';
 import { CLI } from './command.js';
+import { QUANTISED, REAL_CACHE } from './paths.js';
 import { startPeer } from './peer.js';
-import { CACHE, type Inputs } from './real-inputs.js';
-import { type Precision, precisionFlags, unavailable } from './real-ours.js';
-import { MODEL_FILES, randomModel } from './real-random-model.js';
+import type { Inputs } from './real-inputs.js';
+import { ENVIRONMENT } from './real-ours.js';
+import { randomModel } from './real-random-model.js';
 import { oursName, type Timed, threadCount } from './real-systems.js';
 import type { Part, Row } from './real-table.js';
 import { type Summary, summary } from './stats.js';
 
-/** Where caches that are not beside the model go. */
-const USER_CACHE = join(CACHE, 'user-cache');
-const ENVIRONMENT = { XDG_CACHE_HOME: USER_CACHE };
-
-/** Removes whatever loading the model wrote, beside it or in the user's cache. */
-async function dropCaches(folder: string): Promise<void> {
-  const files: readonly string[] = MODEL_FILES;
-  const others = (await readdir(folder)).filter((name) => !files.includes(name));
-  for (const path of [...others.map((name) => join(folder, name)), USER_CACHE]) {
-    await rm(path, { recursive: true, force: true });
-  }
-}
+const dropCache = () => rm(QUANTISED, { recursive: true, force: true });
 
 type CacheState = 'without cache' | 'with cache';
+
+/** Float32 has no cache. */
+const statesOf = (precision: Precision): readonly CacheState[] =>
+  precision === 'f32' ? ['without cache'] : ['without cache', 'with cache'];
 
 interface Memory {
   loadSeconds: number;
@@ -75,8 +70,8 @@ async function memoryInputs(quick: boolean): Promise<string> {
     newTokens: quick ? 4 : 16,
     ...{ scored: [], chats: [], answerTokens: 0 },
   };
-  const path = join(CACHE, 'inputs-memory.json');
-  await mkdir(CACHE, { recursive: true });
+  const path = join(REAL_CACHE, 'inputs-memory.json');
+  await mkdir(REAL_CACHE, { recursive: true });
   await writeFile(path, JSON.stringify(inputs));
   return path;
 }
@@ -89,20 +84,14 @@ export async function memory({ quick, log }: BenchmarkOptions): Promise<Part> {
   const shape = quick ? 'tiny' : '1.5B';
   const folder = await randomModel(shape, log);
   const inputs = await memoryInputs(quick);
-  const figures: Record<string, Partial<Record<CacheState, Memory>> | string> = {};
+  const figures: Record<string, Partial<Record<CacheState, Memory>>> = {};
   const rows: Row[] = [];
   const work = `memory ${shape}`;
   for (const precision of measured(quick)) {
     const system = oursName(precision);
-    const missing = unavailable(precision);
-    if (missing !== undefined) {
-      figures[system] = missing;
-      rows.push({ work, what: system, unit: 'MB', value: missing });
-      continue;
-    }
-    await dropCaches(folder);
+    await dropCache();
     const own: Partial<Record<CacheState, Memory>> = {};
-    for (const state of ['without cache', 'with cache'] as const) {
+    for (const state of statesOf(precision)) {
       const found = await memoryOf(folder, inputs, precision);
       own[state] = found;
       log(`${work}, ${system}, ${state}: ${JSON.stringify(found)}`);
@@ -120,7 +109,7 @@ export async function memory({ quick, log }: BenchmarkOptions): Promise<Part> {
 /** Seconds from the start of `search-r3 embed` to its first line. */
 async function firstEmbedding(folder: string, precision: Precision): Promise<number> {
   const started = performance.now();
-  const args = [CLI, 'embed', '--model', folder, ...precisionFlags(precision), 'how do vaccines work'];
+  const args = [CLI, 'embed', '--model', folder, '--precision', precision, 'how do vaccines work'];
   const child = spawn(process.execPath, args, {
     env: { ...process.env, ...ENVIRONMENT },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -142,22 +131,16 @@ async function firstEmbedding(folder: string, precision: Precision): Promise<num
 export async function start({ quick, log }: BenchmarkOptions): Promise<Part> {
   const shape = quick ? 'tiny' : '0.5B';
   const folder = await randomModel(shape, log);
-  const figures: Record<string, Partial<Record<CacheState, Summary>> | string> = {};
+  const figures: Record<string, Partial<Record<CacheState, Summary>>> = {};
   const rows: Row[] = [];
   const work = `first embedding ${shape}`;
   for (const precision of ['int8', 'f32'] as const) {
     const system = oursName(precision);
-    const missing = unavailable(precision);
-    if (missing !== undefined) {
-      figures[system] = missing;
-      rows.push({ work, what: system, unit: 's', value: missing });
-      continue;
-    }
     const own: Partial<Record<CacheState, Summary>> = {};
-    for (const state of ['without cache', 'with cache'] as const) {
+    for (const state of statesOf(precision)) {
       const seconds: number[] = [];
       for (let round = 0; round < (quick ? 1 : 3); round++) {
-        if (state === 'without cache') await dropCaches(folder);
+        if (state === 'without cache') await dropCache();
         seconds.push(await firstEmbedding(folder, precision));
         log(`${work}, ${system}, ${state}: ${seconds.at(-1)?.toFixed(2)} s`);
       }

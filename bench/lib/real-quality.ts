@@ -4,13 +4,13 @@
  * folders (default: where `train --config examples/scifact.yaml` and `demo` leave them).
  */
 import { join, resolve } from 'node:path';
+import { PRECISIONS, type Precision } from 'search-r3/decoder';
 import type { EvaluationSummary } from 'search-r3/pipeline';
 import { exists } from 'search-r3/run';
 import type { BenchmarkOptions } from './benchmark.js';
 import { command } from './command.js';
 import { ROOT, scifactFolder } from './paths.js';
 import type { RealModel } from './real-inputs.js';
-import { PRECISIONS, type Precision, precisionFlags, unavailable } from './real-ours.js';
 import { type Greedy, ours, oursName, type Score, type System, transformers } from './real-systems.js';
 import type { Part, Row } from './real-table.js';
 import { mean } from './stats.js';
@@ -150,15 +150,16 @@ export async function retrieval({ quick, log }: BenchmarkOptions): Promise<Part>
     }
     const byPrecision: Partial<Record<Precision, Record<string, number>>> = {};
     for (const precision of ['f32', 'int8'] as const) {
-      const missing = unavailable(precision);
-      if (missing !== undefined) {
-        rows.push({ work, what: `${oursName(precision)}, nDCG@10`, unit: '', value: missing });
-        continue;
-      }
-      const args = ['--model', model, '--data', data, ...flags, '--systems', 'direct', 'reasoned'];
+      const args = ['--model', model, '--data', data, ...flags, '--precision', precision];
       const { result } = await command<EvaluationSummary>(
         'evaluate',
-        [...args, ...precisionFlags(precision), ...(quick ? ['--queries', '10', '--max-length', '48'] : [])],
+        [
+          ...args,
+          '--systems',
+          'direct',
+          'reasoned',
+          ...(quick ? ['--queries', '10', '--max-length', '48'] : []),
+        ],
         (text) => log(`${work} ${text}`),
       );
       const scores = Object.fromEntries(

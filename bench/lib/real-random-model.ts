@@ -1,19 +1,11 @@
 /** Models of a real one's shape with random weights, for what depends on the shape alone: memory and loading. */
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  EMBED_TOKEN,
-  elementCount,
-  type ModelConfig,
-  newConfig,
-  parameterShapes,
-  resolvePrompts,
-  savePrompts,
-} from 'search-r3/checkpoint';
+import { elementCount, type ModelConfig, newConfig, parameterShapes } from 'search-r3/checkpoint';
 import { exists } from 'search-r3/run';
 import { CHATML_TEMPLATE } from 'search-r3/tokenizer';
 import type { Log } from './benchmark.js';
-import { CACHE } from './real-inputs.js';
+import { REAL_CACHE } from './paths.js';
 
 const VOCABULARY = 151_936;
 const qwen = (hiddenSize: number, intermediateSize: number, layers: number, heads: number) => ({
@@ -30,18 +22,9 @@ const SHAPES = {
 };
 export type RandomShape = keyof typeof SHAPES;
 
-/** The files of a model's folder; anything else in it was put there by a cache. */
-export const MODEL_FILES = [
-  'config.json',
-  'model.safetensors',
-  'search_r3.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-] as const;
-
 /** A folder with bfloat16 weights and a vocabulary of Qwen2.5's size. Written once. */
 export async function randomModel(shape: RandomShape, log: Log): Promise<string> {
-  const folder = join(CACHE, `random-${shape}`);
+  const folder = join(REAL_CACHE, `random-${shape}`);
   if (await exists(folder)) return folder;
   log(`writing random weights of the shape ${shape}, once`);
   const unfinished = `${folder}.new`;
@@ -53,7 +36,6 @@ export async function randomModel(shape: RandomShape, log: Log): Promise<string>
     JSON.stringify({ ...config.raw, torch_dtype: 'bfloat16' }),
   );
   await writeTokenizer(unfinished);
-  await savePrompts(unfinished, { prompts: resolvePrompts() });
   await writeRandomWeights(join(unfinished, 'model.safetensors'), config);
   await rename(unfinished, folder);
   return folder;
@@ -61,7 +43,7 @@ export async function randomModel(shape: RandomShape, log: Log): Promise<string>
 
 /** Byte-level BPE with as many tokens and merges as Qwen2.5's: a tokenizer of that size takes memory too. */
 async function writeTokenizer(folder: string): Promise<void> {
-  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>', EMBED_TOKEN];
+  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'];
   const first = 151_643;
   // GPT-2's characters of the bytes; which is which does not matter here.
   const tokens = Array.from({ length: 256 }, (_, i) =>

@@ -2,12 +2,13 @@
 import { spawn } from 'node:child_process';
 import os from 'node:os';
 import { join } from 'node:path';
+import type { Precision } from 'search-r3/decoder';
 import { exists } from 'search-r3/run';
 import type { Log } from './benchmark.js';
 import { ROOT } from './paths.js';
 import { type Peer, startPeer } from './peer.js';
 import type { RealModel } from './real-inputs.js';
-import { type Precision, unavailable } from './real-ours.js';
+import { ENVIRONMENT } from './real-ours.js';
 import { numbersOf } from './settings.js';
 
 /** Threads of every system: REAL_THREADS, or the number of cores. */
@@ -48,7 +49,7 @@ export const ours = (precision: Precision): System => ({
   name: oursName(precision),
   async start<Answer>({ gguf, inputs }: RealModel) {
     const args = [gguf, inputs, precision, String(threadCount())];
-    return unavailable(precision) ?? startPeer<Answer>('real-child.js', args);
+    return startPeer<Answer>('real-child.js', args, { env: ENVIRONMENT });
   },
 });
 

@@ -112,6 +112,11 @@ export class Model implements Omit<EmbeddingModel, 'weights'> {
     return new Model(model, { precision: 'f32', weights: memoryWeights(model) }, { weights }, threads);
   }
 
+  /** The weights, for programs of one's own. */
+  get inferenceWeights(): InferenceWeights {
+    return this.#weights;
+  }
+
   encoder(): Promise<SequenceEncoder> {
     this.#encoder ??= SequenceEncoder.create(this.config, this.#weights, this.#threads);
     return this.#encoder;
