@@ -206,6 +206,8 @@ export interface DecoderOptions {
    * [rank, in] and NAME.lora_B.weight [out, rank] are among the parameters. Default 1.
    */
   readonly loraScale?: number;
+  /** What linear layers make of their inputs [T, in] before the product, as quantised ones do. Default nothing. */
+  readonly activations?: (x: Tensor) => Tensor;
 }
 
 /** The decoder on one sequence of token ids, positions counted from 0. */
@@ -227,7 +229,7 @@ export function decoder(
   };
   const product = (x: Tensor, weight: Tensor): Tensor => matmul(x, transpose(weight, [1, 0]));
   const linear = (x: Tensor, name: string): Tensor => {
-    let y = product(x, get(`${name}.weight`));
+    let y = product(options.activations?.(x) ?? x, get(`${name}.weight`));
     if (shapes.has(`${name}.bias`)) y = add(y, get(`${name}.bias`));
     const down = parameters.get(`${name}.lora_A.weight`);
     const up = parameters.get(`${name}.lora_B.weight`);

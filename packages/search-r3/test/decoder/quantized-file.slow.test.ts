@@ -1,0 +1,262 @@
+/** Quantised files: their layout, their closeness to float32, and what models compute with them. */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openSafetensors, parameterShapes } from 'search-r3/checkpoint';
+import { type Closeness, fileWeights, int8IsExact, writeQuantized } from 'search-r3/decoder';
+import { SequenceEncoder } from 'search-r3/embed';
+import { InterruptedError, randomStream } from 'search-r3/run';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { asParameters, type DecoderOptions, decoder, type Weight } from '../reference/decoder.js';
+import { relativeError } from '../reference/finite-differences.js';
+import { NO_PYTHON, pythonWith } from '../support/python.js';
+import {
+  dequantised,
+  outlierModel,
+  placesOf,
+  QUANTIZED,
+  QUANTIZED_CONFIGS,
+  type Quantized,
+  quantisedRows,
+  sourceOf,
+  ZERO_TOKEN,
+} from './quantized.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quantized-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const random = randomStream(34, 'quantized-file');
+const TEXTS = [9, 4, 13, 1, 6].map((length) =>
+  Array.from({ length }, (_, i) => (i === 3 ? ZERO_TOKEN : 6 + random.integer(41))),
+);
+
+/** Cosines between the rows of two matrices. */
+const cosines = (a: readonly number[], b: readonly number[], width: number): number[] =>
+  Array.from({ length: a.length / width }, (_, row) => {
+    const [x, y] = [a, b].map((rows) => rows.slice(row * width, (row + 1) * width)) as [number[], number[]];
+    const dot = x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
+    return dot / (Math.hypot(...x) * Math.hypot(...y));
+  });
+
+const closenessBetween = (a: readonly number[], b: readonly number[], width: number): Closeness => {
+  const all = cosines(a, b, width);
+  return { mean: all.reduce((sum, cosine) => sum + cosine, 0) / all.length, least: Math.min(...all) };
+};
+
+/** The distance from 1 within 5%: a value on the edge between two steps may fall to either side. */
+const expectCloseness = (found: Closeness, expected: Closeness) => {
+  expect((1 - found.mean) / (1 - expected.mean)).toBeCloseTo(1, 1);
+  expect((1 - found.least) / (1 - expected.least)).toBeCloseTo(1, 1);
+};
+
+/** Found on these models: at least 0.9966, 0.9969 and 0.866. */
+const MEAN: Record<Quantized, number> = { int8: 0.995, 'int8-block': 0.995, int4: 0.84 };
+
+/** Kernels that saturate give other results. */
+const exact = await int8IsExact();
+
+describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
+  const model = outlierModel(config);
+  const width = config.hiddenSize;
+  /** Hidden states of each text, in float64. */
+  const reference = (weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) => {
+    const parameters = asParameters(weights, () => false);
+    return TEXTS.map((ids) => Array.from(decoder(config, parameters, ids, options).hidden.data));
+  };
+  const unquantised = reference(model.weights);
+  const pathOf = (precision: Quantized) => join(folder, `${label} ${precision}.safetensors`);
+  const encoderOf = async (precision: Quantized) =>
+    SequenceEncoder.create(
+      model.config,
+      fileWeights(precision, model.config, await placesOf(pathOf(precision))),
+    );
+
+  describe.each(QUANTIZED)('%s', (precision) => {
+    let closeness: Closeness;
+    const done: string[] = [];
+    /** What the file holds, in float64, with activations rounded as its products do. */
+    let expected: number[][];
+    beforeAll(async () => {
+      closeness = await writeQuantized(pathOf(precision), sourceOf(model), {
+        precision,
+        texts: TEXTS,
+        onProgress: (layer, total) => done.push(`${layer}/${total}`),
+      });
+      const weights = await dequantised(pathOf(precision), config, precision);
+      expected = reference(weights, { activations: quantisedRows(precision) });
+    });
+
+    test('the file has all parameters, and every layer was reported', async () => {
+      expect(done).toEqual(['1/4', '2/4', '3/4', '4/4']);
+      const file = await openSafetensors(pathOf(precision));
+      await file.close();
+      const type = precision === 'int8' ? 'I8' : 'U8';
+      const names = new Set([...file.entries.keys()].map((name) => name.replace(/\.scales$/, '.weight')));
+      const joined = names.has('model.layers.0.self_attn.qkv_proj.weight');
+      expect(joined).toBe(config.headDim % 16 === 0 && !config.qkNorm);
+      const wanted = [...parameterShapes(model.config).keys(), 'lm_head.weight'].map((name) =>
+        joined ? name.replace(/\.[qkv]_proj/, '.qkv_proj') : name,
+      );
+      expect([...names].sort()).toEqual([...new Set(wanted)].sort());
+      for (const [name, { dtype }] of file.entries) {
+        expect(dtype, name).toBe(/(_proj|lm_head)\.weight$/.test(name) ? type : 'F32');
+      }
+    });
+
+    test.skipIf(!exact)('the closeness is that of a float64 decoder with what the file holds', () => {
+      expectCloseness(closeness, closenessBetween(expected.flat(), unquantised.flat(), width));
+      expect(closeness.mean).toBeGreaterThan(MEAN[precision]);
+    });
+
+    test.skipIf(!exact)('embeddings are those of a float64 decoder with what the file holds', async () => {
+      const encoder = await encoderOf(precision);
+      const found = await encoder.encode(TEXTS);
+      await encoder.dispose();
+      const errors = expected.map((hidden, i) => {
+        const last = hidden.slice(-width);
+        const length = Math.hypot(...last);
+        return relativeError(
+          found.subarray(i * width, (i + 1) * width),
+          last.map((value) => value / length),
+        );
+      });
+      // A value on the edge between two steps may fall to either side.
+      expect(errors.filter((error) => error < 5e-6).length).toBeGreaterThanOrEqual(3);
+      expect(Math.max(...errors)).toBeLessThan(0.02);
+    });
+  });
+
+  test('int8: a text alone and among others has the same bits', async () => {
+    const encoder = await encoderOf('int8');
+    const texts = [7, 3, 1, 7, 11, 2].map((length) =>
+      Array.from({ length }, () => random.integer(config.vocabSize)),
+    );
+    const together = await encoder.encode(texts);
+    const separate = await Promise.all(texts.map((text) => encoder.encode([text])));
+    await encoder.dispose();
+    expect(separate.flatMap((embedding) => Array.from(embedding))).toEqual(Array.from(together));
+  });
+
+  test.skipIf(!exact)('int8: smoothing brings models with outliers nearer to float32', async () => {
+    const rounded = new Map(
+      Array.from(model.weights, ([name, { shape, data }]): [string, Weight] => [
+        name,
+        { shape, data: name.endsWith('_proj.weight') ? roundedRows(data, shape.at(-1) as number) : data },
+      ]),
+    );
+    const plain = reference(rounded, { activations: quantisedRows('int8') });
+    const without = closenessBetween(plain.flat(), unquantised.flat(), width);
+    const path = join(folder, 'smoothed');
+    const found = await writeQuantized(path, sourceOf(model), { precision: 'int8', texts: TEXTS });
+    // Found: 0.26 to 0.67 of the distance.
+    expect(1 - found.mean).toBeLessThan(0.8 * (1 - without.mean));
+  });
+});
+
+/** Rows as multiples of their largest magnitude / 127. */
+function roundedRows(matrix: Float32Array, width: number): Float64Array {
+  const rounded = new Float64Array(matrix.length);
+  for (let at = 0; at < matrix.length; at += width) {
+    const row = matrix.subarray(at, at + width);
+    const step = Math.max(...row.map(Math.abs)) / 127;
+    for (const [i, value] of row.entries()) rounded[at + i] = Math.round(value / step) * step;
+  }
+  return rounded;
+}
+
+const [{ label: _, ...plainConfig }] = QUANTIZED_CONFIGS as [(typeof QUANTIZED_CONFIGS)[number]];
+
+describe('a file', () => {
+  const model = outlierModel(plainConfig);
+  const { hiddenSize, vocabSize } = plainConfig;
+
+  test.each([
+    ['float16', 'F16', 2 ** -11],
+    ['bfloat16', 'BF16', 2 ** -8],
+  ] as const)('keeps an embedding in %s', async (embedding, dtype, rounding) => {
+    const path = join(folder, embedding);
+    await writeQuantized(path, sourceOf(model, embedding), { precision: 'int8', texts: TEXTS });
+    const file = await openSafetensors(path);
+    const name = 'model.embed_tokens.weight';
+    expect(file.entries.get(name)).toMatchObject({ dtype, shape: [vocabSize, hiddenSize] });
+    const { data } = await file.read(name);
+    await file.close();
+    for (const [i, value] of (model.weights.get(name)?.data ?? []).entries()) {
+      expect(Math.abs((data[i] as number) - value)).toBeLessThanOrEqual(rounding * Math.abs(value) + 1e-7);
+    }
+    const encoder = await SequenceEncoder.create(
+      model.config,
+      fileWeights('int8', model.config, await placesOf(path)),
+    );
+    const embeddings = await encoder.encode(TEXTS);
+    await encoder.dispose();
+    const reference = asParameters(model.weights, () => false);
+    const last = TEXTS.map((ids) =>
+      Array.from(decoder(plainConfig, reference, ids).hidden.data).slice(-hiddenSize),
+    );
+    expect(closenessBetween(Array.from(embeddings), last.flat(), hiddenSize).mean).toBeGreaterThan(0.995);
+  });
+
+  const python = pythonWith('safetensors', 'numpy');
+  test.skipIf(python === undefined).each(QUANTIZED)(
+    `%s is read by safetensors in Python (${NO_PYTHON})`,
+    async (precision) => {
+      const path = join(folder, `python ${precision}`);
+      await writeQuantized(path, sourceOf(model), { precision, texts: TEXTS });
+      const program = [
+        'import hashlib, json, sys',
+        'from safetensors.numpy import load_file',
+        'entry = lambda t: [str(t.dtype), list(t.shape), hashlib.sha256(t.tobytes()).hexdigest()]',
+        'print(json.dumps({name: entry(t) for name, t in load_file(sys.argv[1]).items()}))',
+      ].join('\n');
+      const { stdout, stderr } = spawnSync(python!, ['-c', program, path], { encoding: 'utf8' });
+      expect(stderr).toBe('');
+      const content = await readFile(path);
+      const expected = Array.from(await placesOf(path), ([name, { type, shape, offset, length }]) => {
+        const bytes = content.subarray(offset, offset + length);
+        return [name, [type, shape, createHash('sha256').update(bytes).digest('hex')]];
+      });
+      expect(JSON.parse(stdout)).toEqual(Object.fromEntries(expected));
+    },
+  );
+
+  test('is left out, with all it began, when a signal stops it', async () => {
+    const inner = join(folder, 'stopped');
+    await mkdir(inner);
+    const stop = new AbortController();
+    const done: number[] = [];
+    const writing = writeQuantized(join(inner, 'x.safetensors'), sourceOf(model), {
+      precision: 'int8',
+      texts: TEXTS,
+      signal: stop.signal,
+      onProgress: (layer) => {
+        done.push(layer);
+        if (layer === 2) stop.abort();
+      },
+    });
+    await expect(writing).rejects.toThrow(InterruptedError);
+    expect(done).toEqual([1, 2]);
+    expect(await readdir(inner)).toEqual([]);
+  });
+
+  test('replaces another only when it is complete', async () => {
+    const path = join(folder, 'replaced');
+    await writeFile(path, 'old');
+    const source = sourceOf(model);
+    const failing = {
+      ...source,
+      read: (name: string) =>
+        name === 'model.norm.weight' ? Promise.reject(new Error('unreadable')) : source.read(name),
+    };
+    const options = { precision: 'int4', texts: TEXTS } as const;
+    await expect(writeQuantized(path, failing, options)).rejects.toThrow('unreadable');
+    expect(await readFile(path, 'utf8')).toBe('old');
+    await writeQuantized(path, source, options);
+    expect((await placesOf(path)).has('lm_head.weight')).toBe(true);
+  });
+});
