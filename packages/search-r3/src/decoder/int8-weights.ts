@@ -1,5 +1,5 @@
 /**
- * int8 weights by output channel, activations by row (docs/decisions/016-precision.md). q, k and v are one product, and
+ * int8 weights by output channel, activations by row (docs/decisions/017-precision.md). q, k and v are one product, and
  * so is what follows it where the heads need no norm; gate and up share their quantised input.
  */
 import {

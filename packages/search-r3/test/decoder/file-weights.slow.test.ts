@@ -11,8 +11,7 @@ import {
   type Weights,
   writeSafetensors,
 } from 'search-r3/checkpoint';
-import { fileWeights, type InferenceWeights } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { fileWeights, type InferenceWeights, SequenceEncoder } from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { TINY_CONFIGS } from '../reference/fixtures.js';
@@ -81,8 +80,7 @@ test.skipIf(process.platform !== 'linux')('no weights are copied to JavaScript (
     await writeSafetensors(path, weights, dtype);
     const program = `
       import { readFileSync } from 'node:fs';
-      import { fileWeights } from 'search-r3/decoder';
-      import { SequenceEncoder } from 'search-r3/embed';
+      import { fileWeights, SequenceEncoder } from 'search-r3/decoder';
       const [config, places] = ${JSON.stringify([config, [...(await placesOf(path))]])};
       const memory = () => {
         const { heapUsed, arrayBuffers } = process.memoryUsage();

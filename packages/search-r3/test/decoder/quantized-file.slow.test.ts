@@ -5,8 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openSafetensors, parameterShapes } from 'search-r3/checkpoint';
-import { type Closeness, fileWeights, int8IsExact, writeQuantized } from 'search-r3/decoder';
-import { SequenceEncoder } from 'search-r3/embed';
+import { type Closeness, fileWeights, int8IsExact, SequenceEncoder, writeQuantized } from 'search-r3/decoder';
 import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { asParameters, type DecoderOptions, decoder, type Weight } from '../reference/decoder.js';
