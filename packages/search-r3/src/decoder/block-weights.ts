@@ -29,15 +29,15 @@ export function blockWeights(
     norm: (name) => lookup(`${name}.weight`),
     attention(x, layer) {
       const { q, k, v, qkv } = linearNames(layer);
-      return (packed ? [qkv] : [q, k, v]).map((name) => product(x, name, hiddenSize));
+      const projected = (name: string) => product(x, name, hiddenSize);
+      return packed ? [projected(qkv)] : [projected(q), projected(k), projected(v)];
     },
     output: (x, layer) => product(x, linearNames(layer).output, config.heads * config.headDim),
     gates(x, layer) {
       const { gate, up } = linearNames(layer);
-      return [gate, up].map((name) => product(x, name, hiddenSize));
+      return [product(x, gate, hiddenSize), product(x, up, hiddenSize)];
     },
-    down: ([gate, up], layer) =>
-      product(swiglu(gate as Value, up as Value), linearNames(layer).down, config.intermediateSize),
+    down: ([gate, up], layer) => product(swiglu(gate, up), linearNames(layer).down, config.intermediateSize),
     logits: (x) => product(x, HEAD, hiddenSize),
   };
 }

@@ -2,9 +2,10 @@
  * Runs single layers on a few fixed texts, in float32 and with quantised weights: the float32 run tells which channels
  * have outliers, and the distance between the two tells what quantisation costs. Only one layer is in memory at a time.
  */
-import { emit, type Feeds, floats, Graph, type HostTensor, Session, swiglu, type Value } from 'onnx-grad';
+import { emit, type Feeds, floats, Graph, type HostTensor, Session, swiglu } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoderLayers } from './decoder.js';
+import { declared } from './lookup.js';
 import { weightsOf } from './precision.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { attendPrompts } from './prompt-attention.js';
@@ -32,8 +33,6 @@ export interface LinearInputs {
 /** A layer's tensors by the names they have in layer 0. */
 export type LayerTensors = ReadonlyMap<string, HostTensor>;
 
-const NAMES = ['attention', 'gates', 'down'] as const;
-
 /**
  * Products with blocks quantise the activations only if the weights are constants (ONNX Runtime 1.30): with others they
  * would be closer to float32 than those of the model in use.
@@ -55,21 +54,12 @@ class LayerRunner {
     config: ModelConfig,
     precision: Precision,
     tensors: LayerTensors,
-    options: { threads?: number | undefined },
+    threads: number | undefined,
   ): Promise<LayerRunner> {
     const graph = new Graph();
-    const values = new Map<string, Value>();
-    const lookup = (name: string): Value => {
-      const known = values.get(name);
-      const tensor = tensors.get(name);
-      if (known !== undefined) return known;
-      if (tensor === undefined) throw new Error(`internal: no tensor ${name}`);
-      const value = needsConstants(precision)
-        ? graph.constant(tensor)
-        : graph.input(name, tensor.dtype, tensor.shape);
-      values.set(name, value);
-      return value;
-    };
+    const lookup = declared(tensors, (name, tensor) =>
+      needsConstants(precision) ? graph.constant(tensor) : graph.input(name, tensor.dtype, tensor.shape),
+    );
     const weights = weightsOf(precision, config, lookup, (name) => tensors.has(name));
     const seen = precision === 'f32' ? observed(graph, weights) : weights;
     const x = graph.input('x', 'float32', ['batch*length', config.hiddenSize]);
@@ -82,7 +72,6 @@ class LayerRunner {
     const shape = ['batch', 'length'] as const;
     const residual = decoderLayers({ config, weights: seen, attend, x, shape, layers: [0] });
     graph.output('y', residual.x);
-    const { threads } = options;
     const session = await Session.create(emit(graph), threads === undefined ? {} : { threads });
     return new LayerRunner(config, session);
   }
@@ -104,17 +93,19 @@ class LayerRunner {
       total: { dtype: 'int32', shape: [], data: Int32Array.of(length) },
       ...ropeTables(this.#config, length),
     };
-    const { inputs } = this.#session.program;
-    const known: Feeds = Object.fromEntries(Object.entries(feeds).filter(([name]) => inputs.has(name)));
-    const results = await this.#session.run(known);
+    const { program } = this.#session;
+    const used: Feeds = Object.fromEntries(
+      Object.entries(feeds).filter(([name]) => program.inputs.has(name)),
+    );
+    const results = await this.#session.run(used);
     const y = floats(results.y);
     if (results.attention === undefined) return { rows: y };
-    const [attention, gates, down] = NAMES.map((name) => floats(results[name])) as [
-      Float32Array,
-      Float32Array,
-      Float32Array,
-    ];
-    return { rows: y, inputs: { attention, gates, down } };
+    const inputs = {
+      attention: floats(results.attention),
+      gates: floats(results.gates),
+      down: floats(results.down),
+    };
+    return { rows: y, inputs };
   }
 
   async dispose(): Promise<void> {
@@ -143,9 +134,7 @@ export class Passage {
 
   /** Goes through the next layer. Returns what its linear layers read, in float32. */
   async through(tensors: LayerTensors): Promise<LinearInputs | undefined> {
-    this.#runner ??= await LayerRunner.create(this.#config, this.#precision, tensors, {
-      threads: this.#threads,
-    });
+    this.#runner ??= await LayerRunner.create(this.#config, this.#precision, tensors, this.#threads);
     const { rows, inputs } = await this.#runner.run(tensors, this.#batch);
     if (needsConstants(this.#precision)) await this.dispose();
     this.#batch = { ...this.#batch, rows };
@@ -171,8 +160,7 @@ function observed(graph: Graph, weights: DecoderWeights): DecoderWeights {
       return weights.gates(x, layer);
     },
     down(gates, layer) {
-      const [gate, up] = gates;
-      if (gate !== undefined && up !== undefined) graph.output('down', swiglu(gate, up));
+      graph.output('down', swiglu(gates[0], gates[1]));
       return weights.down(gates, layer);
     },
   };

@@ -59,7 +59,7 @@ export function decoderLayers(inputs: DecoderLayersInputs): Residual {
 
   // What a norm, a gate or attention gives is cheap to compute again: it is not kept for the backward pass. (The
   // projections themselves are not repeated: nothing in the backward pass needs their results.)
-  const recomputed = (values: () => Value[], build: () => Value[]): Value[] =>
+  const recomputed = <T>(values: () => readonly Value[], build: () => T): T =>
     checkpoint || weights.inference ? build() : graph.checkpoint(values(), build);
 
   /** q and k of Qwen3 are normalised head by head. */
@@ -76,26 +76,22 @@ export function decoderLayers(inputs: DecoderLayersInputs): Residual {
       () => [residual.x],
       () => weights.attention(residual.normed(`${at}.input_layernorm`), layer),
     );
-    const [attended] = recomputed(
+    const attended = recomputed(
       () => projected,
       () => {
-        const [q, k, v] = projected;
-        if (q === undefined) throw new Error('internal: attention without queries');
-        if (k === undefined || v === undefined) {
+        if (projected.length === 1) {
           const width = (config.heads + 2 * config.kvHeads) * config.headDim;
-          return [attend(layer, reshape(q, [batch, length, width]))];
+          return attend(layer, reshape(projected[0], [batch, length, width]));
         }
-        return [
-          attend(
-            layer,
-            heads(q, layer, 'q', config.heads),
-            heads(k, layer, 'k', config.kvHeads),
-            heads(v, layer, 'v', config.kvHeads),
-          ),
-        ];
+        const [q, k, v] = projected;
+        return attend(
+          layer,
+          heads(q, layer, 'q', config.heads),
+          heads(k, layer, 'k', config.kvHeads),
+          heads(v, layer, 'v', config.kvHeads),
+        );
       },
     );
-    if (attended === undefined) throw new Error('internal: attention without result');
     const last = wanted !== undefined && layer === config.layers - 1;
     const flat = reshape(attended, [rows, config.heads * config.headDim]);
     if (last) residual.keep(wanted);
@@ -104,11 +100,11 @@ export function decoderLayers(inputs: DecoderLayersInputs): Residual {
       () => [residual.x],
       () => weights.gates(residual.normed(`${at}.post_attention_layernorm`), layer),
     );
-    const [down] = recomputed(
+    const down = recomputed(
       () => gates,
-      () => [weights.down(gates, layer)],
+      () => weights.down(gates, layer),
     );
-    if (down !== undefined) residual.add(down);
+    residual.add(down);
   };
 
   let residual = new Residual(x, weights, config.rmsNormEps);

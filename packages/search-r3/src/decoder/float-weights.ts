@@ -1,6 +1,8 @@
 /** Float32 weights: inputs of a graph that training changes, or tensors mapped from a file. */
 import { cast, equal, type Graph, gatherRows, linear, reshape, swiglu, type Value, where } from 'onnx-grad';
 import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import { tensorOf } from './lookup.js';
+import { linearNames } from './stored-names.js';
 import type { TokenRow } from './token-row.js';
 import type { DecoderWeights, Lookup, WeightsIn } from './weights.js';
 
@@ -16,14 +18,11 @@ export function parameterInputs(graph: Graph, config: ModelConfig, prefix = ''):
   return values;
 }
 
-/** @throws Error for a missing name: checkpoints are validated when loaded. */
+/** @throws Error for a missing name, as `tensorOf`. */
 export const lookupIn =
   (parameters: ParameterValues): Lookup =>
-  (name) => {
-    const value = parameters.get(name);
-    if (value === undefined) throw new Error(`internal: the decoder has no parameter ${name}`);
-    return value;
-  };
+  (name) =>
+    tensorOf(parameters, name);
 
 /** Weights that are fed, for inference. */
 export const fedWeights =
@@ -51,15 +50,20 @@ export function floatWeights(
     const bias = `${name}.bias`;
     return linear(x, parameter(`${name}.weight`), shapes.has(bias) ? parameter(bias) : undefined);
   };
-  const at = (layer: number) => `model.layers.${layer}`;
   return {
     inference: !trained,
     embed: (ids) => lookUpTokens(lookup(EMBEDDING_NAME), ids, token),
     norm: (name) => parameter(`${name}.weight`),
-    attention: (x, layer) => ['q', 'k', 'v'].map((name) => project(x, `${at(layer)}.self_attn.${name}_proj`)),
-    output: (x, layer) => project(x, `${at(layer)}.self_attn.o_proj`),
-    gates: (x, layer) => ['gate', 'up'].map((name) => project(x, `${at(layer)}.mlp.${name}_proj`)),
-    down: ([gate, up], layer) => project(swiglu(gate as Value, up as Value), `${at(layer)}.mlp.down_proj`),
+    attention(x, layer) {
+      const { q, k, v } = linearNames(layer);
+      return [project(x, q), project(x, k), project(x, v)];
+    },
+    output: (x, layer) => project(x, linearNames(layer).output),
+    gates(x, layer) {
+      const { gate, up } = linearNames(layer);
+      return [project(x, gate), project(x, up)];
+    },
+    down: ([gate, up], layer) => project(swiglu(gate, up), linearNames(layer).down),
     logits: (x) => {
       const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
       return headLogits(x, parameter(name), token?.rows.get(name), token?.id);

@@ -40,9 +40,8 @@ export function int8Weights(
     attention(x, layer) {
       const names = linearNames(layer);
       const rows = quantizeRows(x);
-      return packed
-        ? [product(rows, names.qkv)]
-        : [names.q, names.k, names.v].map((name) => product(rows, name));
+      if (packed) return [product(rows, names.qkv)];
+      return [product(rows, names.q), product(rows, names.k), product(rows, names.v)];
     },
     output: (x, layer) => product(quantizeRows(x), linearNames(layer).output),
     gates(x, layer) {
@@ -55,7 +54,7 @@ export function int8Weights(
     },
     down([gate, up, magnitudes], layer) {
       const name = linearNames(layer).down;
-      const rows = quantizeRows(swiglu(gate as Value, up as Value));
+      const rows = quantizeRows(swiglu(gate, up));
       const scale = magnitudes === undefined ? rows.magnitudes : mul(rows.magnitudes, magnitudes);
       return biased(scaleRows(bare(rows, name), scale), name);
     },

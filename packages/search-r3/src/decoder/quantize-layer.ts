@@ -1,12 +1,14 @@
 /** One decoder layer: its outliers smoothed, its linear layers quantised. */
 import type { HostTensor } from 'onnx-grad';
+import { type ModelConfig, parameterShapes } from '../checkpoint/index.js';
 import { BLOCK } from './block-weights.js';
 import type { LinearInputs } from './calibration.js';
+import { tensorOf } from './lookup.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { type ColumnQuantizer, quantizeBlocks } from './quantize.js';
 import { columnMagnitudes, divideRows, scaleColumns, smoothingFactors } from './smoothing.js';
 import { linearNames, scalesName } from './stored-names.js';
-import type { Linear } from './stored-tensors.js';
+import { type Linear, layerLinears, linearTensors, normNames } from './stored-tensors.js';
 
 /** Parameters of a layer by Hugging Face name, which are changed in place. */
 export type LayerParameters = Map<string, Float32Array>;
@@ -17,11 +19,7 @@ export type LayerParameters = Map<string, Float32Array>;
  */
 export function smoothLayer(parameters: LayerParameters, layer: number, inputs: LinearInputs): void {
   const { q, k, v, gate, up, down } = linearNames(layer);
-  const get = (name: string): Float32Array => {
-    const data = parameters.get(name);
-    if (data === undefined) throw new Error(`internal: no parameter ${name}`);
-    return data;
-  };
+  const get = (name: string): Float32Array => tensorOf(parameters, name);
   const smooth = (
     read: Float32Array,
     width: number,
@@ -36,15 +34,35 @@ export function smoothLayer(parameters: LayerParameters, layer: number, inputs: 
     for (const matrix of matrices) scaleColumns(matrix, factors);
     for (const name of sources) divideRows(get(name), factors);
   };
-  const [before, after] = ['input_layernorm', 'post_attention_layernorm'].map(
-    (name) => `model.layers.${layer}.${name}.weight`,
-  ) as [string, string];
-  const hidden = get(before).length;
-  smooth(inputs.attention, hidden, [q, k, v], [before]);
-  smooth(inputs.gates, hidden, [gate, up], [after]);
+  const norm = (name: string) => `model.layers.${layer}.${name}.weight`;
+  const hidden = get(norm('input_layernorm')).length;
+  smooth(inputs.attention, hidden, [q, k, v], [norm('input_layernorm')]);
+  smooth(inputs.gates, hidden, [gate, up], [norm('post_attention_layernorm')]);
   const bias = `${up}.bias`;
   const sources = [`${up}.weight`, ...(parameters.has(bias) ? [bias] : [])];
   smooth(inputs.down, get(`${up}.weight`).length / hidden, [down], sources);
+}
+
+/** The tensors of a layer under the names of a quantised file: norms and linear layers. */
+export async function quantizeLayer(
+  config: ModelConfig,
+  layer: number,
+  parameters: LayerParameters,
+  precision: Exclude<Precision, 'f32'>,
+  columns: ColumnQuantizer,
+): Promise<Map<string, HostTensor>> {
+  const shapes = parameterShapes(config);
+  const stored = new Map<string, HostTensor>();
+  for (const name of normNames(config, layer)) {
+    const data = tensorOf(parameters, name);
+    stored.set(name, { dtype: 'float32', shape: [data.length], data });
+  }
+  for (const linear of layerLinears(config, layer)) {
+    const [, inputs = 0] = tensorOf(shapes, `${linear.from[0]}.weight`);
+    const tensors = await quantizeLinear(linear, parameters, inputs, precision, columns);
+    for (const [name, tensor] of tensors) stored.set(name, tensor);
+  }
+  return stored;
 }
 
 /** The tensors of a linear layer with `inputs` inputs: weight, scales and bias. */
@@ -55,41 +73,39 @@ export async function quantizeLinear(
   precision: Exclude<Precision, 'f32'>,
   columns: ColumnQuantizer,
 ): Promise<Map<string, HostTensor>> {
-  const weight = joined(
-    from.map((one) => `${one}.weight`),
-    parameters,
-  );
-  if (weight === undefined) throw new Error(`internal: no parameter ${name}`);
-  const outputs = weight.length / inputs;
-  const tensors = new Map<string, HostTensor>();
-  if (precision === 'int8') {
-    const { values, scales } = await columns.quantize(weight, outputs, inputs);
-    tensors.set(`${name}.weight`, { dtype: 'int8', shape: [inputs, outputs], data: values });
-    tensors.set(scalesName(name), { dtype: 'float32', shape: [outputs], data: scales });
-  } else {
-    const bits = BLOCK_BITS[precision];
-    const { packed, scales } = quantizeBlocks(weight, outputs, inputs, bits, BLOCK);
-    const blocks = scales.length / outputs;
-    const shape = [outputs, blocks, packed.length / scales.length];
-    tensors.set(`${name}.weight`, { dtype: 'uint8', shape, data: packed });
-    tensors.set(scalesName(name), { dtype: 'float32', shape: [scales.length], data: scales });
+  const parts = (kind: 'weight' | 'bias') => from.map((one) => `${one}.${kind}`);
+  const whole = joined(parts('weight').map((part) => tensorOf(parameters, part)));
+  const outputs = whole.length / inputs;
+  const { weight, scales } = linearTensors(outputs, inputs, precision);
+  const data = await quantized(whole, outputs, inputs, precision, columns);
+  const tensors = new Map<string, HostTensor>([
+    [`${name}.weight`, { dtype: weight.type, shape: weight.shape, data: data.values }],
+    [scalesName(name), { dtype: scales.type, shape: scales.shape, data: data.scales }],
+  ]);
+  const biases = parts('bias').filter((part) => parameters.has(part));
+  if (biases.length > 0) {
+    const bias = joined(biases.map((part) => tensorOf(parameters, part)));
+    tensors.set(`${name}.bias`, { dtype: 'float32', shape: [outputs], data: bias });
   }
-  const bias = joined(
-    from.map((one) => `${one}.bias`),
-    parameters,
-  );
-  if (bias !== undefined) tensors.set(`${name}.bias`, { dtype: 'float32', shape: [outputs], data: bias });
   return tensors;
 }
 
-/** Parameters one after the other; undefined if there are none of these names. */
-function joined(
-  names: readonly string[],
-  parameters: ReadonlyMap<string, Float32Array>,
-): Float32Array | undefined {
-  const parts = names.map((name) => parameters.get(name)).filter((part) => part !== undefined);
-  if (parts.length < names.length) return undefined;
-  if (parts.length === 1) return parts[0];
+async function quantized(
+  weight: Float32Array,
+  outputs: number,
+  inputs: number,
+  precision: Exclude<Precision, 'f32'>,
+  columns: ColumnQuantizer,
+): Promise<{ values: Int8Array | Uint8Array; scales: Float32Array }> {
+  if (precision === 'int8') return columns.quantize(weight, outputs, inputs);
+  const { packed, scales } = quantizeBlocks(weight, outputs, inputs, BLOCK_BITS[precision], BLOCK);
+  return { values: packed, scales };
+}
+
+/** Arrays one after the other; a single one is not copied. */
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
   const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -16,17 +16,18 @@ import {
   realRows,
   rmsNormRows,
 } from './calibration.js';
+import { tensorOf } from './lookup.js';
 import type { Precision } from './precision-names.js';
 import { ColumnQuantizer } from './quantize.js';
-import { type LayerParameters, quantizeLinear, smoothLayer } from './quantize-layer.js';
-import { headLinear, layerLinears, normNames, type StoredType, storedTensors } from './stored-tensors.js';
+import { type LayerParameters, quantizeLayer, quantizeLinear, smoothLayer } from './quantize-layer.js';
+import { type FloatType, headLinear, storedTensors } from './stored-tensors.js';
 import { layOut, narrowed, writeAt } from './tensor-file.js';
 
 /** Where the float32 parameters come from. */
 export interface ParameterSource {
   config: ModelConfig;
   /** How the file stores the embedding; undefined: not at all, because it can be mapped from where it is. */
-  embedding: Extract<StoredType, 'float32' | 'float16' | 'bfloat16'> | undefined;
+  embedding: FloatType | undefined;
   /** A new array each time, by Hugging Face name. */
   read(name: string): Promise<Float32Array>;
 }
@@ -75,9 +76,7 @@ async function quantizeInto(
   await writeAt(file, header, 0);
   const put = async (tensors: Iterable<readonly [string, ArrayBufferView]>) => {
     for (const [name, data] of tensors) {
-      const start = starts.get(name);
-      if (start === undefined) throw new Error(`internal: ${name} is not among the stored tensors`);
-      await writeAt(file, data, start);
+      await writeAt(file, data, tensorOf(starts, name));
     }
   };
   const table = await read(EMBEDDING_NAME);
@@ -107,10 +106,9 @@ async function quantizeInto(
   const stored = await quantizeLinear(linear, parameters, config.hiddenSize, precision, columns);
   await put([['model.norm.weight', norm], ...[...stored].map(([name, { data }]) => [name, data] as const)]);
   onProgress?.(config.layers + 1, config.layers + 1);
-  const [a, b] = [exact, quantized].map(({ batch: { rows } }) =>
-    rmsNormRows(realRows(rows, batch), norm, config.rmsNormEps),
-  ) as [Float32Array, Float32Array];
-  return closenessOf(a, b, config.hiddenSize);
+  const hidden = ({ batch: { rows } }: Passage) =>
+    rmsNormRows(realRows(rows, batch), norm, config.rmsNormEps);
+  return closenessOf(hidden(exact), hidden(quantized), config.hiddenSize);
 }
 
 /** The rows of the embedding for texts padded on the right. */
@@ -143,7 +141,7 @@ function asTensors(config: ModelConfig, parameters: LayerParameters, layer: numb
   const shapes = parameterShapes(config);
   const tensors = new Map<string, HostTensor>();
   for (const [name, data] of parameters)
-    tensors.set(name, { dtype: 'float32', shape: shapes.get(name) ?? [], data });
+    tensors.set(name, { dtype: 'float32', shape: tensorOf(shapes, name), data });
   return asFirstLayer(tensors, layer);
 }
 
@@ -152,28 +150,6 @@ const asFirstLayer = (tensors: LayerTensors, layer: number): LayerTensors =>
   new Map(
     [...tensors].map(([name, tensor]) => [name.replace(`model.layers.${layer}.`, 'model.layers.0.'), tensor]),
   );
-
-async function quantizeLayer(
-  config: ModelConfig,
-  layer: number,
-  parameters: LayerParameters,
-  precision: QuantizeOptions['precision'],
-  columns: ColumnQuantizer,
-): Promise<Map<string, HostTensor>> {
-  const shapes = parameterShapes(config);
-  const stored = new Map<string, HostTensor>();
-  for (const name of normNames(config, layer)) {
-    const data = parameters.get(name);
-    if (data !== undefined) stored.set(name, { dtype: 'float32', shape: [data.length], data });
-  }
-  for (const linear of layerLinears(config, layer)) {
-    const inputs = shapes.get(`${linear.from[0]}.weight`)?.[1];
-    if (inputs === undefined) throw new Error(`internal: no parameter ${linear.from[0]}`);
-    const tensors = await quantizeLinear(linear, parameters, inputs, precision, columns);
-    for (const [name, tensor] of tensors) stored.set(name, tensor);
-  }
-  return stored;
-}
 
 /** Without the rows of padding. */
 const realInputs = (inputs: LinearInputs, batch: Batch): LinearInputs => ({

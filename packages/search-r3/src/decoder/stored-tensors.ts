@@ -1,10 +1,14 @@
 /** The tensors of a quantised model: which there are, from which parameters they come, and how they are stored. */
-import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import { EMBEDDING_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
 import { BLOCK } from './block-weights.js';
+import { tensorOf } from './lookup.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
 
 export type StoredType = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8';
+
+/** How an embedding is stored. */
+export type FloatType = Extract<StoredType, 'float32' | 'float16' | 'bfloat16'>;
 
 export interface StoredTensor {
   type: StoredType;
@@ -29,7 +33,7 @@ const plain = (name: string): Linear => ({ name, from: [name] });
 /** The head as a linear layer of its own, which reads the embedding where the two are tied. */
 export const headLinear = ({ tieWordEmbeddings }: ModelConfig): Linear => ({
   name: HEAD,
-  from: [tieWordEmbeddings ? EMBEDDING_NAME.replace(/\.weight$/, '') : HEAD_NAME.replace(/\.weight$/, '')],
+  from: [tieWordEmbeddings ? EMBEDDING_NAME.replace(/\.weight$/, '') : HEAD],
 });
 
 /**
@@ -39,21 +43,17 @@ export const headLinear = ({ tieWordEmbeddings }: ModelConfig): Linear => ({
 export function storedTensors(
   config: ModelConfig,
   precision: Exclude<Precision, 'f32'>,
-  embedding: StoredType | undefined,
+  embedding: FloatType | undefined,
 ): Map<string, StoredTensor> {
   const shapes = parameterShapes(config);
-  const shapeOf = (name: string): readonly number[] => {
-    const shape = shapes.get(name);
-    if (shape === undefined) throw new Error(`internal: no parameter ${name}`);
-    return shape;
-  };
+  const shapeOf = (name: string): readonly number[] => tensorOf(shapes, name);
   const tensors = new Map<string, StoredTensor>();
   const float = (name: string, shape: readonly number[]) => tensors.set(name, { type: 'float32', shape });
   const linear = ({ name, from }: Linear) => {
     const outputs = from.reduce((sum, one) => sum + (shapeOf(`${one}.weight`)[0] as number), 0);
     const inputs = shapeOf(`${from[0]}.weight`)[1] as number;
-    for (const [stored, tensor] of linearTensors(name, outputs, inputs, precision))
-      tensors.set(stored, tensor);
+    const { weight, scales } = linearTensors(outputs, inputs, precision);
+    tensors.set(`${name}.weight`, weight).set(scalesName(name), scales);
     if (from.every((one) => shapes.has(`${one}.bias`))) float(`${name}.bias`, [outputs]);
   };
   if (embedding !== undefined)
@@ -74,22 +74,22 @@ export function normNames({ qkNorm }: ModelConfig, layer: number): string[] {
   return ['input_layernorm', ...heads, 'post_attention_layernorm'].map((name) => `${at}.${name}.weight`);
 }
 
-function linearTensors(
-  name: string,
+/** The weight [outputs, inputs] of a linear layer as it is stored. */
+export function linearTensors(
   outputs: number,
   inputs: number,
   precision: Exclude<Precision, 'f32'>,
-): [string, StoredTensor][] {
+): { weight: StoredTensor; scales: StoredTensor } {
   if (precision === 'int8') {
-    return [
-      [`${name}.weight`, { type: 'int8', shape: [inputs, outputs] }],
-      [scalesName(name), { type: 'float32', shape: [outputs] }],
-    ];
+    return {
+      weight: { type: 'int8', shape: [inputs, outputs] },
+      scales: { type: 'float32', shape: [outputs] },
+    };
   }
   const blocks = Math.ceil(inputs / BLOCK);
   const bytes = (BLOCK * BLOCK_BITS[precision]) / 8;
-  return [
-    [`${name}.weight`, { type: 'uint8', shape: [outputs, blocks, bytes] }],
-    [scalesName(name), { type: 'float32', shape: [outputs * blocks] }],
-  ];
+  return {
+    weight: { type: 'uint8', shape: [outputs, blocks, bytes] },
+    scales: { type: 'float32', shape: [outputs * blocks] },
+  };
 }

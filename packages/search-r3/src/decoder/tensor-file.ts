@@ -1,7 +1,7 @@
-/** Safetensors files of several dtypes: their layout, and their tensors as values of a graph, mapped from the file. */
+/** Writes safetensors files of several dtypes: their layout, and tensors at their places. */
 import type { FileHandle } from 'node:fs/promises';
 import { elementCount, toBFloat16, toFloat16 } from '../checkpoint/index.js';
-import type { StoredTensor, StoredType } from './stored-tensors.js';
+import type { FloatType, StoredTensor, StoredType } from './stored-tensors.js';
 
 const TYPES: Record<StoredType, { name: string; bytes: number }> = {
   float32: { name: 'F32', bytes: 4 },
@@ -50,10 +50,7 @@ export async function writeAt(file: FileHandle, data: ArrayBufferView, start: nu
 }
 
 /** Numbers as they are stored. */
-export function narrowed(
-  values: Float32Array,
-  type: Extract<StoredType, 'float32' | 'float16' | 'bfloat16'>,
-): Float32Array | Uint16Array {
+export function narrowed(values: Float32Array, type: FloatType): Float32Array | Uint16Array {
   if (type === 'float32') return values;
   const stored = new Uint16Array(values.length);
   if (type === 'float16') toFloat16(values, stored);

@@ -5,6 +5,12 @@
 import { f32, type Graph, type HostTensor, type Value } from 'onnx-grad';
 import type { Checkpoint } from '../checkpoint/index.js';
 
+/** q, k and v, or one value with all side by side. */
+export type Projections = readonly [qkv: Value] | readonly [q: Value, k: Value, v: Value];
+
+/** What `down` needs, from the first half of the feed-forward network. */
+export type Gates = readonly [gate: Value, up: Value] | readonly [gate: Value, up: Value, scale: Value];
+
 /** The weights of a decoder in a graph, as the steps that use them. Rows are batch * length. */
 export interface DecoderWeights {
   /** No gradient will be asked for: norms, residuals and attention use fused kernels. */
@@ -13,14 +19,14 @@ export interface DecoderWeights {
   embed(ids: Value): Value;
   /** The weight of a norm, by the Hugging Face name without `.weight`. */
   norm(name: string): Value;
-  /** x [rows, hidden] -> q, k and v, each [rows, heads * headDim] before rotation, or one value with all side by side. */
-  attention(x: Value, layer: number): Value[];
+  /** x [rows, hidden] -> [rows, heads * headDim] each, before rotation. */
+  attention(x: Value, layer: number): Projections;
   /** Attended values [rows, heads * headDim] -> [rows, hidden]. */
   output(x: Value, layer: number): Value;
-  /** The first half of the feed-forward network: what `down` needs, gate and up first. */
-  gates(x: Value, layer: number): Value[];
+  /** x [rows, hidden] -> [rows, intermediate] each; `scale` [rows, 1] is a factor that the rows of up still need. */
+  gates(x: Value, layer: number): Gates;
   /** silu(gate) * up, projected: [rows, hidden]. */
-  down(gates: readonly Value[], layer: number): Value;
+  down(gates: Gates, layer: number): Value;
   /** The head: [rows, hidden] -> [rows, vocabulary]. */
   logits(x: Value): Value;
 }
