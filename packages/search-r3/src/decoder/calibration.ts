@@ -63,12 +63,8 @@ class LayerRunner {
     const weights = weightsOf(precision, config, lookup, (name) => tensors.has(name));
     const seen = precision === 'f32' ? observed(graph, weights) : weights;
     const x = graph.input('x', 'float32', ['batch*length', config.hiddenSize]);
-    const attend = attendPrompts(config, {
-      rope: ropeInputs(graph, config),
-      positions: graph.input('positions', 'int64', ['batch', 'length']),
-      lastIndex: graph.input('last_index', 'int32', ['batch']),
-      total: graph.input('total', 'int32', []),
-    });
+    const ids = graph.input('ids', 'int64', ['batch', 'length']);
+    const attend = attendPrompts(config, ids, ropeInputs(graph, config));
     const shape = ['batch', 'length'] as const;
     const residual = decoderLayers({ config, weights: seen, attend, x, shape, layers: [0] });
     graph.output('y', residual.x);
@@ -84,11 +80,8 @@ class LayerRunner {
     const feeds: Record<string, HostTensor> = {
       ...Object.fromEntries(tensors),
       x: { dtype: 'float32', shape: [count * length, hiddenSize], data: rows },
-      positions: {
-        dtype: 'int64',
-        shape: [count, length],
-        data: BigInt64Array.from({ length: count * length }, (_, i) => BigInt(i % length)),
-      },
+      // Attention reads only their shape.
+      ids: { dtype: 'int64', shape: [count, length], data: new BigInt64Array(count * length) },
       last_index: { dtype: 'int32', shape: [count], data: Int32Array.from(lengths, (n) => n - 1) },
       total: { dtype: 'int32', shape: [], data: Int32Array.of(length) },
       ...ropeTables(this.#config, length),

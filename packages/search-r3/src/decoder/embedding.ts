@@ -2,8 +2,8 @@
 import { add, div, emit, Graph, gatherRows, mul, type Program, sqrt, sum, type Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder } from './decoder.js';
-import { attendPrompts, FUSED_HEAD } from './prompt-attention.js';
-import { attendSequences, positionsOf, ropeInputs } from './sequence.js';
+import { attendPrompts } from './prompt-attention.js';
+import { ropeInputs } from './sequence.js';
 import type { WeightsIn } from './weights.js';
 
 /**
@@ -37,22 +37,13 @@ export function embeddingOf(hidden: Float32Array, dimensions = hidden.length): F
 }
 
 /**
- * `ids` [batch, length] padded on the right, `last_index` and `total` (see `promptAttention`), `embed_rows` ->
+ * `ids` [batch, length] padded on the right, `last_index` and `total` (see `attendPrompts`), `embed_rows` ->
  * `embeddings` [embeds, hidden].
  */
 export function embeddingProgram(config: ModelConfig, weightsIn: WeightsIn): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
-  const rope = ropeInputs(graph, config);
-  const attend =
-    config.headDim % FUSED_HEAD === 0
-      ? attendPrompts(config, {
-          rope,
-          positions: positionsOf(ids),
-          lastIndex: graph.input('last_index', 'int32', ['batch']),
-          total: graph.input('total', 'int32', []),
-        })
-      : attendSequences(config, ids, rope);
+  const attend = attendPrompts(config, ids, ropeInputs(graph, config));
   const hidden = decoder({ config, weights: weightsIn(graph), ids, attend, wanted: embedRows(graph) });
   graph.output('embeddings', normalizeRows(hidden));
   return emit(graph);

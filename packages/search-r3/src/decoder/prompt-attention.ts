@@ -2,23 +2,13 @@
 import { promptAttention, rotary, type Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import type { Attend } from './decoder.js';
-import type { RopeInputs } from './sequence.js';
+import { attendSequences, positionsOf, type RopeInputs } from './sequence.js';
 
 /** The fused kernel takes heads of a multiple of this size. */
-export const FUSED_HEAD = 8;
+const FUSED_HEAD = 8;
 
 /** Head sizes that the fused kernel can rotate. */
 export const rotatesInside = ({ headDim }: ModelConfig): boolean => headDim % 16 === 0;
-
-export interface PromptInputs {
-  rope: RopeInputs;
-  /** int64 [batch, length]: the position of each token. Only used where `rotatesInside` is false. */
-  positions: Value;
-  /** int32 [batch]: the number of tokens of each row, minus 1. */
-  lastIndex: Value;
-  /** int32 []: the largest number of tokens of any row. */
-  total: Value;
-}
 
 /** Rotates q and k where the kernel does not. */
 export function turned(
@@ -33,9 +23,17 @@ export function turned(
   return { q: turn(q, config.heads), k: turn(k, config.kvHeads) };
 }
 
-/** Causal attention over sequences padded on the right. */
-export function attendPrompts(config: ModelConfig, inputs: PromptInputs): Attend {
-  const { rope, positions, lastIndex, total } = inputs;
+/**
+ * Causal attention over int64 ids [batch, length] padded on the right. Where the fused kernel takes the heads, it adds
+ * the inputs `last_index` int32 [batch], the number of tokens of each row minus 1, and `total` int32 [], the largest
+ * number of tokens.
+ */
+export function attendPrompts(config: ModelConfig, ids: Value, rope: RopeInputs): Attend {
+  if (config.headDim % FUSED_HEAD !== 0) return attendSequences(config, ids, rope);
+  const { graph } = ids;
+  const positions = positionsOf(ids);
+  const lastIndex = graph.input('last_index', 'int32', ['batch']);
+  const total = graph.input('total', 'int32', []);
   const options = { heads: config.heads, kvHeads: config.kvHeads, rotate: rotatesInside(config) };
   return (_, q, k, v) =>
     promptAttention({ ...turned(config, rope, positions, q, k), v, lastIndex, total, ...rope }, options);

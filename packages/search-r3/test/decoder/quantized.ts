@@ -67,6 +67,14 @@ export const QUANTIZED_CONFIGS: readonly (DecoderConfig & { label: string })[] =
   },
   {
     ...SHARED,
+    label: 'qwen2, heads of 12, which the fused kernel does not take',
+    architecture: 'qwen2',
+    headDim: 12,
+    tieWordEmbeddings: true,
+    attentionBias: true,
+  },
+  {
+    ...SHARED,
     label: 'qwen3, heads of 24, tied',
     architecture: 'qwen3',
     headDim: 24,
