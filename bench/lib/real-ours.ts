@@ -1,13 +1,6 @@
 /** search-r3 as the `real` benchmark uses it, at a precision. */
 import { emit, floats, Graph, gatherElements, i64, logSoftmax, reshape, Session } from 'onnx-grad';
-import {
-  attendPrompts,
-  decoder,
-  type Precision,
-  positionsOf,
-  ropeInputs,
-  ropeTables,
-} from 'search-r3/decoder';
+import { attendPrompts, decoder, type Precision, ropeInputs, ropeTables } from 'search-r3/decoder';
 import { CACHE_VARIABLE, Model } from 'search-r3/model';
 import { QUANTISED } from './paths.js';
 
@@ -57,17 +50,12 @@ export async function openOurs(path: string, precision: Precision, threads: numb
 /** One sequence: `ids` [1, length], `targets` [length, 1] -> `log_probabilities` [length]. */
 async function scoringSession({ config, inferenceWeights }: Model, threads: number): Promise<Session> {
   const graph = new Graph();
-  const ids = graph.input('ids', 'int64', [1, 'length']);
-  const attend = attendPrompts(config, {
-    rope: ropeInputs(graph, config),
-    positions: positionsOf(ids),
-    lastIndex: graph.input('last_index', 'int32', [1]),
-    total: graph.input('total', 'int32', []),
-  });
+  const ids = graph.input('ids', 'int64', ['batch', 'length']);
+  const attend = attendPrompts(config, ids, ropeInputs(graph, config));
   const weights = inferenceWeights.weightsIn(graph);
   const scores = logSoftmax(weights.logits(decoder({ config, weights, ids, attend })));
-  const own = gatherElements(scores, graph.input('targets', 'int64', ['length', 1]));
-  graph.output('log_probabilities', reshape(own, ['length']));
+  const own = gatherElements(scores, graph.input('targets', 'int64', ['batch*length', 1]));
+  graph.output('log_probabilities', reshape(own, ['batch*length']));
   const session = await Session.create(emit(graph), { threads });
   session.bind(inferenceWeights.feeds);
   return session;

@@ -4,11 +4,27 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { emit, type Feeds, floats, Graph, i64, Session } from 'onnx-grad';
 import { openSafetensors, parameterShapes } from 'search-r3/checkpoint';
-import { type Closeness, fileWeights, int8IsExact, SequenceEncoder, writeQuantized } from 'search-r3/decoder';
+import {
+  attendPrompts,
+  type Closeness,
+  decoder,
+  fileWeights,
+  int8IsExact,
+  ropeInputs,
+  ropeTables,
+  SequenceEncoder,
+  writeQuantized,
+} from 'search-r3/decoder';
 import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { asParameters, type DecoderOptions, decoder, type Weight } from '../reference/decoder.js';
+import {
+  asParameters,
+  type DecoderOptions,
+  decoder as referenceDecoder,
+  type Weight,
+} from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { NO_PYTHON, pythonWith } from '../support/python.js';
 import {
@@ -53,6 +69,12 @@ const expectCloseness = (found: Closeness, expected: Closeness) => {
   expect((1 - found.least) / (1 - expected.least)).toBeCloseTo(1, 1);
 };
 
+/** A value on the edge between two steps may fall to either side. */
+const expectMostlyExact = (errors: readonly number[]) => {
+  expect(errors.filter((error) => error < 5e-6).length).toBeGreaterThanOrEqual(3);
+  expect(Math.max(...errors)).toBeLessThan(0.02);
+};
+
 /** Found on these models: at least 0.9966, 0.9969 and 0.866. */
 const MEAN: Record<Quantized, number> = { int8: 0.995, 'int8-block': 0.995, int4: 0.84 };
 
@@ -62,11 +84,14 @@ const exact = await int8IsExact();
 describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
   const model = outlierModel(config);
   const width = config.hiddenSize;
-  /** Hidden states of each text, in float64. */
-  const reference = (weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) => {
+  /** Hidden states and logits of each text, in float64; with the head of `weights`, if there is one. */
+  const outputs = (weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) => {
     const parameters = asParameters(weights, () => false);
-    return TEXTS.map((ids) => Array.from(decoder(config, parameters, ids, options).hidden.data));
+    const headed = { ...config, tieWordEmbeddings: !weights.has('lm_head.weight') };
+    return TEXTS.map((ids) => referenceDecoder(headed, parameters, ids, options));
   };
+  const reference = (weights: ReadonlyMap<string, Weight>, options: DecoderOptions = {}) =>
+    outputs(weights, options).map(({ hidden }) => Array.from(hidden.data));
   const unquantised = reference(model.weights);
   const pathOf = (precision: Quantized) => join(folder, `${label} ${precision}.safetensors`);
   const encoderOf = async (precision: Quantized) =>
@@ -80,6 +105,7 @@ describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
     const done: string[] = [];
     /** What the file holds, in float64, with activations rounded as its products do. */
     let expected: number[][];
+    let expectedLogits: number[][];
     beforeAll(async () => {
       closeness = await writeQuantized(pathOf(precision), sourceOf(model), {
         precision,
@@ -87,7 +113,9 @@ describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
         onProgress: (layer, total) => done.push(`${layer}/${total}`),
       });
       const weights = await dequantised(pathOf(precision), config, precision);
-      expected = reference(weights, { activations: quantisedRows(precision) });
+      const computed = outputs(weights, { activations: quantisedRows(precision) });
+      expected = computed.map(({ hidden }) => Array.from(hidden.data));
+      expectedLogits = computed.map(({ logits }) => Array.from(logits.data));
     });
 
     test('the file has all parameters, and every layer was reported', async () => {
@@ -124,9 +152,33 @@ describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
           last.map((value) => value / length),
         );
       });
-      // A value on the edge between two steps may fall to either side.
-      expect(errors.filter((error) => error < 5e-6).length).toBeGreaterThanOrEqual(3);
-      expect(Math.max(...errors)).toBeLessThan(0.02);
+      expectMostlyExact(errors);
+    });
+
+    test.skipIf(!exact)('logits are those of a float64 decoder with what the file holds', async () => {
+      const graph = new Graph();
+      const ids = graph.input('ids', 'int64', ['batch', 'length']);
+      const { weightsIn } = fileWeights(precision, model.config, await placesOf(pathOf(precision)));
+      const weights = weightsIn(graph);
+      const attend = attendPrompts(model.config, ids, ropeInputs(graph, model.config));
+      graph.output('logits', weights.logits(decoder({ config: model.config, weights, ids, attend })));
+      const session = await Session.create(emit(graph));
+      const errors: number[] = [];
+      for (const [i, text] of TEXTS.entries()) {
+        const { length } = text;
+        const feeds: Feeds = {
+          ids: i64(text, [1, length]),
+          last_index: { dtype: 'int32', shape: [1], data: Int32Array.of(length - 1) },
+          total: { dtype: 'int32', shape: [], data: Int32Array.of(length) },
+          ...ropeTables(model.config, length),
+        };
+        const { inputs } = session.program;
+        const used = Object.entries(feeds).filter(([name]) => inputs.has(name));
+        const { logits } = await session.run(Object.fromEntries(used));
+        errors.push(relativeError(floats(logits), expectedLogits[i]!));
+      }
+      await session.dispose();
+      expectMostlyExact(errors);
     });
   });
 
@@ -196,7 +248,7 @@ describe('a file', () => {
     await encoder.dispose();
     const reference = asParameters(model.weights, () => false);
     const last = TEXTS.map((ids) =>
-      Array.from(decoder(plainConfig, reference, ids).hidden.data).slice(-hiddenSize),
+      Array.from(referenceDecoder(plainConfig, reference, ids).hidden.data).slice(-hiddenSize),
     );
     expect(closenessBetween(Array.from(embeddings), last.flat(), hiddenSize).mean).toBeGreaterThan(0.995);
   });

@@ -140,7 +140,7 @@ export async function placesOf(path: string): Promise<TensorPlaces> {
   );
 }
 
-/** The weights of a quantised file under their Hugging Face names, in float64. */
+/** The weights of a quantised file under their Hugging Face names, in float64; it has a head even if they are tied. */
 export async function dequantised(
   path: string,
   config: DecoderConfig,
@@ -164,7 +164,7 @@ export async function dequantised(
     ['v', queries + config.kvHeads * config.headDim],
   ]);
   const weights = new Map<string, Weight>();
-  for (const [name, shape] of weightShapes(config)) {
+  for (const [name, shape] of weightShapes({ ...config, tieWordEmbeddings: false })) {
     const [, layer, kind] = /^(.*_proj|lm_head)\.(weight|bias)$/.exec(name) ?? [];
     if (layer === undefined) {
       weights.set(name, { shape, data: await floats(name) });

@@ -228,8 +228,9 @@ export function decoder(
     return tensor;
   };
   const product = (x: Tensor, weight: Tensor): Tensor => matmul(x, transpose(weight, [1, 0]));
+  const read = (x: Tensor): Tensor => options.activations?.(x) ?? x;
   const linear = (x: Tensor, name: string): Tensor => {
-    let y = product(options.activations?.(x) ?? x, get(`${name}.weight`));
+    let y = product(read(x), get(`${name}.weight`));
     if (shapes.has(`${name}.bias`)) y = add(y, get(`${name}.bias`));
     const down = parameters.get(`${name}.lora_A.weight`);
     const up = parameters.get(`${name}.lora_B.weight`);
@@ -280,7 +281,7 @@ export function decoder(
   }
   const hidden = rmsNorm(x, get('model.norm.weight'), rmsNormEps);
   const head = config.tieWordEmbeddings ? get('model.embed_tokens.weight') : get('lm_head.weight');
-  return { hidden, logits: product(hidden, head) };
+  return { hidden, logits: product(read(hidden), head) };
 }
 
 /**
