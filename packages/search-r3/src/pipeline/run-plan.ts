@@ -209,16 +209,20 @@ async function train<Input>(
 /** nDCG@10 on the validation queries. */
 function validator({ collection, qrels, options, progress }: Validation, { signal }: RunOptions): Validate {
   return async (policy, systems) => {
-    await using model = Model.of(policy);
-    const { evaluation } = await evaluatePolicy(model, collection, qrels, {
-      ...options,
-      systems,
-      ...(signal && { signal }),
-      ...(progress && { onProgress: partProgress(progress, 'validation') }),
-    });
-    return Object.fromEntries(
-      evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),
-    );
+    const model = Model.of(policy);
+    try {
+      const { evaluation } = await evaluatePolicy(model, collection, qrels, {
+        ...options,
+        systems,
+        ...(signal && { signal }),
+        ...(progress && { onProgress: partProgress(progress, 'validation') }),
+      });
+      return Object.fromEntries(
+        evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),
+      );
+    } finally {
+      await model.dispose();
+    }
   };
 }
 
