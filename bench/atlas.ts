@@ -9,7 +9,8 @@ import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import { asPolicy, type Policy } from 'search-r3/decoder';
 import type { RlOptions } from 'search-r3/rl';
 import { exists } from 'search-r3/run';
-import type { LoopOptions, SftOptions } from 'search-r3/sft';
+import type { SftOptions } from 'search-r3/sft';
+import type { LoopOptions } from 'search-r3/train';
 import {
   type AtlasContext,
   byKind,

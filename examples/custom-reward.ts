@@ -12,7 +12,7 @@ import { memoryWeights, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { loadPolicy, trainingData } from 'search-r3/pipeline';
 import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
-import { trainLoop } from 'search-r3/sft';
+import { trainLoop } from 'search-r3/train';
 
 const [model = 'runs/own/run/sft/model', source = 'runs/own/collection', steps = '4'] = process.argv.slice(2);
 

@@ -27,7 +27,8 @@ import { evaluatePolicy, runRl, runSft, type TrainingData, trainingData } from '
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { type RandomStream, randomStream } from 'search-r3/run';
-import { type LoopOptions, type SftOptions, sftOptionsSchema } from 'search-r3/sft';
+import { type SftOptions, sftOptionsSchema } from 'search-r3/sft';
+import type { LoopOptions } from 'search-r3/train';
 import { ROOT } from './paths.js';
 import { mean, median } from './stats.js';
 

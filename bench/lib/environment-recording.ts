@@ -36,7 +36,8 @@ import {
 } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { exists, isRunFolder, type ProgressReporter, RunFolder } from 'search-r3/run';
-import { type LoopOptions, type SftOptions, trainLoop } from 'search-r3/sft';
+import type { SftOptions } from 'search-r3/sft';
+import { type LoopOptions, trainLoop } from 'search-r3/train';
 import { parse } from 'yaml';
 import { BASE, trainSft } from './atlas.js';
 import type { Log } from './benchmark.js';

@@ -6,7 +6,7 @@
 import { createInterface } from 'node:readline';
 import { initialiseWeights, newConfig, parameterShapes } from 'search-r3/checkpoint';
 import { parameterFeeds } from 'search-r3/decoder';
-import { GradientEngine, Optimizer } from 'search-r3/sft';
+import { GradientEngine, Optimizer } from 'search-r3/train';
 import { peakMemoryMb, resetPeakMemory } from './machine.js';
 
 interface Shape {

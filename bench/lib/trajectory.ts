@@ -13,7 +13,7 @@ import { type Completion, Generator } from 'search-r3/generate';
 import type { TrainingData } from 'search-r3/pipeline';
 import { type ResolvedRlOptions, RlTrainer, rolloutBatch, sampleGroups } from 'search-r3/rl';
 import { exists, readStateFile, writeStateFile } from 'search-r3/run';
-import { EpochSampler, type LoopOptions, trainLoop } from 'search-r3/sft';
+import { EpochSampler, type LoopOptions, trainLoop } from 'search-r3/train';
 
 /** Written last: a folder with it is complete. */
 const CORPUS = 'corpus.json';

@@ -9,7 +9,8 @@ import { PRECISIONS } from '../decoder/precision-names.js';
 import { ANALYZERS, RETRIEVER_SYSTEMS } from '../evaluate/names.js';
 import { modelShapeSchema, pretrainOptionsSchema } from '../pretrain/options.js';
 import { rlOptionsSchema } from '../rl/options.js';
-import { seedOption, sftOptionsSchema } from '../sft/options.js';
+import { sftOptionsSchema } from '../sft/options.js';
+import { seedOption } from '../train/options.js';
 
 /** The name of the built-in world where a BEIR folder is expected. */
 export const ATLAS = 'atlas';

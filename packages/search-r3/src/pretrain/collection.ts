@@ -7,8 +7,8 @@
 import type { PromptOverrides, TrainingPrompts } from '../checkpoint/index.js';
 import { assertTexts, type Document, documentText } from '../dataset/index.js';
 import { inTurns, type LongWorkOptions, type RandomStream, randomStream } from '../run/index.js';
-import { EpochSampler } from '../sft/index.js';
 import { type Tokenizer, trainByteLevelBpe } from '../tokenizer/index.js';
+import { EpochSampler } from '../train/index.js';
 import { sentencesOf } from './sentences.js';
 import type { SequenceSource } from './trainer.js';
 

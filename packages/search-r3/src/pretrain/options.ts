@@ -9,7 +9,7 @@ import {
   optimizationSchema,
   seedOption,
   withDefaults,
-} from '../sft/options.js';
+} from '../train/options.js';
 
 const count = z.int().positive();
 

@@ -6,8 +6,8 @@
 import { directPrompts, type PromptIds, type Prompts } from '../checkpoint/index.js';
 import { type Document, documentText, sameTexts } from '../dataset/index.js';
 import { type RandomStream, randomStream } from '../run/index.js';
-import { EpochSampler } from '../sft/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
+import { EpochSampler } from '../train/index.js';
 import { sentencesOf } from './sentences.js';
 import type { PairSource } from './trainer.js';
 

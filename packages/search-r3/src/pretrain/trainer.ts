@@ -10,7 +10,7 @@ import {
   saveTraining,
   type Trainer,
   type TrainingSequence,
-} from '../sft/index.js';
+} from '../train/index.js';
 import type { ResolvedPretrainOptions } from './options.js';
 
 /** The sequences of a step (from 0), each of at least two tokens; the same step must give the same sequences. */

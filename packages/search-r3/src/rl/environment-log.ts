@@ -1,6 +1,7 @@
 /** What the environment did in a step, as metrics, timings and warnings. */
 import { type AuditReport, CAUSES, type Environment, type RefreshReport } from '../environment/index.js';
-import { positivesOf, type StepRecord, type TrainingQuery } from '../sft/index.js';
+import { positivesOf, type TrainingQuery } from '../sft/index.js';
+import type { StepRecord } from '../train/index.js';
 
 export class EnvironmentLog {
   readonly #refreshes: RefreshReport[] = [];

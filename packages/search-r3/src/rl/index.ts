@@ -1,7 +1,6 @@
 export * from './advantage.js';
 export * from './environment-log.js';
 export * from './options.js';
-export * from './reference.js';
 export * from './rollout.js';
 export * from './trainer.js';
 export * from './update.js';

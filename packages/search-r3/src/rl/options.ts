@@ -11,7 +11,7 @@ import {
   seedOption,
   tokenEmbeddings,
   withDefaults,
-} from '../sft/options.js';
+} from '../train/options.js';
 
 const weight = z.number().nonnegative();
 

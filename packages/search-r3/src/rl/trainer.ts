@@ -10,23 +10,22 @@ import { memoryWeights, type Policy, parameterFeeds, trainedWeights } from '../d
 import type { Environment } from '../environment/index.js';
 import { Generator } from '../generate/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
+import type { SftData, TrainingQuery } from '../sft/index.js';
 import {
   EpochSampler,
   GradientEngine,
+  LogProbabilities,
   Optimizer,
   restoreTraining,
-  type SftData,
   type StepRecord,
   type StepRequest,
   saveTraining,
   type Trainer,
-  type TrainingQuery,
   type TrainingSequence,
-} from '../sft/index.js';
+} from '../train/index.js';
 import { hasVariance, standardDeviation } from './advantage.js';
 import { EnvironmentLog, presentQuery } from './environment-log.js';
 import type { ResolvedRlOptions } from './options.js';
-import { LogProbabilities } from './reference.js';
 import { type Group, type Rollout, rewardRollouts, sampleGroups } from './rollout.js';
 import { type UpdateBatch, updateBatch } from './update.js';
 

@@ -3,15 +3,8 @@
 import { PromptCache } from '../checkpoint/index.js';
 import type { Policy } from '../decoder/index.js';
 import { randomStream } from '../run/index.js';
-import {
-  type Anchor,
-  type Label,
-  mayBeNegative,
-  positivesOf,
-  type SftData,
-  type StepRequest,
-  type TrainingSequence,
-} from '../sft/index.js';
+import { mayBeNegative, positivesOf, type SftData } from '../sft/index.js';
+import type { Anchor, Label, StepRequest, TrainingSequence } from '../train/index.js';
 import { advantages, tokenWeights } from './advantage.js';
 import type { ResolvedRlOptions } from './options.js';
 import type { Group, Rollout } from './rollout.js';

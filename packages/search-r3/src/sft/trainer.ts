@@ -5,13 +5,21 @@
 import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/index.js';
 import { type Policy, parameterFeeds, trainedWeights } from '../decoder/index.js';
 import { randomStream } from '../run/index.js';
-import type { Anchor, Label, TrainingSequence } from './batch.js';
-import { EpochSampler, mayBeNegative, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
-import { GradientEngine, type StepRequest } from './engine.js';
-import type { StepRecord, Trainer } from './loop.js';
-import { Optimizer } from './optimizer.js';
+import {
+  type Anchor,
+  EpochSampler,
+  GradientEngine,
+  type Label,
+  Optimizer,
+  restoreTraining,
+  type StepRecord,
+  type StepRequest,
+  saveTraining,
+  type Trainer,
+  type TrainingSequence,
+} from '../train/index.js';
+import { mayBeNegative, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
-import { restoreTraining, saveTraining } from './training-state.js';
 
 export interface SftData {
   queries: readonly TrainingQuery[];

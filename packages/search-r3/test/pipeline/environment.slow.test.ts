@@ -9,7 +9,7 @@ import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-
 import { createEnvironment, rlSettings, runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { InputError, InterruptedError, RunFolder } from 'search-r3/run';
-import type { LoopOptions, StepRecord } from 'search-r3/sft';
+import type { LoopOptions, StepRecord } from 'search-r3/train';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { DATA, DOCUMENTS, QUERIES } from '../sft/tiny-data.js';

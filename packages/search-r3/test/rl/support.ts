@@ -4,7 +4,8 @@ import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { type Completion, Generator } from 'search-r3/generate';
 import { type ResolvedRlOptions, RlTrainer } from 'search-r3/rl';
-import { EpochSampler, type StepRecord, type TrainingQuery } from 'search-r3/sft';
+import type { TrainingQuery } from 'search-r3/sft';
+import { EpochSampler, type StepRecord } from 'search-r3/train';
 import { vi } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { DATA, DOCUMENTS, QUERIES } from '../sft/tiny-data.js';

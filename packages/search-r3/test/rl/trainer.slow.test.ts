@@ -5,7 +5,7 @@
 import { type Feeds, Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
-import { Optimizer } from 'search-r3/sft';
+import { Optimizer } from 'search-r3/train';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from '../sft/compare.js';

@@ -14,8 +14,8 @@ import {
   sampleTargets,
   sftOptionsSchema,
   TargetSampler,
-  trainLoop,
 } from 'search-r3/sft';
+import { trainLoop } from 'search-r3/train';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase, tinyPolicy } from '../decoder/tiny-policy.js';
 import { asParameters } from '../reference/decoder.js';

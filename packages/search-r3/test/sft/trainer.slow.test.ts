@@ -6,13 +6,8 @@ import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import { frozenCopy, type Policy } from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
-import {
-  EpochSampler,
-  type ReasoningTargets,
-  type SftOptions,
-  SftTrainer,
-  sftOptionsSchema,
-} from 'search-r3/sft';
+import { type ReasoningTargets, type SftOptions, SftTrainer, sftOptionsSchema } from 'search-r3/sft';
+import { EpochSampler } from 'search-r3/train';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { difference, expectChanges, expectMetrics } from './compare.js';

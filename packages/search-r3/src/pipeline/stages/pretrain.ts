@@ -26,8 +26,8 @@ import {
   startLexically,
 } from '../../pretrain/index.js';
 import type { LongWorkOptions } from '../../run/index.js';
-import { trainLoop } from '../../sft/index.js';
 import { Tokenizer } from '../../tokenizer/index.js';
+import { trainLoop } from '../../train/index.js';
 import { partProgress } from '../part-progress.js';
 import { ATLAS } from '../settings.js';
 import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage, type TrainingStageSettings } from './stage.js';

@@ -3,7 +3,7 @@ import { checkpointFingerprint } from '../../checkpoint/index.js';
 import type { Collection } from '../../dataset/index.js';
 import { frozenCopy, type Policy } from '../../decoder/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../../rl/index.js';
-import { type LoopOptions, trainLoop } from '../../sft/index.js';
+import { type LoopOptions, trainLoop } from '../../train/index.js';
 import type { TrainingData } from '../data/queries.js';
 import { readingSettings, type TrainingContext } from '../data/training.js';
 import { createEnvironment } from '../environment.js';

@@ -8,8 +8,6 @@ import {
 import { frozenCopy, makePolicy, type Policy } from '../../decoder/index.js';
 import { randomStream } from '../../run/index.js';
 import {
-  drawingOrder,
-  type LoopOptions,
   type ReasoningTargets,
   type ResolvedSftOptions,
   SftTrainer,
@@ -17,8 +15,8 @@ import {
   TargetLog,
   TargetSampler,
   type TrainingQuery,
-  trainLoop,
 } from '../../sft/index.js';
+import { drawingOrder, type LoopOptions, trainLoop } from '../../train/index.js';
 import type { TrainingData } from '../data/queries.js';
 import { readingSettings, type TrainingContext } from '../data/training.js';
 import { noteHighRate } from '../learning-rate.js';

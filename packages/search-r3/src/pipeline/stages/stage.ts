@@ -1,6 +1,6 @@
 /** What the stages of the table have in common: their shape, and what they work with. */
 import type { Policy } from '../../decoder/index.js';
-import type { LoopOptions } from '../../sft/index.js';
+import type { LoopOptions } from '../../train/index.js';
 import type { Sized } from '../data/collection-size.js';
 import { MODEL, REPORT, RESULT, type StageName } from '../result.js';
 import type { Settings } from '../settings.js';

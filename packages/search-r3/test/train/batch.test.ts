@@ -1,5 +1,5 @@
 /** Which hidden states a step finishes: rows worked out by hand on two padded groups of unequal lengths. */
-import { collate, type TrainingSequence, wantedName, wantedRows } from 'search-r3/sft';
+import { collate, type TrainingSequence, wantedName, wantedRows } from 'search-r3/train';
 import { expect, test } from 'vitest';
 
 const of = (length: number): TrainingSequence => ({ ids: new Array<number>(length).fill(7), labels: [] });

@@ -4,7 +4,7 @@
  */
 import onnxProto from 'onnx-proto';
 import { frozenCopy, parameterFeeds, trainedWeights } from 'search-r3/decoder';
-import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/sft';
+import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';

@@ -9,7 +9,7 @@ import {
   readStateFile,
   writeStateFile,
 } from 'search-r3/run';
-import { type LoopOptions, type Trainer, trainLoop } from 'search-r3/sft';
+import { type LoopOptions, type Trainer, trainLoop } from 'search-r3/train';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 /** Its state is the sum of the squares of its steps. */

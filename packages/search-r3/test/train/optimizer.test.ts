@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DivergenceError, InputError, randomStream, readStateFile, writeStateFile } from 'search-r3/run';
-import { Optimizer, optimizationSchema } from 'search-r3/sft';
+import { Optimizer, optimizationSchema } from 'search-r3/train';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 const OPTIONS = optimizationSchema.parse({

@@ -2,13 +2,8 @@
 import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { ropeTables } from '../decoder/index.js';
-import {
-  chunkByLength,
-  collate,
-  logProbabilityProgram,
-  longest,
-  type TrainingSequence,
-} from '../sft/index.js';
+import { chunkByLength, collate, longest, type TrainingSequence } from './batch.js';
+import { logProbabilityProgram } from './program.js';
 
 export class LogProbabilities {
   readonly #config: ModelConfig;

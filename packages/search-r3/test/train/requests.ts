@@ -1,5 +1,5 @@
 /** The reference's batches as requests to the gradient engine: its means and sums become label and anchor weights. */
-import { type EngineOptions, GradientEngine, type StepRequest, type TrainingSequence } from 'search-r3/sft';
+import { type EngineOptions, GradientEngine, type StepRequest, type TrainingSequence } from 'search-r3/train';
 import type { TinyModel } from '../decoder/tiny.js';
 import { EMBED_TOKEN, OLD_VOCABULARY, TINY_GRPO_OPTIONS, TINY_SFT_OPTIONS } from '../reference/fixtures.js';
 import type {

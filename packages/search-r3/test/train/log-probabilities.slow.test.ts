@@ -3,9 +3,8 @@
  * same numbers, at a temperature other than 1, and those of the float64 reference.
  */
 import { type Completion, Generator } from 'search-r3/generate';
-import { LogProbabilities } from 'search-r3/rl';
 import { randomStream } from 'search-r3/run';
-import { GradientEngine, type TrainingSequence } from 'search-r3/sft';
+import { GradientEngine, LogProbabilities, type TrainingSequence } from 'search-r3/train';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { inferenceOf, tinyModel } from '../decoder/tiny.js';
 import { judge, MODELS, reference } from '../generate/models.js';

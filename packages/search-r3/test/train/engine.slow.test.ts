@@ -8,7 +8,7 @@ import {
   Optimizer,
   type StepGradients,
   type StepRequest,
-} from 'search-r3/sft';
+} from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
 import { type TinyModel, tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';

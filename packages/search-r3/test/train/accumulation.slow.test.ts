@@ -13,7 +13,7 @@ import {
   splitByLength,
   type TrainingSequence,
   trainingProgram,
-} from 'search-r3/sft';
+} from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
 import { tinyModel } from '../decoder/tiny.js';
 import { asParameters } from '../reference/decoder.js';
