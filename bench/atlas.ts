@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
-import { asPolicy, type Policy } from 'search-r3/decoder';
+import { asPolicy, type Policy } from 'search-r3/model';
 import type { RlOptions } from 'search-r3/rl';
 import { exists } from 'search-r3/run';
 import type { SftOptions } from 'search-r3/sft';

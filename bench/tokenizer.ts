@@ -2,9 +2,8 @@
 import { join } from 'node:path';
 import { directPrompts, initialiseWeights, newConfig } from 'search-r3/checkpoint';
 import { documentText, loadCorpus } from 'search-r3/dataset';
-import { makePolicy } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
-import { Model } from 'search-r3/model';
+import { Model, makePolicy } from 'search-r3/model';
 import { trainByteLevelBpe } from 'search-r3/tokenizer';
 import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
 import { scifactFolder } from './lib/paths.js';

@@ -8,15 +8,15 @@
  */
 import { directPrompts } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
-import { memoryWeights, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
+import { Model } from 'search-r3/model';
 import { loadPolicy, trainingData } from 'search-r3/pipeline';
 import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
 import { trainLoop } from 'search-r3/train';
 
-const [model = 'runs/own/run/sft/model', source = 'runs/own/collection', steps = '4'] = process.argv.slice(2);
+const [path = 'runs/own/run/sft/model', source = 'runs/own/collection', steps = '4'] = process.argv.slice(2);
 
-const policy = await loadPolicy(model);
+const model = Model.of(await loadPolicy(path));
 const collection = await loadBeir(source);
 const data = trainingData(collection, { seed: 1 });
 const options = rlOptionsSchema.parse({
@@ -26,23 +26,23 @@ const options = rlOptionsSchema.parse({
   maxNewTokens: 12,
 });
 
-// The encoder shares the parameters of the policy, which are trained in place, so it follows the policy.
-const encoder = await SequenceEncoder.create(policy.config, memoryWeights(policy));
+// Encoder and trainer share the weights of the model, which are trained in place.
+const encoder = await model.encoder();
 const ids = collection.corpus.map(({ id }) => id);
 const prompted = async (wanted: readonly string[]) => {
   const texts = wanted.map(data.document);
-  const prompts = await directPrompts(policy.tokenizer, policy.prompts, texts, 'document');
+  const prompts = await directPrompts(model.tokenizer, model.prompts, texts, 'document');
   return prompts.map((prompt) => prompt.ids);
 };
 const environment = withReward(
   await ExactEnvironment.create(ids, async (wanted) => encoder.encode(await prompted(wanted)), {
-    dimension: policy.config.hiddenSize,
+    dimension: model.config.hiddenSize,
   }),
   (rank) => 1 / rank,
 );
 
 const { rl: queries, document, negatives } = data;
-const trainer = await RlTrainer.create(policy, environment, { queries, document, negatives }, options);
+const trainer = await RlTrainer.create(model, environment, { queries, document, negatives }, options);
 try {
   await trainLoop(trainer, {
     onStep: (step, { metrics, completions = [] }) => {
@@ -55,7 +55,7 @@ try {
 } finally {
   await trainer.dispose();
   await environment.dispose();
-  await encoder.dispose();
+  await model.dispose();
 }
 
 /** Replaces the reward of an environment with the reciprocal rank of the best relevant document. */

@@ -11,7 +11,6 @@ import {
   generateAtlas,
   type Qrels,
 } from 'search-r3/dataset';
-import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
 import { Embedder, type Embedding } from 'search-r3/embed';
 import {
   bootstrapInterval,
@@ -22,7 +21,7 @@ import {
   randomisationTest,
   scoreRankings,
 } from 'search-r3/evaluate';
-import { Model } from 'search-r3/model';
+import { frozenCopy, Model, type Policy } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, type TrainingData, trainingData } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
@@ -188,9 +187,10 @@ export async function controls(
       qrels: new Map(ids.map((id, i) => [id, new Map([[others[i].document, 1]])])),
     },
   };
-  const { tokenizer, prompts, embedId, config } = policy;
-  const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
-  const embedder = new Embedder(Model.of(policy));
+  const { tokenizer, prompts, embedId } = policy;
+  await using model = Model.of(policy);
+  const encoder = await model.encoder();
+  const embedder = new Embedder(model);
   const retrieval = new RetrieverEvaluation(embedder, collection);
   const result: Record<string, number> = {};
   const asked = await reasoningPrompts(
@@ -205,8 +205,6 @@ export async function controls(
     result[name] = scoreRankings(judged, rankings, ['ndcg@10'])['ndcg@10'].mean;
   }
   await retrieval.dispose();
-  await embedder.model.dispose();
-  await encoder.dispose();
   return result;
 }
 

@@ -13,8 +13,9 @@ import {
   saveCheckpoint,
 } from 'search-r3/checkpoint';
 import { type AtlasOptions, type AtlasWorld, atlasCollection, generateAtlas } from 'search-r3/dataset';
-import { asPolicy, makePolicy, memoryWeights, type Policy } from 'search-r3/decoder';
+import { memoryWeights } from 'search-r3/decoder';
 import { Generator } from 'search-r3/generate';
+import { asPolicy, makePolicy, type Policy } from 'search-r3/model';
 import {
   loadTraining,
   pretrain,

@@ -7,8 +7,8 @@
 import { join } from 'node:path';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import type { Collection } from 'search-r3/dataset';
-import { asPolicy, frozenCopy } from 'search-r3/decoder';
 import { bootstrapDifference } from 'search-r3/evaluate';
+import { asPolicy, frozenCopy } from 'search-r3/model';
 import { runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { exists, readRecords, readRunFolder, runEventSchema } from 'search-r3/run';

@@ -5,7 +5,6 @@
  */
 import { createInterface } from 'node:readline';
 import { initialiseWeights, newConfig, parameterShapes } from 'search-r3/checkpoint';
-import { parameterFeeds } from 'search-r3/decoder';
 import { GradientEngine, Optimizer } from 'search-r3/train';
 import { peakMemoryMb, resetPeakMemory } from './machine.js';
 
@@ -61,11 +60,14 @@ async function build(name: string): Promise<Built> {
   resetPeakMemory();
   const config = newConfig({ ...shape, maxPositions: 1024 });
   const weights = initialiseWeights(config, 0);
-  const engine = new GradientEngine(config, parameterFeeds({ weights }), {
-    tokens: { kind: 'crossEntropy' },
-    contrastive: { temperature: 1, margin: 0 },
-    maxTokens: batch * length,
-  });
+  const engine = new GradientEngine(
+    { config, weights },
+    {
+      tokens: { kind: 'crossEntropy' },
+      contrastive: { temperature: 1, margin: 0 },
+      maxTokens: batch * length,
+    },
+  );
   const optimizer = new Optimizer(
     weights,
     {

@@ -7,9 +7,9 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { directPrompts, saveCheckpoint } from 'search-r3/checkpoint';
 import type { Collection } from 'search-r3/dataset';
-import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment, type RolloutBatch } from 'search-r3/environment';
-import { type Completion, Generator } from 'search-r3/generate';
+import type { Completion } from 'search-r3/generate';
+import { frozenCopy, Model, type Policy } from 'search-r3/model';
 import type { TrainingData } from 'search-r3/pipeline';
 import { type ResolvedRlOptions, RlTrainer, rolloutBatch, sampleGroups } from 'search-r3/rl';
 import { exists, readStateFile, writeStateFile } from 'search-r3/run';
@@ -88,7 +88,8 @@ export async function record(
   await mkdir(folder, { recursive: true });
   const own = frozenCopy(policy);
   const { hiddenSize } = own.config;
-  const encoder = await SequenceEncoder.create(own.config, memoryWeights(own));
+  const model = Model.of(own);
+  const encoder = await model.encoder();
   const limit = { maxTokens: rl.maxLength };
   const ids = collection.corpus.map(({ id }) => id);
   const rows = new Map(ids.map((id, row) => [id, row]));
@@ -99,7 +100,7 @@ export async function record(
   const exact = await ExactEnvironment.create(ids, (asked) => encoder.encode(asked.map(promptOf)), {
     dimension: hiddenSize,
   });
-  const snapshots = policyEvery > 0 ? await Snapshots.create(folder, own, data, rl) : undefined;
+  const snapshots = policyEvery > 0 ? new Snapshots(folder, model, data, rl) : undefined;
   // What the trainer asks for is recorded on the way.
   const environment: Environment = exact;
   const refresh = environment.refresh.bind(exact);
@@ -122,14 +123,13 @@ export async function record(
     return report;
   };
   const { rl: queries, document, negatives } = data;
-  const trainer = await RlTrainer.create(own, environment, { queries, document, negatives }, rl);
+  const trainer = await RlTrainer.create(model, environment, { queries, document, negatives }, rl);
   try {
     await trainLoop(trainer, loop);
   } finally {
     await trainer.dispose();
-    await snapshots?.dispose();
     await exact.dispose();
-    await encoder.dispose();
+    await model.dispose();
   }
   await saveCheckpoint(join(folder, 'model'), own, { overwrite: true });
   const documents = ids.map((id) => ({ id, text: data.document(id), tokens: promptOf(id).length }));
@@ -140,46 +140,29 @@ export async function record(
 /** Writes the policy of a step with the rollouts that it samples there: those of the trainer, drawn again. */
 class Snapshots {
   readonly #folder: string;
-  readonly #policy: Policy;
+  readonly #model: Model<Policy>;
   readonly #data: TrainingData;
   readonly #options: ResolvedRlOptions;
-  readonly #generator: Generator;
   readonly #sampler: EpochSampler;
 
-  private constructor(
-    folder: string,
-    policy: Policy,
-    data: TrainingData,
-    options: ResolvedRlOptions,
-    generator: Generator,
-  ) {
-    this.#folder = folder;
-    this.#policy = policy;
-    this.#data = data;
-    this.#options = options;
-    this.#generator = generator;
-    const { queriesPerStep: batchSize, seed } = options;
-    this.#sampler = new EpochSampler({ count: data.rl.length, batchSize, seed, label: 'rl' });
-  }
-
-  static async create(
-    folder: string,
-    policy: Policy,
-    data: TrainingData,
-    options: ResolvedRlOptions,
-  ): Promise<Snapshots> {
+  constructor(folder: string, model: Model<Policy>, data: TrainingData, options: ResolvedRlOptions) {
     if (options.resampleRounds > 0)
       throw new RangeError('record: expected no resampling where policies are kept');
-    const generator = await Generator.create(policy.config, memoryWeights(policy));
-    return new Snapshots(folder, policy, data, options, generator);
+    this.#folder = folder;
+    this.#model = model;
+    this.#data = data;
+    this.#options = options;
+    const { queriesPerStep: batchSize, seed } = options;
+    this.#sampler = new EpochSampler({ count: data.rl.length, batchSize, seed, label: 'rl' });
   }
 
   async write(step: number, batch: RolloutBatch): Promise<void> {
     const options = this.#options;
     const queries = this.#sampler.batch(step).map((i) => this.#data.rl[i]);
     const seed = options.seed + 1_000_003 * step;
-    const groups = await sampleGroups(this.#policy, this.#generator, queries, options, seed);
-    const { vectors } = rolloutBatch(groups.flat(), this.#policy.config.hiddenSize);
+    const policy = this.#model.checkpoint;
+    const groups = await sampleGroups(policy, await this.#model.generator(), queries, options, seed);
+    const { vectors } = rolloutBatch(groups.flat(), policy.config.hiddenSize);
     if (vectors.length !== batch.vectors.length || vectors.some((x, i) => x !== batch.vectors[i])) {
       throw new Error(`record: the rollouts of step ${step}, drawn again, differ from those of the trainer`);
     }
@@ -192,13 +175,9 @@ class Snapshots {
     await writeStateFile(join(this.#folder, numbered(POLICY, step)), {
       metadata,
       arrays: Object.fromEntries(
-        [...this.#policy.weights].map(([name, { data }]) => [name, data as Float32Array<ArrayBuffer>]),
+        [...policy.weights].map(([name, { data }]) => [name, data as Float32Array<ArrayBuffer>]),
       ),
     });
-  }
-
-  dispose(): Promise<void> {
-    return this.#generator.dispose();
   }
 }
 

@@ -12,7 +12,7 @@ import {
   renderOptions,
   settingsOf,
 } from 'search-r3/cli';
-import { makePolicy } from 'search-r3/decoder';
+import { makePolicy } from 'search-r3/model';
 import { ATLAS_BASE, trainSettings } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';

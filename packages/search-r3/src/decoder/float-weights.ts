@@ -1,10 +1,22 @@
 /** Float32 weights: inputs of a graph that training changes, or tensors mapped from a file. */
 import { cast, equal, type Graph, gatherRows, linear, reshape, swiglu, type Value, where } from 'onnx-grad';
-import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import {
+  type Checkpoint,
+  EMBEDDING_NAME,
+  HEAD_NAME,
+  type ModelConfig,
+  parameterShapes,
+} from '../checkpoint/index.js';
 import { tensorOf } from './lookup.js';
 import { linearNames } from './stored-names.js';
 import type { TokenRow } from './token-row.js';
-import type { DecoderWeights, Lookup, WeightsIn } from './weights.js';
+import {
+  type DecoderWeights,
+  type InferenceWeights,
+  type Lookup,
+  parameterFeeds,
+  type WeightsIn,
+} from './weights.js';
 
 /** The parameters of a model as values of a graph, by their Hugging Face names. */
 export type ParameterValues = ReadonlyMap<string, Value>;
@@ -29,6 +41,12 @@ export const fedWeights =
   (config: ModelConfig): WeightsIn =>
   (graph) =>
     floatWeights(config, lookupIn(parameterInputs(graph, config)));
+
+/** Weights in memory for inference, by reference. */
+export const memoryWeights = (checkpoint: Pick<Checkpoint, 'config' | 'weights'>): InferenceWeights => ({
+  weightsIn: fedWeights(checkpoint.config),
+  feeds: parameterFeeds(checkpoint),
+});
 
 export interface FloatWeightsOptions {
   /** Whether gradients are needed. Default false. */

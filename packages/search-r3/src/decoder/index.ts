@@ -8,11 +8,11 @@ export {
   fedWeights,
   floatWeights,
   lookupIn,
+  memoryWeights,
   type ParameterValues,
   parameterInputs,
 } from './float-weights.js';
 export { int8IsExact } from './int8-probe.js';
-export * from './policy.js';
 export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
 export { ColumnQuantizer, quantizeBlocks } from './quantize.js';
@@ -22,4 +22,4 @@ export * from './rope.js';
 export * from './sequence.js';
 export { smoothingFactors } from './smoothing.js';
 export * from './token-row.js';
-export * from './weights.js';
+export type { DecoderWeights, InferenceWeights, Lookup, WeightsIn } from './weights.js';

@@ -3,9 +3,8 @@
  * about the learning rate at each step, whether its token occurs or not, because softmax gives each of them a little
  * gradient and Adam scales it up: a model forgets names it does not meet in training (docs/decisions/004).
  */
-import { floats, type Graph, type HostTensor, type Value } from 'onnx-grad';
+import type { Graph, Value } from 'onnx-grad';
 import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
-import { parameterFeeds } from './weights.js';
 
 /** The names of a model's token tables: of the embeddings, and of the head where it has one of its own. */
 export const tokenTables = ({ tieWordEmbeddings }: ModelConfig): string[] =>
@@ -32,20 +31,6 @@ export function trainedWeights(weights: Weights, config: ModelConfig, token?: nu
     trained.set(rowName(table), { data, shape: [1, width] });
   }
   return trained;
-}
-
-/** `trainedWeights` of feeds. */
-export function trainedFeeds(
-  parameters: Readonly<Record<string, HostTensor>>,
-  config: ModelConfig,
-  token?: number,
-): Readonly<Record<string, HostTensor>> {
-  if (token === undefined) return parameters;
-  const entries = Object.entries(parameters);
-  const weights = new Map(
-    entries.map(([name, tensor]) => [name, { data: floats(tensor), shape: [...tensor.shape] }]),
-  );
-  return parameterFeeds({ weights: trainedWeights(weights, config, token) });
 }
 
 /** The row of a token in a graph, which stands in for that of each table. */

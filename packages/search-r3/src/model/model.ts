@@ -1,5 +1,6 @@
-/** A model ready to embed and to generate: what everything else speaks to. */
+/** A model ready to embed, to generate and to be trained: what everything else speaks to. */
 import {
+  type Checkpoint,
   type Fingerprint,
   fingerprintParts,
   type OpenModelOptions,
@@ -8,15 +9,12 @@ import {
   stopIds,
   storedFiles,
 } from '../checkpoint/index.js';
-import {
-  type EmbeddingModel,
-  type InferenceWeights,
-  memoryWeights,
-  type Precision,
-  SequenceEncoder,
-} from '../decoder/index.js';
+import { type InferenceWeights, memoryWeights, type Precision, SequenceEncoder } from '../decoder/index.js';
 import { Generator, type GeneratorOptions } from '../generate/index.js';
-import { chooseWeights, type PrecisionChoice } from './precision.js';
+import { InputError } from '../run/index.js';
+import { type EngineOptions, GradientEngine } from '../train/index.js';
+import type { EmbeddingModel } from './policy.js';
+import { type ChosenWeights, chooseWeights, type PrecisionChoice } from './precision.js';
 
 export interface LoadModelOptions
   extends Pick<NonNullable<OpenModelOptions['embedding']>, 'prompts' | 'reasoning'> {
@@ -34,31 +32,37 @@ export interface LoadModelOptions
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
-/** A model, its files closed again. Encoder and generator are made when they are first asked for, and shared. */
-export class Model implements Omit<EmbeddingModel, 'weights'> {
+/**
+ * A model, its files closed again. Encoder and generator are made when they are first asked for, and shared.
+ * @typeParam M the checkpoint it was made of, if its weights are in memory.
+ */
+export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<EmbeddingModel, 'weights'> {
   readonly config: EmbeddingModel['config'];
   readonly tokenizer: EmbeddingModel['tokenizer'];
-  readonly prompts: EmbeddingModel['prompts'];
+  readonly prompts: M['prompts'];
   readonly preset: EmbeddingModel['preset'];
   /** Length of the vectors; undefined: that of the hidden states. */
   readonly dimensions: EmbeddingModel['dimensions'];
   readonly limits: EmbeddingModel['limits'];
   readonly split: EmbeddingModel['split'];
-  readonly embedId: number | undefined;
+  readonly embedId: M['embedId'];
   readonly stopIds: readonly number[];
   /** How it computes. */
   readonly precision: Precision;
   readonly #weights: InferenceWeights;
   readonly #stored: Stored;
+  /** Undefined for a model whose weights are in files. */
+  readonly #checkpoint: M | undefined;
   readonly #threads: { threads?: number };
+  #version = 0;
   #encoder: Promise<SequenceEncoder> | undefined;
   #generator: Promise<Generator> | undefined;
   #fingerprint: Promise<Fingerprint> | undefined;
 
   private constructor(
-    model: Omit<EmbeddingModel, 'weights'>,
-    { precision, weights }: { precision: Precision; weights: InferenceWeights },
-    stored: Stored,
+    model: Omit<EmbeddingModel, 'weights'> & Pick<M, 'prompts' | 'embedId'>,
+    { precision, weights }: ChosenWeights,
+    from: { stored: Stored; checkpoint?: M },
     threads: number | undefined,
   ) {
     this.config = model.config;
@@ -72,7 +76,8 @@ export class Model implements Omit<EmbeddingModel, 'weights'> {
     this.stopIds = model.stopIds;
     this.precision = precision;
     this.#weights = weights;
-    this.#stored = stored;
+    this.#stored = from.stored;
+    this.#checkpoint = from.checkpoint;
     this.#threads = threads === undefined ? {} : { threads };
   }
 
@@ -100,16 +105,48 @@ export class Model implements Omit<EmbeddingModel, 'weights'> {
         embedId: embedToken === undefined ? undefined : tokenizer.idOf(embedToken),
         stopIds: stopIds(folder),
       };
-      return new Model(described, chosen, { files }, threads);
+      return new Model(described, chosen, { stored: { files } }, threads);
     } finally {
       await folder.close();
     }
   }
 
-  /** A model whose weights are in memory, in float32. Training may change them in place between calls. */
-  static of(model: EmbeddingModel, { threads }: { threads?: number | undefined } = {}): Model {
-    const { weights } = model;
-    return new Model(model, { precision: 'f32', weights: memoryWeights(model) }, { weights }, threads);
+  /**
+   * A model whose weights are in memory, in float32, and stay the caller's own arrays: training changes them in place.
+   */
+  static of<M extends EmbeddingModel>(
+    checkpoint: M,
+    { threads }: { threads?: number | undefined } = {},
+  ): Model<M> {
+    const { weights } = checkpoint;
+    const chosen: ChosenWeights = { precision: 'f32', weights: memoryWeights(checkpoint) };
+    return new Model(checkpoint, chosen, { stored: { weights }, checkpoint }, threads);
+  }
+
+  /**
+   * The checkpoint that it was made of, with the weights that training changes.
+   * @throws InputError if the weights are in files.
+   */
+  get checkpoint(): M {
+    if (this.#checkpoint !== undefined) return this.#checkpoint;
+    throw new InputError({
+      source: 'model',
+      field: 'weights',
+      expected: 'weights in memory, which training can change',
+      found: 'weights in files',
+      remedy: 'Read them with loadCheckpoint, and make the model with Model.of.',
+    });
+  }
+
+  /** How often its weights have changed since it was made. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** To be called after each change of the weights. Encoder and generator compute with the new ones from then on. */
+  updated(): void {
+    this.#version++;
+    this.#fingerprint = undefined;
   }
 
   /** The weights, for programs of one's own. */
@@ -128,7 +165,17 @@ export class Model implements Omit<EmbeddingModel, 'weights'> {
     return this.#generator;
   }
 
-  /** What decides its vectors, in parts. Reads the files of the weights once. */
+  /**
+   * Losses and gradients of an objective, in float32, for the weights of this model. The caller disposes of the engine,
+   * and calls `updated` after each update.
+   * @param base the other side of a KL term.
+   * @throws InputError if the weights are in files.
+   */
+  trainer(options: EngineOptions, base?: Pick<Checkpoint, 'weights'>): GradientEngine {
+    return new GradientEngine(this.checkpoint, { ...this.#threads, ...options }, base);
+  }
+
+  /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
   fingerprint(): Promise<Fingerprint> {
     this.#fingerprint ??= fingerprintParts(this, this.#stored, { precision: this.precision });
     return this.#fingerprint;

@@ -1,7 +1,6 @@
-/** The environment of stage 2: it embeds the corpus with the policy, whose weights training changes in place. */
+/** The environment of stage 2: it embeds the corpus with the model that is being trained. */
 import { directPrompts, type PromptIds } from '../checkpoint/index.js';
 import type { Collection } from '../dataset/index.js';
-import { memoryWeights, type Policy, SequenceEncoder } from '../decoder/index.js';
 import {
   type EncodeDocuments,
   type Environment,
@@ -10,14 +9,13 @@ import {
   type SelectiveSources,
 } from '../environment/index.js';
 import type { AnalyzerChoice } from '../evaluate/index.js';
+import type { Model, Policy } from '../model/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 
-/** An environment and what it encodes with. */
 export interface RunEnvironment {
   environment: Environment;
   /** How many of the documents encoded so far were cut to `options.maxLength`. */
   truncatedDocuments(): number;
-  dispose(): Promise<void>;
 }
 
 export interface EnvironmentSettings
@@ -28,17 +26,18 @@ export interface EnvironmentSettings
 
 /**
  * The environment that `options.environment` asks for. Prompts of the documents are tokenized once for each text, cut to
- * `options.maxLength`; weights are read from `policy` whenever documents are encoded.
+ * `options.maxLength`, and encoded with the weights that the model has at that moment.
  *
+ * @param model stays with the caller, who disposes of it after the environment.
  * @param text what a document says now, by its id; asked for again where `Environment.change` adds or changes some.
  */
 export async function createEnvironment(
-  policy: Policy,
+  model: Model<Policy>,
   { corpus }: Collection,
   text: (id: string) => string,
   options: EnvironmentSettings,
 ): Promise<RunEnvironment> {
-  const { tokenizer, prompts, config } = policy;
+  const { tokenizer, prompts, config } = model;
   const limit = { maxTokens: options.maxLength };
   const ids = corpus.map(({ id }) => id);
   const tokenized = new Map<string, { text: string } & PromptIds>();
@@ -57,7 +56,7 @@ export async function createEnvironment(
     if (known === undefined) throw new Error(`internal: document ${id} has no prompt`);
     return known.ids;
   };
-  const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
+  const encoder = await model.encoder();
   const encode: EncodeDocuments = async (asked) => {
     const sequences = await prompted(asked);
     // Where more are kept than there are documents some were removed.
@@ -77,10 +76,6 @@ export async function createEnvironment(
   return {
     environment,
     truncatedDocuments: () => [...tokenized.values()].filter(({ truncated }) => truncated).length,
-    dispose: async () => {
-      await environment.dispose();
-      await encoder.dispose();
-    },
   };
 }
 

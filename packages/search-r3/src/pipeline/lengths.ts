@@ -1,6 +1,6 @@
 /** The lengths of prompts and reasoning in training, within the positions that a model has. */
 import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
-import type { Policy } from '../decoder/index.js';
+import type { Policy } from '../model/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
 import { InputError } from '../run/index.js';
 import type { ResolvedSftOptions } from '../sft/index.js';

@@ -1,7 +1,7 @@
 /** The training commands as plans: from settings, data and models to stages in order. */
 import { join } from 'node:path';
 import { type Checkpoint, checkpointFingerprint, type PromptOverrides } from '../checkpoint/index.js';
-import { makePolicy, type Policy } from '../decoder/index.js';
+import { makePolicy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
 import { type Available, sizedToCollection } from './data/collection-size.js';

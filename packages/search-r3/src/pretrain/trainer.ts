@@ -1,6 +1,5 @@
 /** Next-token training of a model from scratch, on any source of token sequences. */
 import type { Checkpoint } from '../checkpoint/index.js';
-import { parameterFeeds } from '../decoder/index.js';
 import {
   GradientEngine,
   Optimizer,
@@ -63,7 +62,7 @@ export class PretrainTrainer implements Trainer {
     this.#source = source;
     this.#pairs = pairs;
     this.#options = options;
-    this.#engine = new GradientEngine(model.config, parameterFeeds(model), {
+    this.#engine = new GradientEngine(model, {
       tokens: { kind: 'crossEntropy' },
       contrastive: { temperature: contrastive.temperature, margin: 0 },
       maxTokens: optimization.maxTokens,

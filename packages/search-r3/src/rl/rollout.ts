@@ -1,8 +1,9 @@
 /** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
 import { type PromptIds, reasoningPrompts } from '../checkpoint/index.js';
-import { embeddingOf, type Policy } from '../decoder/index.js';
+import { embeddingOf } from '../decoder/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';
 import type { Completion, Generator } from '../generate/index.js';
+import type { Policy } from '../model/index.js';
 import type { CompletionRecord } from '../run/index.js';
 import type { TrainingQuery } from '../sft/index.js';
 import type { ResolvedRlOptions } from './options.js';

@@ -6,14 +6,15 @@
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';
-import { memoryWeights, type Policy, parameterFeeds, trainedWeights } from '../decoder/index.js';
+import { trainedWeights } from '../decoder/index.js';
 import type { Environment } from '../environment/index.js';
-import { Generator } from '../generate/index.js';
+import type { Generator } from '../generate/index.js';
+import type { Model, Policy } from '../model/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import type { SftData, TrainingQuery } from '../sft/index.js';
 import {
   EpochSampler,
-  GradientEngine,
+  type GradientEngine,
   LogProbabilities,
   Optimizer,
   restoreTraining,
@@ -41,6 +42,7 @@ const HOPELESS_TRUNCATION = 0.95;
 export class RlTrainer implements Trainer {
   readonly stage = 'rl';
   readonly steps: number;
+  readonly #model: Model<Policy>;
   readonly #policy: Policy;
   readonly #environment: Environment;
   readonly #data: RlData;
@@ -53,14 +55,16 @@ export class RlTrainer implements Trainer {
   readonly #reference: LogProbabilities | undefined;
 
   private constructor(
-    policy: Policy,
+    model: Model<Policy>,
     environment: Environment,
     data: RlData,
     options: ResolvedRlOptions,
     generator: Generator,
     reference: LogProbabilities | undefined,
   ) {
+    const policy = model.checkpoint;
     this.steps = options.steps;
+    this.#model = model;
     this.#policy = policy;
     this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
     this.#environment = environment;
@@ -70,7 +74,7 @@ export class RlTrainer implements Trainer {
     this.#reference = reference;
     const { optimization, clipLow, clipHigh, beta } = options;
     const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
-    this.#engine = new GradientEngine(policy.config, parameterFeeds(policy), {
+    this.#engine = model.trainer({
       tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
       contrastive: { temperature: options.contrastive.temperature, margin: 0 },
       trainedToken,
@@ -91,11 +95,13 @@ export class RlTrainer implements Trainer {
   }
 
   /**
-   * Trains `policy` in place; `environment` must encode with the same weights. `reference` is the model stage 2 starts
-   * from, needed with `beta` above 0 (on resuming, `policy` is restored later, the reference is not).
+   * Trains the weights of a model in place.
+   * @param environment must encode with the same weights.
+   * @param reference the model that stage 2 starts from, with weights of its own; needed with `beta` above 0.
+   * @throws InputError if the weights of the model are in files.
    */
   static async create(
-    policy: Policy,
+    model: Model<Policy>,
     environment: Environment,
     data: RlData,
     options: ResolvedRlOptions,
@@ -103,12 +109,10 @@ export class RlTrainer implements Trainer {
   ): Promise<RlTrainer> {
     if (options.beta > 0 && reference === undefined)
       throw new RangeError('RlTrainer: beta > 0 needs a reference');
-    const generator = await Generator.create(policy.config, memoryWeights(policy));
+    const generator = await model.generator();
     const fixed =
-      options.beta > 0 && reference !== undefined
-        ? await LogProbabilities.create(reference.config, parameterFeeds(reference))
-        : undefined;
-    return new RlTrainer(policy, environment, data, options, generator, fixed);
+      options.beta > 0 && reference !== undefined ? await LogProbabilities.create(reference) : undefined;
+    return new RlTrainer(model, environment, data, options, generator, fixed);
   }
 
   async step(index: number): Promise<StepRecord> {
@@ -189,12 +193,13 @@ export class RlTrainer implements Trainer {
 
   async restore(folder: string): Promise<void> {
     await restoreTraining(folder, this.#policy, this.#optimizer);
+    this.#model.updated();
     await this.#environment.restore(await readStateFile(join(folder, 'environment.state')));
   }
 
+  /** The model and the environment stay with the caller, who disposes of them. */
   async dispose(): Promise<void> {
     await this.#engine.dispose();
-    await this.#generator.dispose();
     await this.#reference?.dispose();
   }
 
@@ -270,6 +275,7 @@ export class RlTrainer implements Trainer {
       const result = await this.#engine.compute(request);
       clock.lap('gradients');
       const update = this.#optimizer.update(index * numIterations + iteration, result.gradients);
+      this.#model.updated();
       clock.lap('update');
       let clipped = 0;
       let counted = 0;

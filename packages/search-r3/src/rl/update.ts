@@ -1,7 +1,7 @@
 /** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
 
 import { PromptCache } from '../checkpoint/index.js';
-import type { Policy } from '../decoder/index.js';
+import type { Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import { mayBeNegative, positivesOf, type SftData } from '../sft/index.js';
 import type { Anchor, Label, StepRequest, TrainingSequence } from '../train/index.js';

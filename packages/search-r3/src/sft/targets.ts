@@ -5,8 +5,7 @@
  * of the query: when and with whom it is sampled changes nothing.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
-import { memoryWeights, type Policy } from '../decoder/index.js';
-import { Generator } from '../generate/index.js';
+import { Model, type Policy } from '../model/index.js';
 import { type ProgressReporter, ProgressTracker, randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
@@ -40,7 +39,7 @@ export class TargetSampler {
   /** Queries that have no target yet, with their places in the order. */
   readonly #missing: (readonly [number, TrainingQuery])[];
   /** There from the first target that is sampled to the last. */
-  #generator: Generator | undefined;
+  #model: Model | undefined;
 
   /**
    * @param base is sampled with its own weights, until the last target is there.
@@ -73,17 +72,18 @@ export class TargetSampler {
 
   /** Frees the generator. */
   async dispose(): Promise<void> {
-    await this.#generator?.dispose();
-    this.#generator = undefined;
+    await this.#model?.dispose();
+    this.#model = undefined;
   }
 
   async #sample(queries: readonly TrainingQuery[]): Promise<ReasoningTargets> {
-    const { tokenizer, prompts, embedId, stopIds, config } = this.#base;
+    const { tokenizer, prompts, embedId, stopIds } = this.#base;
     const { reasoning, maxLength, seed } = this.#options;
     const { signal, progress } = this.#how;
     const texts = queries.map(({ text }) => text);
     const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: maxLength });
-    this.#generator ??= await Generator.create(config, memoryWeights(this.#base));
+    this.#model ??= Model.of(this.#base);
+    const generator = await this.#model.generator();
     let done = this.#total - this.#missing.length;
     // One for each piece: its rate is not to count the training in between.
     const tracker = new ProgressTracker({
@@ -93,7 +93,7 @@ export class TargetSampler {
       from: done,
       ...(progress && { reporter: progress }),
     });
-    const completions = await this.#generator.generate(
+    const completions = await generator.generate(
       prompted.map(({ ids }) => ids),
       {
         // The embed token follows.

@@ -3,12 +3,13 @@
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (Search-R3, arXiv 2510.07048).
  */
 import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/index.js';
-import { type Policy, parameterFeeds, trainedWeights } from '../decoder/index.js';
+import { trainedWeights } from '../decoder/index.js';
+import type { Model, Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import {
   type Anchor,
   EpochSampler,
-  GradientEngine,
+  type GradientEngine,
   type Label,
   Optimizer,
   restoreTraining,
@@ -39,6 +40,7 @@ export const sftSampler = (
 export class SftTrainer implements Trainer {
   readonly stage = 'sft';
   readonly steps: number;
+  readonly #model: Model<Policy>;
   readonly #policy: Policy;
   readonly #data: SftData;
   readonly #options: ResolvedSftOptions;
@@ -48,17 +50,21 @@ export class SftTrainer implements Trainer {
   readonly #prompts: PromptCache;
 
   /**
-   * Trains `policy` in place. `base` is what it was before and stays: the other side of the KL term.
-   * @param vocabulary tokens the base knows: columns of the KL term.
+   * Trains the weights of a model in place.
+   * @param base the model as it was before, which stays as it is: the other side of the KL term.
+   * @param vocabulary the number of tokens that the base knows: columns of the KL term.
+   * @throws InputError if the weights of the model are in files.
    */
   constructor(
-    policy: Policy,
+    model: Model<Policy>,
     base: Checkpoint,
     vocabulary: number,
     data: SftData,
     options: ResolvedSftOptions,
   ) {
     const { weights, optimization } = options;
+    const policy = model.checkpoint;
+    this.#model = model;
     this.steps = options.steps;
     this.#policy = policy;
     this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
@@ -66,9 +72,7 @@ export class SftTrainer implements Trainer {
     this.#options = options;
     const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
     const withKl = weights.kl > 0 && options.reasoning.enabled;
-    this.#engine = new GradientEngine(
-      policy.config,
-      parameterFeeds(policy),
+    this.#engine = model.trainer(
       {
         tokens: { kind: 'crossEntropy' },
         ...(withKl && { baseKl: { base: base.config, vocabulary } }),
@@ -77,7 +81,7 @@ export class SftTrainer implements Trainer {
         maxTokens: optimization.maxTokens,
         checkpoint: optimization.checkpointActivations,
       },
-      withKl ? parameterFeeds(base) : {},
+      withKl ? base : undefined,
     );
     this.#optimizer = new Optimizer(
       trainedWeights(policy.weights, policy.config, trainedToken),
@@ -93,6 +97,7 @@ export class SftTrainer implements Trainer {
     const result = await this.#engine.compute(batch.request);
     const computed = performance.now();
     const update = this.#optimizer.update(index, result.gradients);
+    this.#model.updated();
     const updated = performance.now();
     const count = this.#options.batchSize;
     const mean = (values: Float32Array, from: number, to: number) =>
@@ -124,8 +129,10 @@ export class SftTrainer implements Trainer {
 
   async restore(folder: string): Promise<void> {
     await restoreTraining(folder, this.#policy, this.#optimizer);
+    this.#model.updated();
   }
 
+  /** The model stays with the caller, who disposes of it. */
   async dispose(): Promise<void> {
     await this.#engine.dispose();
   }

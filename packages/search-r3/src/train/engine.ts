@@ -5,8 +5,9 @@
  */
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
-import type { ModelConfig } from '../checkpoint/index.js';
-import { ropeTables, trainedFeeds } from '../decoder/index.js';
+import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
+import { ropeTables, trainedWeights } from '../decoder/index.js';
+import { parameterFeeds } from '../decoder/weights.js';
 import {
   type ContrastiveBatch,
   chunkByLength,
@@ -29,7 +30,7 @@ import {
   wantedName,
 } from './program.js';
 
-export type Parameters = Readonly<Record<string, HostTensor>>;
+type Parameters = Readonly<Record<string, HostTensor>>;
 
 export interface EngineOptions extends ObjectiveOptions {
   /** Padded tokens in one run. Default 8,192. */
@@ -58,7 +59,7 @@ export interface StepGradients {
   tripletLosses: Float32Array;
 }
 
-/** Computes losses and gradients for the parameters it was created on; they may change in place between steps. */
+/** Computes losses and gradients for the weights it was created on; they may change in place between steps. */
 export class GradientEngine {
   readonly #config: ModelConfig;
   readonly #options: EngineOptions;
@@ -71,19 +72,23 @@ export class GradientEngine {
   readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
 
-  /** `base` holds the parameters of `options.baseKl.base` by their plain names. */
-  constructor(config: ModelConfig, parameters: Parameters, options: EngineOptions, base: Parameters = {}) {
+  /** @param base the weights of the model of `options.baseKl`. */
+  constructor(
+    { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
+    options: EngineOptions,
+    base: Pick<Checkpoint, 'weights'> = { weights: new Map() },
+  ) {
     this.#config = config;
     this.#options = options;
-    this.#parameters = parameters;
-    this.#trained = trainedFeeds(parameters, config, options.trainedToken);
+    this.#parameters = parameterFeeds({ weights });
+    this.#trained = parameterFeeds({ weights: trainedWeights(weights, config, options.trainedToken) });
     const trained = Object.entries(this.#trained);
     const arrays = allocateGradients(trained.map(([, { data }]) => data.length));
     this.#gradients = new Map(
       trained.map(([name, { shape }], i) => [name, f32(arrays[i] as Float32Array, shape)]),
     );
     this.#base = Object.fromEntries(
-      Object.entries(base).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
+      Object.entries(parameterFeeds(base)).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
     );
   }
 

@@ -1,7 +1,8 @@
-/** Log-probabilities under a fixed model: the reference of the KL penalty. */
-import { f32, floats, type HostTensor, i64, Session } from 'onnx-grad';
-import type { ModelConfig } from '../checkpoint/index.js';
+/** Log-probabilities of given tokens under a model that is not trained, such as the reference of a KL penalty. */
+import { f32, floats, i64, Session } from 'onnx-grad';
+import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
 import { ropeTables } from '../decoder/index.js';
+import { parameterFeeds } from '../decoder/weights.js';
 import { chunkByLength, collate, longest, type TrainingSequence } from './batch.js';
 import { logProbabilityProgram } from './program.js';
 
@@ -14,12 +15,10 @@ export class LogProbabilities {
     this.#session = session;
   }
 
-  static async create(
-    config: ModelConfig,
-    parameters: Readonly<Record<string, HostTensor>>,
-  ): Promise<LogProbabilities> {
+  static async create(model: Pick<Checkpoint, 'config' | 'weights'>): Promise<LogProbabilities> {
+    const { config } = model;
     const session = await Session.create(logProbabilityProgram(config));
-    session.bind(parameters);
+    session.bind(parameterFeeds(model));
     return new LogProbabilities(config, session);
   }
 

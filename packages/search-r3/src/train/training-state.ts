@@ -1,7 +1,6 @@
-/** What every trainer saves and restores: weights and optimiser. */
+/** The state that every trainer saves and restores: weights and optimiser. */
 import { join } from 'node:path';
-import { type Checkpoint, saveCheckpoint } from '../checkpoint/index.js';
-import { restoreWeights } from '../decoder/index.js';
+import { type Checkpoint, loadWeights, saveCheckpoint } from '../checkpoint/index.js';
 import { readStateFile, writeStateFile } from '../run/index.js';
 import type { Optimizer } from './optimizer.js';
 
@@ -14,12 +13,14 @@ export async function saveTraining(folder: string, model: Checkpoint, optimizer:
   await writeStateFile(join(folder, OPTIMIZER), optimizer.state());
 }
 
-/** Overwrites the model's weights, in the arrays that sessions are bound to, and the optimiser's state. */
+/** Overwrites the model's weights, in the arrays that sessions read, and the optimiser's state. */
 export async function restoreTraining(
   folder: string,
   model: Checkpoint,
   optimizer: Optimizer,
 ): Promise<void> {
-  await restoreWeights(join(folder, MODEL), model);
+  const { config, weights } = model;
+  for (const [name, { data }] of await loadWeights(join(folder, MODEL), config))
+    weights.get(name)?.data.set(data);
   optimizer.restore(await readStateFile(join(folder, OPTIMIZER)));
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InputError, loadRetriever, type RetrieverOptions } from 'search-r3';
 import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
-import { makeEmbeddingModel, memoryWeights, SequenceEncoder } from 'search-r3/decoder';
+import { Model, makeEmbeddingModel } from 'search-r3/model';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { tinyBase } from '../cli/tiny.js';
 import { relativeError } from '../reference/finite-differences.js';
@@ -32,12 +32,11 @@ test.each(['worker', 'current'] as const)(
     expect(notes).toEqual([
       expect.stringMatching(/topics-\w+: Prompts: the preset topics, because no file /),
     ]);
-    const model = makeEmbeddingModel(tinyBase());
-    const encoder = await SequenceEncoder.create(model.config, memoryWeights(model));
+    await using model = Model.of(makeEmbeddingModel(tinyBase()));
+    const encoder = await model.encoder();
     const { ids } = await directPrompt(model.tokenizer, model.prompts, 'soup', 'query');
     const [embedding] = await own.embed(['soup']);
     expect(relativeError(embedding!.vector, await encoder.encode([ids]))).toBeLessThan(1e-5);
-    await encoder.dispose();
 
     const out = join(cwd, `topics-index-${thread}`);
     const documents = ['soup', 'bread', 'wool of cavel'].map((text, i) => ({ id: `d${i}`, text }));

@@ -16,7 +16,7 @@ import {
 } from 'search-r3';
 import { loadCheckpoint } from 'search-r3/checkpoint';
 import { loadCorpus } from 'search-r3/dataset';
-import { asPolicy } from 'search-r3/decoder';
+import { asPolicy } from 'search-r3/model';
 import { sizedToCollection, trainSettings } from 'search-r3/pipeline';
 import { collectionWords, latentDirections } from 'search-r3/pretrain';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -20,9 +20,8 @@ import {
   VERSION,
 } from 'search-r3';
 import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
-import { makePolicy } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
-import { Model } from 'search-r3/model';
+import { Model, makePolicy } from 'search-r3/model';
 import { ATLAS_BASE } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

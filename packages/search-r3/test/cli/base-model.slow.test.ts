@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { directPrompt, saveCheckpoint } from 'search-r3/checkpoint';
-import { makeEmbeddingModel, memoryWeights, SequenceEncoder } from 'search-r3/decoder';
+import { Model, makeEmbeddingModel } from 'search-r3/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { relativeError } from '../reference/finite-differences.js';
 import { cli, cliJson, tinyBase, tinyCollection, writeCollection } from './tiny.js';
@@ -31,11 +31,10 @@ describe('embed', () => {
     const { status, stdout, stderr } = await cli(['embed', '--model', 'base', TEXT], { cwd });
     expect(status).toBe(0);
     expect(stderr).toMatch(/^base: Prompts: the preset topics, because no file of the folder says/m);
-    const model = makeEmbeddingModel(tinyBase());
-    const encoder = await SequenceEncoder.create(model.config, memoryWeights(model));
+    await using model = Model.of(makeEmbeddingModel(tinyBase()));
+    const encoder = await model.encoder();
     const { ids } = await directPrompt(model.tokenizer, model.prompts, TEXT, 'query');
     expect(relativeError(vectorOf(stdout), await encoder.encode([ids]))).toBeLessThan(1e-5);
-    await encoder.dispose();
   });
 
   test('with a file of prompts, by its flag or as a setting', async () => {

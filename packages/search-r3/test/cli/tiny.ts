@@ -3,7 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Checkpoint, initialiseWeights, saveCheckpoint } from 'search-r3/checkpoint';
-import { makePolicy, type Policy } from 'search-r3/decoder';
+import { makePolicy, type Policy } from 'search-r3/model';
 import { modelShapeSchema, scratchConfig } from 'search-r3/pretrain';
 import { trainWordLevel } from 'search-r3/tokenizer';
 import { runInProcess } from './in-process.js';

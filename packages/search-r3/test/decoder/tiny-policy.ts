@@ -1,6 +1,6 @@
 /** A whole checkpoint of a few thousand parameters, with a tokenizer of some words, that speaks and embeds at random. */
 import { type Checkpoint, type NewConfigOptions, newConfig } from 'search-r3/checkpoint';
-import { makePolicy, type Policy } from 'search-r3/decoder';
+import { makePolicy, type Policy } from 'search-r3/model';
 import { ATLAS_PROMPTS, ATLAS_TEMPLATE } from 'search-r3/pretrain';
 import { randomStream } from 'search-r3/run';
 import { type Tokenizer, trainWordLevel } from 'search-r3/tokenizer';

@@ -1,8 +1,8 @@
 /** Embeddings of bases at the last token of plain prompts: the hidden states of the float64 reference, cut or whole. */
 import { directPrompt, type Prompts } from 'search-r3/checkpoint';
-import { embeddingOf, makeEmbeddingModel } from 'search-r3/decoder';
+import { embeddingOf } from 'search-r3/decoder';
 import { Embedder } from 'search-r3/embed';
-import { Model } from 'search-r3/model';
+import { Model, makeEmbeddingModel } from 'search-r3/model';
 import { randomStream } from 'search-r3/run';
 import { describe, expect, test } from 'vitest';
 import { tinyBase } from '../decoder/tiny-policy.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Session } from 'onnx-grad';
 import { directPrompt, directPrompts, reasoningPrompts } from 'search-r3/checkpoint';
 import { mergeConfig, parseConfig } from 'search-r3/cli';
-import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
+import { frozenCopy, Model, type Policy } from 'search-r3/model';
 import { createEnvironment, rlSettings, runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { InputError, InterruptedError, RunFolder } from 'search-r3/run';
@@ -17,6 +17,8 @@ import { DATA, DOCUMENTS, QUERIES } from '../sft/tiny-data.js';
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const policy = tinyPolicy('rl', { layers: 1 });
+const model = Model.of(policy);
+afterAll(() => model.dispose());
 const collection = {
   corpus: [...DOCUMENTS].map(([id, text]) => ({ id, text })),
   queries: new Map(),
@@ -134,11 +136,11 @@ describe('the environment of a run', () => {
     const versions = async (seed: number) => {
       const environment = { kind: 'selective', policy: 'random', budget: { documents: 3 } } as const;
       const options = rlOptionsSchema.parse({ seed, environment });
-      const made = await createEnvironment(policy, collection, DATA.document, options);
+      const made = await createEnvironment(model, collection, DATA.document, options);
       const none = { vectors: new Float32Array(), relevant: [] };
       for (const version of [0, 1, 2]) await made.environment.refresh(version, none);
       const { arrays } = made.environment.state();
-      await made.dispose();
+      await made.environment.dispose();
       return arrays;
     };
     expect(await versions(1)).toEqual(await versions(1));
@@ -148,10 +150,10 @@ describe('the environment of a run', () => {
   test.each(['exact', 'selective'] as const)(
     'documents added and of another text are encoded by what they say: %s',
     async (kind) => {
-      const { tokenizer, prompts, config } = policy;
+      const { tokenizer, prompts } = policy;
       const texts = new Map(DOCUMENTS);
       const options = rlOptionsSchema.parse({ environment: { kind } });
-      const made = await createEnvironment(policy, collection, (id) => texts.get(id)!, options);
+      const made = await createEnvironment(model, collection, (id) => texts.get(id)!, options);
       const none = { vectors: new Float32Array(), relevant: [] };
       await made.environment.refresh(0, none);
       const [first] = texts.keys();
@@ -165,13 +167,12 @@ describe('the environment of a run', () => {
         ),
       );
       expect(Object.values(tokens)).toEqual([changed[0]!.length + changed[1]!.length]);
-      const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
+      const encoder = await model.encoder();
       const best = await made.environment.search(await encoder.encode(changed), 1);
       expect(best.map(([hit]) => hit)).toEqual(
         [first!, 'new'].map((id) => ({ id, score: expect.closeTo(1, 5) })),
       );
-      await encoder.dispose();
-      await made.dispose();
+      await made.environment.dispose();
     },
   );
 
@@ -181,7 +182,7 @@ describe('the environment of a run', () => {
       const texts = new Map([...DOCUMENTS, ['new', 'a stone']]);
       const [first, second] = texts.keys() as MapIterator<string>;
       const options = rlOptionsSchema.parse({ environment: { kind } });
-      const made = await createEnvironment(policy, collection, (id) => texts.get(id)!, options);
+      const made = await createEnvironment(model, collection, (id) => texts.get(id)!, options);
       const encode = vi.spyOn(policy.tokenizer, 'encodeBatch');
       const times = (id: string) =>
         encode.mock.calls.flatMap(([asked]) => asked).filter((asked) => asked.includes(texts.get(id)!))
@@ -197,14 +198,14 @@ describe('the environment of a run', () => {
       await refresh(3);
       expect([first!, second!, 'new'].map(times)).toEqual([2, 1, 1]);
       encode.mockRestore();
-      await made.dispose();
+      await made.environment.dispose();
     },
   );
 
   test.each(['exact', 'selective'] as const)(
     'documents are cut to the length of the stage: %s',
     async (kind) => {
-      const { tokenizer, prompts, config } = policy;
+      const { tokenizer, prompts } = policy;
       const prompt = async (limit: { maxTokens?: number }) =>
         await Promise.all(
           collection.corpus.map(
@@ -218,30 +219,29 @@ describe('the environment of a run', () => {
         of.reduce((total, { length }) => total + length, 0);
       expect(tokens(expected)).toBeLessThan(tokens(await prompt({})));
       const options = rlOptionsSchema.parse({ maxLength, environment: { kind } });
-      const made = await createEnvironment(policy, collection, DATA.document, options);
+      const made = await createEnvironment(model, collection, DATA.document, options);
       const { tokens: counted } = await made.environment.refresh(0, {
         vectors: new Float32Array(),
         relevant: [],
       });
       expect(counted.full).toBe(tokens(expected));
-      const encoder = await SequenceEncoder.create(config, memoryWeights(policy));
+      const encoder = await model.encoder();
       const vectors = await encoder.encode(expected);
       // Each document is its own nearest, with the score of a vector with itself.
       const best = await made.environment.search(vectors, 1);
       expect(best.map(([hit]) => hit!.score)).toEqual(best.map(() => expect.closeTo(1, 5)));
-      await encoder.dispose();
-      await made.dispose();
+      await made.environment.dispose();
     },
   );
 
   test.each([8192, 40, 1])('documents are encoded in runs of %i padded tokens at most', async (maxTokens) => {
     const run = vi.spyOn(Session.prototype, 'run');
     const options = rlOptionsSchema.parse({ optimization: { maxTokens } });
-    const made = await createEnvironment(policy, collection, DATA.document, options);
+    const made = await createEnvironment(model, collection, DATA.document, options);
     const { tokens } = await made.environment.refresh(0, { vectors: new Float32Array(), relevant: [] });
     const shapes = run.mock.calls.flatMap(([{ ids }]) => (ids === undefined ? [] : [ids.shape as number[]]));
     run.mockRestore();
-    await made.dispose();
+    await made.environment.dispose();
     // The longest first: as many as fit when padded to it, one where none does.
     const lengths = (
       await Promise.all(

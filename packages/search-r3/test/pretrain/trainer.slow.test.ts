@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
 import type { Checkpoint } from 'search-r3/checkpoint';
-import { frozenCopy } from 'search-r3/decoder';
+import { frozenCopy } from 'search-r3/model';
 import {
   type PretrainOptions,
   PretrainTrainer,

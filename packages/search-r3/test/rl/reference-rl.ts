@@ -3,8 +3,8 @@
  * rewards, advantages, every log-probability, the loss and the update are recomputed from their definitions.
  */
 
-import type { Policy } from 'search-r3/decoder';
 import type { Completion } from 'search-r3/generate';
+import type { Policy } from 'search-r3/model';
 import type { ResolvedRlOptions } from 'search-r3/rl';
 import type { TrainingQuery } from 'search-r3/sft';
 import { asParameters } from '../reference/decoder.js';

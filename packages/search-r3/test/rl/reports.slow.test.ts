@@ -68,7 +68,8 @@ async function step(
     const moved = [...run.policy.weights].filter(([name, { data }]) =>
       data.some((value, i) => value !== before.get(name)![i]),
     );
-    return { records, record: records[0]!, calls, options, moved: moved.length };
+    const { version } = run.model;
+    return { records, record: records[0]!, calls, options, moved: moved.length, version };
   } finally {
     await run.dispose();
   }
@@ -78,22 +79,23 @@ const codes = ({ warnings = [] }: { warnings?: { code: string }[] }) => warnings
 
 describe('zero-variance groups', () => {
   test('are a metric, and a warning where there is no other', async () => {
-    const { record, moved } = await step({}, () => EQUAL);
+    const { record, moved, version } = await step({}, () => EQUAL);
     expect(record.metrics).toMatchObject({ zero_variance: 1, loss: 0, gradient_norm: 0, anchors: 0 });
     expect(record.metrics.reward).toBeCloseTo(0.6, 6);
     expect(record.warnings).toEqual([
       { code: 'zero_variance', message: expect.stringContaining('nothing was learned') },
     ]);
-    expect(moved).toBe(0);
+    expect([moved, version]).toEqual([0, 0]);
   });
 
   test('one of two is half, and no warning', async () => {
     const options = rlOptionsSchema.parse({ queriesPerStep: 2, seed: 7 });
     const [first] = queriesOf(options, 0).map(({ id }) => id);
-    const { record, moved } = await step({}, (query) => (query === first ? EQUAL : VARIED));
+    const varied = (query: string) => (query === first ? EQUAL : VARIED);
+    const { record, moved, version } = await step({ numIterations: 3 }, varied);
     expect(record.metrics.zero_variance).toBe(0.5);
     expect(codes(record)).toEqual([]);
-    expect(moved).toBe(policy.weights.size);
+    expect([moved, version]).toEqual([policy.weights.size, 3]);
   });
 });
 

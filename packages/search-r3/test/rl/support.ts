@@ -1,8 +1,8 @@
 /** A trainer of stage 2 on a tiny policy and the tiny collection, as the pipeline puts it together. */
 import { directPrompt } from 'search-r3/checkpoint';
-import { frozenCopy, memoryWeights, type Policy, SequenceEncoder } from 'search-r3/decoder';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
 import { type Completion, Generator } from 'search-r3/generate';
+import { frozenCopy, Model, type Policy } from 'search-r3/model';
 import { type ResolvedRlOptions, RlTrainer } from 'search-r3/rl';
 import type { TrainingQuery } from 'search-r3/sft';
 import { EpochSampler, type StepRecord } from 'search-r3/train';
@@ -16,6 +16,7 @@ export const policy = tinyPolicy('rl', { layers: 1 });
 
 export interface Stage {
   trainer: RlTrainer;
+  model: Model<Policy>;
   /** Trained in place. */
   policy: Policy;
   environment: Environment;
@@ -28,7 +29,8 @@ export async function stage(
   parts: { policy?: Policy; reference?: Policy; environment?: Environment } = {},
 ): Promise<Stage> {
   const own = frozenCopy(parts.policy ?? policy);
-  const encoder = await SequenceEncoder.create(own.config, memoryWeights(own));
+  const model = Model.of(own);
+  const encoder = await model.encoder();
   const limit = { maxTokens: options.maxLength };
   const environment =
     parts.environment ??
@@ -48,13 +50,13 @@ export async function stage(
         ...(options.reward.cut !== undefined && { cut: options.reward.cut }),
       },
     ));
-  const trainer = await RlTrainer.create(own, environment, DATA, options, parts.reference);
+  const trainer = await RlTrainer.create(model, environment, DATA, options, parts.reference);
   const dispose = async () => {
     await trainer.dispose();
     await environment.dispose();
-    await encoder.dispose();
+    await model.dispose();
   };
-  return { trainer, policy: own, environment, dispose };
+  return { trainer, model, policy: own, environment, dispose };
 }
 
 export interface RlRun {

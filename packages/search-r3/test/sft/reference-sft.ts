@@ -2,7 +2,7 @@
  * Stage 1 as the trainer should run it, in float64: which sequences a step has, what is labelled, every mean and weight
  * written out from the definitions, the update by the reference AdamW.
  */
-import type { Policy } from 'search-r3/decoder';
+import type { Policy } from 'search-r3/model';
 import { positivesOf, type ResolvedSftOptions, type SftData, type TrainingQuery } from 'search-r3/sft';
 import type { AdamWOptions } from '../reference/adamw.js';
 import { asParameters } from '../reference/decoder.js';

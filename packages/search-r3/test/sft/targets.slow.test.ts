@@ -3,8 +3,8 @@ import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { reasoningPrompt } from 'search-r3/checkpoint';
-import { frozenCopy, makePolicy } from 'search-r3/decoder';
 import { Generator } from 'search-r3/generate';
+import { frozenCopy, Model, makePolicy } from 'search-r3/model';
 import { runSft } from 'search-r3/pipeline';
 import { InputError, InterruptedError, type ProgressEvent, RunFolder } from 'search-r3/run';
 import {
@@ -212,7 +212,13 @@ describe('sampled as training needs them', () => {
     const policy = makePolicy(frozenCopy(own));
     const start = frozenCopy(policy);
     const targets = await sampleTargets(start, queries, options);
-    const trainer = new SftTrainer(policy, start, policy.embedId, { ...data, queries, targets }, options);
+    const trainer = new SftTrainer(
+      Model.of(policy),
+      start,
+      policy.embedId,
+      { ...data, queries, targets },
+      options,
+    );
     await trainLoop(trainer);
     await trainer.dispose();
     return { targets, weights: policy.weights };

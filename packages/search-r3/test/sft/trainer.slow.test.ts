@@ -4,7 +4,7 @@
  */
 import { Session } from 'onnx-grad';
 import onnxProto from 'onnx-proto';
-import { frozenCopy, type Policy } from 'search-r3/decoder';
+import { frozenCopy, Model, type Policy } from 'search-r3/model';
 import { randomStream } from 'search-r3/run';
 import { type ReasoningTargets, type SftOptions, SftTrainer, sftOptionsSchema } from 'search-r3/sft';
 import { EpochSampler } from 'search-r3/train';
@@ -56,12 +56,14 @@ interface Found {
 
 async function train(options: Resolved, steps = options.steps): Promise<Found> {
   const own = frozenCopy(policy);
-  const trainer = new SftTrainer(own, base, VOCABULARY, data, options);
+  const model = Model.of(own);
+  const trainer = new SftTrainer(model, base, VOCABULARY, data, options);
   const metrics: Record<string, number>[] = [];
   for (let step = 0; step < steps; step++) {
     metrics.push((await trainer.step(step)).metrics as Record<string, number>);
   }
   await trainer.dispose();
+  expect(model.version).toBe(steps);
   return { metrics, weights: own.weights };
 }
 
@@ -195,7 +197,7 @@ test.each([3, 4])(
     const asked: string[] = [];
     const options = merge({ batchSize: 5, seed, weights: { kl: 0 }, reasoning: { enabled: false } });
     const trainer = new SftTrainer(
-      frozenCopy(policy),
+      Model.of(frozenCopy(policy)),
       base,
       VOCABULARY,
       {
@@ -229,7 +231,7 @@ test.each([3, 4])(
 test('no hard negative anywhere: no triplet, and nothing breaks', async () => {
   const options = merge({});
   const trainer = new SftTrainer(
-    frozenCopy(policy),
+    Model.of(frozenCopy(policy)),
     base,
     VOCABULARY,
     { ...data, negatives: () => undefined },
@@ -245,7 +247,7 @@ test('a text is tokenized once in a run, however often it is drawn', async () =>
   const options = merge({ steps: 6, batchSize: 5 });
   const own = { ...frozenCopy(policy), tokenizer: policy.tokenizer.copy() };
   const encode = vi.spyOn(own.tokenizer, 'encodeBatch');
-  const trainer = new SftTrainer(own, base, VOCABULARY, data, options);
+  const trainer = new SftTrainer(Model.of(own), base, VOCABULARY, data, options);
   await trainer.step(0);
   const first = encode.mock.calls.flatMap(([texts]) => texts);
   // Every query is in every batch: prompted directly and to be reasoned about.
@@ -259,7 +261,7 @@ test('a text is tokenized once in a run, however often it is drawn', async () =>
 
 test('a batch larger than the queries is refused', () => {
   const options = merge({ batchSize: 6 });
-  expect(() => new SftTrainer(frozenCopy(policy), base, VOCABULARY, data, options)).toThrow(
+  expect(() => new SftTrainer(Model.of(frozenCopy(policy)), base, VOCABULARY, data, options)).toThrow(
     /batchSize: expected at most the 5 training queries, found 6/,
   );
 });

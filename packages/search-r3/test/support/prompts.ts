@@ -1,6 +1,6 @@
 /** Prompts made ahead, for reference computations that are synchronous. */
 import { directPrompts, type PromptIds, type Role, reasoningPrompts } from 'search-r3/checkpoint';
-import type { Policy } from 'search-r3/decoder';
+import type { Policy } from 'search-r3/model';
 
 export interface MadePrompts {
   direct: (text: string, role: Role) => PromptIds;

@@ -113,20 +113,19 @@ type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint'>;
 /** Stage 1 on the reference's options. */
 export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>
   new GradientEngine(
-    model.config,
-    model.feeds,
+    model,
     {
       tokens: { kind: 'crossEntropy' },
       baseKl: { base: base.config, vocabulary: OLD_VOCABULARY },
       contrastive: { temperature: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
       ...extra,
     },
-    base.feeds,
+    base,
   );
 
 /** Stage 2 on the reference's options. */
 export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine =>
-  new GradientEngine(model.config, model.feeds, {
+  new GradientEngine(model, {
     tokens: {
       kind: 'policyGradient',
       clipLow: TINY_GRPO_OPTIONS.epsilonLow,

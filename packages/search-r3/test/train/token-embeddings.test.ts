@@ -3,7 +3,8 @@
  * the others get no gradient node, in graphs whose head is a table of its own and in those that share one.
  */
 import onnxProto from 'onnx-proto';
-import { frozenCopy, parameterFeeds, trainedWeights } from 'search-r3/decoder';
+import { trainedWeights } from 'search-r3/decoder';
+import { frozenCopy } from 'search-r3/model';
 import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
@@ -45,7 +46,7 @@ describe.each([
   const policy = tinyPolicy('token embeddings', { layers: 1, tieWordEmbeddings });
   const { config, embedId } = policy;
   const gradientsOf = async (trainedToken?: number) => {
-    const engine = new GradientEngine(config, parameterFeeds(policy), { ...OBJECTIVE, trainedToken });
+    const engine = new GradientEngine(policy, { ...OBJECTIVE, trainedToken });
     try {
       return await engine.compute(request(embedId));
     } finally {

@@ -10,7 +10,7 @@ import {
   loadBeir,
   loadCorpus,
 } from '../../dataset/index.js';
-import { makePolicy, type Policy } from '../../decoder/index.js';
+import { makePolicy, type Policy } from '../../model/index.js';
 import { ATLAS } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */

@@ -8,7 +8,7 @@ import {
   type TrainingPrompts,
 } from '../../checkpoint/index.js';
 import { type Document, generateAtlas } from '../../dataset/index.js';
-import { makePolicy } from '../../decoder/index.js';
+import { makePolicy } from '../../model/index.js';
 import {
   ATLAS_PROMPTS,
   atlasSequences,

@@ -1,7 +1,7 @@
 /** Stage 2: the policy of stage 1 learns which reasoning makes its embedding find the documents. */
 import { checkpointFingerprint } from '../../checkpoint/index.js';
 import type { Collection } from '../../dataset/index.js';
-import { frozenCopy, type Policy } from '../../decoder/index.js';
+import { frozenCopy, Model, type Policy } from '../../model/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../../rl/index.js';
 import { type LoopOptions, trainLoop } from '../../train/index.js';
 import type { TrainingData } from '../data/queries.js';
@@ -70,26 +70,29 @@ export async function runRl(
   loop: LoopOptions = {},
 ): Promise<void> {
   const reference = options.beta > 0 ? frozenCopy(policy) : undefined;
-  const { environment, truncatedDocuments, dispose } = await createEnvironment(
-    policy,
-    collection,
-    data.document,
-    { ...options, ...(data.analyzer && { analyzer: data.analyzer }) },
-  );
-  const trainer = await RlTrainer.create(
-    policy,
-    environment,
-    { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
-    options,
-    reference,
-  );
+  const model = Model.of(policy);
   try {
-    await trainLoop(trainer, {
-      watch: ['reward', 'completion_length', 'embedded', 'zero_variance'],
-      ...loop,
+    const { environment, truncatedDocuments } = await createEnvironment(model, collection, data.document, {
+      ...options,
+      ...(data.analyzer && { analyzer: data.analyzer }),
     });
+    const trainer = await RlTrainer.create(
+      model,
+      environment,
+      { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
+      options,
+      reference,
+    );
+    try {
+      await trainLoop(trainer, {
+        watch: ['reward', 'completion_length', 'embedded', 'zero_variance'],
+        ...loop,
+      });
+    } finally {
+      await trainer.dispose();
+      await environment.dispose();
+    }
   } finally {
-    await trainer.dispose();
-    await dispose();
+    await model.dispose();
   }
 }

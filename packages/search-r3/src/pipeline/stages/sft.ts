@@ -5,7 +5,7 @@ import {
   type LengthLimits,
   type PromptOverrides,
 } from '../../checkpoint/index.js';
-import { frozenCopy, makePolicy, type Policy } from '../../decoder/index.js';
+import { frozenCopy, Model, makePolicy, type Policy } from '../../model/index.js';
 import { randomStream } from '../../run/index.js';
 import {
   type ReasoningTargets,
@@ -84,7 +84,8 @@ export async function runSft(
   // A token at the end is taken for one that was added there, which the base does not know.
   const { embedId, tokenizer, config } = policy;
   const vocabulary = embedId === tokenizer.vocabSize - 1 ? embedId : config.vocabSize;
-  const trainer = new SftTrainer(policy, before, vocabulary, { ...data, queries, targets }, options);
+  const model = Model.of(policy);
+  const trainer = new SftTrainer(model, before, vocabulary, { ...data, queries, targets }, options);
   try {
     await trainLoop(trainer, {
       watch: ['info_nce', 'info_nce_reasoned', 'loss'],
@@ -93,6 +94,7 @@ export async function runSft(
     });
   } finally {
     await trainer.dispose();
+    await model.dispose();
     await reasoning?.close();
   }
   return policy;

@@ -1,5 +1,5 @@
 /** What the stages of the table have in common: their shape, and what they work with. */
-import type { Policy } from '../../decoder/index.js';
+import type { Policy } from '../../model/index.js';
 import type { LoopOptions } from '../../train/index.js';
 import type { Sized } from '../data/collection-size.js';
 import { MODEL, REPORT, RESULT, type StageName } from '../result.js';

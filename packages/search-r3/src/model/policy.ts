@@ -1,10 +1,9 @@
-/** A checkpoint made ready to embed and to be trained: with prompts, embed token, and its weights for inference. */
+/** Makes a checkpoint ready to embed and to be trained: with prompts and an embed token. */
 import {
   addEmbedToken,
   type Checkpoint,
   embedTokenId,
   isTrainable,
-  loadWeights,
   type PromptOverrides,
   type Prompts,
   presetFormat,
@@ -13,8 +12,6 @@ import {
   type TrainingPrompts,
 } from '../checkpoint/index.js';
 import { InputError } from '../run/index.js';
-import { fedWeights } from './float-weights.js';
-import { type InferenceWeights, parameterFeeds } from './weights.js';
 
 /** A checkpoint that embeds. */
 export interface EmbeddingModel extends Checkpoint {
@@ -89,21 +86,10 @@ function withEmbedToken(checkpoint: Checkpoint): Checkpoint {
   return grown;
 }
 
-/** A copy with weights of its own: what a policy was at this moment. */
+/** A copy with weights of its own, which stay as they are now when the checkpoint is trained. */
 export function frozenCopy<T extends Checkpoint>(checkpoint: T): T {
   const weights = [...checkpoint.weights].map(
     ([name, { data, shape }]) => [name, { data: data.slice(), shape }] as const,
   );
   return { ...checkpoint, weights: new Map(weights) };
-}
-
-/** The weights for inference, sharing their memory. */
-export const memoryWeights = (checkpoint: Pick<Checkpoint, 'config' | 'weights'>): InferenceWeights => ({
-  weightsIn: fedWeights(checkpoint.config),
-  feeds: parameterFeeds(checkpoint),
-});
-
-/** Overwrites a policy's weights with those of a folder, in the arrays that sessions are bound to. */
-export async function restoreWeights(folder: string, { config, weights }: Checkpoint): Promise<void> {
-  for (const [name, { data }] of await loadWeights(folder, config)) weights.get(name)?.data.set(data);
 }
