@@ -4,37 +4,24 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
-import {
-  DEFAULT_LIMITS,
-  type NameOfText,
-  PromptCache,
-  type PromptIds,
-  requireReasoning,
-} from '../checkpoint/index.js';
+import type { PromptIds } from '../checkpoint/index.js';
 import { embeddingOf } from '../decoder/index.js';
 import type { Completion } from '../generate/index.js';
 import type { Model } from '../model/index.js';
-import { InputError, InterruptedError, validate } from '../run/index.js';
-import { TextPieces } from './text-pieces.js';
+import { InterruptedError, validate } from '../run/index.js';
+import { EmbedPrompts } from './prompts.js';
+import { Reasoner } from './reasoner.js';
+import type { EmbedRequest, EmbedResult, EmbedSettings, ProbeRequest } from './request.js';
+import { RequestServer } from './request-server.js';
 
-export interface EmbedOptions {
-  /** Whether the texts are queries or documents. Default `query`. */
-  role?: 'query' | 'document';
+/** Settings of a request that hold for every text, and what only many texts need. */
+export interface EmbedOptions
+  extends Pick<
+    EmbedSettings,
+    'role' | 'maxLength' | 'strict' | 'maxNewTokens' | 'temperature' | 'seed' | 'signal'
+  > {
   /** Let the model reason before it embeds, which takes a prompt for it. Only for queries. Default false. */
   reasoning?: boolean;
-  /**
-   * Maximum length of the prompt in tokens, without reasoning; the model may limit it further. Default: the value that
-   * the model was trained with, or 512 if that is unknown.
-   */
-  maxLength?: number;
-  /** Reject text that does not fit, instead of cutting it. Default false. */
-  strict?: boolean;
-  /** Maximum length of the reasoning in tokens. Default: the value used in training, or 44 if that is unknown. */
-  maxNewTokens?: number;
-  /** Sampling temperature of the reasoning. 0 always picks the most probable token. Default 0. */
-  temperature?: number;
-  seed?: number;
-  signal?: AbortSignal;
   /** The name of the text at an index, for errors. Default `text 0`, `text 1` and so on. */
   nameOf?: (index: number) => string;
   /** Called with the number of finished texts. */
@@ -79,18 +66,31 @@ const optionsSchema = z
     message: 'expected false for documents: only queries are reasoned about',
   });
 
-/** Number of texts that are tokenized and encoded together. Other work gets a turn between these pieces. */
+/** Number of texts that are tokenized and embedded together. Other work gets a turn between these pieces. */
 const PIECE = 1024;
+
+/** What the texts of one call share. */
+interface Batch {
+  options: z.output<typeof optionsSchema> & { maxNewTokens: number };
+  signal: AbortSignal | undefined;
+  onToken: EmbedOptions['onToken'] | undefined;
+  /** Called with the number of texts done in a piece. */
+  onProgress: ((done: number) => void) | undefined;
+}
 
 /** Embeds texts with a model. Training may update the weights in place between calls. */
 export class Embedder {
   readonly model: Model;
-  readonly #prompts: PromptCache;
+  readonly #prompts: EmbedPrompts;
+  readonly #reasoner: Reasoner;
+  readonly #server: RequestServer;
 
   /** The model stays with the caller, who disposes of it. */
   constructor(model: Model) {
     this.model = model;
-    this.#prompts = new PromptCache(model.tokenizer, model.prompts);
+    this.#prompts = new EmbedPrompts(model);
+    this.#reasoner = new Reasoner(model);
+    this.#server = new RequestServer(model, this.#prompts, this.#reasoner, this.dimension);
   }
 
   get dimension(): number {
@@ -104,11 +104,24 @@ export class Embedder {
 
   /** The default values of the length options. */
   get limits(): { maxLength: number; maxNewTokens: number } {
-    const { maxLength, maxNewTokens } = this.model.limits ?? {};
-    return {
-      maxLength: maxLength ?? DEFAULT_LIMITS.maxLength,
-      maxNewTokens: maxNewTokens ?? DEFAULT_LIMITS.maxNewTokens,
-    };
+    return this.#prompts.limits;
+  }
+
+  /**
+   * Embeds one text beside whatever else is being served: concurrent requests share the model's runs, each with settings
+   * of its own. The vector is that of `embed` with the same settings, within `EMBEDDING_TOLERANCE`.
+   * @throws InputError for a bad request, before the model is used; InterruptedError when aborted, after the run at hand.
+   */
+  submit(request: EmbedRequest): Promise<EmbedResult> {
+    return this.#server.submit(request);
+  }
+
+  /**
+   * The vector that a query would have if its reasoning ended after what is written. With the `maxNewTokens` of the
+   * request that wrote it, a long text is cut in the same place. Errors: as `submit`.
+   */
+  probe(request: ProbeRequest): Promise<Float32Array> {
+    return this.#server.probe(request);
   }
 
   /**
@@ -122,7 +135,8 @@ export class Embedder {
     maxLength = this.limits.maxLength,
     maxNewTokens = this.limits.maxNewTokens,
   }: Partial<Lengths> = {}): Promise<{ maxTokens: number; room: number }> {
-    const room = await this.#room(role, reasoning ? maxNewTokens : undefined);
+    const reserved = { source: 'embed options', field: 'maxNewTokens', tokens: maxNewTokens };
+    const room = await this.#prompts.room(reasoning ? 'reasoning' : role, reserved);
     return { maxTokens: Math.min(maxLength, room), room };
   }
 
@@ -142,176 +156,87 @@ export class Embedder {
    * @throws the errors of `embed`. All but InterruptedError come before the first embeddings.
    */
   async *stream(texts: readonly string[], options: EmbedOptions = {}): AsyncGenerator<Embedding[]> {
-    const { signal, onProgress, onToken, nameOf, ...plain } = options;
+    const { signal, onProgress, onToken, nameOf = textName, ...plain } = options;
     const given = validate(optionsSchema, plain, 'embed options');
     const { role, reasoning, strict, maxNewTokens = this.limits.maxNewTokens } = given;
     const { maxTokens } = await this.longestPrompt(given);
-    const limit = { maxTokens, strict };
-    yield* reasoning
-      ? this.#reasoned(texts, limit, { ...given, maxNewTokens }, options)
-      : this.#direct(texts, limit, role, options);
-  }
-
-  /**
-   * The number of positions for a prompt, after subtracting the reasoning and the embed token that follows it.
-   * @throws InputError if the prompt does not fit even without its text.
-   */
-  async #room(role: 'query' | 'document', maxNewTokens: number | undefined): Promise<number> {
-    const { maxPositions } = this.model.config;
-    const reasoned = maxNewTokens !== undefined;
-    if (reasoned) requireReasoning(this.model);
-    const [prompt] = await (reasoned ? this.#prompts.reasoning(['']) : this.#prompts.direct([''], role));
-    const bare = (prompt as PromptIds).ids.length;
-    const room = maxPositions - (reasoned ? maxNewTokens + 1 : 0);
-    if (room >= bare) return room;
-    const most = maxPositions - bare - 1;
-    if (reasoned && most >= 1) {
-      throw new InputError({
-        source: 'embed options',
-        field: 'maxNewTokens',
-        expected: `at most ${most}, beside the ${bare} tokens of the prompt in the ${maxPositions} positions of the model`,
-        found: String(maxNewTokens),
-      });
-    }
-    throw new InputError({
-      source: 'model',
-      field: 'max_position_embeddings',
-      expected: `room for the ${bare} tokens of its prompt${reasoned ? ' and for reasoning' : ''}`,
-      found: String(maxPositions),
-      remedy: 'It takes a model of more positions, or shorter prompts.',
-    });
-  }
-
-  async *#direct(
-    texts: readonly string[],
-    limit: { maxTokens: number; strict: boolean },
-    role: 'query' | 'document',
-    options: EmbedOptions,
-  ): AsyncGenerator<Embedding[]> {
-    const { signal, onProgress } = options;
-    const prompts = (start: number) =>
-      this.#piece(texts, start, options, (piece, names) => this.#prompts.direct(piece, role, limit, names));
-    // In strict mode, all texts are checked before any is encoded.
-    if (limit.strict) for (const start of pieces(texts)) await prompts(start);
+    const prompts = async (start: number) => {
+      await setImmediate();
+      if (signal?.aborted) throw new InterruptedError('embed: stopped by the caller');
+      const piece = texts.slice(start, start + PIECE);
+      const kind = reasoning ? 'reasoning' : role;
+      return this.#prompts.build(piece, kind, { maxTokens, strict }, (index) => nameOf(start + index));
+    };
+    // All texts are checked before any is embedded.
+    if (strict || reasoning) for (const start of pieces(texts)) await prompts(start);
     for (const start of pieces(texts)) {
+      const batch: Batch = {
+        options: { ...given, maxNewTokens },
+        signal,
+        onToken: onToken && (({ text, piece }) => onToken({ text: start + text, piece })),
+        onProgress: onProgress && ((done) => onProgress(start + done, texts.length)),
+      };
       const built = await prompts(start);
-      const empty = built.findIndex(({ ids }) => ids.length === 0);
-      if (empty >= 0) {
-        const { nameOf = textName } = options;
-        throw new InputError({
-          source: nameOf(start + empty),
-          expected: 'a text with tokens',
-          found: 'none',
-        });
-      }
-      const encoder = await this.model.encoder();
-      const matrix = await encoder.encode(
-        built.map(({ ids }) => ids),
-        {
-          ...(signal && { signal }),
-          ...(onProgress && { onProgress: (done: number) => onProgress(start + done, texts.length) }),
-        },
-      );
-      yield built.map(({ ids, truncated }, i) => ({
-        vector: this.#row(matrix, i),
-        truncated,
-        tokens: ids.length,
-      }));
+      yield reasoning ? await this.#reasoned(built, batch) : await this.#direct(built, batch);
     }
   }
 
-  async *#reasoned(
-    texts: readonly string[],
-    limit: { maxTokens: number; strict: boolean },
-    { maxNewTokens, temperature, seed }: { maxNewTokens: number; temperature: number; seed: number },
-    options: EmbedOptions,
-  ): AsyncGenerator<Embedding[]> {
-    const { tokenizer, embedId, stopIds } = this.model;
-    if (embedId === undefined) throw new Error('internal: a prompt for reasoning without an embed token');
-    const all: Readonly<PromptIds>[] = [];
-    for (const start of pieces(texts)) {
-      const piece = await this.#piece(texts, start, options, (some, names) =>
-        this.#prompts.reasoning(some, limit, names),
-      );
-      all.push(...piece);
-    }
-    const { signal, onToken, onProgress } = options;
+  async #direct(
+    prompts: readonly Readonly<PromptIds>[],
+    { signal, onProgress }: Batch,
+  ): Promise<Embedding[]> {
+    const encoder = await this.model.encoder();
+    const matrix = await encoder.encode(
+      prompts.map(({ ids }) => ids),
+      { ...(signal && { signal }), ...(onProgress && { onProgress }) },
+    );
+    const width = encoder.dimension;
+    return prompts.map(({ ids, truncated }, i) => ({
+      vector: embeddingOf(matrix.subarray(i * width, (i + 1) * width), this.dimension),
+      truncated,
+      tokens: ids.length,
+    }));
+  }
+
+  async #reasoned(
+    prompts: readonly Readonly<PromptIds>[],
+    { options: { maxNewTokens, temperature, seed }, signal, onToken, onProgress }: Batch,
+  ): Promise<Embedding[]> {
     const generator = await this.model.generator();
+    const streams =
+      onToken && prompts.map((_, text) => this.#reasoner.pieces((piece) => onToken({ text, piece })));
     let done = 0;
-    // Random draws depend on the index of a text in its call, so with sampling all texts are generated in one call.
-    const size = temperature === 0 ? PIECE : texts.length;
-    for (const start of pieces(texts, size)) {
-      const built = all.slice(start, start + size);
-      const streams =
-        onToken &&
-        built.map((_, i) => new TextPieces(tokenizer, (piece) => onToken({ text: start + i, piece })));
-      const completions = await generator.generate(
-        built.map(({ ids }) => ids),
-        {
-          maxNewTokens,
-          temperature,
-          seed,
-          stop: stopIds,
-          embedToken: embedId,
-          forceEmbed: true,
-          ...(signal && { signal }),
-          ...(streams && {
-            onToken: ({ prompt, token }: { prompt: number; token: number }) => {
-              if (!this.#ends(token)) streams[prompt]?.add(token);
-            },
-          }),
-          onFinished: ({ prompt }) => {
-            streams?.[prompt]?.end();
-            onProgress?.(++done, texts.length);
-          },
+    const completions = await generator.generate(
+      prompts.map(({ ids }) => ids),
+      {
+        ...this.#reasoner.ending,
+        ...{ maxNewTokens, temperature },
+        // A text draws the same wherever it stands, as a request by itself does.
+        seeds: prompts.map(() => seed),
+        ...(signal && { signal }),
+        ...(streams && { onToken: ({ prompt, token }) => streams[prompt]?.add(token) }),
+        onFinished: ({ prompt }) => {
+          streams?.[prompt]?.end();
+          onProgress?.(++done);
         },
-      );
-      const written = completions.map(([completion]) => this.#written(completion as Completion));
-      yield built.map(({ ids, truncated }, i) => {
-        const completion = completions[i]?.[0];
-        if (completion?.hidden === undefined)
-          throw new Error('internal: a reasoned text without an embedding');
-        return {
-          vector: embeddingOf(completion.hidden, this.dimension),
-          truncated,
-          tokens: ids.length + completion.tokens.length,
-          reasoning: tokenizer.decode(written[i] as number[]),
-          completed: completion.finish === 'embed',
-        };
-      });
-    }
-  }
-
-  /** The generated tokens, without the tokens that end the reasoning. */
-  #written({ tokens }: Completion): number[] {
-    return tokens.filter((token) => !this.#ends(token));
-  }
-
-  #ends(token: number): boolean {
-    const { embedId, stopIds } = this.model;
-    return token === embedId || stopIds.includes(token);
-  }
-
-  /** The prompts of one piece of the texts. Errors name the text that they are about. */
-  async #piece(
-    texts: readonly string[],
-    start: number,
-    { signal, nameOf = textName }: EmbedOptions,
-    build: (piece: string[], nameOf: NameOfText) => Promise<Readonly<PromptIds>[]>,
-  ): Promise<Readonly<PromptIds>[]> {
-    await setImmediate();
-    if (signal?.aborted) throw new InterruptedError('embed: stopped by the caller');
-    return build(texts.slice(start, start + PIECE), (index) => nameOf(start + index));
-  }
-
-  #row(matrix: Float32Array, i: number): Float32Array {
-    const width = this.model.config.hiddenSize;
-    return embeddingOf(matrix.subarray(i * width, (i + 1) * width), this.dimension);
+      },
+    );
+    return prompts.map(({ ids, truncated }, i) => {
+      const [completion] = completions[i] as [Completion];
+      const { text, completed } = this.#reasoner.read(completion);
+      return {
+        vector: this.#reasoner.vector(completion, this.dimension),
+        truncated,
+        tokens: ids.length + completion.tokens.length,
+        reasoning: text,
+        completed,
+      };
+    });
   }
 }
 
 const textName = (index: number) => `text ${index}`;
 
 /** The index of the first text of each piece. */
-const pieces = (texts: readonly string[], size = PIECE): number[] =>
-  Array.from({ length: Math.ceil(texts.length / size) }, (_, i) => i * size);
+const pieces = (texts: readonly string[]): number[] =>
+  Array.from({ length: Math.ceil(texts.length / PIECE) }, (_, i) => i * PIECE);

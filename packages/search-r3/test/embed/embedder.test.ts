@@ -68,7 +68,7 @@ test('the role is query by default, and changes the vector', async () => {
 });
 
 describe('after reasoning', () => {
-  const options: EmbedOptions = { reasoning: true, temperature: 1, seed: 4, maxNewTokens: 12 };
+  const options: EmbedOptions = { reasoning: true, temperature: 1, seed: 20, maxNewTokens: 12 };
 
   test('the vector is that of prompt, reasoning and embed token, completed or not', async () => {
     const found = await embedder.embed(TEXTS, options);
@@ -78,7 +78,7 @@ describe('after reasoning', () => {
     const completions = await generator.generate(built, {
       maxNewTokens: 12,
       temperature: 1,
-      seed: 4,
+      seeds: TEXTS.map(() => 20),
       stop: stopIds,
       embedToken: embedId,
     });
@@ -211,14 +211,14 @@ describe('more texts than are read at once', () => {
     },
   );
 
-  test('sampled reasoning is drawn by place, whatever the pieces', async () => {
+  test('a text is sampled by its seed, wherever it stands', async () => {
     const options = { reasoning: true, maxNewTokens: 3, temperature: 1, seed: 5 };
-    const texts = Array<string>(1040).fill(TEXTS[0] as string);
-    const [first, second] = [await embedder.embed(texts, options), await embedder.embed(texts, options)];
-    expect(second).toEqual(first);
-    // Draws begun anew in a second piece would repeat these.
-    const reasoning = first.map((one) => one.reasoning);
-    expect(reasoning.slice(1024)).not.toEqual(reasoning.slice(0, 16));
+    const texts = [...Array<string>(1030).fill(TEXTS[0] as string), TEXTS[2] as string];
+    const words = (await embedder.embed(texts, options)).map(({ reasoning }) => reasoning);
+    expect(new Set(words.slice(0, 1030)).size).toBe(1);
+    const alone = await embedder.embed([TEXTS[2] as string], options);
+    expect(words[1030]).toBe(alone[0]?.reasoning);
+    expect(words[1030]).not.toBe(words[0]);
   });
 
   test('leave others their turn, and can be stopped before anything is embedded', async () => {

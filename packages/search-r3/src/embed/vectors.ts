@@ -1,0 +1,32 @@
+/** Vectors that become one. */
+import { embeddingOf } from '../decoder/index.js';
+import type { EmbedFusion } from './request.js';
+
+/** The mean of unit vectors, scaled to length 1. */
+export function meanOf(vectors: readonly Float32Array[]): Float32Array {
+  const [first, ...others] = vectors;
+  if (first === undefined) throw new RangeError('meanOf: expected a vector, found none');
+  if (others.length === 0) return first;
+  const sum = first.map((value, i) =>
+    others.reduce((partial, other) => partial + (other[i] as number), value),
+  );
+  return embeddingOf(sum);
+}
+
+/** @param direct needed by `direct+mean`. */
+export function fuseVectors(
+  samples: readonly Float32Array[],
+  direct: Float32Array | undefined,
+  fusion: EmbedFusion,
+): Float32Array {
+  const mean = meanOf(samples);
+  switch (fusion) {
+    case 'mean':
+      return mean;
+    case 'direct+mean':
+      if (direct === undefined) throw new Error('internal: no direct embedding to fuse with');
+      return meanOf([direct, mean]);
+    default:
+      return fusion satisfies never;
+  }
+}
