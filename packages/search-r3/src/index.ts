@@ -15,7 +15,17 @@ export {
   type SaveBeirOptions,
   saveBeir,
 } from './dataset/index.js';
-export type { Embedding, EmbedOptions } from './embed/index.js';
+export type {
+  Embedding,
+  EmbedFusion,
+  EmbedInput,
+  EmbedOptions,
+  EmbedRequest,
+  EmbedResult,
+  EmbedSettings,
+  ProbeRequest,
+  WrittenReasoning,
+} from './embed/index.js';
 export type { FinishedEvaluation, StageName, StageResult, TrainResult } from './pipeline/index.js';
 export {
   DivergenceError,

@@ -2,7 +2,14 @@
 import { z } from 'zod';
 import { compareFingerprints } from '../checkpoint/index.js';
 import { isBlank } from '../dataset/index.js';
-import { Embedder, type Embedding, type EmbedOptions } from '../embed/index.js';
+import {
+  Embedder,
+  type Embedding,
+  type EmbedOptions,
+  type EmbedRequest,
+  type EmbedResult,
+  type ProbeRequest,
+} from '../embed/index.js';
 import { matrixOf } from '../evaluate/index.js';
 import { Model } from '../model/index.js';
 import { assertReplaceable, InputError, validate } from '../run/index.js';
@@ -59,6 +66,16 @@ export class LocalRetriever implements Retriever {
     validate(textsSchema, texts, 'texts');
     if (role === 'query') refuseBlank(texts, nameOf);
     return this.#embedder.embed(texts, options);
+  }
+
+  async submit(request: EmbedRequest): Promise<EmbedResult> {
+    if (request.role !== 'document') refuseBlankText(request, 'embed request');
+    return this.#embedder.submit(request);
+  }
+
+  async probe(request: ProbeRequest): Promise<Float32Array> {
+    refuseBlankText(request, 'probe request');
+    return this.#embedder.probe(request);
   }
 
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
@@ -223,6 +240,11 @@ const indexSchema = z.looseObject({
 
 /** Name of a query in errors. */
 const shortened = (query: string) => JSON.stringify(query.length > 60 ? `${query.slice(0, 60)}...` : query);
+
+function refuseBlankText({ text }: EmbedRequest | ProbeRequest, source: string): void {
+  // Whatever is no text is refused later.
+  if (typeof text === 'string') refuseBlank([text], () => source);
+}
 
 /** A blank query has no meaningful neighbours, but its results would look like an answer. */
 export function refuseBlank(queries: readonly string[], nameOf: (index: number) => string): void {

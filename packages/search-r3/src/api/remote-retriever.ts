@@ -1,5 +1,5 @@
 /** The retriever in its own thread, which keeps the caller's event loop free while the model works. */
-import type { Embedding, EmbedOptions } from '../embed/index.js';
+import type { Embedding, EmbedOptions, EmbedRequest, EmbedResult, ProbeRequest } from '../embed/index.js';
 import { WorkerThread } from '../run/workers/index.js';
 import type { DocumentInput, Filter } from '../vectors/index.js';
 import type { LoadOptions } from './local-retriever.js';
@@ -56,6 +56,14 @@ export class RemoteRetriever implements Retriever {
   embed(texts: readonly string[], { nameOf, ...options }: EmbedOptions = {}): Promise<Embedding[]> {
     const names = nameOf && texts.map((_, index) => nameOf(index));
     return this.#thread.remote.embed(texts, names, abortable(options));
+  }
+
+  submit(request: EmbedRequest): Promise<EmbedResult> {
+    return this.#thread.remote.submit(abortable(request));
+  }
+
+  probe(request: ProbeRequest): Promise<Float32Array> {
+    return this.#thread.remote.probe(abortable(request));
   }
 
   index(documents: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The public interfaces of the library, independent of the thread that does the work. */
 import type { EmbeddingFormatInput } from '../checkpoint/index.js';
-import type { Embedding, EmbedOptions } from '../embed/index.js';
+import type { Embedding, EmbedOptions, EmbedRequest, EmbedResult, ProbeRequest } from '../embed/index.js';
 import type { PrecisionChoice } from '../model/index.js';
 import type { DocumentInput, Filter, IndexedDocument } from '../vectors/index.js';
 
@@ -42,6 +42,18 @@ export interface Retriever extends AsyncDisposable {
    * @throws InputError for bad options, and with `strict` for a text that does not fit; InterruptedError when aborted.
    */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Embedding[]>;
+  /**
+   * Embeds one text beside whatever else is being served: requests at the same time share the model's runs, each with
+   * settings of its own. With equal settings the vector is that of `embed`, to rounding (1e-5).
+   * @throws InputError for a request that the model cannot serve; InterruptedError when aborted.
+   */
+  submit(request: EmbedRequest): Promise<EmbedResult>;
+  /**
+   * The vector that a query would have if its reasoning ended after what is written, for curves over the length of the
+   * reasoning. With the `maxNewTokens` of the request that wrote it, a long text is cut in the same place. Errors: as
+   * `submit`.
+   */
+  probe(request: ProbeRequest): Promise<Float32Array>;
   /**
    * Embeds documents and writes them to an index folder, which is written atomically and records this model.
    *

@@ -1,5 +1,5 @@
 /** The thread behind a `RemoteRetriever` or a job. It may run several calls at a time. */
-import type { Embedding, EmbedOptions } from '../embed/index.js';
+import type { Embedding, EmbedOptions, EmbedRequest, EmbedResult, ProbeRequest } from '../embed/index.js';
 import { serveWorker } from '../run/workers/index.js';
 import type { DocumentInput, Filter } from '../vectors/index.js';
 import { type JobName, type JobOptions, type Jobs, runJob } from './jobs.js';
@@ -27,6 +27,8 @@ export interface RetrieverWorker {
     names: readonly string[] | undefined,
     options: Omit<EmbedOptions, 'nameOf'>,
   ): Promise<Embedding[]>;
+  submit(request: EmbedRequest): Promise<EmbedResult>;
+  probe(request: ProbeRequest): Promise<Float32Array>;
   index(documents: Documents, options: IndexOptions): Promise<IndexSummary>;
   /**
    * Opens an index and returns its number for the calls below, which do as `SearchIndex`.
@@ -72,6 +74,8 @@ serveWorker<RetrieverWorker>(
       const named = names && { nameOf: (index: number) => names[index] as string };
       return loaded().embed(texts, { ...options, ...named });
     },
+    submit: (request) => loaded().submit(request),
+    probe: (request) => loaded().probe(request),
     index: (documents, options) => loaded().index(documents, options),
     open: async (folder, notes) => {
       const index = await loaded().open(folder, notes);

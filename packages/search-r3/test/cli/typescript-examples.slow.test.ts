@@ -23,6 +23,7 @@ interface Example {
 const EXAMPLES: Record<string, Example> = {
   'train-on-your-documents': { argv: ['own'] },
   embed: { argv: ['own/run/model', 'who makes hats in Elmo'], after: 'train-on-your-documents' },
+  'concurrent-queries': { argv: ['own/run/model'], after: 'train-on-your-documents' },
   search: { argv: ['own/run/model', 'own/index'], after: 'train-on-your-documents' },
   'custom-reward': {
     argv: ['own/run/sft/model', 'own/collection', '2'],
@@ -61,6 +62,20 @@ test('embed.ts shows both embeddings of a query', () => {
   const output = outputOf('embed');
   expect(output).toMatch(/^48 numbers from \d+ tokens, cut to fit: false\nreasoning: .*\n/);
   expect(output.match(/direct -?[01]\.\d{3} {2}reasoned -?[01]\.\d{3} {2}The /g)).toHaveLength(2);
+});
+
+test('concurrent-queries.ts serves each caller as it asked', () => {
+  const output = outputOf('concurrent-queries');
+  const answers = output.matchAll(/^([a-z ]+): -?[01]\.\d{3} \(\d+ \+ (\d+) tokens\)$/gm);
+  const written = new Map(Array.from(answers, ([, name, tokens]) => [name, Number(tokens)]));
+  const callers = ['direct', 'four samples', 'own reasoning', 'reasoned', 'samples and direct'];
+  expect([...written.keys()].sort()).toEqual(callers);
+  expect(written.get('direct')).toBe(0);
+  // With one seed, four samples are the same beside the direct vector.
+  expect(written.get('four samples')).toBe(written.get('samples and direct'));
+  expect(written.get('four samples')).toBeGreaterThanOrEqual(4);
+  expect(output).toContain('\nimpatient: InterruptedError\n');
+  expect(output).toMatch(/\nalong the way: (-?[01]\.\d\d ?){5,25}\n$/);
 });
 
 test('search.ts finds documents with their own fields', () => {
