@@ -1,8 +1,8 @@
 /** Requests: each equals `embed` or a hand computation, whoever else is being served; and what is refused. */
 import { directPrompt, reasoningPrompt } from 'search-r3/checkpoint';
-import { makeEmbeddingModel, makePolicy, memoryWeights, SequenceEncoder } from 'search-r3/decoder';
+import { memoryWeights, SequenceEncoder } from 'search-r3/decoder';
 import { Embedder, type EmbedRequest, type EmbedResult } from 'search-r3/embed';
-import { Model } from 'search-r3/model';
+import { Model, makeEmbeddingModel, makePolicy } from 'search-r3/model';
 import { InputError, InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyBase, WORDS } from '../decoder/tiny-policy.js';
