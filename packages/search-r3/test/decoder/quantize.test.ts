@@ -20,7 +20,6 @@ const columns = await ColumnQuantizer.create();
 afterAll(() => columns.dispose());
 
 describe.each([
-  // More than the 64 columns that are transposed at once, and no multiple of them.
   [131, 50],
   [5, 1],
   [64, 33],
@@ -55,6 +54,31 @@ describe.each([
         ).toBe(true);
     }
   });
+});
+
+test('a matrix too large for one piece is quantised as its parts are', async () => {
+  // 8,388,608 weights go at once: 1,677 outputs of 5,001 inputs, and 23 more.
+  const [outputs, inputs, split] = [1700, 5001, 1677];
+  const pattern = weightOf(1, inputs + 97);
+  const weight = new Float32Array(outputs * inputs);
+  for (let output = 0; output < outputs; output++) {
+    const start = output % 97;
+    weight.set(pattern.subarray(start, start + inputs), output * inputs);
+  }
+  const whole = await columns.quantize(weight, outputs, inputs);
+  for (const [first, last] of [
+    [0, 3],
+    [split - 1, split + 2],
+    [outputs - 2, outputs],
+  ] as const) {
+    const count = last - first;
+    const part = await columns.quantize(weight.subarray(first * inputs, last * inputs), count, inputs);
+    expect(whole.scales.slice(first, last)).toEqual(part.scales);
+    const same = part.values.every(
+      (value, i) => value === whole.values[Math.floor(i / count) * outputs + first + (i % count)],
+    );
+    expect(same).toBe(true);
+  }
 });
 
 test('columns round to the nearest step, halves to the even one', async () => {

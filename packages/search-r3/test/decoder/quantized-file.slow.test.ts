@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { emit, type Feeds, floats, Graph, i64, Session } from 'onnx-grad';
-import { openSafetensors, parameterShapes } from 'search-r3/checkpoint';
+import { openSafetensors, parameterShapes, writeSafetensors } from 'search-r3/checkpoint';
 import {
   attendPrompts,
   type Closeness,
@@ -15,6 +15,7 @@ import {
   ropeInputs,
   ropeTables,
   SequenceEncoder,
+  type TensorPlaces,
   writeQuantized,
 } from 'search-r3/decoder';
 import { InterruptedError, randomStream } from 'search-r3/run';
@@ -251,6 +252,26 @@ describe('a file', () => {
       Array.from(referenceDecoder(plainConfig, reference, ids).hidden.data).slice(-hiddenSize),
     );
     expect(closenessBetween(Array.from(embeddings), last.flat(), hiddenSize).mean).toBeGreaterThan(0.995);
+  });
+
+  test('without an embedding computes with one from elsewhere', async () => {
+    const [inside, without, table] = [join(folder, 'inside'), join(folder, 'without'), join(folder, 'table')];
+    const options = { precision: 'int8', texts: TEXTS } as const;
+    const closeness = await writeQuantized(inside, sourceOf(model), options);
+    const elsewhere = { ...sourceOf(model), embedding: undefined };
+    expect(await writeQuantized(without, elsewhere, options)).toEqual(closeness);
+    await writeSafetensors(table, model.weights);
+    const name = 'model.embed_tokens.weight';
+    const places = new Map(await placesOf(without));
+    expect(places.has(name)).toBe(false);
+    for (const [found, place] of await placesOf(table)) if (found === name) places.set(name, place);
+    const embeddings = async (of: TensorPlaces) => {
+      const encoder = await SequenceEncoder.create(model.config, fileWeights('int8', model.config, of));
+      const found = await encoder.encode(TEXTS);
+      await encoder.dispose();
+      return found;
+    };
+    expect(await embeddings(places)).toEqual(await embeddings(await placesOf(inside)));
   });
 
   const python = pythonWith('safetensors', 'numpy');
