@@ -31,8 +31,9 @@ export function turned(
 export function attendPrompts(config: ModelConfig, ids: Value, rope: RopeInputs): Attend {
   if (config.headDim % FUSED_HEAD !== 0) return attendSequences(config, ids, rope);
   const { graph } = ids;
+  const [batch = 1] = ids.shape;
   const positions = positionsOf(ids);
-  const lastIndex = graph.input('last_index', 'int32', ['batch']);
+  const lastIndex = graph.input('last_index', 'int32', [batch]);
   const total = graph.input('total', 'int32', []);
   const options = { heads: config.heads, kvHeads: config.kvHeads, rotate: rotatesInside(config) };
   return (_, q, k, v) =>
