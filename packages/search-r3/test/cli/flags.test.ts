@@ -25,6 +25,7 @@ const TRAINING: Flag[] = [
 const EMBEDDING: Flag[] = [
   [['--model', 'models/small'], 'model', 'models/small'],
   [['--prompts', 'topics'], 'embed.prompts', 'topics'],
+  [['--precision', 'int8'], 'embed.precision', 'int8'],
   [['--strict'], 'embed.strict', true],
   [['--max-length', '96'], 'embed.maxLength', 96],
 ];
@@ -95,6 +96,7 @@ const COMMANDS: Record<string, Known> = {
       MISSING,
       [['--model', 'models/small'], 'model', 'models/small'],
       [['--prompts', 'topics'], 'embed.prompts', 'topics'],
+      [['--precision', 'int8'], 'embed.precision', 'int8'],
       [['--data', 'corpus'], 'data', 'corpus'],
       [['--split', 'dev'], 'evaluate.split', 'dev'],
       [['--systems', 'bm25', 'direct'], 'evaluate.systems', ['bm25', 'direct']],
