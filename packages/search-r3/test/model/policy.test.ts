@@ -155,7 +155,7 @@ describe.each([
     await using model = Model.of(from);
     const encoder = await model.encoder();
     const texts = ['who', 'food in bern', 'old tower of the new river', 'trade'];
-    return encoder.encode(
+    return await encoder.encode(
       await Promise.all(
         texts.map(async (text) => (await directPrompt(from.tokenizer, from.prompts, text, 'query')).ids),
       ),
