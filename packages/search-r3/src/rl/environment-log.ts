@@ -1,4 +1,4 @@
-/** What the environment did in a step, as metrics, timings and warnings. */
+/** Records what the environment did in a step, as metrics, timings and warnings. */
 import { type AuditReport, CAUSES, type Environment, type RefreshReport } from '../environment/index.js';
 import { positivesOf, type TrainingQuery } from '../sft/index.js';
 import type { StepRecord } from '../train/index.js';

@@ -1,4 +1,4 @@
-/** Rollouts: groups of completions per query, their embeddings, and what the environment says of them. */
+/** Rollouts: a group of completions per query, their embeddings, and the rewards that the environment gives them. */
 import { type PromptIds, reasoningPrompts } from '../checkpoint/index.js';
 import { embeddingOf } from '../decoder/index.js';
 import type { Environment, RefreshReport, RolloutBatch } from '../environment/index.js';

@@ -1,8 +1,8 @@
 /**
- * Stage 2: reinforcement learning that optimises reasoning and embedding together. Per step: sample groups of
- * reasonings, embed at their end, rank the corpus as the environment has it, and update by the clipped policy gradient
- * on the reasoning and the contrastive term on the embeddings that did better than their group (Search-R3, arXiv
- * 2510.07048).
+ * Stage 2: reinforcement learning that optimises reasoning and embedding together (Search-R3, arXiv 2510.07048). A step
+ * samples a group of completions per query, embeds each at its end, and ranks the documents of the environment. The
+ * update combines the clipped policy gradient on the reasoning with a contrastive term on the embeddings that beat the
+ * mean of their group.
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';

@@ -1,5 +1,4 @@
-/** From rewarded groups to one training batch: policy-gradient labels, and anchors of the contrastive term. */
-
+/** Turns rewarded groups into a training batch: labels of the policy gradient and anchors of the contrastive term. */
 import { PromptCache } from '../checkpoint/index.js';
 import type { Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';

@@ -1,8 +1,8 @@
 /**
- * Self-distilled reasoning targets: one reasoning per training query, sampled from the base model and taken as it comes.
- * Imitating them keeps the ability to reason while the embedding is learned. A target is sampled when training reaches
- * its query, together with those that follow, so that batches of the generator stay large. Its seed follows from the id
- * of the query: when and with whom it is sampled changes nothing.
+ * Self-distilled reasoning targets: the base model writes one reasoning per training query, which is used unfiltered.
+ * Imitating them preserves the ability to reason while the model learns to embed. A target is sampled when training
+ * reaches its query, together with those of later queries, so that the generator has large batches. The seed depends on
+ * the id of the query alone, so it does not matter when a target is sampled, or with which others.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
 import { Model, type Policy } from '../model/index.js';
@@ -30,7 +30,7 @@ const PIECE = 128;
 
 /** Samples targets in the order in which training needs them. */
 export class TargetSampler {
-  /** Those that are there so far. */
+  /** The targets sampled so far. */
   readonly targets: ReasoningTargets;
   readonly #base: Policy;
   readonly #total: number;
@@ -38,11 +38,11 @@ export class TargetSampler {
   readonly #how: TargetOptions;
   /** Queries that have no target yet, with their places in the order. */
   readonly #missing: (readonly [number, TrainingQuery])[];
-  /** There from the first target that is sampled to the last. */
+  /** Exists from the first target that is sampled until the last. */
   #model: Model | undefined;
 
   /**
-   * @param base is sampled with its own weights, until the last target is there.
+   * @param base must keep its weights until the last target is sampled.
    * @param order each query once.
    */
   constructor(

@@ -1,4 +1,4 @@
-/** The batch of a training step (sequences, labels, anchors, documents), and how it is padded for a program. */
+/** The batch of a training step: sequences, labels, anchors and documents, and their padding for a program. */
 import { f32, type HostTensor, i64 } from 'onnx-grad';
 import { padRight } from '../decoder/index.js';
 
@@ -21,7 +21,7 @@ export interface TrainingSequence {
   embed?: number;
 }
 
-/** A query's embedding to be drawn to its document. Sequences and documents are named by index. */
+/** The embedding of a query, which the contrastive term pulls towards a document. Sequences and documents are indices. */
 export interface Anchor {
   sequence: number;
   /** Index among `documents` of the contrastive batch. */

@@ -1,4 +1,4 @@
-/** The training loop of all stages: steps, records, evaluations, checkpoints, stopping and resuming. */
+/** The training loop of all stages: steps, logs, evaluations and checkpoints; it can be stopped and resumed. */
 import { setImmediate } from 'node:timers/promises';
 import {
   type Checkpoint,
@@ -54,9 +54,10 @@ export interface LoopOptions {
 }
 
 /**
- * Trains to the end or to the caller's stop. Stopped, the step at hand is finished and saved, then InterruptedError is
- * thrown; a run opened with `resume` goes on from its newest checkpoint and ends bit-identical to one never stopped. An
- * evaluation that is stopped, or fails, loses no step: it is made when the run goes on.
+ * Trains until the last step or until `signal` is aborted. A run opened with `resume` continues from its newest
+ * checkpoint, and its result is bit-identical to that of a run that was never stopped. If an evaluation fails or is
+ * stopped, no step is lost: it is repeated when the run is resumed.
+ * @throws InterruptedError if aborted, after the current step is finished and saved.
  */
 export async function trainLoop(
   trainer: Trainer,

@@ -1,4 +1,4 @@
-/** AdamW over the parameters of a model, with clipping and a schedule; its state as arrays to save. */
+/** AdamW with gradient clipping and a learning rate schedule. Its state can be saved. */
 import {
   AdamW,
   type AdamWMoments,

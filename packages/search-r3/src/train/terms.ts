@@ -1,6 +1,6 @@
 /**
- * The terms of both stages' losses as graphs. Every term is a weighted sum: means, masks and normalisations are
- * weights computed by the caller over the whole batch, so cutting a batch into pieces changes nothing.
+ * The terms of the losses as graphs. Every term is a weighted sum. The caller computes the weights over the whole batch
+ * (means, masks, normalisation), so that a batch can be run in pieces with the same result.
  */
 import {
   add,
