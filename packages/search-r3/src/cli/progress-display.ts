@@ -115,6 +115,7 @@ const PLURALS: Record<ProgressUnit, string> = {
   query: 'queries',
   text: 'texts',
   token: 'tokens',
+  layer: 'layers',
 };
 
 /** Units per second, or seconds per unit below 1 unit per second. */

@@ -1,5 +1,6 @@
 /** Chooses how a model in files computes, and makes the weights for it: mapped as they are, or quantised and cached. */
-import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { z } from 'zod';
 import {
   assertFinite,
   EMBEDDING_NAME,
@@ -25,8 +26,8 @@ import {
   type TensorPlaces,
   writeQuantized,
 } from '../decoder/index.js';
-import { exists, writeJsonAtomic } from '../run/index.js';
-import { quantizedPath } from './cache-folder.js';
+import { exists, InputError, readJson, validate, writeJsonAtomic } from '../run/index.js';
+import { CACHE_VARIABLE, quantizedPath } from './cache-folder.js';
 
 /** `auto` takes int8 for a large model where the machine computes it exactly and the vectors stay close, else f32. */
 export type PrecisionChoice = Precision | 'auto';
@@ -139,13 +140,15 @@ async function quantized(
   const record = `${file}.json`;
   if (!((await exists(file)) && (await exists(record)))) {
     const encoded = await tokenizer.encodeBatch(CALIBRATION_TEXTS);
-    const closeness = await writeQuantized(file, sourceOf(model), {
-      ...{ precision, threads, signal, onProgress },
-      texts: encoded.map((ids) => ids.slice(0, TOKENS)),
-    });
-    await writeJsonAtomic(record, closeness);
+    const texts = encoded.map((ids) => ids.slice(0, TOKENS));
+    const how = { precision, texts, threads, signal, onProgress };
+    try {
+      await writeJsonAtomic(record, await writeQuantized(file, sourceOf(model), how));
+    } catch (error) {
+      throw cacheProblem(error, dirname(file));
+    }
   }
-  const closeness = JSON.parse(await readFile(record, 'utf8')) as Closeness;
+  const closeness = validate(closenessSchema, await readJson(record), record);
   const stored = await openSafetensors(file);
   const places = new Map(placesOf(stored));
   await stored.close();
@@ -153,6 +156,20 @@ async function quantized(
   if (embedding !== undefined) places.set(EMBEDDING_NAME, embedding);
   const weights = fileWeights(precision, config, places);
   return { weights, closeness };
+}
+
+const closenessSchema = z.strictObject({ mean: z.number(), least: z.number() });
+
+/** What the file system says, in words that help; other errors as they are. */
+function cacheProblem(error: unknown, folder: string): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (typeof code !== 'string') return error;
+  return new InputError({
+    source: folder,
+    expected: 'a folder with room for the quantised weights',
+    found: code,
+    remedy: `Set ${CACHE_VARIABLE} to another folder, or use --precision f32.`,
+  });
 }
 
 function placesOf(stored: TensorSource): TensorPlaces {

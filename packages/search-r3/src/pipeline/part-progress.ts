@@ -15,6 +15,7 @@ const UNITS: Record<string, ProgressUnit> = {
   'key terms': 'document',
   tokens: 'document',
   directions: 'document',
+  'quantised layers': 'layer',
 };
 
 /** Reports parts under `prefix`, for example `validation documents`. */

@@ -1,7 +1,7 @@
 /** Progress of long work: the events, and the tracker that adds rate and remaining time. */
 
 /** What is counted: training steps, texts of some kind, tokens of a vocabulary. */
-export type ProgressUnit = 'step' | 'document' | 'query' | 'text' | 'token';
+export type ProgressUnit = 'step' | 'document' | 'query' | 'text' | 'token' | 'layer';
 
 export interface ProgressEvent {
   /** What is being done, for example `rl` or `encode`. */
