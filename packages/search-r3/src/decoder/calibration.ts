@@ -8,7 +8,7 @@ import { decoderLayers } from './decoder.js';
 import { declared } from './lookup.js';
 import { weightsOf } from './precision.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
-import { attendPrompts } from './prompt-attention.js';
+import { attendPrompts, lengthFeeds } from './prompt-attention.js';
 import { ropeTables } from './rope.js';
 import { ropeInputs } from './sequence.js';
 import type { DecoderWeights } from './weights.js';
@@ -77,13 +77,12 @@ class LayerRunner {
     const { lengths, length, rows } = batch;
     const { hiddenSize } = this.#config;
     const count = lengths.length;
-    const feeds: Record<string, HostTensor> = {
+    const feeds: Feeds = {
       ...Object.fromEntries(tensors),
       x: { dtype: 'float32', shape: [count * length, hiddenSize], data: rows },
       // Attention reads only their shape.
       ids: { dtype: 'int64', shape: [count, length], data: new BigInt64Array(count * length) },
-      last_index: { dtype: 'int32', shape: [count], data: Int32Array.from(lengths, (n) => n - 1) },
-      total: { dtype: 'int32', shape: [], data: Int32Array.of(length) },
+      ...lengthFeeds(lengths, length),
       ...ropeTables(this.#config, length),
     };
     const { program } = this.#session;

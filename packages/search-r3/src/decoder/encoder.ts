@@ -1,8 +1,9 @@
 /** Token sequences to embeddings in batches of similar length: what documents and direct queries are encoded with. */
-import { type Feeds, floats, i64, Session } from 'onnx-grad';
+import { floats, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { InterruptedError } from '../run/index.js';
 import { embeddingProgram } from './embedding.js';
+import { lengthFeeds } from './prompt-attention.js';
 import { ropeTables } from './rope.js';
 import { padRight } from './sequence.js';
 import type { InferenceWeights } from './weights.js';
@@ -90,9 +91,3 @@ export class SequenceEncoder {
     await this.#session.dispose();
   }
 }
-
-/** What the fused attention takes. */
-const lengthFeeds = (lengths: readonly number[], total: number): Feeds => ({
-  last_index: { dtype: 'int32', shape: [lengths.length], data: Int32Array.from(lengths, (n) => n - 1) },
-  total: { dtype: 'int32', shape: [], data: Int32Array.of(total) },
-});

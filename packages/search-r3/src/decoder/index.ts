@@ -21,5 +21,6 @@ export { type ParameterSource, type QuantizeOptions, writeQuantized } from './qu
 export * from './rope.js';
 export * from './sequence.js';
 export { smoothingFactors } from './smoothing.js';
+export { storedType } from './tensor-file.js';
 export * from './token-row.js';
 export type { DecoderWeights, InferenceWeights, Lookup, WeightsIn } from './weights.js';

@@ -1,5 +1,5 @@
 /** Attention over whole sequences with the fused kernel, for inference. */
-import { promptAttention, rotary, type Value } from 'onnx-grad';
+import { type Feeds, promptAttention, rotary, type Value } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import type { Attend } from './decoder.js';
 import { attendSequences, positionsOf, type RopeInputs } from './sequence.js';
@@ -39,3 +39,9 @@ export function attendPrompts(config: ModelConfig, ids: Value, rope: RopeInputs)
   return (_, q, k, v) =>
     promptAttention({ ...turned(config, rope, positions, q, k), v, lastIndex, total, ...rope }, options);
 }
+
+/** What `attendPrompts` adds to the inputs, for rows of so many tokens in `total` columns. */
+export const lengthFeeds = (lengths: readonly number[], total: number): Feeds => ({
+  last_index: { dtype: 'int32', shape: [lengths.length], data: Int32Array.from(lengths, (n) => n - 1) },
+  total: { dtype: 'int32', shape: [], data: Int32Array.of(total) },
+});

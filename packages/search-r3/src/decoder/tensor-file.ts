@@ -11,6 +11,10 @@ const TYPES: Record<StoredType, { name: string; bytes: number }> = {
   uint8: { name: 'U8', bytes: 1 },
 };
 
+/** The type that a safetensors file names so; undefined for one that no model is computed from. */
+export const storedType = (dtype: string): StoredType | undefined =>
+  (Object.keys(TYPES) as StoredType[]).find((type) => TYPES[type].name === dtype);
+
 /** Of the first tensor. The format has no room between tensors. */
 const ALIGNMENT = 64;
 

@@ -22,8 +22,8 @@ import {
   memoryWeights,
   type ParameterSource,
   type Precision,
+  storedType,
   type TensorPlace,
-  type TensorPlaces,
   writeQuantized,
 } from '../decoder/index.js';
 import { exists, InputError, readJson, validate, writeJsonAtomic } from '../run/index.js';
@@ -97,11 +97,7 @@ export async function chooseWeights(
 async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> {
   const { config } = folder;
   const names = [...parameterShapes(config).keys()];
-  const places = new Map<string, TensorPlace>();
-  for (const name of names) {
-    const place = placeOf(folder.locate(name));
-    if (place !== undefined) places.set(name, place);
-  }
+  const places = placesOf(names, folder);
   // In memory, small models compute to the last bit what they did in training.
   if (places.size < names.length || sizeOf(config) < LARGE) {
     const weights = await folder.readWeights();
@@ -116,16 +112,8 @@ async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> 
 const sizeOf = (config: ModelConfig): number =>
   [...parameterShapes(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
 
-const TYPES: Record<string, TensorPlace['type']> = {
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-  I8: 'int8',
-  U8: 'uint8',
-};
-
 function placeOf(location: TensorLocation | undefined): TensorPlace | undefined {
-  const type = location && TYPES[location.dtype];
+  const type = location && storedType(location.dtype);
   return location === undefined || type === undefined ? undefined : { ...location, type };
 }
 
@@ -150,7 +138,7 @@ async function quantized(
   }
   const closeness = validate(closenessSchema, await readJson(record), record);
   const stored = await openSafetensors(file);
-  const places = new Map(placesOf(stored));
+  const places = placesOf(stored.entries.keys(), stored);
   await stored.close();
   const embedding = placeOf(folder.locate(EMBEDDING_NAME));
   if (embedding !== undefined) places.set(EMBEDDING_NAME, embedding);
@@ -172,10 +160,11 @@ function cacheProblem(error: unknown, folder: string): unknown {
   });
 }
 
-function placesOf(stored: TensorSource): TensorPlaces {
+/** Where tensors are; those that cannot be mapped are left out. */
+function placesOf(names: Iterable<string>, from: Pick<TensorSource, 'locate'>): Map<string, TensorPlace> {
   const places = new Map<string, TensorPlace>();
-  for (const name of stored.entries.keys()) {
-    const place = placeOf(stored.locate(name));
+  for (const name of names) {
+    const place = placeOf(from.locate(name));
     if (place !== undefined) places.set(name, place);
   }
   return places;
