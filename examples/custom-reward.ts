@@ -9,14 +9,13 @@
 import { directPrompts } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
 import { type Environment, ExactEnvironment } from 'search-r3/environment';
-import { Model } from 'search-r3/model';
 import { loadPolicy, trainingData } from 'search-r3/pipeline';
 import { RlTrainer, rlOptionsSchema } from 'search-r3/rl';
 import { trainLoop } from 'search-r3/train';
 
 const [path = 'runs/own/run/sft/model', source = 'runs/own/collection', steps = '4'] = process.argv.slice(2);
 
-const model = Model.of(await loadPolicy(path));
+const model = await loadPolicy(path);
 const collection = await loadBeir(source);
 const data = trainingData(collection, { seed: 1 });
 const options = rlOptionsSchema.parse({

@@ -1,6 +1,11 @@
 /** One seed of the built-in world through both stages, with controls: the parts of the `atlas` benchmark. */
 import { join } from 'node:path';
-import { type Checkpoint, loadCheckpoint, reasoningPrompts } from 'search-r3/checkpoint';
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  type PromptOverrides,
+  reasoningPrompts,
+} from 'search-r3/checkpoint';
 import {
   type AtlasCollection,
   type AtlasQuery,
@@ -21,12 +26,12 @@ import {
   randomisationTest,
   scoreRankings,
 } from 'search-r3/evaluate';
-import { frozenCopy, Model, type Policy } from 'search-r3/model';
+import { frozenCopy, Model, makePolicy, type Policy } from 'search-r3/model';
 import { evaluatePolicy, runRl, runSft, type TrainingData, trainingData } from 'search-r3/pipeline';
 import { ATLAS_PROMPTS } from 'search-r3/pretrain';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { type RandomStream, randomStream } from 'search-r3/run';
-import { type SftOptions, sftOptionsSchema } from 'search-r3/sft';
+import { type ResolvedSftOptions, type SftOptions, sftOptionsSchema } from 'search-r3/sft';
 import type { LoopOptions } from 'search-r3/train';
 import { ROOT } from './paths.js';
 import { mean, median } from './stats.js';
@@ -63,7 +68,20 @@ export async function trainSft(
     optimization: { learningRate: 1e-3 },
     ...options,
   });
-  return runSft(base, data, resolved, loop, ATLAS_PROMPTS);
+  return sftTrained(base, data, resolved, loop, ATLAS_PROMPTS);
+}
+
+/** Stage 1 on a copy of the base. */
+async function sftTrained(
+  base: Checkpoint,
+  data: TrainingData,
+  options: ResolvedSftOptions,
+  loop: LoopOptions,
+  prompts: PromptOverrides,
+): Promise<Policy> {
+  await using model = Model.of(makePolicy(frozenCopy(base), prompts));
+  await runSft(model, data, options, loop);
+  return model.checkpoint;
 }
 
 /** Stage 2 on a copy of the policy. @returns the trained copy. */
@@ -73,10 +91,10 @@ export async function trainRl(
   options: RlOptions = {},
   loop: LoopOptions = {},
 ): Promise<Policy> {
-  const trained = frozenCopy(policy);
+  await using model = Model.of(frozenCopy(policy));
   const resolved = rlOptionsSchema.parse({ seed: context.seed, steps: 200, ...options });
-  await runRl(trained, context.collection, context.data, resolved, loop);
-  return trained;
+  await runRl(model, context.collection, context.data, resolved, loop);
+  return model.checkpoint;
 }
 
 export interface SystemScores {
@@ -216,8 +234,8 @@ export async function continueSft(
 ): Promise<{ policy: Policy; steps: number }> {
   const union = { ...context.data, sft: [...context.data.sft, ...context.data.rl] };
   const run = (steps: number, loop: LoopOptions, more: SftOptions = {}) =>
-    runSft(
-      frozenCopy(policy),
+    sftTrained(
+      policy,
       union,
       sftOptionsSchema.parse({ seed: context.seed + 1, steps, ...more, optimization: { warmupSteps: 0 } }),
       loop,

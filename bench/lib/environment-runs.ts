@@ -5,10 +5,10 @@
  * converged differ more between seeds than between environments.
  */
 import { join } from 'node:path';
-import { loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import { loadCheckpoint } from 'search-r3/checkpoint';
 import type { Collection } from 'search-r3/dataset';
 import { bootstrapDifference } from 'search-r3/evaluate';
-import { asPolicy, frozenCopy } from 'search-r3/model';
+import { asPolicy, frozenCopy, Model } from 'search-r3/model';
 import { runRl } from 'search-r3/pipeline';
 import { type RlOptions, rlOptionsSchema } from 'search-r3/rl';
 import { exists, readRecords, readRunFolder, runEventSchema } from 'search-r3/run';
@@ -62,11 +62,11 @@ async function trained(
   const model = join(folder, 'model');
   const run = join(folder, 'run');
   if (!(await exists(model))) {
-    const copy = frozenCopy(policy);
+    await using trained = Model.of(frozenCopy(policy));
     await resumable(run, { options: own }, log, label, (loop) =>
-      runRl(copy, collection, data, rlOptionsSchema.parse(own), { ...loop, watch: ['reward'] }),
+      runRl(trained, collection, data, rlOptionsSchema.parse(own), { ...loop, watch: ['reward'] }),
     );
-    await saveCheckpoint(model, copy);
+    await trained.save(model);
   }
   return kept(join(FOLDER, 'runs'), [key, own], async () => ({
     ...(await evaluated(model, collection, log, label)),

@@ -47,6 +47,7 @@ export {
   elementCount,
   HEAD_NAME,
   initialiseWeights,
+  parameterCount,
   parameterShapes,
   type Weights,
   type WeightTensor,

@@ -49,6 +49,10 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, n) => product * n, 1);
 }
 
+/** Number of parameters of a model. */
+export const parameterCount = (config: ModelConfig): number =>
+  [...parameterShapes(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
+
 /**
  * Initial weights, distributed as in transformers: matrices normal with standard deviation `config.initializerRange`
  * (default 0.02), norms 1, biases 0. Each tensor has its own random stream, so its values do not depend on the others.

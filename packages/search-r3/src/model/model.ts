@@ -1,11 +1,16 @@
 /** A model ready to embed, to generate and to be trained: what everything else speaks to. */
 import {
   type Checkpoint,
+  checkpointFingerprint,
   type Fingerprint,
   fingerprintParts,
+  type LengthLimits,
   type OpenModelOptions,
   openModel,
+  type QuerySplit,
+  type SaveCheckpointOptions,
   type Stored,
+  saveCheckpoint,
   stopIds,
   storedFiles,
 } from '../checkpoint/index.js';
@@ -13,7 +18,7 @@ import { type InferenceWeights, memoryWeights, type Precision, SequenceEncoder }
 import { Generator, type GeneratorOptions } from '../generate/index.js';
 import { InputError } from '../run/index.js';
 import { type EngineOptions, GradientEngine } from '../train/index.js';
-import type { EmbeddingModel } from './policy.js';
+import { type EmbeddingModel, frozenCopy } from './policy.js';
 import { type ChosenWeights, chooseWeights, type PrecisionChoice } from './precision.js';
 
 export interface LoadModelOptions
@@ -43,8 +48,6 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   readonly preset: EmbeddingModel['preset'];
   /** Length of the vectors; undefined: that of the hidden states. */
   readonly dimensions: EmbeddingModel['dimensions'];
-  readonly limits: EmbeddingModel['limits'];
-  readonly split: EmbeddingModel['split'];
   readonly embedId: M['embedId'];
   readonly stopIds: readonly number[];
   /** How it computes. */
@@ -54,6 +57,8 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   /** Undefined for a model whose weights are in files. */
   readonly #checkpoint: M | undefined;
   readonly #threads: { threads?: number };
+  #limits: EmbeddingModel['limits'];
+  #split: EmbeddingModel['split'];
   #version = 0;
   #encoder: Promise<SequenceEncoder> | undefined;
   #generator: Promise<Generator> | undefined;
@@ -70,8 +75,8 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.prompts = model.prompts;
     this.preset = model.preset;
     this.dimensions = model.dimensions;
-    this.limits = model.limits;
-    this.split = model.split;
+    this.#limits = model.limits;
+    this.#split = model.split;
     this.embedId = model.embedId;
     this.stopIds = model.stopIds;
     this.precision = precision;
@@ -138,6 +143,22 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     });
   }
 
+  /** The lengths that it was trained with. */
+  get limits(): EmbeddingModel['limits'] {
+    return this.#limits;
+  }
+
+  /** How training shared the queries out. */
+  get split(): EmbeddingModel['split'] {
+    return this.#split;
+  }
+
+  /** What training leaves for those who use the model, or train it further. */
+  remember({ limits, split }: { limits?: LengthLimits | undefined; split?: QuerySplit | undefined }): void {
+    this.#limits = limits ?? this.#limits;
+    this.#split = split ?? this.#split;
+  }
+
   /** How often its weights have changed since it was made. */
   get version(): number {
     return this.#version;
@@ -175,16 +196,41 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     return new GradientEngine(this.checkpoint, { ...this.#threads, ...options }, base);
   }
 
+  /**
+   * A model that stays as this one is now, whatever training changes. The caller disposes of it.
+   * @throws InputError if the weights are in files.
+   */
+  frozen(): Model<M> {
+    return Model.of(frozenCopy(this.checkpoint), this.#threads);
+  }
+
+  /**
+   * Writes it as a Hugging Face folder, atomically.
+   * @throws InputError as `saveCheckpoint`, and if the weights are in files.
+   */
+  async save(folder: string, options: SaveCheckpointOptions = {}): Promise<void> {
+    await saveCheckpoint(folder, { ...this.checkpoint, limits: this.limits, split: this.split }, options);
+  }
+
   /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
   fingerprint(): Promise<Fingerprint> {
     this.#fingerprint ??= fingerprintParts(this, this.#stored, { precision: this.precision });
     return this.#fingerprint;
   }
 
+  /** SHA-256, in hex, of weights and tokenizer: a run is not resumed with another model. */
+  async identity(): Promise<string> {
+    return checkpointFingerprint(this.checkpoint);
+  }
+
+  /** Frees encoder and generator. Asked for again, they are made anew. */
   async dispose(): Promise<void> {
+    const [encoder, generator] = [this.#encoder, this.#generator];
+    this.#encoder = undefined;
+    this.#generator = undefined;
     // What could not be made has nothing to release, and its error was already reported.
-    await (await this.#encoder?.catch(() => undefined))?.dispose();
-    await (await this.#generator?.catch(() => undefined))?.dispose();
+    await (await encoder?.catch(() => undefined))?.dispose();
+    await (await generator?.catch(() => undefined))?.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

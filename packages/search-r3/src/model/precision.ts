@@ -4,10 +4,9 @@ import { z } from 'zod';
 import {
   assertFinite,
   EMBEDDING_NAME,
-  elementCount,
-  type ModelConfig,
   type ModelFolder,
   openSafetensors,
+  parameterCount,
   parameterShapes,
   type StoredFile,
   type TensorLocation,
@@ -75,7 +74,7 @@ export async function chooseWeights(
     case 'int4':
       return { precision, weights: (await quantized(model, precision, options)).weights };
     case 'auto': {
-      if (sizeOf(model.folder.config) < LARGE) return floatChoice(model);
+      if (parameterCount(model.folder.config) < LARGE) return floatChoice(model);
       if (!(await int8IsExact())) {
         onNote?.('Computing in f32: this CPU multiplies int8 inexactly (it has no VNNI instructions).');
         return floatChoice(model);
@@ -99,7 +98,7 @@ async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> 
   const names = [...parameterShapes(config).keys()];
   const places = placesOf(names, folder);
   // In memory, small models compute to the last bit what they did in training.
-  if (places.size < names.length || sizeOf(config) < LARGE) {
+  if (places.size < names.length || parameterCount(config) < LARGE) {
     const weights = await folder.readWeights();
     assertFinite({ weights }, path);
     return { precision: 'f32', weights: memoryWeights({ config, weights }) };
@@ -107,10 +106,6 @@ async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> 
   await folder.checkWeights();
   return { precision: 'f32', weights: fileWeights('f32', config, places) };
 }
-
-/** Number of parameters. */
-const sizeOf = (config: ModelConfig): number =>
-  [...parameterShapes(config).values()].reduce((sum, shape) => sum + elementCount(shape), 0);
 
 function placeOf(location: TensorLocation | undefined): TensorPlace | undefined {
   const type = location && storedType(location.dtype);

@@ -97,7 +97,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 }
 
 /** Both stages, each followed by an evaluation on held-out queries. */
-async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoResult>> {
+async function demoPlan(options: DemoOptions, began: number): Promise<Plan<DemoResult>> {
   const { folder, seed = 0, queries = 200 } = options;
   const asked = settingsOf(options);
   const training = await loadTraining(asked);
@@ -105,18 +105,18 @@ async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoR
   const settings = sizedToCollection(asked, { sft: data.sft.length, rl: data.rl.length });
   const test: Qrels = new Map([...splitOf(collection, 'test')].slice(0, queries));
   const base = await loadModel(options.base ?? ATLAS_BASE);
-  const policy = makePolicy(base, ATLAS_PROMPTS);
+  const start = Model.of(makePolicy(base, ATLAS_PROMPTS));
   // Lengths within the model's. In the order of the schemas, as the configs of both stages show them.
   const recipe = {
-    sft: sftOptionsSchema.parse(await fittingSft(settings, policy, 'settings')),
-    rl: rlOptionsSchema.parse(await fittingRl(settings, policy, 'settings')),
+    sft: sftOptionsSchema.parse(await fittingSft(settings, start, 'settings')),
+    rl: rlOptionsSchema.parse(await fittingRl(settings, start, 'settings')),
   };
   const given = { collection: () => collection, qrels: () => test };
   const sft = plannedTraining(
     { ...STAGES.sft, fingerprint: async () => ({ config: recipe.sft, mayChange: [] }) },
     {
       settings,
-      sources: { base: () => policy, training: () => training },
+      sources: { base: () => start, training: () => training },
       folder: join(folder, 'sft'),
       part: {
         about: `Stage 1: learning to embed, from ${stageOneQueries(data, recipe.sft)} queries about people of the first half.`,
@@ -127,7 +127,7 @@ async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoR
   const before = planned(
     STAGES.evaluate,
     { systems: ['bm25', 'direct', 'reasoned'], seed },
-    { policy: async () => Model.of(await trainedSft()), ...given },
+    { policy: trainedSft, ...given },
   );
   const rl = plannedTraining(
     { ...STAGES.rl, fingerprint: async () => ({ config: recipe.rl, mayChange: [] }) },
@@ -149,11 +149,11 @@ async function demoPlan(options: DemoOptions, start: number): Promise<Plan<DemoR
   const after = planned(
     STAGES.evaluate,
     { systems: ['direct', 'reasoned'], seed },
-    { policy: async () => Model.of(await loadPolicy(rl.output().model)), ...given },
+    { policy: () => loadPolicy(rl.output().model), ...given },
   );
   const report = planned(
     demoReportStage,
-    { folder, start },
+    { folder, began },
     {
       results: () => [sft.output(), rl.output()],
       before: () => before.output(),
@@ -179,12 +179,12 @@ interface DemoReportInput {
 }
 
 /** The report stage of the demonstration: its table and what stage 2 changed. */
-const demoReportStage: Stage<{ folder: string; start: number }, DemoReportInput, DemoResult> = {
+const demoReportStage: Stage<{ folder: string; began: number }, DemoReportInput, DemoResult> = {
   name: 'report',
   inputs: ['results', 'before', 'after', 'collection', 'qrels'],
   outputs: STAGES.report.outputs,
-  run: async ({ folder, start }, { results, before, after, collection, qrels }) => {
-    const seconds = (performance.now() - start) / 1000;
+  run: async ({ folder, began }, { results, before, after, collection, qrels }) => {
+    const seconds = (performance.now() - began) / 1000;
     const summary = { ...summarize(qrels, before, after), queries: qrels.size, seconds };
     const runs = await Promise.all(results.map(({ run }) => readRunFolder(run)));
     const steps = await Promise.all(runs.map(({ eventsPath }) => readSteps(eventsPath)));

@@ -6,6 +6,9 @@ import { InputError } from '../run/index.js';
 import type { ResolvedSftOptions } from '../sft/index.js';
 import type { TrainingStageSettings } from './stages/stage.js';
 
+/** What prompts are made with. */
+type Prompted = Pick<Policy, 'tokenizer' | 'prompts' | 'config'>;
+
 /** The least that the options of the stages take as a length of reasoning. */
 const LEAST_REASONING = 2;
 
@@ -15,7 +18,7 @@ const LEAST_REASONING = 2;
  */
 export async function fittingSft(
   { sft, seed }: Pick<TrainingStageSettings, 'sft' | 'seed'>,
-  policy: Policy,
+  policy: Prompted,
   source: string,
 ): Promise<ResolvedSftOptions> {
   const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
@@ -27,7 +30,7 @@ export async function fittingSft(
 /** The options of stage 2 in the same way. */
 export async function fittingRl(
   { rl, seed }: Pick<TrainingStageSettings, 'rl' | 'seed'>,
-  policy: Policy,
+  policy: Prompted,
   source: string,
 ): Promise<ResolvedRlOptions> {
   const fields = { maxLength: 'rl.maxLength', reasoning: 'rl.maxNewTokens' };
@@ -41,7 +44,7 @@ export async function fittingRl(
  * @param fields names of both settings in errors.
  */
 async function promptLimit(
-  policy: Policy,
+  policy: Prompted,
   { maxLength, reasoning }: { maxLength: number; reasoning: number },
   source: string,
   fields: { maxLength: string; reasoning: string },

@@ -1,7 +1,7 @@
 /** The training commands as plans: from settings, data and models to stages in order. */
 import { join } from 'node:path';
-import { type Checkpoint, checkpointFingerprint, type PromptOverrides } from '../checkpoint/index.js';
-import { makePolicy, type Policy } from '../model/index.js';
+import type { Checkpoint, PromptOverrides } from '../checkpoint/index.js';
+import { Model, makePolicy, type Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
 import { type Available, sizedToCollection } from './data/collection-size.js';
@@ -61,7 +61,7 @@ export async function rlPlan(asked: RlSettings, options: RunOptions): Promise<Pl
   const settings = sizedToCollection(asked, { rl: training.data.rl.length }, options);
   const stage = plannedTraining(STAGES.rl, {
     settings,
-    sources: { policy: () => ({ ...model, split: training.split }), training: () => training },
+    sources: { policy: () => withSplit(model, training), training: () => training },
     folder: settings.out,
     validation: async ({ policy }) =>
       validationOf(training, settings, await limitsOfRl(settings, policy, options), options),
@@ -141,10 +141,12 @@ const startOfSft = (
   base: Checkpoint,
   settings: TrainingStageSettings,
   { split }: TrainingContext,
-): Policy => ({
-  ...makePolicy(base, basePrompts(settings, base)),
-  split,
-});
+): Model<Policy> => Model.of({ ...makePolicy(base, basePrompts(settings, base)), split });
+
+function withSplit(model: Model<Policy>, { split }: TrainingContext): Model<Policy> {
+  model.remember({ split });
+  return model;
+}
 
 /** The prompts that stage 1 gives a base model that has none; undefined leaves what it has, or the defaults. */
 const basePrompts = (
@@ -169,7 +171,7 @@ async function fingerprintOfTrain(
   const policy = startOfSft(given, settings, training);
   await fittingSft(settings, policy, sourceOf(options));
   await fittingRl(settings, policy, sourceOf(options));
-  const both = { ...fingerprints, base: checkpointFingerprint(policy) };
+  const both = { ...fingerprints, base: await policy.identity() };
   return { config: { ...common, base, fingerprints: both }, mayChange };
 }
 
@@ -193,7 +195,7 @@ interface Limits {
 /** The lengths of stage 2. */
 async function limitsOfRl(
   settings: TrainingStageSettings,
-  policy: Policy,
+  policy: Model<Policy>,
   options: RunOptions,
 ): Promise<Limits> {
   const { maxLength, maxNewTokens } = await fittingRl(settings, policy, sourceOf(options));

@@ -4,9 +4,7 @@
  * comes last: a folder that has it is finished.
  */
 import { join } from 'node:path';
-import { saveCheckpoint } from '../checkpoint/index.js';
 import type { Collection, Qrels } from '../dataset/index.js';
-import { Model } from '../model/index.js';
 import {
   exists,
   type ProgressReporter,
@@ -191,6 +189,7 @@ async function train<Input>(
     warnings.close();
     const scored = watched?.afterwards ?? [];
     const validation = validate && scored.length > 0 ? await validate(model, scored) : null;
+    await model.dispose();
     await run.events.flush();
     await run.completions.flush();
     const steps = (await readSteps(run.events.path)).filter((step) => step.stage === name);
@@ -201,28 +200,23 @@ async function train<Input>(
     await run.writeFile(RESULT, `${JSON.stringify(result, null, 2)}\n`);
     const placed = { ...result, run: folder, model: join(folder, MODEL) };
     await run.writeFile(REPORT, renderReport(await runReport(folder, config, [placed])));
-    await saveCheckpoint(join(folder, MODEL), model, { overwrite: true });
+    await model.save(join(folder, MODEL), { overwrite: true });
     return placed;
   });
 }
 
 /** nDCG@10 on the validation queries. */
 function validator({ collection, qrels, options, progress }: Validation, { signal }: RunOptions): Validate {
-  return async (policy, systems) => {
-    const model = Model.of(policy);
-    try {
-      const { evaluation } = await evaluatePolicy(model, collection, qrels, {
-        ...options,
-        systems,
-        ...(signal && { signal }),
-        ...(progress && { onProgress: partProgress(progress, 'validation') }),
-      });
-      return Object.fromEntries(
-        evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),
-      );
-    } finally {
-      await model.dispose();
-    }
+  return async (model, systems) => {
+    const { evaluation } = await evaluatePolicy(model, collection, qrels, {
+      ...options,
+      systems,
+      ...(signal && { signal }),
+      ...(progress && { onProgress: partProgress(progress, 'validation') }),
+    });
+    return Object.fromEntries(
+      evaluation.systems.map(({ system, scores }) => [system, scores['ndcg@10'].mean]),
+    );
   };
 }
 

@@ -5,7 +5,7 @@
  * the id of the query alone, so it does not matter when a target is sampled, or with which others.
  */
 import { reasoningPrompts } from '../checkpoint/index.js';
-import { Model, type Policy } from '../model/index.js';
+import type { Model, Policy } from '../model/index.js';
 import { type ProgressReporter, ProgressTracker, randomStream } from '../run/index.js';
 import type { TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
@@ -32,21 +32,19 @@ const PIECE = 128;
 export class TargetSampler {
   /** The targets sampled so far. */
   readonly targets: ReasoningTargets;
-  readonly #base: Policy;
+  readonly #base: Model<Policy>;
   readonly #total: number;
   readonly #options: SamplingOptions;
   readonly #how: TargetOptions;
   /** Queries that have no target yet, with their places in the order. */
   readonly #missing: (readonly [number, TrainingQuery])[];
-  /** Exists from the first target that is sampled until the last. */
-  #model: Model | undefined;
 
   /**
-   * @param base must keep its weights until the last target is sampled.
+   * @param base must keep its weights until the last target is sampled. Then its sessions are freed.
    * @param order each query once.
    */
   constructor(
-    base: Policy,
+    base: Model<Policy>,
     order: readonly TrainingQuery[],
     options: SamplingOptions,
     how: TargetOptions = {},
@@ -70,10 +68,9 @@ export class TargetSampler {
     if (this.#missing.length === 0) await this.dispose();
   }
 
-  /** Frees the generator. */
-  async dispose(): Promise<void> {
-    await this.#model?.dispose();
-    this.#model = undefined;
+  /** Frees the sessions of the base. */
+  dispose(): Promise<void> {
+    return this.#base.dispose();
   }
 
   async #sample(queries: readonly TrainingQuery[]): Promise<ReasoningTargets> {
@@ -82,8 +79,7 @@ export class TargetSampler {
     const { signal, progress } = this.#how;
     const texts = queries.map(({ text }) => text);
     const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: maxLength });
-    this.#model ??= Model.of(this.#base);
-    const generator = await this.#model.generator();
+    const generator = await this.#base.generator();
     let done = this.#total - this.#missing.length;
     // One for each piece: its rate is not to count the training in between.
     const tracker = new ProgressTracker({
@@ -121,7 +117,7 @@ const seedOf = (seed: number, id: string) =>
 
 /** Targets of all queries at once. */
 export async function sampleTargets(
-  base: Policy,
+  base: Model<Policy>,
   queries: readonly TrainingQuery[],
   options: SamplingOptions,
   how: TargetOptions = {},

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadRetrieverFile } from 'search-r3/checkpoint';
 import { loadBeir } from 'search-r3/dataset';
-import { Model } from 'search-r3/model';
 import { evaluatePolicy, loadPolicy, trainingData, withValidation } from 'search-r3/pipeline';
 import { randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -108,7 +107,7 @@ describe('the whole pipeline', () => {
     const collection = withValidation(await loadBeir(join(cwd, 'data')), 0.2, 0);
     const qrels = collection.qrels.get('dev')!;
     for (const stage of ['sft', 'rl'] as const) {
-      await using model = Model.of(await loadPolicy(join(cwd, `whole/${stage}/model`)));
+      await using model = await loadPolicy(join(cwd, `whole/${stage}/model`));
       const limits = { maxLength: 96, maxNewTokens: 9, systems: ['reasoned'] as const };
       const { evaluation } = await evaluatePolicy(model, collection, qrels, limits);
       const found = stages.find((entry) => entry.stage === stage)?.validation?.reasoned;

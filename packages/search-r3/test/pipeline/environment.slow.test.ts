@@ -47,7 +47,8 @@ async function trained(changes: RlOptions, loop: LoopOptions = {}): Promise<Trai
     records.push(record);
     loop.onStep?.(finished, record);
   };
-  await runRl(own, collection, data, options, { ...loop, onStep });
+  await using trained = Model.of(own);
+  await runRl(trained, collection, data, options, { ...loop, onStep });
   return { policy: own, records };
 }
 

@@ -2,7 +2,7 @@
 import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { reasoningPrompt } from 'search-r3/checkpoint';
+import { type Checkpoint, reasoningPrompt } from 'search-r3/checkpoint';
 import { Generator } from 'search-r3/generate';
 import { frozenCopy, Model, makePolicy } from 'search-r3/model';
 import { runSft } from 'search-r3/pipeline';
@@ -22,7 +22,7 @@ import { asParameters } from '../reference/decoder.js';
 import { referenceModel } from '../reference/objectives.js';
 import { DATA, QUERIES } from './tiny-data.js';
 
-const base = tinyPolicy('targets', { layers: 1 });
+const base = Model.of(tinyPolicy('targets', { layers: 1 }));
 const sample = (changes: SftOptions['reasoning'], seed = 0, queries = QUERIES) =>
   sampleTargets(base, queries, sftOptionsSchema.parse({ seed, reasoning: changes }));
 const tokens = (targets: ReasoningTargets) => QUERIES.map(({ id }) => targets.get(id)!);
@@ -41,6 +41,9 @@ test('one per query, at most as long as allowed, without the tokens that end it'
   }
 });
 
+/** A model to be trained, on a copy of the weights of a base. */
+const started = (from: Checkpoint) => Model.of(makePolicy(frozenCopy(from)));
+
 /** Many targets of the same queries. */
 async function all(maxNewTokens: number): Promise<number[][]> {
   const found = [];
@@ -51,7 +54,7 @@ async function all(maxNewTokens: number): Promise<number[][]> {
 test('a low temperature gives what is most probable, 1 does not', async () => {
   const model = referenceModel(
     base.config,
-    asParameters(base.weights, () => false),
+    asParameters(base.checkpoint.weights, () => false),
   );
   /** The share of tokens that were the most probable. */
   const greedy = async (temperature: number) => {
@@ -167,7 +170,9 @@ test('maxQueries: so many are drawn once and used throughout', async () => {
       ...(maxQueries !== undefined && { maxQueries }),
     });
     const found: number[] = [];
-    await runSft(own, data, options, { onStep: (_, { metrics }) => found.push(metrics.tokens as number) });
+    await runSft(started(own), data, options, {
+      onStep: (_, { metrics }) => found.push(metrics.tokens as number),
+    });
     return found;
   };
   expect(new Set(await steps(undefined)).size).toBeGreaterThan(1);
@@ -211,7 +216,7 @@ describe('sampled as training needs them', () => {
     const options = optionsOf(steps);
     const policy = makePolicy(frozenCopy(own));
     const start = frozenCopy(policy);
-    const targets = await sampleTargets(start, queries, options);
+    const targets = await sampleTargets(Model.of(start), queries, options);
     const trainer = new SftTrainer(
       Model.of(policy),
       start,
@@ -231,12 +236,13 @@ describe('sampled as training needs them', () => {
     const run = await open('whole');
     const onStep = (step: number) =>
       steps.push([step, generate.mock.calls.length, dispose.mock.calls.length]);
-    const { weights } = await runSft(own, data, optionsOf(7), { run, onStep });
+    const model = started(own);
+    await runSft(model, data, optionsOf(7), { run, onStep });
     await run.close();
     const pieces = await recorded('whole');
     expect(pieces.map(({ length }) => length)).toEqual([128, 128, 17]);
     expect(new Map(pieces.flat())).toEqual(new Map(expected.targets));
-    for (const [name, { data: found }] of weights) {
+    for (const [name, { data: found }] of model.checkpoint.weights) {
       expect(found, name).toEqual(expected.weights.get(name)!.data);
     }
     // Steps of 50 reach 128 in the third and 256 in the sixth, which needs the last: the generator goes.
@@ -253,7 +259,7 @@ describe('sampled as training needs them', () => {
 
   test('only those that the steps need', async () => {
     const run = await open('short');
-    await runSft(own, data, optionsOf(3), { run });
+    await runSft(started(own), data, optionsOf(3), { run });
     await run.close();
     expect((await recorded('short')).map(({ length }) => length)).toEqual([128, 22]);
   });
@@ -266,7 +272,7 @@ describe('sampled as training needs them', () => {
       },
     };
     const run = await open('cut');
-    const cut = runSft(own, data, optionsOf(7), { run, progress, signal: stop.signal });
+    const cut = runSft(started(own), data, optionsOf(7), { run, progress, signal: stop.signal });
     await expect(cut).rejects.toThrow(new InterruptedError('sft: stopped after step 2'));
     await run.close();
     expect(await readdir(join(folder, 'cut/checkpoints'))).toEqual(['step-2']);
@@ -276,12 +282,13 @@ describe('sampled as training needs them', () => {
     await appendFile(path, '{"step":1,"targets":[["7",[');
     const generate = vi.spyOn(Generator.prototype, 'generate');
     const again = await open('cut', true);
-    const { weights } = await runSft(own, data, optionsOf(7), { run: again });
+    const model = started(own);
+    await runSft(model, data, optionsOf(7), { run: again });
     await again.close();
     expect(generate.mock.calls.map(([prompts]) => prompts.length)).toEqual([128, 17]);
     expect((await readFile(path, 'utf8')).startsWith(before)).toBe(true);
     expect(new Map((await recorded('cut')).flat())).toEqual(new Map(expected.targets));
-    for (const [name, { data: found }] of weights) {
+    for (const [name, { data: found }] of model.checkpoint.weights) {
       expect(found, name).toEqual(expected.weights.get(name)!.data);
     }
   });
@@ -292,13 +299,16 @@ describe('sampled as training needs them', () => {
     await run.writeFile('targets.json', JSON.stringify(stored));
     const generate = vi.spyOn(Generator.prototype, 'generate');
     const tokens: unknown[] = [];
-    await runSft(own, data, optionsOf(2), { run, onStep: (_, { metrics }) => tokens.push(metrics.tokens) });
+    await runSft(started(own), data, optionsOf(2), {
+      run,
+      onStep: (_, { metrics }) => tokens.push(metrics.tokens),
+    });
     await run.close();
     expect(generate).not.toHaveBeenCalled();
     expect(tokens).toHaveLength(2);
     await writeFile(join(folder, 'earlier/targets.json'), '[["0", ["three"]]]');
     const broken = await open('earlier', true);
-    await expect(runSft(own, data, optionsOf(3), { run: broken })).rejects.toThrow(InputError);
+    await expect(runSft(started(own), data, optionsOf(3), { run: broken })).rejects.toThrow(InputError);
     await broken.close();
   });
 });

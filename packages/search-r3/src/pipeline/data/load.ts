@@ -10,7 +10,7 @@ import {
   loadBeir,
   loadCorpus,
 } from '../../dataset/index.js';
-import { makePolicy, type Policy } from '../../model/index.js';
+import { Model, makePolicy, type Policy } from '../../model/index.js';
 import { ATLAS } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
@@ -44,7 +44,7 @@ export async function loadModel(
   return checkpoint;
 }
 
-/** A model folder as a policy. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
-export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Policy> {
-  return makePolicy(await loadModel(folder, onNote, { reasoning: true }));
+/** A model to train further. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
+export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Model<Policy>> {
+  return Model.of(makePolicy(await loadModel(folder, onNote, { reasoning: true })));
 }

@@ -8,7 +8,7 @@ import {
   type TrainingPrompts,
 } from '../../checkpoint/index.js';
 import { type Document, generateAtlas } from '../../dataset/index.js';
-import { makePolicy } from '../../model/index.js';
+import { Model, makePolicy } from '../../model/index.js';
 import {
   ATLAS_PROMPTS,
   atlasSequences,
@@ -87,7 +87,7 @@ export const pretrainStage: TrainingStage<PretrainInput> = {
     } finally {
       await trainer.dispose();
     }
-    return makePolicy(model, prompts);
+    return Model.of(makePolicy(model, prompts));
   },
 };
 

@@ -1,7 +1,6 @@
 /** Stage 2: the policy of stage 1 learns which reasoning makes its embedding find the documents. */
-import { checkpointFingerprint } from '../../checkpoint/index.js';
 import type { Collection } from '../../dataset/index.js';
-import { frozenCopy, Model, type Policy } from '../../model/index.js';
+import type { Model, Policy } from '../../model/index.js';
 import { type ResolvedRlOptions, RlTrainer } from '../../rl/index.js';
 import { type LoopOptions, trainLoop } from '../../train/index.js';
 import type { TrainingData } from '../data/queries.js';
@@ -12,8 +11,8 @@ import { fittingRl } from '../lengths.js';
 import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage } from './stage.js';
 
 export interface RlInput {
-  /** Its weights are trained in place. It has the split that the trained model is to remember. */
-  policy: Policy;
+  /** It is trained in place. It has the split that the trained model is to remember. */
+  policy: Model<Policy>;
   training: TrainingContext;
 }
 
@@ -35,7 +34,7 @@ export const rlStage: TrainingStage<RlInput> = {
         validation,
         rl,
         saveEvery,
-        fingerprints: { data: training.fingerprint, model: checkpointFingerprint(policy) },
+        fingerprints: { data: training.fingerprint, model: await policy.identity() },
       },
       mayChange: [...FREE_SETTINGS, 'rl.steps'],
     };
@@ -45,54 +44,49 @@ export const rlStage: TrainingStage<RlInput> = {
     const options = await fittingRl(settings, policy, work.source);
     const { maxLength, maxNewTokens, optimization } = options;
     noteHighRate(policy, optimization.learningRate, 'rl', work);
-    const learner: Policy = { ...policy, limits: { maxLength, maxNewTokens } };
+    policy.remember({ limits: { maxLength, maxNewTokens } });
     const { validate } = work;
-    await runRl(learner, training.collection, training.data, options, {
+    await runRl(policy, training.collection, training.data, options, {
       ...work,
       evaluateEvery: settings.validation.every,
       ...(validate && {
         evaluate: async () => {
-          const { reasoned } = await validate(learner, ['reasoned']);
+          const { reasoned } = await validate(policy, ['reasoned']);
           return { reasoned: { 'ndcg@10': reasoned ?? null } };
         },
       }),
     });
-    return learner;
+    return policy;
   },
 };
 
-/** Stage 2 on a policy, in place, in the environment of `options.environment`. */
+/** Stage 2 on a model, in place, in the environment of `options.environment`. The model stays with the caller. */
 export async function runRl(
-  policy: Policy,
+  model: Model<Policy>,
   collection: Collection,
   data: TrainingData,
   options: ResolvedRlOptions,
   loop: LoopOptions = {},
 ): Promise<void> {
-  const reference = options.beta > 0 ? frozenCopy(policy) : undefined;
-  const model = Model.of(policy);
+  const reference = options.beta > 0 ? model.frozen() : undefined;
+  const { environment, truncatedDocuments } = await createEnvironment(model, collection, data.document, {
+    ...options,
+    ...(data.analyzer && { analyzer: data.analyzer }),
+  });
+  const trainer = await RlTrainer.create(
+    model,
+    environment,
+    { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
+    options,
+    reference?.checkpoint,
+  );
   try {
-    const { environment, truncatedDocuments } = await createEnvironment(model, collection, data.document, {
-      ...options,
-      ...(data.analyzer && { analyzer: data.analyzer }),
+    await trainLoop(trainer, {
+      watch: ['reward', 'completion_length', 'embedded', 'zero_variance'],
+      ...loop,
     });
-    const trainer = await RlTrainer.create(
-      model,
-      environment,
-      { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
-      options,
-      reference,
-    );
-    try {
-      await trainLoop(trainer, {
-        watch: ['reward', 'completion_length', 'embedded', 'zero_variance'],
-        ...loop,
-      });
-    } finally {
-      await trainer.dispose();
-      await environment.dispose();
-    }
   } finally {
-    await model.dispose();
+    await trainer.dispose();
+    await environment.dispose();
   }
 }

@@ -1,11 +1,6 @@
 /** Stage 1: a policy that embeds, directly and after its own reasoning, from a base model. */
-import {
-  type Checkpoint,
-  checkpointFingerprint,
-  type LengthLimits,
-  type PromptOverrides,
-} from '../../checkpoint/index.js';
-import { frozenCopy, Model, makePolicy, type Policy } from '../../model/index.js';
+import type { LengthLimits } from '../../checkpoint/index.js';
+import type { Model, Policy } from '../../model/index.js';
 import { randomStream } from '../../run/index.js';
 import {
   type ReasoningTargets,
@@ -24,8 +19,11 @@ import { fittingSft } from '../lengths.js';
 import { FREE_SETTINGS, TRAINING_OUTPUTS, type TrainingStage } from './stage.js';
 
 export interface SftInput {
-  /** The base model with its prompts and embed token, and the split that the trained model is to remember. */
-  base: Policy;
+  /**
+   * The base model with its prompts and embed token, and the split that the trained model is to remember. It is trained
+   * in place.
+   */
+  base: Model<Policy>;
   training: TrainingContext;
 }
 
@@ -48,7 +46,7 @@ export const sftStage: TrainingStage<SftInput> = {
         validation,
         sft,
         saveEvery,
-        fingerprints: { data: training.fingerprint, base: checkpointFingerprint(base) },
+        fingerprints: { data: training.fingerprint, base: await base.identity() },
       },
       mayChange: [...FREE_SETTINGS, 'sft.steps'],
     };
@@ -57,7 +55,9 @@ export const sftStage: TrainingStage<SftInput> = {
   async run(settings, { base, training }, work) {
     const options = await fittingSft(settings, base, work.source);
     noteHighRate(base, options.optimization.learningRate, 'sft', work);
-    return runSft({ ...base, limits: sftLimits(options) }, training.data, options, work);
+    base.remember({ limits: sftLimits(options) });
+    await runSft(base, training.data, options, work);
+    return base;
   },
 };
 
@@ -67,25 +67,27 @@ const sftLimits = ({ maxLength, reasoning }: ResolvedSftOptions): LengthLimits =
   ...(reasoning.enabled && { maxNewTokens: reasoning.maxNewTokens }),
 });
 
-/** Stage 1 on a base model, in a run folder or without one. The base stays as it is. */
+/** Stage 1 on a model, in place, in a run folder or without one. The model stays with the caller. */
 export async function runSft(
-  base: Checkpoint,
+  model: Model<Policy>,
   data: TrainingData,
   options: ResolvedSftOptions,
   loop: LoopOptions = {},
-  prompts?: PromptOverrides,
-): Promise<Policy> {
-  // The optimiser writes into the arrays of the policy: the caller's checkpoint keeps its own.
-  const policy = makePolicy(frozenCopy(base), prompts);
-  const before = frozenCopy(policy);
+): Promise<void> {
+  const before = model.frozen();
   const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
   const reasoning = options.reasoning.enabled ? await openTargets(before, queries, options, loop) : undefined;
   const targets = reasoning?.targets ?? new Map<string, number[]>();
   // A token at the end is taken for one that was added there, which the base does not know.
-  const { embedId, tokenizer, config } = policy;
+  const { embedId, tokenizer, config } = model;
   const vocabulary = embedId === tokenizer.vocabSize - 1 ? embedId : config.vocabSize;
-  const model = Model.of(policy);
-  const trainer = new SftTrainer(model, before, vocabulary, { ...data, queries, targets }, options);
+  const trainer = new SftTrainer(
+    model,
+    before.checkpoint,
+    vocabulary,
+    { ...data, queries, targets },
+    options,
+  );
   try {
     await trainLoop(trainer, {
       watch: ['info_nce', 'info_nce_reasoned', 'loss'],
@@ -94,10 +96,9 @@ export async function runSft(
     });
   } finally {
     await trainer.dispose();
-    await model.dispose();
     await reasoning?.close();
+    await before.dispose();
   }
-  return policy;
 }
 
 /** How many queries stage 1 learns from. */
@@ -126,7 +127,7 @@ interface OpenTargets {
 
 /** A run folder keeps the targets, so that none is sampled twice. */
 async function openTargets(
-  base: Policy,
+  base: Model<Policy>,
   queries: readonly TrainingQuery[],
   options: ResolvedSftOptions,
   { run, signal, progress }: LoopOptions,

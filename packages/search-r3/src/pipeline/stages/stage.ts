@@ -1,5 +1,5 @@
 /** What the stages of the table have in common: their shape, and what they work with. */
-import type { Policy } from '../../model/index.js';
+import type { Model, Policy } from '../../model/index.js';
 import type { LoopOptions } from '../../train/index.js';
 import type { Sized } from '../data/collection-size.js';
 import { MODEL, REPORT, RESULT, type StageName } from '../result.js';
@@ -21,8 +21,8 @@ export interface Stage<StageSettings, Input, Output> {
   run(settings: StageSettings, input: Input, work: Work): Promise<Output>;
 }
 
-/** A stage that trains a model. `run-plan.ts` gives it a run folder and saves the model there. */
-export interface TrainingStage<Input> extends Stage<TrainingStageSettings, Input, Policy> {
+/** A stage that trains a model. `run-plan.ts` gives it a run folder, saves the model there and frees its sessions. */
+export interface TrainingStage<Input> extends Stage<TrainingStageSettings, Input, Model<Policy>> {
   readonly name: StageName;
   fingerprint(settings: TrainingStageSettings, input: Input, work: Notes): Promise<Fingerprint>;
 }
@@ -52,7 +52,7 @@ export interface Work
 }
 
 export type Validate = (
-  policy: Policy,
+  model: Model<Policy>,
   systems: readonly ValidationSystem[],
 ) => Promise<Record<string, number>>;
 export type ValidationSystem = 'direct' | 'reasoned';
