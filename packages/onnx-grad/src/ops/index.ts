@@ -1,5 +1,6 @@
 export * from './attention.js';
 export * from './cache.js';
+export * from './dropout.js';
 export * from './elementwise.js';
 export { gatherElements, gatherRows, scatterAdd } from './gather.js';
 export { type GemmOptions, gemm, linear, type MatmulOptions, matmul, scaleRows } from './matmul.js';

@@ -1,5 +1,18 @@
 /** Quantised products against their definition in float64; the scheme is that of LLM.int8(), section 2.1. */
-import { blockProduct, emit, f32, floats, Graph, integerProduct, quantizeRows, Session } from 'onnx-grad';
+import {
+  blockProduct,
+  emit,
+  f32,
+  floats,
+  Graph,
+  gradients,
+  integerLinear,
+  integerProduct,
+  mul,
+  quantizeRows,
+  Session,
+  sum,
+} from 'onnx-grad';
 import { describe, expect, test } from 'vitest';
 import { EMISSIONS } from '../support/check.js';
 import { random } from '../support/random.js';
@@ -110,6 +123,14 @@ describe.each([4, 8] as const)('blocks of %d bits', (bits) => {
 test.each([
   ['quantizeRows', (graph: Graph) => quantizeRows(graph.input('x', 'float32', ['a', 2, 3]))],
   [
+    'integerLinear',
+    (graph: Graph) =>
+      integerLinear(graph.input('x', 'float32', ['a', 3]), {
+        values: graph.input('w', 'int8', [4, 2]),
+        scales: graph.input('s', 'float32', [2]),
+      }),
+  ],
+  [
     'integerProduct',
     (graph: Graph) => {
       const quantized = quantizeRows(graph.input('x', 'float32', ['a', 3]));
@@ -118,4 +139,82 @@ test.each([
   ],
 ])('%s names what does not fit', (name, build) => {
   expect(() => build(new Graph())).toThrow(new RegExp(`${name}: expected`));
+});
+
+/** Rows as the kernels quantise them, exactly, and what they stand for. */
+function dequantisedRows(values: readonly number[], inner: number): number[] {
+  return values.flatMap((_, at) => {
+    if (at % inner !== 0) return [];
+    const row = values.slice(at, at + inner);
+    const magnitude = Math.fround(Math.max(...row.map(Math.abs)) || 1e-30);
+    return row.map((value) => (Math.round((127 * value) / magnitude) / 127) * magnitude);
+  });
+}
+
+describe.each(EMISSIONS)('a frozen linear layer in int8, emitted for $emitted', ({ emitted, provider }) => {
+  // Halves of steps would be rounded differently in float32 and float64: neither x nor its gradient has any here.
+  const input = Float32Array.from({ length: rows * width }, () => draw.normal());
+  const cotangent = Float32Array.from({ length: rows * columns }, () => draw.normal());
+
+  /** y, and the gradient with respect to x of the sum of y times the cotangent, recomputed or not. */
+  async function run(checkpointed: boolean) {
+    const graph = new Graph();
+    const source = graph.input('x', 'float32', ['rows', width]);
+    const layer = {
+      values: graph.constant({ dtype: 'int8', shape: [width, columns], data: weight }),
+      scales: graph.constant({ dtype: 'float32', shape: [columns], data: scales }),
+    };
+    const build = () => integerLinear(source, layer);
+    const y = checkpointed ? graph.checkpoint([source], build) : build();
+    const loss = sum(mul(y, graph.input('cotangent', 'float32', ['rows', columns])));
+    graph.output('y', y);
+    graph.output('gradient', gradients(loss, [source])[0]!);
+    const session = await Session.create(emit(graph, { provider: emitted }), { provider });
+    const found = await session.run({
+      x: f32(input, [rows, width]),
+      cotangent: f32(cotangent, [rows, columns]),
+    });
+    await session.dispose();
+    return { y: floats(found.y), gradient: floats(found.gradient) };
+  }
+
+  test.each([false, true])(
+    'its result and gradient are int8 products (checkpointed: %s)',
+    async (checkpointed) => {
+      const found = await run(checkpointed);
+      const q = (k: number, n: number) => weight[k * columns + n] as number;
+      const read = dequantisedRows([...input], width);
+      const y = Array.from({ length: rows * columns }, (_, at) => {
+        const [i, n] = [Math.floor(at / columns), at % columns];
+        return Array.from({ length: width }, (__, k) => read[i * width + k]! * q(k, n) * scales[n]!).reduce(
+          (a, b) => a + b,
+        );
+      });
+      expect(worst(found.y, y)).toBeLessThan(1e-6);
+      const scaled = [...cotangent].map((value, at) => Math.fround(value * scales[at % columns]!));
+      const incoming = dequantisedRows(scaled, columns);
+      const gradient = Array.from({ length: rows * width }, (_, at) => {
+        const [i, k] = [Math.floor(at / width), at % width];
+        return Array.from({ length: columns }, (__, n) => incoming[i * columns + n]! * q(k, n)).reduce(
+          (a, b) => a + b,
+        );
+      });
+      expect(worst(found.gradient, gradient)).toBeLessThan(1e-6);
+    },
+  );
+
+  test('its gradient is near that of the layer without rounding', async () => {
+    const { gradient } = await run(false);
+    const exact = Array.from({ length: rows * width }, (_, at) => {
+      const [i, k] = [Math.floor(at / width), at % width];
+      return Array.from(
+        { length: columns },
+        (__, n) => cotangent[i * columns + n]! * scales[n]! * weight[k * columns + n]!,
+      ).reduce((a, b) => a + b);
+    });
+    const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+      Array.from({ length: a.length }, (_, i) => a[i]! * b[i]!).reduce((x, y) => x + y, 0);
+    const cosine = dot(gradient, exact) / Math.sqrt(dot(gradient, gradient) * dot(exact, exact));
+    expect(cosine).toBeGreaterThan(0.9999);
+  });
 });
