@@ -11,7 +11,7 @@ import { parameterShapes, type Weights } from './parameters.js';
 import { embedTokenId } from './prompt-ids.js';
 import { type RetrieverFile, saveRetrieverFile } from './retriever-file.js';
 import { writeWeights } from './safetensors-writer.js';
-import { WEIGHTS_FILE, WEIGHTS_INDEX } from './weight-files.js';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, WEIGHTS_FILE, WEIGHTS_INDEX } from './weight-files.js';
 
 /** A model in memory. Training replaces its fields. */
 export interface Checkpoint extends Omit<RetrieverFile, 'prompts'> {
@@ -62,9 +62,11 @@ export type SaveCheckpointOptions = z.input<typeof saveSchema>;
 /** What `saveCheckpoint` replaces. */
 export const MODEL_FOLDER: FolderKind = {
   name: 'a model',
-  is: async (folder) =>
-    (await exists(join(folder, 'config.json'))) &&
-    ((await exists(join(folder, WEIGHTS_FILE))) || (await exists(join(folder, WEIGHTS_INDEX)))),
+  is: async (folder) => {
+    const has = (name: string) => exists(join(folder, name));
+    if (await has(ADAPTER_CONFIG)) return has(ADAPTER_WEIGHTS);
+    return (await has('config.json')) && ((await has(WEIGHTS_FILE)) || (await has(WEIGHTS_INDEX)));
+  },
 };
 
 const TORCH_NAMES = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' } as const;

@@ -34,6 +34,16 @@ export type { GgufTensors, StoredBlocks } from './gguf/tensors.js';
 export type { GgmlType } from './gguf/types.js';
 export { instructionNotes } from './instructions.js';
 export {
+  type Adapter,
+  embedRow,
+  LINEAR_KINDS,
+  type LinearKind,
+  type LoraShape,
+  loraA,
+  loraB,
+  loraScale,
+} from './lora.js';
+export {
   type EmbeddingUse,
   type GenerationConfig,
   loadWeights,
@@ -52,6 +62,15 @@ export {
   type Weights,
   type WeightTensor,
 } from './parameters.js';
+export {
+  type AdapterContext,
+  type AdapterFolder,
+  isAdapterFolder,
+  readAdapterFolder,
+  refuseMisfit,
+  writeAdapterFolder,
+} from './peft/files.js';
+export { mergeAdapter } from './peft/merge.js';
 export {
   isPreset,
   PRESETS,

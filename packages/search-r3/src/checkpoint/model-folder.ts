@@ -73,6 +73,8 @@ export interface EmbeddingUse {
    * `search_r3.json` records, else what other files of the folder show, else the preset `topics`.
    */
   prompts?: string | EmbeddingFormatInput | undefined;
+  /** What a `search_r3.json` elsewhere records, such as that of an adapter, in place of the folder's own. */
+  recorded?: RetrieverFile | undefined;
   /** Refuse a model without a prompt for reasoning. Default false. */
   reasoning?: boolean | undefined;
 }
@@ -189,10 +191,11 @@ async function embedsHow(
   { tokenizer, source }: { tokenizer: Tokenizer; source: string },
   use: EmbeddingUse | undefined,
 ): Promise<Embeds> {
-  const recorded = await readIfThere(join(folder, PROMPTS_FILE), () => loadRetrieverFile(folder));
-  if (recorded?.prompts.embedToken !== undefined && use?.prompts === undefined) {
-    embedTokenId(tokenizer, recorded.prompts.embedToken, source);
+  const own = await readIfThere(join(folder, PROMPTS_FILE), () => loadRetrieverFile(folder));
+  if (own?.prompts.embedToken !== undefined && use?.prompts === undefined && use?.recorded === undefined) {
+    embedTokenId(tokenizer, own.prompts.embedToken, source);
   }
+  const recorded = use?.recorded ?? own;
   const chosen = use && (await chooseFormat(folder, tokenizer, recorded, use.prompts));
   const format = chosen?.format ?? recorded;
   if (format === undefined) return { retriever: undefined, notes: [] };

@@ -17,6 +17,10 @@ import type { TensorEntry } from './safetensors-header.js';
 export const WEIGHTS_FILE = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
+/** The files of an adapter on top of a base, as PEFT names them. */
+export const ADAPTER_CONFIG = 'adapter_config.json';
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+
 /**
  * Opens a folder's weights: `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
  * @param named the file or index to open in their place, relative to the folder (`transformers_weights` of a
