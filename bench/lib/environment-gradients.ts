@@ -3,6 +3,7 @@
  * steps, with the engine and the batches of stage 2.
  */
 import { reasoningPrompts } from 'search-r3/checkpoint';
+import { fullTraining } from 'search-r3/decoder';
 import { frozenCopy, type Policy } from 'search-r3/model';
 import type { TrainingData } from 'search-r3/pipeline';
 import { type Group, outcomeOf, type ResolvedRlOptions, updateBatch } from 'search-r3/rl';
@@ -75,10 +76,10 @@ async function compute(
 ): Promise<StepCosines[]> {
   const own = frozenCopy(policy);
   const { clipLow, clipHigh, beta, contrastive, optimization, tokenEmbeddings } = options;
-  const engine = new GradientEngine(own, {
+  const training = fullTraining(own, tokenEmbeddings === 'frozen' ? own.embedId : undefined);
+  const engine = new GradientEngine(own.config, training, {
     tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
     contrastive: { temperature: contrastive.temperature, margin: 0 },
-    trainedToken: tokenEmbeddings === 'frozen' ? own.embedId : undefined,
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   });

@@ -5,6 +5,7 @@
  */
 import { createInterface } from 'node:readline';
 import { initialiseWeights, newConfig, parameterShapes } from 'search-r3/checkpoint';
+import { fullTraining } from 'search-r3/decoder';
 import { GradientEngine, Optimizer } from 'search-r3/train';
 import { peakMemoryMb, resetPeakMemory } from './machine.js';
 
@@ -60,14 +61,11 @@ async function build(name: string): Promise<Built> {
   resetPeakMemory();
   const config = newConfig({ ...shape, maxPositions: 1024 });
   const weights = initialiseWeights(config, 0);
-  const engine = new GradientEngine(
-    { config, weights },
-    {
-      tokens: { kind: 'crossEntropy' },
-      contrastive: { temperature: 1, margin: 0 },
-      maxTokens: batch * length,
-    },
-  );
+  const engine = new GradientEngine(config, fullTraining({ config, weights }), {
+    tokens: { kind: 'crossEntropy' },
+    contrastive: { temperature: 1, margin: 0 },
+    maxTokens: batch * length,
+  });
   const optimizer = new Optimizer(
     weights,
     {

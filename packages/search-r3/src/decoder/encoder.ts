@@ -87,6 +87,11 @@ export class SequenceEncoder {
     return result;
   }
 
+  /** Computes with other arrays from now on, of those that it was created with. */
+  bind(feeds: InferenceWeights['feeds']): void {
+    this.#session.bind(feeds);
+  }
+
   async dispose(): Promise<void> {
     await this.#session.dispose();
   }

@@ -1,22 +1,10 @@
 /** Float32 weights: inputs of a graph that training changes, or tensors mapped from a file. */
 import { cast, equal, type Graph, gatherRows, linear, reshape, swiglu, type Value, where } from 'onnx-grad';
-import {
-  type Checkpoint,
-  EMBEDDING_NAME,
-  HEAD_NAME,
-  type ModelConfig,
-  parameterShapes,
-} from '../checkpoint/index.js';
+import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
 import { tensorOf } from './lookup.js';
 import { linearNames } from './stored-names.js';
 import type { TokenRow } from './token-row.js';
-import {
-  type DecoderWeights,
-  type InferenceWeights,
-  type Lookup,
-  parameterFeeds,
-  type WeightsIn,
-} from './weights.js';
+import type { DecoderWeights, Lookup, WeightsUse } from './weights.js';
 
 /** The parameters of a model as values of a graph, by their Hugging Face names. */
 export type ParameterValues = ReadonlyMap<string, Value>;
@@ -36,37 +24,19 @@ export const lookupIn =
   (name) =>
     tensorOf(parameters, name);
 
-/** Weights that are fed, for inference. */
-export const fedWeights =
-  (config: ModelConfig): WeightsIn =>
-  (graph) =>
-    floatWeights(config, lookupIn(parameterInputs(graph, config)));
-
-/** Weights in memory for inference, by reference. */
-export const memoryWeights = (checkpoint: Pick<Checkpoint, 'config' | 'weights'>): InferenceWeights => ({
-  weightsIn: fedWeights(checkpoint.config),
-  feeds: parameterFeeds(checkpoint),
-});
-
-export interface FloatWeightsOptions {
-  /** Whether gradients are needed. Default false. */
-  trained?: boolean;
-  /** A row in place of that of its token in each token table. */
-  token?: TokenRow | undefined;
-}
-
 /** @param lookup gives the parameters of `parameterShapes`; half-precision ones are cast. */
 export function floatWeights(
   config: ModelConfig,
   lookup: Lookup,
-  { trained = false, token }: FloatWeightsOptions = {},
+  { trained = false, overlay, token = overlay?.token }: WeightsUse = {},
 ): DecoderWeights {
   const shapes = parameterShapes(config);
   const float = (x: Value) => (x.dtype === 'float32' ? x : cast(x, 'float32'));
   const parameter = (name: string) => float(lookup(name));
   const project = (x: Value, name: string) => {
     const bias = `${name}.bias`;
-    return linear(x, parameter(`${name}.weight`), shapes.has(bias) ? parameter(bias) : undefined);
+    const y = linear(x, parameter(`${name}.weight`), shapes.has(bias) ? parameter(bias) : undefined);
+    return overlay === undefined ? y : overlay.add(y, x, name);
   };
   return {
     inference: !trained,
@@ -84,7 +54,7 @@ export function floatWeights(
     down: ([gate, up], layer) => project(swiglu(gate, up), linearNames(layer).down),
     logits: (x) => {
       const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
-      return headLogits(x, parameter(name), token?.rows.get(name), token?.id);
+      return withTokenLogits(linear(x, parameter(name)), x, name, token);
     },
   };
 }
@@ -102,16 +72,21 @@ export function lookUpTokens(table: Value, ids: Value, token?: TokenRow): Value 
   return where(reshape(isToken, [...ids.shape, 1]), row, looked);
 }
 
-/** Logits [rows, vocabulary] of hidden states [rows, hidden], with those of one token from a row of its own. */
-function headLogits(hidden: Value, table: Value, row: Value | undefined, id: number | undefined): Value {
-  const all = linear(hidden, table);
-  if (row === undefined || id === undefined) return all;
+/** Logits [rows, vocabulary] of hidden states [rows, hidden], those of one token from its own row of a table. */
+export function withTokenLogits(
+  all: Value,
+  hidden: Value,
+  table: string,
+  token: TokenRow | undefined,
+): Value {
+  const row = token?.rows.get(table);
+  if (token === undefined || row === undefined) return all;
   const { graph } = hidden;
-  const classes = table.shape[0] as number;
+  const classes = all.shape[1] as number;
   const columns = graph.constant({
     dtype: 'int64',
     shape: [classes],
     data: BigInt64Array.from({ length: classes }, (_, i) => BigInt(i)),
   });
-  return where(equal(columns, identity(graph, id)), linear(hidden, row), all);
+  return where(equal(columns, identity(graph, token.id)), linear(hidden, row), all);
 }

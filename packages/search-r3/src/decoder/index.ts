@@ -1,17 +1,12 @@
+export { type AdapterForm, adapterFeeds, newAdapter } from './adapter.js';
 export type { Closeness, LinearInputs } from './calibration.js';
 export { CALIBRATION_TEXTS } from './calibration-texts.js';
 export * from './decoder.js';
 export * from './embedding.js';
 export * from './encoder.js';
-export { fileWeights, type TensorPlace, type TensorPlaces } from './file-weights.js';
-export {
-  fedWeights,
-  floatWeights,
-  lookupIn,
-  memoryWeights,
-  type ParameterValues,
-  parameterInputs,
-} from './float-weights.js';
+export { type TensorPlace, type TensorPlaces, weightsInFiles } from './file-weights.js';
+export { floatWeights, lookupIn, type ParameterValues, parameterInputs } from './float-weights.js';
+export * from './inference-weights.js';
 export { int8IsExact } from './int8-probe.js';
 export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
@@ -23,4 +18,12 @@ export * from './sequence.js';
 export { smoothingFactors } from './smoothing.js';
 export { storedType } from './tensor-file.js';
 export * from './token-row.js';
-export type { DecoderWeights, InferenceWeights, Lookup, WeightsIn } from './weights.js';
+export * from './training-weights.js';
+export type {
+  DecoderWeights,
+  FrozenWeights,
+  InferenceWeights,
+  Lookup,
+  WeightsIn,
+  WeightsUse,
+} from './weights.js';

@@ -7,7 +7,7 @@ import { tensorOf } from './lookup.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
 import { type ColumnQuantizer, quantizeBlocks } from './quantize.js';
 import { columnMagnitudes, divideRows, scaleColumns, smoothingFactors } from './smoothing.js';
-import { linearNames, scalesName } from './stored-names.js';
+import { factorsNames, linearNames, scalesName } from './stored-names.js';
 import { type Linear, layerLinears, linearTensors, normNames } from './stored-tensors.js';
 
 /** Parameters of a layer by Hugging Face name, which are changed in place. */
@@ -16,8 +16,13 @@ export type LayerParameters = Map<string, Float32Array>;
 /**
  * Moves the size of channels from what the linear layers read into their weights: into the norm before q, k and v and
  * before gate and up, and into the rows of up for down. The layer computes the same.
+ * @returns what was divided by, under `factorsNames`.
  */
-export function smoothLayer(parameters: LayerParameters, layer: number, inputs: LinearInputs): void {
+export function smoothLayer(
+  parameters: LayerParameters,
+  layer: number,
+  inputs: LinearInputs,
+): Map<string, Float32Array> {
   const { q, k, v, gate, up, down } = linearNames(layer);
   const get = (name: string): Float32Array => tensorOf(parameters, name);
   const smooth = (
@@ -33,14 +38,20 @@ export function smoothLayer(parameters: LayerParameters, layer: number, inputs: 
     );
     for (const matrix of matrices) scaleColumns(matrix, factors);
     for (const name of sources) divideRows(get(name), factors);
+    return factors;
   };
   const norm = (name: string) => `model.layers.${layer}.${name}.weight`;
   const hidden = get(norm('input_layernorm')).length;
-  smooth(inputs.attention, hidden, [q, k, v], [norm('input_layernorm')]);
-  smooth(inputs.gates, hidden, [gate, up], [norm('post_attention_layernorm')]);
+  const names = factorsNames(layer);
+  const attention = smooth(inputs.attention, hidden, [q, k, v], [norm('input_layernorm')]);
+  const gates = smooth(inputs.gates, hidden, [gate, up], [norm('post_attention_layernorm')]);
   const bias = `${up}.bias`;
   const sources = [`${up}.weight`, ...(parameters.has(bias) ? [bias] : [])];
-  smooth(inputs.down, get(`${up}.weight`).length / hidden, [down], sources);
+  return new Map([
+    [names.attention, attention],
+    [names.gates, gates],
+    [names.down, smooth(inputs.down, get(`${up}.weight`).length / hidden, [down], sources)],
+  ]);
 }
 
 /** The tensors of a layer under the names of a quantised file: norms and linear layers. */

@@ -89,7 +89,8 @@ async function quantizeInto(
       if (signal?.aborted) throw new InterruptedError('quantize: stopped by the caller');
       const parameters = await readLayer(config, layer, read);
       const inputs = await exact.through(asTensors(config, parameters, layer));
-      if (inputs !== undefined) smoothLayer(parameters, layer, realInputs(inputs, batch));
+      if (inputs === undefined) throw new Error('internal: expected what the linear layers read');
+      await put(smoothLayer(parameters, layer, realInputs(inputs, batch)));
       const stored = await quantizeLayer(config, layer, parameters, precision, columns);
       await put([...stored].map(([name, { data }]) => [name, data]));
       await quantized.through(asFirstLayer(stored, layer));

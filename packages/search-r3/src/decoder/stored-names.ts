@@ -23,5 +23,15 @@ export function linearNames(layer: number) {
 /** The scales of a quantised linear layer. */
 export const scalesName = (linear: string): string => `${linear}.scales`;
 
+/** What smoothing divided by: the inputs of q, k and v, those of gate and up, and those of down (the outputs of up). */
+export function factorsNames(layer: number) {
+  const { down } = linearNames(layer);
+  return {
+    attention: `model.layers.${layer}.input_layernorm.smoothing`,
+    gates: `model.layers.${layer}.post_attention_layernorm.smoothing`,
+    down: `${down}.smoothing`,
+  };
+}
+
 /** Whether q, k and v are stored as one matrix: the fused kernel takes them side by side, unless heads have norms. */
 export const packsAttention = (config: ModelConfig): boolean => rotatesInside(config) && !config.qkNorm;

@@ -3,7 +3,7 @@ import { EMBEDDING_NAME, type ModelConfig, parameterShapes } from '../checkpoint
 import { BLOCK } from './block-weights.js';
 import { tensorOf } from './lookup.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
-import { HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
+import { factorsNames, HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
 
 export type StoredType = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8';
 
@@ -61,6 +61,10 @@ export function storedTensors(
   for (let layer = 0; layer < config.layers; layer++) {
     for (const name of normNames(config, layer)) float(name, shapeOf(name));
     for (const one of layerLinears(config, layer)) linear(one);
+    const factors = factorsNames(layer);
+    float(factors.attention, [config.hiddenSize]);
+    float(factors.gates, [config.hiddenSize]);
+    float(factors.down, [config.intermediateSize]);
   }
   float('model.norm.weight', shapeOf('model.norm.weight'));
   linear(headLinear(config));

@@ -4,14 +4,18 @@
  * gradient and Adam scales it up: a model forgets names it does not meet in training (docs/decisions/004).
  */
 import type { Graph, Value } from 'onnx-grad';
-import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
+import {
+  EMBEDDING_NAME,
+  embedRow,
+  HEAD_NAME,
+  type ModelConfig,
+  type Weights,
+  type WeightTensor,
+} from '../checkpoint/index.js';
 
 /** The names of a model's token tables: of the embeddings, and of the head where it has one of its own. */
 export const tokenTables = ({ tieWordEmbeddings }: ModelConfig): string[] =>
   tieWordEmbeddings ? [EMBEDDING_NAME] : [EMBEDDING_NAME, HEAD_NAME];
-
-/** The name of a table's trained row among the parameters. */
-const rowName = (table: string) => `${table}[embed]`;
 
 /**
  * The arrays that training changes: all weights, or with `token` all but the token tables, of which only the row of that
@@ -28,9 +32,24 @@ export function trainedWeights(weights: Weights, config: ModelConfig, token?: nu
       throw new RangeError(`${table} has no row ${token} to train`);
     }
     const data = tensor.data.subarray(token * width, (token + 1) * width);
-    trained.set(rowName(table), { data, shape: [1, width] });
+    trained.set(embedRow(table), { data, shape: [1, width] });
   }
   return trained;
+}
+
+/** Copies of a token's rows, by the names of `trainedWeights`. @param read gives a token table. */
+export async function copyTokenRows(
+  config: ModelConfig,
+  token: number,
+  read: (table: string) => Promise<WeightTensor>,
+): Promise<Weights> {
+  const width = config.hiddenSize;
+  const rows: Weights = new Map();
+  for (const table of tokenTables(config)) {
+    const { data } = await read(table);
+    rows.set(embedRow(table), { data: data.slice(token * width, (token + 1) * width), shape: [1, width] });
+  }
+  return rows;
 }
 
 /** The row of a token in a graph, which stands in for that of each table. */
@@ -46,7 +65,7 @@ export function tokenRowInputs(graph: Graph, config: ModelConfig, id: number): T
   return {
     id,
     rows: new Map(
-      tables.map((table) => [table, graph.input(rowName(table), 'float32', [1, config.hiddenSize])]),
+      tables.map((table) => [table, graph.input(embedRow(table), 'float32', [1, config.hiddenSize])]),
     ),
   };
 }
@@ -56,6 +75,6 @@ export function trainedInputs(parameters: ReadonlyMap<string, Value>, token?: To
   if (token === undefined) return new Map(parameters);
   return new Map([
     ...[...parameters].filter(([name]) => !token.rows.has(name)),
-    ...[...token.rows].map(([table, value]) => [rowName(table), value] as const),
+    ...[...token.rows].map(([table, value]) => [embedRow(table), value] as const),
   ]);
 }

@@ -3,7 +3,9 @@
  * training changes (`float-weights.ts`), int8 by column (`int8-weights.ts`), 4 or 8 bits by block (`block-weights.ts`).
  */
 import { f32, type Graph, type HostTensor, type Value } from 'onnx-grad';
-import type { Checkpoint } from '../checkpoint/index.js';
+import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
+import type { Precision } from './precision-names.js';
+import type { TokenRow } from './token-row.js';
 
 /** q, k and v, or one value with all side by side. */
 export type Projections = readonly [qkv: Value] | readonly [q: Value, k: Value, v: Value];
@@ -34,8 +36,44 @@ export interface DecoderWeights {
 /** A stored tensor as a value of a graph. @throws Error for one that the model does not have. */
 export type Lookup = (name: string) => Value;
 
+/** How a linear layer was changed by smoothing (`smoothing.ts`); undefined where it was not. */
+export interface Smoothed {
+  /** [inputs]: what its inputs were divided by. */
+  inputs?: Value | undefined;
+  /** [outputs]: what its outputs were divided by. */
+  outputs?: Value | undefined;
+}
+
+/** An adapter declared in a graph. */
+export interface Overlay {
+  has(name: string): boolean;
+  /** y [rows, outputs] and the adapter's part of the linear layer `name`, which reads x [rows, inputs]. */
+  add(y: Value, x: Value, name: string, smoothed?: Smoothed): Value;
+  readonly token: TokenRow | undefined;
+}
+
+/** What the weights are used for, and what is laid over them. */
+export interface WeightsUse {
+  /** Whether gradients are needed. Default false. */
+  trained?: boolean;
+  /** A row in place of that of its token in each token table. */
+  token?: TokenRow | undefined;
+  overlay?: Overlay | undefined;
+}
+
 /** The weights of a decoder, declared in a graph. */
 export type WeightsIn = (graph: Graph) => DecoderWeights;
+
+/** The weights of a model as they are stored: nothing changes them, but an adapter may be laid over them. */
+export interface FrozenWeights {
+  readonly config: ModelConfig;
+  readonly precision: Precision;
+  /** Declares them in a graph; to be called once. */
+  declare(graph: Graph): Lookup;
+  has(name: string): boolean;
+  /** Weights in JavaScript memory, by reference; those in files are part of the program. */
+  readonly feeds: Readonly<Record<string, HostTensor>>;
+}
 
 /** Weights for inference: how a program declares them, and what is bound to its session. */
 export interface InferenceWeights {

@@ -96,6 +96,11 @@ export class Decoding {
     return { hidden, scores };
   }
 
+  /** Computes with other arrays from now on, of those that it was created with. */
+  bind(feeds: InferenceWeights['feeds']): void {
+    this.#session.bind(feeds);
+  }
+
   /** Gives the memory of cache and results back until they are needed again. */
   release(): void {
     this.cache.release();

@@ -11,7 +11,7 @@ export const CACHE_VARIABLE = 'SEARCH_R3_CACHE';
 
 const NAME = 'search-r3';
 /** Raised when the same model would be quantised to something else. */
-const VERSION = 1;
+const VERSION = 2;
 
 /**
  * The path of the quantised weights of a model. Its name changes with whatever they are made from.

@@ -1,33 +1,48 @@
 /** A model ready to embed, to generate and to be trained: what everything else speaks to. */
+import { createHash } from 'node:crypto';
 import {
-  type Checkpoint,
+  type Adapter,
   checkpointFingerprint,
+  type EmbeddingUse,
   type Fingerprint,
   fingerprintParts,
+  isTrainable,
   type LengthLimits,
-  type OpenModelOptions,
-  openModel,
   type QuerySplit,
   type SaveCheckpointOptions,
   type Stored,
   saveCheckpoint,
-  stopIds,
-  storedFiles,
+  type Weights,
+  writeAdapterFolder,
 } from '../checkpoint/index.js';
-import { type InferenceWeights, memoryWeights, type Precision, SequenceEncoder } from '../decoder/index.js';
+import {
+  type AdapterForm,
+  adapterFeeds,
+  adapterTraining,
+  type FrozenWeights,
+  fullTraining,
+  type InferenceWeights,
+  inferenceWeights,
+  type Precision,
+  SequenceEncoder,
+  type TrainingWeights,
+  weightsInMemory,
+} from '../decoder/index.js';
 import { Generator, type GeneratorOptions } from '../generate/index.js';
 import { InputError } from '../run/index.js';
-import { type EngineOptions, GradientEngine } from '../train/index.js';
-import { type EmbeddingModel, frozenCopy } from './policy.js';
-import { type ChosenWeights, chooseWeights, type PrecisionChoice } from './precision.js';
+import { type EngineOptions, GradientEngine, LogProbabilities, type Trained } from '../train/index.js';
+import { type NewAdapter, type OpenedModel, openForUse } from './opened.js';
+import { type EmbeddingModel, frozenCopy, type Policy, untrainable } from './policy.js';
+import type { PrecisionChoice } from './precision.js';
 
-export interface LoadModelOptions
-  extends Pick<NonNullable<OpenModelOptions['embedding']>, 'prompts' | 'reasoning'> {
+export interface LoadModelOptions extends Pick<EmbeddingUse, 'prompts' | 'reasoning'> {
   /**
    * How the model computes. Default `auto`: int8 for 50 million parameters or more if the CPU computes it exactly and
    * the vectors stay close to those of f32, else f32.
    */
   precision?: PrecisionChoice | undefined;
+  /** The base of an adapter folder, in place of the one that it names. */
+  base?: string | undefined;
   /** Threads inside one operator. Default: as many as physical cores. */
   threads?: number | undefined;
   signal?: AbortSignal | undefined;
@@ -35,6 +50,16 @@ export interface LoadModelOptions
   onNote?: ((text: string) => void) | undefined;
   /** Called while weights are quantised for the first time, with layers done. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface LoadTrainableOptions extends LoadModelOptions {
+  /** Lay a new adapter over the model. An adapter folder needs none: its own is trained further. */
+  adapter?: NewAdapter | undefined;
+}
+
+export interface TrainableOptions {
+  /** Which rows of the token tables are trained: all, or that of the embed token alone. */
+  tokenEmbeddings: 'trained' | 'frozen';
 }
 
 /**
@@ -52,10 +77,15 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   readonly stopIds: readonly number[];
   /** How it computes. */
   readonly precision: Precision;
-  readonly #weights: InferenceWeights;
+  readonly #frozen: FrozenWeights;
   readonly #stored: Stored;
   /** Undefined for a model whose weights are in files. */
   readonly #checkpoint: M | undefined;
+  /** Path of its files, or of those of its base. */
+  readonly #path: string | undefined;
+  readonly #adapter: Adapter | undefined;
+  /** Of the embed token in the base. */
+  readonly #rows: Weights;
   readonly #threads: { threads?: number };
   #limits: EmbeddingModel['limits'];
   #split: EmbeddingModel['split'];
@@ -66,8 +96,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   private constructor(
     model: Omit<EmbeddingModel, 'weights'> & Pick<M, 'prompts' | 'embedId'>,
-    { precision, weights }: ChosenWeights,
-    from: { stored: Stored; checkpoint?: M },
+    from: Pick<OpenedModel, 'frozen' | 'stored'> & Partial<OpenedModel> & { checkpoint?: M },
     threads: number | undefined,
   ) {
     this.config = model.config;
@@ -79,41 +108,36 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.#split = model.split;
     this.embedId = model.embedId;
     this.stopIds = model.stopIds;
-    this.precision = precision;
-    this.#weights = weights;
+    this.precision = from.frozen.precision;
+    this.#frozen = from.frozen;
     this.#stored = from.stored;
     this.#checkpoint = from.checkpoint;
+    this.#path = from.path;
+    this.#adapter = from.adapter;
+    this.#rows = from.rows ?? new Map();
     this.#threads = threads === undefined ? {} : { threads };
   }
 
   /**
-   * Loads a Hugging Face folder or a GGUF file to embed with it.
+   * Loads a Hugging Face folder, a GGUF file, or an adapter folder on its base, to embed with it.
    * @throws InputError if it is no model, or one that cannot embed as the options ask, before its weights are read.
    */
   static async load(path: string, options: LoadModelOptions = {}): Promise<Model> {
-    const { prompts, reasoning, precision = 'auto', threads, signal, onNote, onProgress } = options;
-    const note = (text: string) => onNote?.(`${path}: ${text}`);
-    const folder = await openModel(path, { embedding: { prompts, reasoning } });
-    try {
-      const { config, tokenizer, retriever } = folder;
-      if (retriever === undefined) throw new Error('internal: opened to embed, without a way to');
-      for (const text of folder.notes) note(text);
-      const files = await storedFiles(path, config);
-      const chosen = await chooseWeights(
-        { path, folder, files },
-        { precision, threads, signal, onNote: note, onProgress },
-      );
-      const { embedToken } = retriever.prompts;
-      const described = {
-        ...{ config, tokenizer },
-        ...retriever,
-        embedId: embedToken === undefined ? undefined : tokenizer.idOf(embedToken),
-        stopIds: stopIds(folder),
-      };
-      return new Model(described, chosen, { stored: { files } }, threads);
-    } finally {
-      await folder.close();
-    }
+    const opened = await openForUse(path, { ...options, precision: options.precision ?? 'auto' });
+    return new Model(opened.described, opened, options.threads);
+  }
+
+  /**
+   * Loads a model whose weights stay in files, to train an adapter on top of them: a new one, or that of the folder.
+   * @throws InputError as `load`, for a model without an adapter, and for prompts that training does not take.
+   */
+  static async loadTrainable(path: string, options: LoadTrainableOptions): Promise<Model<Policy>> {
+    const opened = await openForUse(path, {
+      ...options,
+      precision: options.precision ?? 'auto',
+      reasoning: true,
+    });
+    return trainable(opened, path, (described) => new Model<Policy>(described, opened, options.threads));
   }
 
   /**
@@ -124,8 +148,8 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     { threads }: { threads?: number | undefined } = {},
   ): Model<M> {
     const { weights } = checkpoint;
-    const chosen: ChosenWeights = { precision: 'f32', weights: memoryWeights(checkpoint) };
-    return new Model(checkpoint, chosen, { stored: { weights }, checkpoint }, threads);
+    const frozen = weightsInMemory(checkpoint);
+    return new Model(checkpoint, { frozen, stored: { weights }, checkpoint }, threads);
   }
 
   /**
@@ -170,57 +194,102 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.#fingerprint = undefined;
   }
 
+  /** The adapter on top of its weights, whose arrays training changes in place. */
+  get adapter(): Adapter | undefined {
+    return this.#adapter;
+  }
+
+  /** What training changes and a run saves. @throws InputError for weights in files without an adapter. */
+  get trained(): Trained {
+    return this.#adapter?.weights ?? this.checkpoint;
+  }
+
   /** The weights, for programs of one's own. */
   get inferenceWeights(): InferenceWeights {
-    return this.#weights;
+    const { weightsIn, feeds } = inferenceWeights(this.#frozen, this.#form);
+    return { weightsIn, feeds: { ...feeds, ...this.#adapterFeeds } };
   }
 
   encoder(): Promise<SequenceEncoder> {
-    this.#encoder ??= SequenceEncoder.create(this.config, this.#weights, this.#threads);
+    this.#encoder ??= SequenceEncoder.create(this.config, this.inferenceWeights, this.#threads);
     return this.#encoder;
   }
 
   /** @param options are those of the first call. Errors: InputError for heads that cached attention can not take. */
   generator(options: Omit<GeneratorOptions, 'threads'> = {}): Promise<Generator> {
-    this.#generator ??= Generator.create(this.config, this.#weights, { ...options, ...this.#threads });
+    this.#generator ??= Generator.create(this.config, this.inferenceWeights, {
+      ...options,
+      ...this.#threads,
+    });
     return this.#generator;
   }
 
   /**
-   * Losses and gradients of an objective, in float32, for the weights of this model. The caller disposes of the engine,
-   * and calls `updated` after each update.
-   * @param base the other side of a KL term.
-   * @throws InputError if the weights are in files.
+   * Its weights as training sees them: those of its adapter, or all.
+   * @throws InputError for weights in files without an adapter.
    */
-  trainer(options: EngineOptions, base?: Pick<Checkpoint, 'weights'>): GradientEngine {
-    return new GradientEngine(this.checkpoint, { ...this.#threads, ...options }, base);
+  trainable({ tokenEmbeddings }: TrainableOptions): TrainingWeights {
+    if (this.#adapter !== undefined) return adapterTraining(this.#frozen, this.#adapter);
+    return fullTraining(this.checkpoint, tokenEmbeddings === 'frozen' ? this.embedId : undefined);
   }
 
   /**
-   * A model that stays as this one is now, whatever training changes. The caller disposes of it.
-   * @throws InputError if the weights are in files.
+   * Losses and gradients of an objective. The caller disposes of the engine, and calls `updated` after each update.
+   * @param weights what `trainable` of this model gave.
+   */
+  trainer(weights: TrainingWeights, options: EngineOptions): GradientEngine {
+    return new GradientEngine(this.config, weights, { ...this.#threads, ...options });
+  }
+
+  /** Log-probabilities of tokens, by the arithmetic of `trainer`. The caller disposes of it. */
+  logProbabilities(): Promise<LogProbabilities> {
+    return LogProbabilities.create(this.config, this.trainable({ tokenEmbeddings: 'trained' }));
+  }
+
+  /**
+   * A model that stays as this one is now, whatever training changes; weights in files are shared. The caller disposes
+   * of it.
    */
   frozen(): Model<M> {
-    return Model.of(frozenCopy(this.checkpoint), this.#threads);
+    const adapter = this.#adapter;
+    if (adapter === undefined) return Model.of(frozenCopy(this.checkpoint), this.#threads);
+    const { weights } = frozenCopy({ ...this, weights: adapter.weights });
+    return this.#sharing({ ...adapter, weights });
   }
 
   /**
-   * Writes it as a Hugging Face folder, atomically.
-   * @throws InputError as `saveCheckpoint`, and if the weights are in files.
+   * Writes it as a Hugging Face folder, or as an adapter folder, atomically.
+   * @throws InputError as `saveCheckpoint`, and for weights in files without an adapter.
    */
   async save(folder: string, options: SaveCheckpointOptions = {}): Promise<void> {
-    await saveCheckpoint(folder, { ...this.checkpoint, limits: this.limits, split: this.split }, options);
+    const { limits, split, prompts, preset, dimensions, tokenizer } = this;
+    if (this.#adapter !== undefined && this.#path !== undefined) {
+      const retriever = { prompts, preset, dimensions, limits, split };
+      const { overwrite } = options;
+      return writeAdapterFolder(
+        folder,
+        this.#adapter,
+        { base: this.#path, tokenizer, retriever },
+        { overwrite },
+      );
+    }
+    await saveCheckpoint(folder, { ...this.checkpoint, limits, split }, options);
   }
 
   /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
   fingerprint(): Promise<Fingerprint> {
-    this.#fingerprint ??= fingerprintParts(this, this.#stored, { precision: this.precision });
+    this.#fingerprint ??= fingerprintParts(this, this.#stored, {
+      precision: this.precision,
+      ...(this.#adapter && { adapter: adapterHash(this.#adapter).slice(0, 16) }),
+    });
     return this.#fingerprint;
   }
 
   /** SHA-256, in hex, of weights and tokenizer: a run is not resumed with another model. */
   async identity(): Promise<string> {
-    return checkpointFingerprint(this.checkpoint);
+    if (this.#adapter === undefined) return checkpointFingerprint(this.checkpoint);
+    const { weights, tokenizer, adapter, precision } = await this.fingerprint();
+    return createHash('sha256').update([weights, tokenizer, adapter, precision].join()).digest('hex');
   }
 
   /** Frees encoder and generator. Asked for again, they are made anew. */
@@ -236,4 +305,47 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+
+  get #form(): AdapterForm | undefined {
+    return this.#adapter;
+  }
+
+  get #adapterFeeds() {
+    const form = this.#form;
+    return form === undefined ? {} : adapterFeeds(this.config, form, this.#adapter, this.#rows);
+  }
+
+  /** Another model on the same weights. */
+  #sharing(adapter: Adapter): Model<M> {
+    const { limits, split } = this;
+    const from = {
+      ...{ frozen: this.#frozen, stored: this.#stored, rows: this.#rows, adapter },
+      ...(this.#path !== undefined && { path: this.#path }),
+      ...(this.#checkpoint && { checkpoint: this.#checkpoint }),
+    };
+    return new Model<M>({ ...this, limits, split }, from, this.#threads.threads);
+  }
+}
+
+/** SHA-256, in hex. */
+function adapterHash({ weights, rank, alpha, rsLora, targets, tokenId }: Adapter): string {
+  const hash = createHash('sha256').update(JSON.stringify([rank, alpha, rsLora, targets, tokenId]));
+  for (const [name, { data }] of [...weights].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** The model of what was opened. @throws InputError where training does not take it. */
+function trainable<T>(
+  { described, adapter }: OpenedModel,
+  source: string,
+  make: (described: OpenedModel['described'] & Pick<Policy, 'prompts' | 'embedId'>) => T,
+): T {
+  const { prompts, embedId, preset } = described;
+  if (adapter === undefined) {
+    throw new InputError({ source, expected: 'an adapter to train (lora)', found: 'none' });
+  }
+  if (!isTrainable(prompts) || embedId === undefined) throw untrainable(source, prompts, preset);
+  return make({ ...described, prompts, embedId });
 }

@@ -50,18 +50,22 @@ export function makeEmbeddingModel(checkpoint: Checkpoint): EmbeddingModel {
 export function asPolicy(checkpoint: Checkpoint, source = 'checkpoint'): Policy {
   const { prompts, preset, tokenizer } = checkpoint;
   if (prompts === undefined || !isTrainable(prompts)) {
-    throw new InputError({
-      source,
-      field: 'prompts',
-      expected: 'conversations that end with an embed token, one of them after reasoning',
-      found:
-        prompts === undefined ? 'none' : `others${preset === undefined ? '' : `, of the preset ${preset}`}`,
-      remedy: 'Train the model first: search-r3 sft.',
-    });
+    throw untrainable(source, prompts, preset);
   }
   const embedId = embedTokenId(tokenizer, prompts.embedToken);
   return { ...checkpoint, prompts, embedId, stopIds: stopIds(checkpoint) };
 }
+
+/** The error for prompts that training does not take. */
+export const untrainable = (source: string, prompts: Prompts | undefined, preset?: string): InputError =>
+  new InputError({
+    source,
+    field: 'prompts',
+    expected: 'conversations that end with an embed token, one of them after reasoning',
+    found:
+      prompts === undefined ? 'none' : `others${preset === undefined ? '' : `, of the preset ${preset}`}`,
+    remedy: 'Train the model first: search-r3 sft.',
+  });
 
 /**
  * Makes a base model a policy: adds the embed token where it is missing, and prompts where it has none or others are

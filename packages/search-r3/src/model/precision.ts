@@ -15,14 +15,14 @@ import {
 import {
   CALIBRATION_TEXTS,
   type Closeness,
-  fileWeights,
-  type InferenceWeights,
+  type FrozenWeights,
   int8IsExact,
-  memoryWeights,
   type ParameterSource,
   type Precision,
   storedType,
   type TensorPlace,
+  weightsInFiles,
+  weightsInMemory,
   writeQuantized,
 } from '../decoder/index.js';
 import { exists, InputError, readJson, validate, writeJsonAtomic } from '../run/index.js';
@@ -55,16 +55,11 @@ export interface OpenFiles {
   files: readonly StoredFile[];
 }
 
-export interface ChosenWeights {
-  precision: Precision;
-  weights: InferenceWeights;
-}
-
 /** @throws InputError naming a weight that is not finite; InterruptedError. */
 export async function chooseWeights(
   model: OpenFiles,
   options: ChoosePrecisionOptions,
-): Promise<ChosenWeights> {
+): Promise<FrozenWeights> {
   const { precision, onNote } = options;
   switch (precision) {
     case 'f32':
@@ -72,7 +67,7 @@ export async function chooseWeights(
     case 'int8':
     case 'int8-block':
     case 'int4':
-      return { precision, weights: (await quantized(model, precision, options)).weights };
+      return (await quantized(model, precision, options)).weights;
     case 'auto': {
       if (parameterCount(model.folder.config) < LARGE) return floatChoice(model);
       if (!(await int8IsExact())) {
@@ -86,14 +81,14 @@ export async function chooseWeights(
         return floatChoice(model);
       }
       onNote?.(`Computing in int8 (mean cosine to f32: ${cosine}). --precision f32 computes exactly.`);
-      return { precision: 'int8', weights };
+      return weights;
     }
     default:
       return precision satisfies never;
   }
 }
 
-async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> {
+async function floatChoice({ path, folder }: OpenFiles): Promise<FrozenWeights> {
   const { config } = folder;
   const names = [...parameterShapes(config).keys()];
   const places = placesOf(names, folder);
@@ -101,10 +96,10 @@ async function floatChoice({ path, folder }: OpenFiles): Promise<ChosenWeights> 
   if (places.size < names.length || parameterCount(config) < LARGE) {
     const weights = await folder.readWeights();
     assertFinite({ weights }, path);
-    return { precision: 'f32', weights: memoryWeights({ config, weights }) };
+    return weightsInMemory({ config, weights });
   }
   await folder.checkWeights();
-  return { precision: 'f32', weights: fileWeights('f32', config, places) };
+  return weightsInFiles('f32', config, places);
 }
 
 function placeOf(location: TensorLocation | undefined): TensorPlace | undefined {
@@ -116,7 +111,7 @@ async function quantized(
   model: OpenFiles,
   precision: Exclude<Precision, 'f32'>,
   { threads, signal, onProgress }: ChoosePrecisionOptions,
-): Promise<{ weights: InferenceWeights; closeness: Closeness }> {
+): Promise<{ weights: FrozenWeights; closeness: Closeness }> {
   const { path, folder, files } = model;
   const { config, tokenizer } = folder;
   const file = await quantizedPath(path, precision, { files, rows: config.vocabSize });
@@ -137,7 +132,7 @@ async function quantized(
   await stored.close();
   const embedding = placeOf(folder.locate(EMBEDDING_NAME));
   if (embedding !== undefined) places.set(EMBEDDING_NAME, embedding);
-  const weights = fileWeights(precision, config, places);
+  const weights = weightsInFiles(precision, config, places);
   return { weights, closeness };
 }
 

@@ -1,5 +1,6 @@
 /** Next-token training of a model from scratch, on any source of token sequences. */
 import type { Checkpoint } from '../checkpoint/index.js';
+import { fullTraining } from '../decoder/index.js';
 import {
   GradientEngine,
   Optimizer,
@@ -62,13 +63,14 @@ export class PretrainTrainer implements Trainer {
     this.#source = source;
     this.#pairs = pairs;
     this.#options = options;
-    this.#engine = new GradientEngine(model, {
+    const training = fullTraining(model);
+    this.#engine = new GradientEngine(model.config, training, {
       tokens: { kind: 'crossEntropy' },
       contrastive: { temperature: contrastive.temperature, margin: 0 },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
-    this.#optimizer = new Optimizer(model.weights, optimization, options.steps);
+    this.#optimizer = new Optimizer(training.trained, optimization, options.steps);
   }
 
   async step(index: number): Promise<StepRecord> {

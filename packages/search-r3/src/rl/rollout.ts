@@ -39,7 +39,7 @@ export function outcomeOf(completion: Completion): CompletionRecord['outcome'] {
 
 /** Samples a group per query. Rewards are 0 until `rewardRollouts`. */
 export async function sampleGroups(
-  policy: Policy,
+  policy: Pick<Policy, 'tokenizer' | 'prompts' | 'embedId' | 'stopIds'>,
   generator: Generator,
   queries: readonly TrainingQuery[],
   options: ResolvedRlOptions,

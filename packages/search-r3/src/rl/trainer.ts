@@ -6,7 +6,6 @@
  */
 import { join } from 'node:path';
 import { PromptCache } from '../checkpoint/index.js';
-import { trainedWeights } from '../decoder/index.js';
 import type { Environment } from '../environment/index.js';
 import type { Generator } from '../generate/index.js';
 import type { Model, Policy } from '../model/index.js';
@@ -15,7 +14,7 @@ import type { SftData, TrainingQuery } from '../sft/index.js';
 import {
   EpochSampler,
   type GradientEngine,
-  LogProbabilities,
+  type LogProbabilities,
   Optimizer,
   restoreTraining,
   type StepRecord,
@@ -43,7 +42,6 @@ export class RlTrainer implements Trainer {
   readonly stage = 'rl';
   readonly steps: number;
   readonly #model: Model<Policy>;
-  readonly #policy: Policy;
   readonly #environment: Environment;
   readonly #data: RlData;
   readonly #options: ResolvedRlOptions;
@@ -62,30 +60,23 @@ export class RlTrainer implements Trainer {
     generator: Generator,
     reference: LogProbabilities | undefined,
   ) {
-    const policy = model.checkpoint;
     this.steps = options.steps;
     this.#model = model;
-    this.#policy = policy;
-    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
+    this.#prompts = new PromptCache(model.tokenizer, model.prompts);
     this.#environment = environment;
     this.#data = data;
     this.#options = options;
     this.#generator = generator;
     this.#reference = reference;
     const { optimization, clipLow, clipHigh, beta } = options;
-    const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
-    this.#engine = model.trainer({
+    const training = model.trainable(options);
+    this.#engine = model.trainer(training, {
       tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
       contrastive: { temperature: options.contrastive.temperature, margin: 0 },
-      trainedToken,
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
-    this.#optimizer = new Optimizer(
-      trainedWeights(policy.weights, policy.config, trainedToken),
-      optimization,
-      options.steps * options.numIterations,
-    );
+    this.#optimizer = new Optimizer(training.trained, optimization, options.steps * options.numIterations);
     this.#sampler = new EpochSampler({
       count: data.queries.length,
       batchSize: options.queriesPerStep,
@@ -97,7 +88,7 @@ export class RlTrainer implements Trainer {
   /**
    * Trains the weights of a model in place.
    * @param environment must encode with the same weights.
-   * @param reference the model that stage 2 starts from, with weights of its own; needed with `beta` above 0.
+   * @param reference the model that stage 2 starts from, which stays as it is; needed with `beta` above 0.
    * @throws InputError if the weights of the model are in files.
    */
   static async create(
@@ -105,13 +96,12 @@ export class RlTrainer implements Trainer {
     environment: Environment,
     data: RlData,
     options: ResolvedRlOptions,
-    reference?: Policy,
+    reference?: Model<Policy>,
   ): Promise<RlTrainer> {
     if (options.beta > 0 && reference === undefined)
       throw new RangeError('RlTrainer: beta > 0 needs a reference');
     const generator = await model.generator();
-    const fixed =
-      options.beta > 0 && reference !== undefined ? await LogProbabilities.create(reference) : undefined;
+    const fixed = options.beta > 0 ? await reference?.logProbabilities() : undefined;
     return new RlTrainer(model, environment, data, options, generator, fixed);
   }
 
@@ -121,7 +111,7 @@ export class RlTrainer implements Trainer {
     const groups = await this.#rollouts(index, clock, log);
     const rollouts = groups.flat();
     const batch = await updateBatch(
-      this.#policy,
+      this.#model,
       groups,
       this.#present(),
       this.#options,
@@ -187,12 +177,12 @@ export class RlTrainer implements Trainer {
   }
 
   async save(folder: string): Promise<void> {
-    await saveTraining(folder, this.#policy, this.#optimizer);
+    await saveTraining(folder, this.#model.trained, this.#optimizer);
     await writeStateFile(join(folder, 'environment.state'), this.#environment.state());
   }
 
   async restore(folder: string): Promise<void> {
-    await restoreTraining(folder, this.#policy, this.#optimizer);
+    await restoreTraining(folder, this.#model.trained, this.#optimizer);
     this.#model.updated();
     await this.#environment.restore(await readStateFile(join(folder, 'environment.state')));
   }
@@ -226,7 +216,7 @@ export class RlTrainer implements Trainer {
       log.skipped(drawn.length - queries.length);
       if (round > 0 && queries.length === 0) continue;
       const groups = await sampleGroups(
-        this.#policy,
+        this.#model,
         this.#generator,
         queries,
         this.#options,
@@ -237,7 +227,7 @@ export class RlTrainer implements Trainer {
         groups.flat(),
         this.#environment,
         index,
-        this.#policy.config.hiddenSize,
+        this.#model.config.hiddenSize,
         reward,
       );
       log.refreshed(refresh);
@@ -321,7 +311,7 @@ export class RlTrainer implements Trainer {
   }
 
   #text({ completion }: Rollout): string {
-    const { tokenizer, embedId, stopIds } = this.#policy;
+    const { tokenizer, embedId, stopIds } = this.#model;
     const tokens = completion.tokens.filter((token) => token !== embedId && !stopIds.includes(token));
     return tokenizer.decode(tokens);
   }

@@ -27,7 +27,7 @@ const countedTokens = (rollout: Rollout, options: ResolvedRlOptions): number =>
  * @param cache prompts of the documents; a trainer keeps one over its steps.
  */
 export async function updateBatch(
-  policy: Policy,
+  policy: Pick<Policy, 'tokenizer' | 'prompts'>,
   groups: readonly Group[],
   data: Pick<SftData, 'document' | 'negatives'>,
   options: ResolvedRlOptions,

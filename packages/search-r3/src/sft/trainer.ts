@@ -3,7 +3,6 @@
  * ability to reason. Loss: cross-entropy + KL to the base + InfoNCE + triplet margin (Search-R3, arXiv 2510.07048).
  */
 import { type Checkpoint, PromptCache, type PromptIds } from '../checkpoint/index.js';
-import { trainedWeights } from '../decoder/index.js';
 import type { Model, Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import {
@@ -41,7 +40,6 @@ export class SftTrainer implements Trainer {
   readonly stage = 'sft';
   readonly steps: number;
   readonly #model: Model<Policy>;
-  readonly #policy: Policy;
   readonly #data: SftData;
   readonly #options: ResolvedSftOptions;
   readonly #engine: GradientEngine;
@@ -51,43 +49,34 @@ export class SftTrainer implements Trainer {
 
   /**
    * Trains the weights of a model in place.
-   * @param base the model as it was before, which stays as it is: the other side of the KL term.
+   * @param base the model as it was before, which stays as it is: the other side of the KL term. Undefined for a model with
+   * an adapter, whose base is in its own program.
    * @param vocabulary the number of tokens that the base knows: columns of the KL term.
    * @throws InputError if the weights of the model are in files.
    */
   constructor(
     model: Model<Policy>,
-    base: Checkpoint,
+    base: Pick<Checkpoint, 'config' | 'weights'> | undefined,
     vocabulary: number,
     data: SftData,
     options: ResolvedSftOptions,
   ) {
     const { weights, optimization } = options;
-    const policy = model.checkpoint;
     this.#model = model;
     this.steps = options.steps;
-    this.#policy = policy;
-    this.#prompts = new PromptCache(policy.tokenizer, policy.prompts);
+    this.#prompts = new PromptCache(model.tokenizer, model.prompts);
     this.#data = data;
     this.#options = options;
-    const trainedToken = options.tokenEmbeddings === 'frozen' ? policy.embedId : undefined;
+    const training = model.trainable(options);
     const withKl = weights.kl > 0 && options.reasoning.enabled;
-    this.#engine = model.trainer(
-      {
-        tokens: { kind: 'crossEntropy' },
-        ...(withKl && { baseKl: { base: base.config, vocabulary } }),
-        contrastive: { temperature: options.temperature, margin: options.margin },
-        trainedToken,
-        maxTokens: optimization.maxTokens,
-        checkpoint: optimization.checkpointActivations,
-      },
-      withKl ? base : undefined,
-    );
-    this.#optimizer = new Optimizer(
-      trainedWeights(policy.weights, policy.config, trainedToken),
-      optimization,
-      options.steps,
-    );
+    this.#engine = model.trainer(training, {
+      tokens: { kind: 'crossEntropy' },
+      ...(withKl && { baseKl: { base, vocabulary } }),
+      contrastive: { temperature: options.temperature, margin: options.margin },
+      maxTokens: optimization.maxTokens,
+      checkpoint: optimization.checkpointActivations,
+    });
+    this.#optimizer = new Optimizer(training.trained, optimization, options.steps);
     this.#sampler = sftSampler(data.queries.length, options);
   }
 
@@ -124,11 +113,11 @@ export class SftTrainer implements Trainer {
   }
 
   async save(folder: string): Promise<void> {
-    await saveTraining(folder, this.#policy, this.#optimizer);
+    await saveTraining(folder, this.#model.trained, this.#optimizer);
   }
 
   async restore(folder: string): Promise<void> {
-    await restoreTraining(folder, this.#policy, this.#optimizer);
+    await restoreTraining(folder, this.#model.trained, this.#optimizer);
     this.#model.updated();
   }
 
@@ -143,7 +132,7 @@ export class SftTrainer implements Trainer {
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
     const positives = chosen.map((query) => random.choice(positivesOf(query)));
     const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
-    return collateBatch(this.#policy, this.#prompts, this.#data, this.#options, chosen, positives, hard);
+    return collateBatch(this.#model, this.#prompts, this.#data, this.#options, chosen, positives, hard);
   }
 }
 
@@ -157,7 +146,7 @@ interface SftBatch {
 
 /** The sequences of one step: direct queries, reasoned queries, positives and negatives, each text prompted. */
 async function collateBatch(
-  policy: Policy,
+  policy: Pick<Policy, 'tokenizer' | 'prompts' | 'embedId'>,
   cache: PromptCache,
   data: SftData,
   options: ResolvedSftOptions,

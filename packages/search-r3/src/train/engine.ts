@@ -5,8 +5,8 @@
  */
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
-import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
-import { ropeTables, trainedWeights } from '../decoder/index.js';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { ropeTables, type TrainingWeights } from '../decoder/index.js';
 import { parameterFeeds } from '../decoder/weights.js';
 import {
   type ContrastiveBatch,
@@ -30,8 +30,6 @@ import {
   wantedName,
 } from './program.js';
 
-type Parameters = Readonly<Record<string, HostTensor>>;
-
 export interface EngineOptions extends ObjectiveOptions {
   /** Padded tokens in one run. Default 8,192. */
   maxTokens?: number;
@@ -49,7 +47,7 @@ export interface StepRequest {
 
 export interface StepGradients {
   loss: number;
-  /** By the names of `trainedWeights`, shaped like them. They are the engine's own arrays: valid until the next `compute`. */
+  /** By the names of `TrainingWeights.trained`, shaped like them. They are the engine's own arrays: valid until the next `compute`. */
   gradients: ReadonlyMap<string, Float32Array>;
   /** By sequence, per label: -log p (imitation) or log p at the temperature (policy gradient). */
   labelValues: Float32Array[];
@@ -62,34 +60,30 @@ export interface StepGradients {
 /** Computes losses and gradients for the weights it was created on; they may change in place between steps. */
 export class GradientEngine {
   readonly #config: ModelConfig;
+  readonly #weights: TrainingWeights;
   readonly #options: EngineOptions;
-  readonly #parameters: Parameters;
-  readonly #base: Parameters;
-  /** Those that get a gradient. */
-  readonly #trained: Parameters;
+  /** Bound to every session: the weights, and those of a base. */
+  readonly #bound: Readonly<Record<string, HostTensor>>;
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Where every run writes its gradients. */
   readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
 
-  /** @param base the weights of the model of `options.baseKl`. */
-  constructor(
-    { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
-    options: EngineOptions,
-    base: Pick<Checkpoint, 'weights'> = { weights: new Map() },
-  ) {
+  constructor(config: ModelConfig, weights: TrainingWeights, options: EngineOptions) {
     this.#config = config;
+    this.#weights = weights;
     this.#options = options;
-    this.#parameters = parameterFeeds({ weights });
-    this.#trained = parameterFeeds({ weights: trainedWeights(weights, config, options.trainedToken) });
-    const trained = Object.entries(this.#trained);
+    const trained = [...weights.trained];
     const arrays = allocateGradients(trained.map(([, { data }]) => data.length));
     this.#gradients = new Map(
       trained.map(([name, { shape }], i) => [name, f32(arrays[i] as Float32Array, shape)]),
     );
-    this.#base = Object.fromEntries(
-      Object.entries(parameterFeeds(base)).map(([name, tensor]) => [BASE_PREFIX + name, tensor]),
-    );
+    const { base } = options.baseKl ?? {};
+    const frozen = base === undefined ? {} : parameterFeeds(base);
+    this.#bound = {
+      ...weights.feeds,
+      ...Object.fromEntries(Object.entries(frozen).map(([name, tensor]) => [BASE_PREFIX + name, tensor])),
+    };
   }
 
   async compute(request: StepRequest): Promise<StepGradients> {
@@ -189,7 +183,7 @@ export class GradientEngine {
   ): Promise<Map<number, Float32Array>> {
     const width = this.#config.hiddenSize;
     const result = new Map<number, Float32Array>();
-    const session = await this.#session('embed', () => pieceProgram(this.#config));
+    const session = await this.#session('embed', () => pieceProgram(this.#config, this.#weights));
     for (const chunk of chunks) {
       const members = chunk.filter((member) => sequences[member]?.embed !== undefined);
       if (members.length === 0) continue;
@@ -230,7 +224,7 @@ export class GradientEngine {
   #training(groups: number, embeddings: 'inGraph' | 'given'): Promise<Session> {
     const { checkpoint = false } = this.#options;
     return this.#session(`training ${groups} ${embeddings}`, () =>
-      trainingProgram(this.#config, { ...this.#options, groups, embeddings, checkpoint }),
+      trainingProgram(this.#config, this.#weights, { ...this.#options, groups, embeddings, checkpoint }),
     );
   }
 
@@ -239,7 +233,7 @@ export class GradientEngine {
     if (known !== undefined) return known;
     const { threads } = this.#options;
     const created = Session.create(build(), { ...(threads !== undefined && { threads }) }).then((session) => {
-      session.bind({ ...this.#parameters, ...this.#trained, ...this.#base });
+      session.bind(this.#bound);
       return session;
     });
     this.#sessions.set(key, created);

@@ -1,8 +1,7 @@
 /** Log-probabilities of given tokens under a model that is not trained, such as the reference of a KL penalty. */
 import { f32, floats, i64, Session } from 'onnx-grad';
-import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
-import { ropeTables } from '../decoder/index.js';
-import { parameterFeeds } from '../decoder/weights.js';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { type InferenceWeights, ropeTables, type TrainingWeights } from '../decoder/index.js';
 import { chunkByLength, collate, longest, type TrainingSequence } from './batch.js';
 import { logProbabilityProgram } from './program.js';
 
@@ -15,10 +14,13 @@ export class LogProbabilities {
     this.#session = session;
   }
 
-  static async create(model: Pick<Checkpoint, 'config' | 'weights'>): Promise<LogProbabilities> {
-    const { config } = model;
-    const session = await Session.create(logProbabilityProgram(config));
-    session.bind(parameterFeeds(model));
+  /** With weights for training, by the arithmetic of the training program. */
+  static async create(
+    config: ModelConfig,
+    weights: TrainingWeights | InferenceWeights,
+  ): Promise<LogProbabilities> {
+    const session = await Session.create(logProbabilityProgram(config, weights));
+    session.bind(weights.feeds);
     return new LogProbabilities(config, session);
   }
 

@@ -14,7 +14,7 @@ import {
   sum,
   type Value,
 } from 'onnx-grad';
-import type { ModelConfig } from '../checkpoint/index.js';
+import type { Checkpoint, ModelConfig } from '../checkpoint/index.js';
 import {
   attendSequences,
   type DecoderWeights,
@@ -22,12 +22,12 @@ import {
   embeddingsAt,
   embedRows,
   floatWeights,
+  type InferenceWeights,
   lookupIn,
   normalizeRows,
   parameterInputs,
   ropeInputs,
-  tokenRowInputs,
-  trainedInputs,
+  type TrainingWeights,
 } from '../decoder/index.js';
 import {
   type ContrastiveTermOptions,
@@ -42,11 +42,19 @@ import {
 export interface ObjectiveOptions {
   /** What the labelled positions mean: imitation (stage 1) or policy gradient (stage 2). */
   tokens: { kind: 'crossEntropy' } | ({ kind: 'policyGradient' } & PolicyGradientTermOptions);
-  /** KL(base || policy), with the base's parameters as frozen inputs of the same program. */
-  baseKl?: { base: ModelConfig; vocabulary: number };
+  /** KL(base || policy). */
+  baseKl?: BaseKlOptions;
   contrastive: ContrastiveTermOptions;
-  /** Of the token tables, only the row of this token is trained. Default: all rows. */
-  trainedToken?: number | undefined;
+}
+
+export interface BaseKlOptions {
+  /** The number of tokens that the base knows. */
+  vocabulary: number;
+  /**
+   * The base, with weights of its own, which are frozen inputs of the same program. Default: what is trained without its
+   * adapter, on the same inputs.
+   */
+  base?: Pick<Checkpoint, 'config' | 'weights'> | undefined;
 }
 
 export interface TrainingProgramOptions extends ObjectiveOptions {
@@ -61,7 +69,7 @@ export interface TrainingProgramOptions extends ObjectiveOptions {
   checkpoint: boolean;
 }
 
-/** The prefix of the base model's parameters in a program with `baseKl`. */
+/** The prefix of the parameters of a base with weights of its own. */
 export const BASE_PREFIX = 'base.';
 export const gradientName = (parameter: string) => `gradient:${parameter}`;
 export const idsName = (group: number) => `ids_${group}`;
@@ -95,13 +103,15 @@ function hiddenStates(
  * Loss and gradients of the rows of `label_rows` and `embed_rows`, which count the wanted hidden states. To be run in place: the gradients are as large as the model, and a copy of each would be made.
  * Outputs: `loss`, `embeddings`, those of the terms, and `gradient:NAME` for every trained parameter.
  */
-export function trainingProgram(config: ModelConfig, options: TrainingProgramOptions): Program {
+export function trainingProgram(
+  config: ModelConfig,
+  training: TrainingWeights,
+  options: TrainingProgramOptions,
+): Program {
   const graph = new Graph();
-  const parameters = parameterInputs(graph, config);
+  const { weights, base: frozen, trained } = training.declare(graph);
   const rope = ropeInputs(graph, config);
-  const { tokens, baseKl, trainedToken } = options;
-  const token = trainedToken === undefined ? undefined : tokenRowInputs(graph, config, trainedToken);
-  const weights = floatWeights(config, lookupIn(parameters), { trained: true, token });
+  const { tokens, baseKl } = options;
   const hidden = hiddenStates(graph, config, weights, rope, options.groups, options.checkpoint);
   const labels = labelInputs(graph);
   const scores = weights.logits(gatherRows(hidden, labels.rows));
@@ -119,19 +129,17 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
       throw new Error('internal: unknown token term');
   }
   if (baseKl !== undefined) {
-    const { base, vocabulary } = baseKl;
-    const frozen = floatWeights(base, lookupIn(parameterInputs(graph, base, BASE_PREFIX)), { trained: true });
+    const base = baseWeights(graph, config, frozen, baseKl);
     const ids = graph.input('base_ids', 'int64', ['base_batch', 'base_length']);
     const states = decoder({
-      config: base,
-      weights: frozen,
+      ...base,
       ids,
-      attend: attendSequences(base, ids, rope),
+      attend: attendSequences(base.config, ids, rope),
       wanted: graph.input('base_rows', 'int64', ['kl_rows']),
     });
-    const baseScores = frozen.logits(states);
+    const baseScores = base.weights.logits(states);
     const policyScores = gatherRows(scores, graph.input('kl_labels', 'int64', ['kl_rows']));
-    loss = add(loss, klTerm(policyScores, baseScores, vocabulary));
+    loss = add(loss, klTerm(policyScores, baseScores, baseKl.vocabulary));
   }
   const embeddings = embeddingsAt(hidden);
   graph.output('embeddings', embeddings);
@@ -142,12 +150,29 @@ export function trainingProgram(config: ModelConfig, options: TrainingProgramOpt
     loss = add(loss, sum(mul(given, embeddings)));
   }
   graph.output('loss', loss);
-  const trained = trainedInputs(parameters, token);
   const names = [...trained.keys()];
   for (const [i, gradient] of gradients(loss, [...trained.values()]).entries()) {
     graph.output(gradientName(names[i] as string), gradient);
   }
   return emit(graph, { inPlace: true });
+}
+
+/** The base of the KL term: a model of its own, or the frozen part of the one that is trained. */
+function baseWeights(
+  graph: Graph,
+  config: ModelConfig,
+  frozen: DecoderWeights | undefined,
+  { base }: BaseKlOptions,
+): { config: ModelConfig; weights: DecoderWeights } {
+  if (base !== undefined) {
+    const parameters = parameterInputs(graph, base.config, BASE_PREFIX);
+    return {
+      config: base.config,
+      weights: floatWeights(base.config, lookupIn(parameters), { trained: true }),
+    };
+  }
+  if (frozen !== undefined) return { config, weights: frozen };
+  throw new RangeError('training program: all weights are trained, so the KL term needs a base of its own');
 }
 
 /** The contrastive term alone: `embeddings` [embeds, width] -> `loss`, its outputs, and `embedding_gradients`. */
@@ -162,9 +187,12 @@ export function contrastiveProgram(width: number, options: ContrastiveTermOption
 }
 
 /** Log-probabilities of labelled tokens of `ids` [batch, length] at a temperature: `log_probabilities` [labels]. */
-export function logProbabilityProgram(config: ModelConfig): Program {
+export function logProbabilityProgram(
+  config: ModelConfig,
+  given: TrainingWeights | InferenceWeights,
+): Program {
   const graph = new Graph();
-  const weights = floatWeights(config, lookupIn(parameterInputs(graph, config)), { trained: true });
+  const weights = 'declare' in given ? given.declare(graph).weights : given.weightsIn(graph);
   const rope = ropeInputs(graph, config);
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const labels = labelInputs(graph);
@@ -176,10 +204,10 @@ export function logProbabilityProgram(config: ModelConfig): Program {
 }
 
 /** `ids` [batch, length], `embed_rows` -> `embeddings` [embeds, hidden], by the arithmetic of the training program. */
-export function pieceProgram(config: ModelConfig): Program {
+export function pieceProgram(config: ModelConfig, training: TrainingWeights): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
-  const weights = floatWeights(config, lookupIn(parameterInputs(graph, config)), { trained: true });
+  const { weights } = training.declare(graph);
   const attend = attendSequences(config, ids, ropeInputs(graph, config));
   const hidden = decoder({ config, weights, ids, attend, wanted: embedRows(graph) });
   graph.output('embeddings', normalizeRows(hidden));

@@ -130,6 +130,10 @@ describe.each(QUANTIZED_CONFIGS)('$label', ({ label, ...config }) => {
       const wanted = [...parameterShapes(model.config).keys(), 'lm_head.weight'].map((name) =>
         joined ? name.replace(/\.[qkv]_proj/, '.qkv_proj') : name,
       );
+      const smoothed = ['input_layernorm', 'post_attention_layernorm', 'mlp.down_proj'];
+      for (let layer = 0; layer < model.config.layers; layer++) {
+        for (const name of smoothed) wanted.push(`model.layers.${layer}.${name}.smoothing`);
+      }
       expect([...names].sort()).toEqual([...new Set(wanted)].sort());
       for (const [name, { dtype }] of file.entries) {
         expect(dtype, name).toBe(/(_proj|lm_head)\.weight$/.test(name) ? type : 'F32');

@@ -35,7 +35,9 @@ test('engine, encoder and fingerprint follow the weights, and the version counts
   await using model = Model.of(policy);
   expect(model.checkpoint).toBe(policy);
   expect(model.version).toBe(0);
-  const engine = model.trainer(OBJECTIVE);
+  const training = model.trainable({ tokenEmbeddings: 'trained' });
+  expect(training.trained).toEqual(policy.weights);
+  const engine = model.trainer(training, OBJECTIVE);
   const encoder = await model.encoder();
   const seen = async () => ({
     loss: (await engine.compute(REQUEST)).loss,
@@ -75,7 +77,7 @@ test('a model whose weights are in files is not trained', async () => {
       found: 'weights in files',
       remedy: 'Read them with loadCheckpoint, and make the model with Model.of.',
     });
-    expect(() => model.trainer(OBJECTIVE)).toThrow(refused);
+    expect(() => model.trainable({ tokenEmbeddings: 'trained' })).toThrow(refused);
     expect(() => model.checkpoint).toThrow(refused);
   } finally {
     await rm(folder, { recursive: true });

@@ -50,7 +50,13 @@ export async function stage(
         ...(options.reward.cut !== undefined && { cut: options.reward.cut }),
       },
     ));
-  const trainer = await RlTrainer.create(model, environment, DATA, options, parts.reference);
+  const trainer = await RlTrainer.create(
+    model,
+    environment,
+    DATA,
+    options,
+    parts.reference && Model.of(parts.reference),
+  );
   const dispose = async () => {
     await trainer.dispose();
     await environment.dispose();

@@ -3,6 +3,7 @@
  * (1x8 = 8x1); recomputed activations change nothing; what is frozen gets no gradient.
  */
 import onnxProto from 'onnx-proto';
+import { fullTraining } from 'search-r3/decoder';
 import {
   chunkByLength,
   collate,
@@ -165,10 +166,11 @@ test('the frozen base gets a forward pass and nothing else', () => {
     checkpoint: false,
   };
   const model = tinyModel(config);
-  const trained = trainingProgram(model.config, objective);
-  const withBase = trainingProgram(model.config, {
+  const weights = fullTraining(model);
+  const trained = trainingProgram(model.config, weights, objective);
+  const withBase = trainingProgram(model.config, weights, {
     ...objective,
-    baseKl: { base: base.config, vocabulary: 22 },
+    baseKl: { base, vocabulary: 22 },
   });
   const gradients = [...withBase.outputs.keys()].filter((name) => name.startsWith('gradient'));
   expect(gradients.sort()).toEqual([...model.weights.keys()].map(gradientName).sort());
@@ -177,7 +179,7 @@ test('the frozen base gets a forward pass and nothing else', () => {
   // Seven projections a layer and the head, once; a backward pass would double or triple that.
   expect(products(withBase) - products(trained)).toBe(7 * config.layers + 1);
   // Recomputing a layer repeats its projections, but not the last: its result is known.
-  const recomputed = trainingProgram(model.config, { ...objective, checkpoint: true });
+  const recomputed = trainingProgram(model.config, weights, { ...objective, checkpoint: true });
   expect(products(recomputed) - products(trained)).toBe(6 * config.layers);
 });
 

@@ -2,6 +2,7 @@
  * Log-probabilities of sampled tokens: those of the sampler, of the training graph and of the reference program are the
  * same numbers, at a temperature other than 1, and those of the float64 reference.
  */
+import { fullTraining } from 'search-r3/decoder';
 import { type Completion, Generator } from 'search-r3/generate';
 import { randomStream } from 'search-r3/run';
 import { GradientEngine, LogProbabilities, type TrainingSequence } from 'search-r3/train';
@@ -37,7 +38,7 @@ describe.each(MODELS)('%s', (_, config) => {
   let program: LogProbabilities;
   let rows: { prompt: number[]; completion: Completion }[];
   beforeAll(async () => {
-    program = await LogProbabilities.create(model);
+    program = await LogProbabilities.create(model.config, fullTraining(model));
     const generator = await Generator.create(model.config, inferenceOf(model));
     const completions = await generator.generate(PROMPTS, {
       samples: 4,
@@ -68,7 +69,7 @@ describe.each(MODELS)('%s', (_, config) => {
   });
 
   test('the training graph has the same, so the first ratio is 1', async () => {
-    const engine = new GradientEngine(model, {
+    const engine = new GradientEngine(model.config, fullTraining(model), {
       tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta: 0 },
       contrastive: { temperature: 1, margin: 0 },
     });
@@ -96,7 +97,7 @@ describe.each(MODELS)('%s', (_, config) => {
 
 test('sequences without labels cost nothing and give nothing', async () => {
   const model = tinyModel(MODELS[0]![1]);
-  const program = await LogProbabilities.create(model);
+  const program = await LogProbabilities.create(model.config, fullTraining(model));
   const [first, second] = [PROMPTS[0]!, PROMPTS[2]!];
   const found = await program.compute(
     [
@@ -134,7 +135,7 @@ describe('probabilities near 1 and near 0', () => {
   });
 
   const engine = (beta: number) =>
-    new GradientEngine(model, {
+    new GradientEngine(model.config, fullTraining(model), {
       tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta },
       contrastive: { temperature: 1, margin: 0 },
     });
@@ -155,7 +156,7 @@ describe('probabilities near 1 and near 0', () => {
     // Another token than the certain one everywhere: softmax is exactly 0 there, its logarithm must not be taken.
     const impossible: Completion = { ...certain, tokens: certain.tokens.map((token) => (token + 1) % 22) };
     const sequence = labelled(prompt, impossible);
-    const program = await LogProbabilities.create(model);
+    const program = await LogProbabilities.create(model.config, fullTraining(model));
     const [own] = (await program.compute([sequence], 1, 100)) as [Float32Array];
     await program.dispose();
     const expected = judge(

@@ -1,4 +1,5 @@
 /** The reference's batches as requests to the gradient engine: its means and sums become label and anchor weights. */
+import { fullTraining } from 'search-r3/decoder';
 import { type EngineOptions, GradientEngine, type StepRequest, type TrainingSequence } from 'search-r3/train';
 import type { TinyModel } from '../decoder/tiny.js';
 import { EMBED_TOKEN, OLD_VOCABULARY, TINY_GRPO_OPTIONS, TINY_SFT_OPTIONS } from '../reference/fixtures.js';
@@ -112,20 +113,16 @@ type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint'>;
 
 /** Stage 1 on the reference's options. */
 export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>
-  new GradientEngine(
-    model,
-    {
-      tokens: { kind: 'crossEntropy' },
-      baseKl: { base: base.config, vocabulary: OLD_VOCABULARY },
-      contrastive: { temperature: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
-      ...extra,
-    },
-    base,
-  );
+  new GradientEngine(model.config, fullTraining(model), {
+    tokens: { kind: 'crossEntropy' },
+    baseKl: { base, vocabulary: OLD_VOCABULARY },
+    contrastive: { temperature: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
+    ...extra,
+  });
 
 /** Stage 2 on the reference's options. */
 export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine =>
-  new GradientEngine(model, {
+  new GradientEngine(model.config, fullTraining(model), {
     tokens: {
       kind: 'policyGradient',
       clipLow: TINY_GRPO_OPTIONS.epsilonLow,

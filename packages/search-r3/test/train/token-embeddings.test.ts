@@ -3,7 +3,7 @@
  * the others get no gradient node, in graphs whose head is a table of its own and in those that share one.
  */
 import onnxProto from 'onnx-proto';
-import { trainedWeights } from 'search-r3/decoder';
+import { fullTraining, trainedWeights } from 'search-r3/decoder';
 import { frozenCopy } from 'search-r3/model';
 import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
@@ -46,7 +46,7 @@ describe.each([
   const policy = tinyPolicy('token embeddings', { layers: 1, tieWordEmbeddings });
   const { config, embedId } = policy;
   const gradientsOf = async (trainedToken?: number) => {
-    const engine = new GradientEngine(policy, { ...OBJECTIVE, trainedToken });
+    const engine = new GradientEngine(config, fullTraining(policy, trainedToken), OBJECTIVE);
     try {
       return await engine.compute(request(embedId));
     } finally {
@@ -76,9 +76,8 @@ describe.each([
 
   test('the tables have no gradient node', () => {
     const nodes = (trainedToken?: number) => {
-      const program = trainingProgram(config, {
+      const program = trainingProgram(config, fullTraining(policy, trainedToken), {
         ...OBJECTIVE,
-        trainedToken,
         groups: 1,
         embeddings: 'inGraph',
         checkpoint: false,

@@ -1,5 +1,5 @@
 /** What a trainer saves: read back, it is the same model in the arrays of another, and the same optimiser. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Model } from 'search-r3/model';
@@ -59,4 +59,42 @@ test.each([
   own.update(1, next);
   another.update(1, next);
   expect(other.weights).toEqual(saved.weights);
+});
+
+test('arrays beside a model that stays: restored exactly, and others are refused', async () => {
+  const random = randomStream(4, 'arrays');
+  const array = (...shape: number[]) => ({
+    data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => random.normal()),
+    shape,
+  });
+  const arrays = () =>
+    new Map([
+      ['q.lora_A.weight', array(3, 5)],
+      ['q.lora_B.weight', array(7, 3)],
+    ]);
+  const [saved, other] = [arrays(), arrays()];
+  const [own, another] = [saved, other].map((weights) => new Optimizer(weights, OPTIONS, 4)) as [
+    Optimizer,
+    Optimizer,
+  ];
+  const gradients = new Map([...saved].map(([name, { data }]) => [name, data.map((x) => x * x + 0.1)]));
+  own.update(0, gradients);
+  const at = join(folder, 'arrays');
+  await mkdir(at);
+  await saveTraining(at, saved, own);
+  expect((await readdir(at)).sort()).toEqual(['optimizer.state', 'trained.state']);
+  const read = [...other.values()].map(({ data }) => data);
+  await restoreTraining(at, other, another);
+  expect(other).toEqual(saved);
+  expect([...other.values()].map(({ data }) => data)).toEqual(read);
+  own.update(1, gradients);
+  another.update(1, gradients);
+  expect(other).toEqual(saved);
+
+  const fewer = new Map([...other].slice(1));
+  await expect(restoreTraining(at, fewer, another)).rejects.toThrow('q.lora_A.weight');
+  const longer = new Map([...other, ['q.lora_B.weight', array(7, 4)]] as const);
+  await expect(restoreTraining(at, longer, another)).rejects.toThrow('28 numbers');
+  const more = new Map([...other, ['k.lora_A.weight', array(2)]] as const);
+  await expect(restoreTraining(at, more, another)).rejects.toThrow('k.lora_A.weight');
 });

@@ -78,7 +78,7 @@ export async function runRl(
     environment,
     { queries: data.rl, document: data.document, negatives: data.negatives, truncatedDocuments },
     options,
-    reference?.checkpoint,
+    reference,
   );
   try {
     await trainLoop(trainer, {

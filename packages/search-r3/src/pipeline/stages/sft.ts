@@ -83,7 +83,7 @@ export async function runSft(
   const vocabulary = embedId === tokenizer.vocabSize - 1 ? embedId : config.vocabSize;
   const trainer = new SftTrainer(
     model,
-    before.checkpoint,
+    model.adapter === undefined ? before.checkpoint : undefined,
     vocabulary,
     { ...data, queries, targets },
     options,

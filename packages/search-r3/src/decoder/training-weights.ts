@@ -1,0 +1,69 @@
+/** The weights of a model as training sees them: all of them trained, or an adapter on a frozen base. */
+import type { Graph, HostTensor, Value } from 'onnx-grad';
+import type { Adapter, Checkpoint, Weights } from '../checkpoint/index.js';
+import { adapterFeeds, declareAdapter } from './adapter.js';
+import { floatWeights, lookupIn, parameterInputs } from './float-weights.js';
+import { weightsOf } from './precision.js';
+import { tokenRowInputs, trainedInputs, trainedWeights } from './token-row.js';
+import { type DecoderWeights, type FrozenWeights, parameterFeeds } from './weights.js';
+
+export interface DeclaredWeights {
+  /** With gradients for `trained`. */
+  weights: DecoderWeights;
+  /** The same model as it was before training: without its adapter. Undefined where all weights are trained. */
+  base: DecoderWeights | undefined;
+  /** The inputs that get gradients, by the names of `TrainingWeights.trained`. */
+  trained: ReadonlyMap<string, Value>;
+}
+
+export interface TrainingWeights {
+  /** Declares everything in a graph. */
+  declare(graph: Graph): DeclaredWeights;
+  /** Frozen and trained arrays by name of the input, by reference. */
+  readonly feeds: Readonly<Record<string, HostTensor>>;
+  /** What an optimiser changes. */
+  readonly trained: Weights;
+}
+
+/**
+ * All weights are trained, in place.
+ * @param token of the token tables, only the row of this token is trained. Default all rows.
+ */
+export function fullTraining(
+  { config, weights }: Pick<Checkpoint, 'config' | 'weights'>,
+  token?: number,
+): TrainingWeights {
+  const trained = trainedWeights(weights, config, token);
+  return {
+    trained,
+    feeds: { ...parameterFeeds({ weights }), ...parameterFeeds({ weights: trained }) },
+    declare(graph) {
+      const parameters = parameterInputs(graph, config);
+      const row = token === undefined ? undefined : tokenRowInputs(graph, config, token);
+      return {
+        weights: floatWeights(config, lookupIn(parameters), { trained: true, token: row }),
+        base: undefined,
+        trained: trainedInputs(parameters, row),
+      };
+    },
+  };
+}
+
+/** Only an adapter is trained, in place, on weights that stay as they are. */
+export function adapterTraining(frozen: FrozenWeights, adapter: Adapter): TrainingWeights {
+  const { config, precision } = frozen;
+  return {
+    trained: adapter.weights,
+    feeds: { ...frozen.feeds, ...adapterFeeds(config, adapter, adapter) },
+    declare(graph) {
+      const lookup = frozen.declare(graph);
+      const { overlay, trained } = declareAdapter(graph, config, adapter);
+      const use = { trained: true };
+      return {
+        weights: weightsOf(precision, config, lookup, frozen.has, { ...use, overlay }),
+        base: weightsOf(precision, config, lookup, frozen.has, use),
+        trained,
+      };
+    },
+  };
+}

@@ -1,0 +1,83 @@
+/** Opens a model with weights in files: a folder, a GGUF file, or an adapter folder on its base. */
+import {
+  type Adapter,
+  type EmbeddingUse,
+  isAdapterFolder,
+  type LoraShape,
+  openModel,
+  readAdapterFolder,
+  refuseMisfit,
+  type Stored,
+  stopIds,
+  storedFiles,
+  type Weights,
+} from '../checkpoint/index.js';
+import { copyTokenRows, type FrozenWeights, newAdapter } from '../decoder/index.js';
+import type { EmbeddingModel } from './policy.js';
+import { type ChoosePrecisionOptions, chooseWeights } from './precision.js';
+
+/** An adapter to be trained, which changes nothing yet. */
+export interface NewAdapter extends LoraShape {
+  /** Of its initial values. Default 0. */
+  seed?: number | undefined;
+}
+
+export interface OpenOptions extends ChoosePrecisionOptions, EmbeddingUse {
+  /** Lay a new adapter over it. */
+  adapter?: NewAdapter | undefined;
+  /** The base of an adapter folder, in place of the one that it names. */
+  base?: string | undefined;
+}
+
+/** Everything of a model but its sessions. */
+export interface OpenedModel {
+  described: Omit<EmbeddingModel, 'weights'>;
+  frozen: FrozenWeights;
+  stored: Stored;
+  /** Path of the model, or of the base of its adapter. */
+  path: string;
+  adapter: Adapter | undefined;
+  /** Rows of the embed token in the base, for what has an adapter. */
+  rows: Weights;
+}
+
+/** @throws InputError as `openModel`, `readAdapterFolder` and `chooseWeights`. */
+export async function openForUse(given: string, options: OpenOptions): Promise<OpenedModel> {
+  const { prompts, reasoning, adapter: fresh, base, ...precision } = options;
+  const found = (await isAdapterFolder(given)) ? await readAdapterFolder(given, base) : undefined;
+  const path = found?.base ?? given;
+  const note = (text: string) => options.onNote?.(`${path}: ${text}`);
+  const use = { prompts, reasoning, recorded: found?.retriever };
+  const folder = await openModel(path, { embedding: use });
+  try {
+    const { config, tokenizer, retriever } = folder;
+    if (retriever === undefined) throw new Error('internal: opened to embed, without a way to');
+    for (const text of folder.notes) note(text);
+    if (found !== undefined) refuseMisfit(found.adapter, config, given);
+    const files = await storedFiles(path, config);
+    const frozen = await chooseWeights({ path, folder, files }, { ...precision, onNote: note });
+    const { embedToken } = retriever.prompts;
+    const embedId = embedToken === undefined ? undefined : tokenizer.idOf(embedToken);
+    const tokenId = found === undefined ? embedId : found.adapter.tokenId;
+    const rows =
+      tokenId === undefined || (found === undefined && fresh === undefined)
+        ? new Map()
+        : await copyTokenRows(config, tokenId, (table) => folder.readParameter(table));
+    const token = embedId === undefined ? undefined : { id: embedId, rows };
+    const { limits, split } = found?.retriever ?? retriever;
+    return {
+      described: {
+        ...{ config, tokenizer },
+        ...retriever,
+        ...{ limits, split },
+        embedId,
+        stopIds: stopIds(folder),
+      },
+      ...{ frozen, path, rows },
+      stored: { files },
+      adapter: found?.adapter ?? (fresh && newAdapter(config, fresh, { seed: fresh.seed ?? 0, token })),
+    };
+  } finally {
+    await folder.close();
+  }
+}
