@@ -110,6 +110,7 @@ export {
   type EmbeddingFormatInput,
   type LengthLimits,
   loadRetrieverFile,
+  PROMPTS_FILE,
   type QuerySplit,
   type RetrieverFile,
   saveRetrieverFile,

@@ -35,7 +35,7 @@ import { type NewAdapter, type OpenedModel, openForUse } from './opened.js';
 import { type EmbeddingModel, frozenCopy, type Policy, untrainable } from './policy.js';
 import type { PrecisionChoice } from './precision.js';
 
-export interface LoadModelOptions extends Pick<EmbeddingUse, 'prompts' | 'reasoning'> {
+export interface LoadModelOptions extends EmbeddingUse {
   /**
    * How the model computes. Default `auto`: int8 for 50 million parameters or more if the CPU computes it exactly and
    * the vectors stay close to those of f32, else f32.

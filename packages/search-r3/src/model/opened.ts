@@ -43,11 +43,11 @@ export interface OpenedModel {
 
 /** @throws InputError as `openModel`, `readAdapterFolder` and `chooseWeights`. */
 export async function openForUse(given: string, options: OpenOptions): Promise<OpenedModel> {
-  const { prompts, reasoning, adapter: fresh, base, ...precision } = options;
+  const { prompts, reasoning, recorded, adapter: fresh, base, ...precision } = options;
   const found = (await isAdapterFolder(given)) ? await readAdapterFolder(given, base) : undefined;
   const path = found?.base ?? given;
   const note = (text: string) => options.onNote?.(`${path}: ${text}`);
-  const use = { prompts, reasoning, recorded: found?.retriever };
+  const use = { prompts, reasoning, recorded: found?.retriever ?? recorded };
   const folder = await openModel(path, { embedding: use });
   try {
     const { config, tokenizer, retriever } = folder;

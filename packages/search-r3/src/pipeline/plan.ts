@@ -1,11 +1,11 @@
 /** The training commands as plans: from settings, data and models to stages in order. */
 import { join } from 'node:path';
-import type { Checkpoint, PromptOverrides } from '../checkpoint/index.js';
-import { Model, makePolicy, type Policy } from '../model/index.js';
+import type { PromptOverrides, Prompts } from '../checkpoint/index.js';
+import type { Model, Policy } from '../model/index.js';
 import { ATLAS_PROMPTS } from '../pretrain/index.js';
 import type { PretrainSettings, RlSettings, SftSettings, TrainSettings } from './config.js';
 import { type Available, sizedToCollection } from './data/collection-size.js';
-import { loadDocuments, loadModel, loadPolicy } from './data/load.js';
+import { loadDocuments, loadPolicy, loadStart, type TrainingUse } from './data/load.js';
 import { splitFor, VALIDATION_SPLIT } from './data/split.js';
 import {
   collectionFingerprint,
@@ -38,12 +38,12 @@ export async function pretrainPlan(asked: PretrainSettings, options: RunOptions)
 
 /** Stage 1 on the base model of the settings. */
 export async function sftPlan(asked: SftSettings, options: RunOptions): Promise<Plan<StageResult>> {
-  const base = await loadModel(asked.base, options.onNote);
+  const base = await loadStart(asked.base, promptsFor(asked), useOf(asked, options));
   const training = await loadTraining(asked, splitFor(base, asked, options.onNote));
   const settings = sizedToCollection(asked, { sft: training.data.sft.length }, options);
   const stage = plannedTraining(STAGES.sft, {
     settings,
-    sources: { base: () => startOfSft(base, settings, training), training: () => training },
+    sources: { base: () => withSplit(base, training), training: () => training },
     folder: settings.out,
     validation: async ({ base: start }) => {
       const { maxLength } = await fittingSft(settings, start, sourceOf(options));
@@ -56,7 +56,7 @@ export async function sftPlan(asked: SftSettings, options: RunOptions): Promise<
 
 /** Stage 2 on the model of the settings. */
 export async function rlPlan(asked: RlSettings, options: RunOptions): Promise<Plan<StageResult>> {
-  const model = await loadPolicy(asked.model, options.onNote);
+  const model = await loadPolicy(asked.model, useOf(asked, options));
   const training = await loadTraining(asked, splitFor(model, asked, options.onNote));
   const settings = sizedToCollection(asked, { rl: training.data.rl.length }, options);
   const stage = plannedTraining(STAGES.rl, {
@@ -78,7 +78,8 @@ export interface TrainResult {
 
 /** The whole pipeline: a model from scratch unless a base is given, stage 1, stage 2, and a report. */
 export async function trainPlan(asked: TrainSettings, options: RunOptions): Promise<Plan<TrainResult>> {
-  const given = asked.base === undefined ? undefined : await loadModel(asked.base, options.onNote);
+  const use = useOf(asked, options);
+  const given = asked.base === undefined ? undefined : await loadStart(asked.base, promptsFor(asked), use);
   const training = await loadTraining(asked, splitFor(given ?? {}, asked, options.onNote));
   const settings = sizedToCollection(asked, available(asked, training), options);
   const fingerprint = await fingerprintOfTrain(settings, given, training, options);
@@ -93,7 +94,8 @@ export async function trainPlan(asked: TrainSettings, options: RunOptions): Prom
   const sft = plannedTraining(STAGES.sft, {
     settings,
     sources: {
-      base: async () => startOfSft(given ?? (await loadModel(pretrain.output().model)), settings, training),
+      base: async () =>
+        withSplit(given ?? (await loadStart(pretrain.output().model, promptsFor(settings), use)), training),
       training: () => training,
     },
     folder: join(out, 'sft'),
@@ -106,7 +108,7 @@ export async function trainPlan(asked: TrainSettings, options: RunOptions): Prom
   });
   const rl = plannedTraining(STAGES.rl, {
     settings,
-    sources: { policy: () => loadPolicy(sft.output().model), training: () => training },
+    sources: { policy: () => loadPolicy(sft.output().model, use), training: () => training },
     folder: join(out, 'rl'),
     validation: async ({ policy }) =>
       validationOf(training, settings, await limitsOfRl(settings, policy, options), options),
@@ -136,42 +138,50 @@ const alone = (stage: PlannedStage<StageResult>): Plan<StageResult> => ({
   result: stage.output,
 });
 
-/** What stage 1 starts from: the base model with prompts, embed token, and the split to remember. */
-const startOfSft = (
-  base: Checkpoint,
-  settings: TrainingStageSettings,
-  { split }: TrainingContext,
-): Model<Policy> => Model.of({ ...makePolicy(base, basePrompts(settings, base)), split });
-
 function withSplit(model: Model<Policy>, { split }: TrainingContext): Model<Policy> {
   model.remember({ split });
   return model;
 }
 
-/** The prompts that stage 1 gives a base model that has none; undefined leaves what it has, or the defaults. */
-const basePrompts = (
-  { data, prompts }: TrainingStageSettings,
-  base: Pick<Checkpoint, 'prompts'>,
-): PromptOverrides | undefined =>
-  prompts ?? (base.prompts === undefined && data === ATLAS ? ATLAS_PROMPTS : undefined);
+/** The prompts that stage 1 gives a base model with these; undefined leaves what it has, or the defaults. */
+const promptsFor =
+  ({ data, prompts }: Pick<TrainingStageSettings, 'data' | 'prompts'>) =>
+  (own: Prompts | undefined): PromptOverrides | undefined =>
+    prompts ?? (own === undefined && data === ATLAS ? ATLAS_PROMPTS : undefined);
+
+/** How models that are trained are loaded. */
+const useOf = (
+  { lora, seed }: Pick<TrainingStageSettings, 'lora' | 'seed'>,
+  { onNote, signal }: RunOptions,
+): TrainingUse => ({ lora, seed, onNote, signal });
 
 /** What decides the run as a whole. Checks both stages against the base model that is given. */
 async function fingerprintOfTrain(
   settings: TrainingStageSettings,
-  given: Checkpoint | undefined,
+  given: Model<Policy> | undefined,
   training: TrainingContext,
   options: RunOptions,
 ): Promise<Fingerprint> {
-  const { data, base, seed, prompts, queries, validation, pretrain, sft, rl, saveEvery } = settings;
+  const { data, base, seed, prompts, queries, validation, lora, pretrain, sft, rl, saveEvery } = settings;
   const reading = readingSettings(settings);
-  const common = { data, seed, ...reading, prompts, queries, validation, sft, rl, saveEvery };
+  const common = {
+    data,
+    seed,
+    ...reading,
+    prompts,
+    queries,
+    validation,
+    ...(lora && { lora }),
+    sft,
+    rl,
+    saveEvery,
+  };
   const mayChange = ['data', 'base', 'saveEvery', 'validation.every', 'validation.queries', 'rl.steps'];
   const fingerprints = { data: training.fingerprint };
   if (given === undefined) return { config: { ...common, pretrain, fingerprints }, mayChange };
-  const policy = startOfSft(given, settings, training);
-  await fittingSft(settings, policy, sourceOf(options));
-  await fittingRl(settings, policy, sourceOf(options));
-  const both = { ...fingerprints, base: await policy.identity() };
+  await fittingSft(settings, given, sourceOf(options));
+  await fittingRl(settings, given, sourceOf(options));
+  const both = { ...fingerprints, base: await given.identity() };
   return { config: { ...common, base, fingerprints: both }, mayChange };
 }
 

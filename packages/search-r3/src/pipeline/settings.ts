@@ -10,7 +10,7 @@ import { ANALYZERS, RETRIEVER_SYSTEMS } from '../evaluate/names.js';
 import { modelShapeSchema, pretrainOptionsSchema } from '../pretrain/options.js';
 import { rlOptionsSchema } from '../rl/options.js';
 import { sftOptionsSchema } from '../sft/options.js';
-import { seedOption } from '../train/options.js';
+import { loraSchema, seedOption } from '../train/options.js';
 
 /** The name of the built-in world where a BEIR folder is expected. */
 export const ATLAS = 'atlas';
@@ -154,6 +154,8 @@ export const settingsSchema = z.strictObject({
     description: 'Steps between checkpoints.',
     when: 'Lower if a killed run would lose too much.',
   }),
+  /** Default: all weights are trained. A model of stage 1 that is an adapter is trained further as one. */
+  lora: loraSchema.optional(),
   pretrain: z
     .strictObject({ ...pretrainShape, ...collectionText, model: modelShapeSchema.prefault({}) })
     .superRefine(rulesOf(pretrainOptionsSchema))

@@ -1,5 +1,6 @@
 /** Options that all stages of training share, each with its text for the guide (`.meta`). */
 import { z } from 'zod';
+import { LINEAR_KINDS } from '../checkpoint/lora.js';
 
 const weight = z.number().nonnegative();
 const positive = z.number().positive();
@@ -22,6 +23,37 @@ export const tokenEmbeddings = z.enum(['frozen', 'trained']).default('frozen').m
     'Which rows of the token tables training changes: all (`trained`), or only the row of the embed token (`frozen`).',
   when: '`trained` for a small model from scratch that still has to learn its words. `frozen` preserves names that training does not mention, and saves memory.',
 });
+
+/** An adapter in place of all weights (LoRA, Hu et al. 2021, arXiv 2106.09685). */
+export const loraSchema = z.strictObject({
+  rank: z.int().positive().default(16).meta({
+    description: 'Inner size of the matrix pairs.',
+    when: 'Raise if the training loss stays above that of full training.',
+  }),
+  alpha: positive.default(32).meta({
+    description: 'Scale of the adapter: its product counts alpha / rank times.',
+    when: 'Keep it at twice the rank.',
+  }),
+  rsLora: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Scale by alpha / sqrt(rank) instead.', when: 'Switch on for ranks above 64.' }),
+  targets: z
+    .array(z.enum(LINEAR_KINDS))
+    .nonempty()
+    .default([...LINEAR_KINDS])
+    .meta({
+      description: 'Linear layers that get a pair.',
+      when: 'Leave out those of the feed-forward network for a smaller adapter.',
+    }),
+  base: z.enum(['auto', 'f32', 'int8']).default('auto').meta({
+    description:
+      'How the frozen base computes: f32, int8 (a quarter of the memory and about twice as fast), or auto: int8 for 50 million parameters or more if its vectors stay close, else f32.',
+    when: '`f32` to compare, or if training on int8 learns worse.',
+  }),
+});
+
+export type LoraOptions = z.output<typeof loraSchema>;
 
 /** The optimiser and the loop around it, the same for all stages. */
 export const optimizationSchema = z.strictObject({

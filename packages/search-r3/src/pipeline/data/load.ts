@@ -1,6 +1,19 @@
 /** What commands and the library read first: collections, documents and models. */
-import { join } from 'node:path';
-import { assertFinite, type Checkpoint, type EmbeddingUse, loadCheckpoint } from '../../checkpoint/index.js';
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  assertFinite,
+  type Checkpoint,
+  type EmbeddingUse,
+  isAdapterFolder,
+  loadCheckpoint,
+  loadRetrieverFile,
+  PROMPTS_FILE,
+  type PromptOverrides,
+  type Prompts,
+  presetFormat,
+  resolvePrompts,
+} from '../../checkpoint/index.js';
 import {
   atlasCollection,
   type Collection,
@@ -10,7 +23,9 @@ import {
   loadBeir,
   loadCorpus,
 } from '../../dataset/index.js';
-import { Model, makePolicy, type Policy } from '../../model/index.js';
+import { type LoadTrainableOptions, Model, makePolicy, type Policy } from '../../model/index.js';
+import { exists, InputError } from '../../run/index.js';
+import type { LoraOptions } from '../../train/index.js';
 import { ATLAS } from '../settings.js';
 
 /** The built-in world for `atlas`, else the BEIR folder at `source`. `seed` varies Atlas' splits. */
@@ -44,7 +59,55 @@ export async function loadModel(
   return checkpoint;
 }
 
-/** A model to train further. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
-export async function loadPolicy(folder: string, onNote?: (text: string) => void): Promise<Model<Policy>> {
-  return Model.of(makePolicy(await loadModel(folder, onNote, { reasoning: true })));
+/** What decides how a model to be trained is loaded. */
+export interface TrainingUse {
+  lora?: LoraOptions | undefined;
+  seed: number;
+  /** Called with each thing that is read differently from what the files say. */
+  onNote?: ((text: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
 }
+
+/**
+ * A base model that stage 1 starts from: all of its weights in memory, or with `lora` an adapter on weights in files.
+ * @param promptsFor the prompts that a model gets which has these; undefined leaves them, or gives it the defaults.
+ * @throws InputError as `loadModel`, and for an adapter, which stage 1 does not start from.
+ */
+export async function loadStart(
+  path: string,
+  promptsFor: (own: Prompts | undefined) => PromptOverrides | undefined,
+  use: TrainingUse,
+): Promise<Model<Policy>> {
+  if (await isAdapterFolder(path)) {
+    throw new InputError({
+      source: path,
+      expected: 'a model of its own to start from',
+      found: 'an adapter',
+      remedy: 'Merge it into its base first: search-r3 merge.',
+    });
+  }
+  const { lora, onNote } = use;
+  if (lora === undefined) {
+    const base = await loadModel(path, onNote);
+    return Model.of(makePolicy(base, promptsFor(base.prompts)));
+  }
+  const folder = (await stat(path)).isDirectory() ? path : dirname(path);
+  const own = (await exists(join(folder, PROMPTS_FILE))) ? await loadRetrieverFile(folder) : undefined;
+  const given = promptsFor(own?.prompts);
+  const recorded =
+    given === undefined ? (own ?? presetFormat('search-r3')) : { prompts: resolvePrompts(given) };
+  return Model.loadTrainable(path, { ...adapterUse(lora, use), recorded });
+}
+
+/** A model to train further. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
+export async function loadPolicy(path: string, use: Partial<TrainingUse> = {}): Promise<Model<Policy>> {
+  const { lora, seed = 0, ...rest } = use;
+  if (await isAdapterFolder(path)) return Model.loadTrainable(path, { ...rest, precision: lora?.base });
+  if (lora !== undefined) return Model.loadTrainable(path, adapterUse(lora, { ...rest, seed }));
+  return Model.of(makePolicy(await loadModel(path, use.onNote, { reasoning: true })));
+}
+
+const adapterUse = (
+  { base, ...shape }: LoraOptions,
+  { seed, onNote, signal }: TrainingUse,
+): LoadTrainableOptions => ({ precision: base, adapter: { ...shape, seed }, onNote, signal });

@@ -22,7 +22,7 @@ export const rlStage: TrainingStage<RlInput> = {
   outputs: TRAINING_OUTPUTS,
 
   async fingerprint(settings, { policy, training }, { source }) {
-    const { data, seed, queries, validation, rl, saveEvery } = settings;
+    const { data, seed, queries, validation, lora, rl, saveEvery } = settings;
     await fittingRl(settings, policy, source);
     return {
       config: {
@@ -32,6 +32,7 @@ export const rlStage: TrainingStage<RlInput> = {
         ...readingSettings(settings),
         queries,
         validation,
+        ...(lora && { lora }),
         rl,
         saveEvery,
         fingerprints: { data: training.fingerprint, model: await policy.identity() },

@@ -33,7 +33,7 @@ export const sftStage: TrainingStage<SftInput> = {
   outputs: TRAINING_OUTPUTS,
 
   async fingerprint(settings, { base, training }, { source }) {
-    const { data, seed, queries, validation, sft, saveEvery } = settings;
+    const { data, seed, queries, validation, lora, sft, saveEvery } = settings;
     await fittingSft(settings, base, source);
     return {
       config: {
@@ -44,6 +44,7 @@ export const sftStage: TrainingStage<SftInput> = {
         prompts: base.prompts,
         queries,
         validation,
+        ...(lora && { lora }),
         sft,
         saveEvery,
         fingerprints: { data: training.fingerprint, base: await base.identity() },
