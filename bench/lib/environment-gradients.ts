@@ -78,8 +78,10 @@ async function compute(
   const { clipLow, clipHigh, beta, contrastive, optimization, tokenEmbeddings } = options;
   const training = fullTraining(own, tokenEmbeddings === 'frozen' ? own.embedId : undefined);
   const engine = new GradientEngine(own.config, training, {
-    tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
-    contrastive: { temperature: contrastive.temperature, margin: 0 },
+    objective: {
+      policyGradient: { clipLow, clipHigh, beta },
+      infoNce: { temperature: contrastive.temperature },
+    },
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   });

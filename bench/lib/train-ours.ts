@@ -62,8 +62,7 @@ async function build(name: string): Promise<Built> {
   const config = newConfig({ ...shape, maxPositions: 1024 });
   const weights = initialiseWeights(config, 0);
   const engine = new GradientEngine(config, fullTraining({ config, weights }), {
-    tokens: { kind: 'crossEntropy' },
-    contrastive: { temperature: 1, margin: 0 },
+    objective: { crossEntropy: {} },
     maxTokens: batch * length,
   });
   const optimizer = new Optimizer(

@@ -65,8 +65,10 @@ export class PretrainTrainer implements Trainer {
     this.#options = options;
     const training = fullTraining(model);
     this.#engine = new GradientEngine(model.config, training, {
-      tokens: { kind: 'crossEntropy' },
-      contrastive: { temperature: contrastive.temperature, margin: 0 },
+      objective: {
+        crossEntropy: {},
+        infoNce: { temperature: contrastive.temperature },
+      },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
@@ -88,13 +90,14 @@ export class PretrainTrainer implements Trainer {
     const result = await this.#engine.compute(
       pairs.length === 0 ? { sequences } : this.#withPairs(sequences, pairs),
     );
+    const { infoNce } = result.anchors;
     const computed = performance.now();
     const update = this.#optimizer.update(index, result.gradients);
     const seconds = (performance.now() - start) / 1000;
     return {
       metrics: {
         loss: result.loss,
-        ...(pairs.length > 0 && { info_nce: result.infoNceLosses.reduce((a, b) => a + b, 0) / pairs.length }),
+        ...(infoNce !== undefined && { info_nce: infoNce.reduce((a, b) => a + b, 0) / pairs.length }),
         gradient_norm: update.gradientNorm,
         learning_rate: update.learningRate,
         tokens: predicted,

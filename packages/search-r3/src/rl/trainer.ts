@@ -68,11 +68,13 @@ export class RlTrainer implements Trainer {
     this.#options = options;
     this.#generator = generator;
     this.#reference = reference;
-    const { optimization, clipLow, clipHigh, beta } = options;
+    const { optimization, clipLow, clipHigh, beta, policyWeight, contrastive } = options;
     const training = model.trainable(options);
     this.#engine = model.trainer(training, {
-      tokens: { kind: 'policyGradient', clipLow, clipHigh, beta },
-      contrastive: { temperature: options.contrastive.temperature, margin: 0 },
+      objective: {
+        ...((policyWeight > 0 || beta > 0) && { policyGradient: { clipLow, clipHigh, beta } }),
+        ...(contrastive.weight > 0 && { infoNce: { temperature: contrastive.temperature } }),
+      },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
@@ -257,7 +259,7 @@ export class RlTrainer implements Trainer {
   async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Record<string, number>> {
     if (batch.request === undefined)
       return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
-    const { numIterations, clipLow, clipHigh, contrastive } = this.#options;
+    const { numIterations, clipLow, clipHigh } = this.#options;
     const request = await this.#withReference(batch.request);
     clock.lap('reference');
     let metrics: Record<string, number> = {};
@@ -267,28 +269,28 @@ export class RlTrainer implements Trainer {
       const update = this.#optimizer.update(index * numIterations + iteration, result.gradients);
       this.#model.updated();
       clock.lap('update');
+      const { logProbabilities } = result.labels;
       let clipped = 0;
       let counted = 0;
       for (const [sequence, { advantage }] of batch.trained.entries()) {
-        // With a KL term alone there is no ratio to clip.
-        if (advantage === 0) continue;
+        // Without a policy gradient, or with its KL term alone, there is no ratio to clip.
+        if (advantage === 0 || logProbabilities === undefined) continue;
         const { labels } = request.sequences[sequence] as TrainingSequence;
         for (const [i, label] of labels.entries()) {
-          const now = result.labelValues[sequence]?.[i] as number;
+          const now = logProbabilities[sequence]?.[i] as number;
           const ratio = Math.exp(now - (label.oldLogProbability as number));
           counted++;
           if ((advantage > 0 && ratio > 1 + clipHigh) || (advantage < 0 && ratio < 1 - clipLow)) clipped++;
         }
       }
-      const infoNce = result.infoNceLosses;
+      const { infoNce = new Float32Array() } = result.anchors;
       metrics = {
         loss: result.loss,
         gradient_norm: update.gradientNorm,
         learning_rate: update.learningRate,
         clip_ratio: clipped / Math.max(1, counted),
-        contrastive:
-          contrastive.weight > 0 ? infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length) : 0,
-        kl: result.kl,
+        contrastive: infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length),
+        kl: result.sums.kl ?? 0,
       };
     }
     return metrics;

@@ -68,11 +68,13 @@ export class SftTrainer implements Trainer {
     this.#data = data;
     this.#options = options;
     const training = model.trainable(options);
-    const withKl = weights.kl > 0 && options.reasoning.enabled;
     this.#engine = model.trainer(training, {
-      tokens: { kind: 'crossEntropy' },
-      ...(withKl && { baseKl: { base, vocabulary } }),
-      contrastive: { temperature: options.temperature, margin: options.margin },
+      objective: {
+        ...(weights.crossEntropy > 0 && { crossEntropy: {} }),
+        ...(weights.kl > 0 && options.reasoning.enabled && { kl: { base, vocabulary } }),
+        ...(weights.infoNce > 0 && { infoNce: { temperature: options.temperature } }),
+        ...(weights.triplet > 0 && { triplet: { margin: options.margin } }),
+      },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,
     });
@@ -89,20 +91,21 @@ export class SftTrainer implements Trainer {
     this.#model.updated();
     const updated = performance.now();
     const count = this.#options.batchSize;
+    const { infoNce = new Float32Array(), triplet = new Float32Array() } = result.anchors;
     const mean = (values: Float32Array, from: number, to: number) =>
       to > from ? values.subarray(from, to).reduce((a, b) => a + b, 0) / (to - from) : 0;
     const { weights } = this.#options;
     const anchors = batch.request.contrastive?.anchors ?? [];
     // A row without a hard negative has no triplet.
-    const triplets = result.tripletLosses.filter((_, i) => i < count && anchors[i]?.negative !== undefined);
+    const triplets = triplet.filter((_, i) => i < count && anchors[i]?.negative !== undefined);
     return {
       metrics: {
         loss: result.loss,
-        info_nce: mean(result.infoNceLosses, 0, count),
-        info_nce_reasoned: mean(result.infoNceLosses, count, result.infoNceLosses.length),
+        info_nce: mean(infoNce, 0, Math.min(count, infoNce.length)),
+        info_nce_reasoned: mean(infoNce, count, infoNce.length),
         triplet: mean(triplets, 0, triplets.length),
-        cross_entropy: batch.crossEntropy(result.labelValues),
-        kl: weights.kl > 0 ? result.kl / weights.kl : 0,
+        cross_entropy: batch.crossEntropy(result.labels.crossEntropy ?? []),
+        kl: weights.kl > 0 ? (result.sums.kl ?? 0) / weights.kl : 0,
         gradient_norm: update.gradientNorm,
         learning_rate: update.learningRate,
         tokens: batch.tokens,

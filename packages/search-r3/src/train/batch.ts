@@ -1,5 +1,5 @@
 /** The batch of a training step: sequences, labels, anchors and documents, and their padding for a program. */
-import { f32, type HostTensor, i64 } from 'onnx-grad';
+import { type HostTensor, i64 } from 'onnx-grad';
 import { padRight } from '../decoder/index.js';
 
 /** One predicted token of a sequence: position p predicts the token at p + 1. */
@@ -38,37 +38,6 @@ export interface ContrastiveBatch {
   anchors: readonly Anchor[];
   /** Sequence indices of the document embeddings. */
   documents: readonly number[];
-}
-
-const EXCLUDED = -1e9;
-
-/** Feeds of `contrastiveTerm`; `embedding` maps a sequence to its row among the embeddings. */
-export function contrastiveFeeds(
-  batch: ContrastiveBatch,
-  embedding: (sequence: number) => number,
-): Record<string, HostTensor> {
-  const { anchors, documents } = batch;
-  const count = anchors.length;
-  const mask = new Float32Array(count * documents.length);
-  for (const [row, anchor] of anchors.entries()) {
-    for (const column of anchor.falseNegatives) mask[row * documents.length + column] = EXCLUDED;
-  }
-  const indices = (values: readonly number[]) => i64(values, [values.length]);
-  return {
-    anchors: indices(anchors.map((anchor) => embedding(anchor.sequence))),
-    documents: indices(documents.map(embedding)),
-    positives: indices(anchors.map((anchor) => anchor.positive)),
-    negatives: indices(anchors.map((anchor) => anchor.negative ?? anchor.positive)),
-    contrastive_mask: f32(mask, [count, documents.length]),
-    info_nce_weights: f32(
-      Float32Array.from(anchors, (anchor) => anchor.infoNceWeight),
-      [count],
-    ),
-    triplet_weights: f32(
-      Float32Array.from(anchors, (anchor) => (anchor.negative === undefined ? 0 : anchor.tripletWeight)),
-      [count],
-    ),
-  };
 }
 
 /** Groups of sequences as padded tensors, and the flat position of each sequence's first token among all rows. */

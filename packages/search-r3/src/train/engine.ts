@@ -1,7 +1,7 @@
 /**
  * Losses and gradients of a training step. A batch that fits the token budget is one run of one program. A larger one
- * is embedded in pieces, the contrastive term gives the gradient of each embedding, and each piece is back-propagated
- * with it (Gao et al. 2021, arXiv 2101.06983): the same numbers, in bounded memory.
+ * is embedded in pieces, the terms on embeddings give the gradient of each, and each piece is back-propagated with it
+ * (Gao et al. 2021, arXiv 2101.06983): the same numbers, in bounded memory.
  */
 import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
 import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
@@ -12,36 +12,41 @@ import {
   type ContrastiveBatch,
   chunkByLength,
   collate,
-  contrastiveFeeds,
-  type Label,
   longest,
   splitByLength,
   type TrainingSequence,
-  wantedRows,
 } from './batch.js';
+import { contrastiveFeeds } from './contrastive.js';
+import { BASE_PREFIX, headParts } from './head.js';
 import {
-  BASE_PREFIX,
   contrastiveProgram,
   gradientName,
   idsName,
-  type ObjectiveOptions,
   pieceProgram,
+  type TrainingProgramOptions,
   trainingProgram,
-  wantedName,
 } from './program.js';
+import { embeddingTerms, labelTerms, type Objective } from './terms/index.js';
+import type { EmbeddingTerm, LabelTerm } from './terms/term.js';
+import { LabelResults, placedLabels, TrainingRun } from './training-run.js';
 
-export interface EngineOptions extends ObjectiveOptions {
+type Tensors = Record<string, HostTensor>;
+
+export interface EngineOptions {
+  objective: Objective;
   /** Padded tokens in one run. Default 8,192. */
   maxTokens?: number;
   /** Recompute activations per layer in the backward pass. Default false. */
   checkpoint?: boolean;
+  /** Most bytes of logits at once: more labelled rows pass the head in parts. Default 64 MiB. */
+  headBytes?: number;
   threads?: number;
 }
 
 export interface StepRequest {
   sequences: readonly TrainingSequence[];
   contrastive?: ContrastiveBatch;
-  /** Sampling temperature of the policy-gradient term. Default 1. */
+  /** Sampling temperature of the tokens. Default 1. */
   temperature?: number;
 }
 
@@ -49,36 +54,44 @@ export interface StepGradients {
   loss: number;
   /** By the names of `TrainingWeights.trained`, shaped like them. They are the engine's own arrays: valid until the next `compute`. */
   gradients: ReadonlyMap<string, Float32Array>;
-  /** By sequence, per label: -log p (imitation) or log p at the temperature (policy gradient). */
-  labelValues: Float32Array[];
-  /** Weighted sums of the KL term's rows and of the token term, for metrics. */
-  kl: number;
-  infoNceLosses: Float32Array;
-  tripletLosses: Float32Array;
+  /** What the terms on labels give, by output: by sequence, per label; 0 for a label that the term does not read. */
+  labels: Readonly<Record<string, readonly Float32Array[]>>;
+  /** Weighted sums of those that have weights of their own, by output. */
+  sums: Readonly<Record<string, number>>;
+  /** What the terms on embeddings give, by output: per anchor. */
+  anchors: Readonly<Record<string, Float32Array>>;
 }
+
+/** What a step needs of a program: which terms it has something for. */
+type StepPrograms = Pick<TrainingProgramOptions, 'parts' | 'embeddings'>;
 
 /** Computes losses and gradients for the weights it was created on; they may change in place between steps. */
 export class GradientEngine {
   readonly #config: ModelConfig;
   readonly #weights: TrainingWeights;
   readonly #options: EngineOptions;
+  readonly #labelTerms: readonly LabelTerm[];
+  readonly #embeddingTerms: readonly EmbeddingTerm[];
   /** Bound to every session: the weights, and those of a base. */
-  readonly #bound: Readonly<Record<string, HostTensor>>;
+  readonly #bound: Readonly<Tensors>;
   readonly #sessions = new Map<string, Promise<Session>>();
   /** Where every run writes its gradients. */
   readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
 
   constructor(config: ModelConfig, weights: TrainingWeights, options: EngineOptions) {
+    const { objective } = options;
     this.#config = config;
     this.#weights = weights;
     this.#options = options;
+    this.#labelTerms = labelTerms(objective);
+    this.#embeddingTerms = embeddingTerms(objective);
     const trained = [...weights.trained];
     const arrays = allocateGradients(trained.map(([, { data }]) => data.length));
     this.#gradients = new Map(
       trained.map(([name, { shape }], i) => [name, f32(arrays[i] as Float32Array, shape)]),
     );
-    const { base } = options.baseKl ?? {};
+    const { base } = objective.kl ?? {};
     const frozen = base === undefined ? {} : parameterFeeds(base);
     this.#bound = {
       ...weights.feeds,
@@ -87,10 +100,22 @@ export class GradientEngine {
   }
 
   async compute(request: StepRequest): Promise<StepGradients> {
-    const maxTokens = this.#options.maxTokens ?? 8192;
-    const groups = splitByLength(request.sequences);
-    const tokens = collate(request.sequences, groups, idsName).tokens;
-    return tokens <= maxTokens ? this.#whole(request, groups) : this.#inPieces(request, maxTokens);
+    const { maxTokens = 8192 } = this.#options;
+    const { sequences } = request;
+    const groups = splitByLength(sequences);
+    const { tokens } = collate(sequences, groups, idsName);
+    const chunks = tokens <= maxTokens ? [groups.flat()] : chunkByLength(sequences, maxTokens);
+    const contrastive = this.#embeddingTerms.length > 0 ? request.contrastive : undefined;
+    const inOneRun = tokens <= maxTokens ? 'inGraph' : 'given';
+    const programs: StepPrograms = {
+      parts: this.#parts(sequences, chunks),
+      embeddings: contrastive === undefined ? 'none' : inOneRun,
+    };
+    if (programs.parts === 0 && contrastive === undefined) return this.#nothing();
+    const known = { ...request, contrastive };
+    return tokens <= maxTokens
+      ? this.#whole(known, groups, programs)
+      : this.#inPieces(known, chunks, programs);
   }
 
   async dispose(): Promise<void> {
@@ -98,82 +123,113 @@ export class GradientEngine {
     this.#sessions.clear();
   }
 
-  async #whole(request: StepRequest, groups: readonly (readonly number[])[]): Promise<StepGradients> {
-    const inGraph = request.contrastive !== undefined;
-    const session = await this.#training(groups.length, inGraph ? 'inGraph' : 'given');
-    const piece = this.#feeds(request, groups);
-    const contrastive = request.contrastive
-      ? contrastiveFeeds(request.contrastive, (sequence) => piece.embedding(sequence))
-      : { embedding_gradients: this.#zeros(piece.embeds) };
-    const results = await this.#run(session, { ...piece.feeds, ...contrastive });
-    const labelValues: Float32Array[] = [];
-    piece.collect(results, labelValues);
+  /** In how many parts the labels of the run with the most of them pass the head; 0 if no run has any. */
+  #parts(sequences: readonly TrainingSequence[], chunks: readonly (readonly number[])[]): number {
+    const rows = chunks.map((chunk) => placedLabels(sequences, chunk, this.#labelTerms).length);
+    const most = Math.max(...rows);
+    return most === 0 ? 0 : headParts(most, this.#config.vocabSize, this.#options.headBytes);
+  }
+
+  /** A step in which no term has anything to read. */
+  #nothing(): StepGradients {
+    for (const { data } of this.#gradients.values()) (data as Float32Array).fill(0);
+    return { loss: 0, gradients: this.#byParameter(), labels: {}, sums: {}, anchors: {} };
+  }
+
+  async #whole(
+    request: KnownRequest,
+    groups: readonly (readonly number[])[],
+    programs: StepPrograms,
+  ): Promise<StepGradients> {
+    const session = await this.#training(groups.length, programs);
+    const run = this.#prepare(request, groups, programs);
+    const { contrastive } = request;
+    const results = await this.#run(session, {
+      ...run.feeds,
+      ...(contrastive &&
+        contrastiveFeeds(contrastive, (sequence) => run.embedding(sequence), this.#options.objective)),
+    });
+    const labels = new LabelResults();
+    if (programs.parts > 0) labels.add(this.#labelTerms, run.labels, results);
     return {
       loss: scalar(results.loss),
       gradients: this.#byParameter(),
-      labelValues,
-      kl: piece.klSum(results),
-      infoNceLosses: inGraph ? floats(results.info_nce_losses) : new Float32Array(),
-      tripletLosses: inGraph ? floats(results.triplet_losses) : new Float32Array(),
+      labels: labels.values,
+      sums: labels.sums,
+      anchors: contrastive === undefined ? {} : this.#anchors(results),
     };
   }
 
-  async #inPieces(request: StepRequest, maxTokens: number): Promise<StepGradients> {
-    const { sequences, contrastive } = request;
-    const chunks = chunkByLength(sequences, maxTokens);
+  async #inPieces(
+    request: KnownRequest,
+    chunks: readonly (readonly number[])[],
+    programs: StepPrograms,
+  ): Promise<StepGradients> {
     const width = this.#config.hiddenSize;
-    let embeddingGradients: Map<number, Float32Array> = new Map();
-    let total = 0;
-    let infoNceLosses: Float32Array = new Float32Array();
-    let tripletLosses: Float32Array = new Float32Array();
-    if (contrastive !== undefined) {
-      const embedded = await this.#embed(sequences, chunks);
-      const members = [...embedded.keys()];
-      const data = new Float32Array(members.length * width);
-      for (const [row, member] of members.entries())
-        data.set(embedded.get(member) as Float32Array, row * width);
-      const session = await this.#session('contrastive', () =>
-        contrastiveProgram(width, this.#options.contrastive),
-      );
-      const row = new Map(members.map((member, i) => [member, i]));
-      const results = await session.run({
-        embeddings: f32(data, [members.length, width]),
-        ...contrastiveFeeds(contrastive, (sequence) => row.get(sequence) as number),
-      });
-      const gradient = floats(results.embedding_gradients);
-      embeddingGradients = new Map(
-        members.map((member, i) => [member, gradient.subarray(i * width, (i + 1) * width)]),
-      );
-      total = scalar(results.loss);
-      infoNceLosses = floats(results.info_nce_losses);
-      tripletLosses = floats(results.triplet_losses);
-    }
-    const session = await this.#training(1, 'given');
+    const contrastive = await this.#contrastive(request, chunks);
+    let loss = contrastive.loss;
+    const session = await this.#training(1, programs);
     const accumulator = this.#accumulator;
     accumulator.reset();
-    const labelValues: Float32Array[] = [];
-    let kl = 0;
+    const labels = new LabelResults();
     for (const chunk of chunks) {
-      const piece = this.#feeds(request, [chunk]);
-      const given = this.#zeros(piece.embeds);
-      let surrogate = 0;
+      const run = this.#prepare(request, [chunk], programs);
+      const given = new Float32Array(run.embeds * width);
       for (const member of chunk) {
-        const gradient = embeddingGradients.get(member);
-        if (gradient !== undefined)
-          (given.data as Float32Array).set(gradient, piece.embedding(member) * width);
+        const gradient = contrastive.gradients.get(member);
+        if (gradient !== undefined) given.set(gradient, run.embedding(member) * width);
       }
-      const results = await this.#run(session, { ...piece.feeds, embedding_gradients: given });
-      const embeddings = floats(results.embeddings);
-      for (let i = 0; i < embeddings.length; i++) {
-        surrogate += (embeddings[i] as number) * ((given.data as Float32Array)[i] as number);
-      }
-      // The surrogate only carries the gradient; the contrastive loss itself is already in the total.
-      total += scalar(results.loss) - surrogate;
-      kl += piece.klSum(results);
-      piece.collect(results, labelValues);
+      const results = await this.#run(session, {
+        ...run.feeds,
+        embedding_gradients: f32(given, [run.embeds, width]),
+      });
+      // The sum over the given gradients only carries them; the loss of the embeddings itself is already counted.
+      const carrier =
+        results.embeddings === undefined
+          ? 0
+          : floats(results.embeddings).reduce((total, value, i) => total + value * (given[i] as number), 0);
+      loss += scalar(results.loss) - carrier;
+      if (programs.parts > 0) labels.add(this.#labelTerms, run.labels, results);
       accumulator.add(this.#byParameter(), 1);
     }
-    return { loss: total, gradients: accumulator.result(), labelValues, kl, infoNceLosses, tripletLosses };
+    return {
+      loss,
+      gradients: accumulator.result(),
+      labels: labels.values,
+      sums: labels.sums,
+      anchors: contrastive.anchors,
+    };
+  }
+
+  /** Loss of the terms on embeddings, and its gradients by sequence. */
+  async #contrastive(
+    { sequences, contrastive }: KnownRequest,
+    chunks: readonly (readonly number[])[],
+  ): Promise<{
+    loss: number;
+    gradients: ReadonlyMap<number, Float32Array>;
+    anchors: StepGradients['anchors'];
+  }> {
+    if (contrastive === undefined) return { loss: 0, gradients: new Map(), anchors: {} };
+    const width = this.#config.hiddenSize;
+    const { objective } = this.#options;
+    const embedded = await this.#embed(sequences, chunks);
+    const members = [...embedded.keys()];
+    const data = new Float32Array(members.length * width);
+    for (const [row, member] of members.entries())
+      data.set(embedded.get(member) as Float32Array, row * width);
+    const row = new Map(members.map((member, i) => [member, i]));
+    const session = await this.#session('contrastive', () => contrastiveProgram(width, objective));
+    const results = await session.run({
+      embeddings: f32(data, [members.length, width]),
+      ...contrastiveFeeds(contrastive, (sequence) => row.get(sequence) as number, objective),
+    });
+    const gradient = floats(results.embedding_gradients);
+    return {
+      loss: scalar(results.loss),
+      gradients: new Map(members.map((member, i) => [member, gradient.subarray(i * width, (i + 1) * width)])),
+      anchors: this.#anchors(results),
+    };
   }
 
   /** Embeddings of the sequences that have one, by sequence. */
@@ -201,14 +257,25 @@ export class GradientEngine {
     return result;
   }
 
-  #feeds(request: StepRequest, groups: readonly (readonly number[])[]): Piece {
-    return new Piece(request, groups, this.#options, this.#config);
+  #prepare(
+    { sequences, temperature = 1 }: Pick<StepRequest, 'sequences' | 'temperature'>,
+    groups: readonly (readonly number[])[],
+    { parts }: StepPrograms,
+  ): TrainingRun {
+    return new TrainingRun(sequences, groups, {
+      config: this.#config,
+      terms: this.#labelTerms,
+      parts,
+      temperature,
+    });
   }
 
-  /** Runs a training program; its gradients overwrite those of the run before. */
-  async #run(session: Session, feeds: Record<string, HostTensor>): Promise<Record<string, HostTensor>> {
+  /** Runs a training program on what it reads of `feeds`; its gradients overwrite those of the run before. */
+  async #run(session: Session, feeds: Tensors): Promise<Partial<Tensors>> {
+    const { inputs } = session.program;
+    const read = Object.entries(feeds).filter(([name]) => inputs.has(name));
     const outputs = [...this.#gradients].map(([name, tensor]) => [gradientName(name), tensor] as const);
-    return session.runInPlace(feeds, Object.fromEntries(outputs));
+    return session.runInPlace(Object.fromEntries(read), Object.fromEntries(outputs));
   }
 
   /** The gradients of the last run. */
@@ -216,15 +283,14 @@ export class GradientEngine {
     return new Map([...this.#gradients].map(([name, tensor]) => [name, floats(tensor)]));
   }
 
-  #zeros(rows: number): HostTensor {
-    const width = this.#config.hiddenSize;
-    return f32(new Float32Array(rows * width), [rows, width]);
+  #anchors(results: Partial<Tensors>): StepGradients['anchors'] {
+    return Object.fromEntries(this.#embeddingTerms.map(({ output }) => [output, floats(results[output])]));
   }
 
-  #training(groups: number, embeddings: 'inGraph' | 'given'): Promise<Session> {
-    const { checkpoint = false } = this.#options;
-    return this.#session(`training ${groups} ${embeddings}`, () =>
-      trainingProgram(this.#config, this.#weights, { ...this.#options, groups, embeddings, checkpoint }),
+  #training(groups: number, programs: StepPrograms): Promise<Session> {
+    const { objective, checkpoint = false } = this.#options;
+    return this.#session(`training ${groups} ${programs.parts} ${programs.embeddings}`, () =>
+      trainingProgram(this.#config, this.#weights, { ...programs, objective, groups, checkpoint }),
     );
   }
 
@@ -241,132 +307,7 @@ export class GradientEngine {
   }
 }
 
-/** Log-probability at the reference of the label that stands for none: exp(reference - own) must stay finite. */
-const IMPOSSIBLE = -1e4;
-
-/** The feeds of one run and the way back from its results to the sequences. */
-class Piece {
-  readonly feeds: Record<string, HostTensor>;
-  /** Rows of `embeddings`; at least one, since a program can not run on none. */
-  readonly embeds: number;
-  readonly #embedding = new Map<number, number>();
-  readonly #labels: { sequence: number; label: number; row: Label }[] = [];
-  #klWeights: number[] = [];
-  readonly #sequences: readonly TrainingSequence[];
-  readonly #policy: boolean;
-
-  constructor(
-    request: StepRequest,
-    groups: readonly (readonly number[])[],
-    options: EngineOptions,
-    config: ModelConfig,
-  ) {
-    const { sequences } = request;
-    this.#sequences = sequences;
-    const collated = collate(sequences, groups, idsName);
-    const members = groups.flat();
-    const at = (member: number, position: number) => (collated.start.get(member) as number) + position;
-    const embedded: number[] = [];
-    const targets: number[] = [];
-    const labelled: number[] = [];
-    for (const member of members) {
-      const sequence = sequences[member] as TrainingSequence;
-      if (sequence.embed !== undefined) {
-        this.#embedding.set(member, embedded.length);
-        embedded.push(at(member, sequence.embed));
-      }
-      for (const [i, label] of sequence.labels.entries()) {
-        this.#labels.push({ sequence: member, label: i, row: label });
-        labelled.push(at(member, label.position));
-        targets.push(sequence.ids[label.position + 1] as number);
-      }
-    }
-    this.#policy = options.tokens.kind === 'policyGradient';
-    const wanted = wantedRows(collated, [...labelled, ...embedded], wantedName);
-    const rowsOf = (positions: readonly number[]) =>
-      positions.length === 0 ? [0] : positions.map((position) => wanted.row.get(position) as number);
-    const rows = rowsOf(labelled);
-    const embedRows = rowsOf(embedded);
-    if (targets.length === 0) targets.push(0);
-    this.embeds = embedRows.length;
-    const perLabel = (value: (label: Label) => number, none = 0) => {
-      const data = new Float32Array(rows.length).fill(none);
-      for (const [i, { row }] of this.#labels.entries()) data[i] = value(row);
-      return f32(data, [rows.length]);
-    };
-    this.feeds = {
-      ...collated.feeds,
-      ...wanted.feeds,
-      ...ropeTables(config, longest(sequences, members)),
-      embed_rows: i64(embedRows, [embedRows.length]),
-      label_rows: i64(rows, [rows.length]),
-      label_targets: i64(targets, [targets.length]),
-      label_weights: perLabel((label) => label.weight),
-    };
-    if (options.tokens.kind === 'policyGradient') {
-      const { temperature = 1 } = request;
-      this.feeds.inverse_temperature = f32(Float32Array.of(1 / temperature), []);
-      this.feeds.advantages = perLabel((label) => label.advantage ?? 0);
-      this.feeds.old_log_probabilities = perLabel((label) => label.oldLogProbability ?? 0);
-      if (options.tokens.beta > 0) {
-        const reference = (label: Label) => label.referenceLogProbability ?? 0;
-        this.feeds.reference_log_probabilities = perLabel(reference, IMPOSSIBLE);
-        this.feeds.kl_weights = perLabel((label) => label.klWeight ?? 0);
-        this.#klWeights = this.#labels.map(({ row }) => row.klWeight ?? 0);
-      }
-    }
-    if (options.baseKl !== undefined) Object.assign(this.feeds, this.#baseFeeds(sequences, members));
-  }
-
-  /** The row of a sequence's embedding. */
-  embedding(sequence: number): number {
-    const row = this.#embedding.get(sequence);
-    if (row === undefined) throw new Error(`internal: sequence ${sequence} has no embedding here`);
-    return row;
-  }
-
-  /** Puts per-label results at their sequences. */
-  collect(results: Record<string, HostTensor>, labelValues: Float32Array[]): void {
-    const values = floats(results[this.#policy ? 'log_probabilities' : 'label_losses']);
-    for (const [i, { sequence, label }] of this.#labels.entries()) {
-      labelValues[sequence] ??= new Float32Array(this.#sequences[sequence]?.labels.length ?? 0);
-      labelValues[sequence][label] = values[i] as number;
-    }
-  }
-
-  klSum(results: Record<string, HostTensor>): number {
-    if (results.kl_losses === undefined) return 0;
-    const losses = floats(results.kl_losses);
-    return this.#klWeights.reduce((total, weight, i) => total + weight * (losses[i] as number), 0);
-  }
-
-  /** The base reads only the sequences with a KL weight. */
-  #baseFeeds(sequences: readonly TrainingSequence[], members: readonly number[]): Record<string, HostTensor> {
-    const chosen = members.filter((member) =>
-      (sequences[member] as TrainingSequence).labels.some((label) => (label.klWeight ?? 0) !== 0),
-    );
-    const base = collate(sequences, [chosen.length > 0 ? chosen : members.slice(0, 1)], () => 'base_ids');
-    const rows: number[] = [];
-    const labels: number[] = [];
-    for (const [i, { sequence, row }] of this.#labels.entries()) {
-      if ((row.klWeight ?? 0) === 0) continue;
-      rows.push((base.start.get(sequence) as number) + row.position);
-      labels.push(i);
-      this.#klWeights.push(row.klWeight as number);
-    }
-    if (rows.length === 0) {
-      rows.push(0);
-      labels.push(0);
-      this.#klWeights.push(0);
-    }
-    return {
-      ...base.feeds,
-      base_rows: i64(rows, [rows.length]),
-      kl_labels: i64(labels, [labels.length]),
-      kl_weights: f32(Float32Array.from(this.#klWeights), [rows.length]),
-    };
-  }
-}
+type KnownRequest = Omit<StepRequest, 'contrastive'> & { contrastive: ContrastiveBatch | undefined };
 
 function scalar(tensor: HostTensor | undefined): number {
   return floats(tensor)[0] as number;

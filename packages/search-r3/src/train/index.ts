@@ -6,5 +6,5 @@ export * from './optimizer.js';
 export * from './options.js';
 export * from './program.js';
 export * from './sampler.js';
-export * from './terms.js';
+export * from './terms/index.js';
 export * from './training-state.js';

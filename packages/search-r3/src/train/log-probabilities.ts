@@ -3,15 +3,19 @@ import { f32, floats, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { type InferenceWeights, ropeTables, type TrainingWeights } from '../decoder/index.js';
 import { chunkByLength, collate, longest, type TrainingSequence } from './batch.js';
-import { logProbabilityProgram } from './program.js';
+import { headParts, inParts } from './head.js';
+import { labelStatesProgram, logProbabilityProgram } from './program.js';
+import { inverseTemperature } from './terms/policy-gradient.js';
 
 export class LogProbabilities {
   readonly #config: ModelConfig;
-  readonly #session: Session;
+  readonly #states: Session;
+  readonly #head: Session;
 
-  private constructor(config: ModelConfig, session: Session) {
+  private constructor(config: ModelConfig, states: Session, head: Session) {
     this.#config = config;
-    this.#session = session;
+    this.#states = states;
+    this.#head = head;
   }
 
   /** With weights for training, by the arithmetic of the training program. */
@@ -19,9 +23,11 @@ export class LogProbabilities {
     config: ModelConfig,
     weights: TrainingWeights | InferenceWeights,
   ): Promise<LogProbabilities> {
-    const session = await Session.create(logProbabilityProgram(config, weights));
-    session.bind(weights.feeds);
-    return new LogProbabilities(config, session);
+    const states = await Session.create(labelStatesProgram(config, weights));
+    const head = await Session.create(logProbabilityProgram(config, weights));
+    states.bind(weights.feeds);
+    head.bind(weights.feeds);
+    return new LogProbabilities(config, states, head);
   }
 
   /** By sequence, log p of each label's target at the temperature. */
@@ -44,14 +50,12 @@ export class LogProbabilities {
           targets.push(ids[position + 1] as number);
         }
       }
-      const run = await this.#session.run({
+      const { hidden } = await this.#states.run({
         ...collated.feeds,
         ...ropeTables(this.#config, longest(sequences, members)),
         label_rows: i64(rows, [rows.length]),
-        label_targets: i64(targets, [targets.length]),
-        inverse_temperature: f32(Float32Array.of(1 / temperature), []),
       });
-      const values = floats(run.log_probabilities);
+      const values = await this.#score(floats(hidden), targets, temperature);
       let at = 0;
       for (const member of members) {
         const own = result[member] as Float32Array;
@@ -63,6 +67,26 @@ export class LogProbabilities {
   }
 
   async dispose(): Promise<void> {
-    await this.#session.dispose();
+    await this.#states.dispose();
+    await this.#head.dispose();
+  }
+
+  /** Log p of targets after hidden states, with few logits at once. */
+  async #score(hidden: Float32Array, targets: readonly number[], temperature: number): Promise<Float32Array> {
+    const { hiddenSize, vocabSize } = this.#config;
+    const values = new Float32Array(targets.length);
+    let from = 0;
+    for (const part of inParts(targets, headParts(targets.length, vocabSize))) {
+      if (part.length === 0) continue;
+      const states = hidden.subarray(from * hiddenSize, (from + part.length) * hiddenSize);
+      const run = await this.#head.run({
+        hidden: f32(states, [part.length, hiddenSize]),
+        label_targets: i64(part, [part.length]),
+        ...inverseTemperature(temperature),
+      });
+      values.set(floats(run.logProbabilities), from);
+      from += part.length;
+    }
+    return values;
   }
 }

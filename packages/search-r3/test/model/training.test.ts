@@ -13,10 +13,7 @@ import { crossEntropy } from '../reference/losses.js';
 import { referenceModel } from '../reference/objectives.js';
 import { slice } from '../reference/tape.js';
 
-const OBJECTIVE: EngineOptions = {
-  tokens: { kind: 'crossEntropy' },
-  contrastive: { temperature: 1, margin: 0 },
-};
+const OBJECTIVE: EngineOptions = { objective: { crossEntropy: {} } };
 const IDS = [5, 3, 8, 1, 6];
 const REQUEST: StepRequest = {
   sequences: [

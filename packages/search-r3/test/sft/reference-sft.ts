@@ -158,12 +158,19 @@ export async function referenceSft(
       loss = add(loss, mul(kl, weights.kl));
     }
     const used = reasoning.enabled ? [...ids, ...reasoned] : ids;
+    // A term without weight is not computed.
+    const shown = (weight: number, ...values: number[]) =>
+      weight > 0 ? values.reduce((total, value) => total + value) : 0;
     metrics.push({
-      info_nce: plain.infoNce.item(),
-      info_nce_reasoned: reasoning.enabled ? after.infoNce.item() : 0,
-      triplet: plain.triplet.item(),
-      cross_entropy: directLoss.item() + (reasoning.enabled ? reasonedLoss.item() : 0),
-      kl: reasoning.enabled && weights.kl > 0 ? kl.item() : 0,
+      info_nce: shown(weights.infoNce, plain.infoNce.item()),
+      info_nce_reasoned: reasoning.enabled ? shown(weights.infoNce, after.infoNce.item()) : 0,
+      triplet: shown(weights.triplet, plain.triplet.item()),
+      cross_entropy: shown(
+        weights.crossEntropy,
+        directLoss.item(),
+        reasoning.enabled ? reasonedLoss.item() : 0,
+      ),
+      kl: reasoning.enabled ? shown(weights.kl, kl.item()) : 0,
       tokens: used.reduce((total, { length }) => total + length, 0),
       truncated: direct.filter((prompt) => prompt.truncated).length,
     });

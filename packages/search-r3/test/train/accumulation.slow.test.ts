@@ -9,6 +9,7 @@ import {
   collate,
   type GradientEngine,
   gradientName,
+  type Objective,
   type StepGradients,
   type StepRequest,
   splitByLength,
@@ -64,12 +65,17 @@ async function compute(engine: GradientEngine, request: StepRequest): Promise<St
 
 function expectEqual(found: StepGradients, expected: StepGradients): void {
   expect(found.loss).toBeCloseTo(expected.loss, 5);
-  expect(found.kl).toBeCloseTo(expected.kl, 6);
-  expect(relativeError(found.infoNceLosses, expected.infoNceLosses)).toBeLessThan(1e-5);
-  expect(relativeError(found.tripletLosses, expected.tripletLosses)).toBeLessThan(1e-5);
-  for (const [sequence, values] of expected.labelValues.entries()) {
-    if (values === undefined) continue;
-    expect(relativeError(found.labelValues[sequence]!, values)).toBeLessThan(1e-5);
+  expect(found.sums.kl).toBeCloseTo(expected.sums.kl!, 6);
+  expect(Object.keys(found.anchors)).toEqual(Object.keys(expected.anchors));
+  for (const [name, values] of Object.entries(expected.anchors)) {
+    expect(relativeError(found.anchors[name]!, values), name).toBeLessThan(1e-5);
+  }
+  expect(Object.keys(found.labels)).toEqual(Object.keys(expected.labels));
+  for (const [name, sequences] of Object.entries(expected.labels)) {
+    for (const [sequence, values] of sequences.entries()) {
+      if (values.length === 0) continue;
+      expect(relativeError(found.labels[name]![sequence]!, values), name).toBeLessThan(1e-5);
+    }
   }
   expect([...found.gradients.keys()]).toEqual([...expected.gradients.keys()]);
   for (const [name, gradient] of expected.gradients) {
@@ -82,8 +88,8 @@ describe.each(STAGES)('%s', (_, request, engine) => {
 
   test('a piece for every sequence, and pieces of a few, equal one run', async () => {
     const whole = await compute(engine({}), request);
-    expect(whole.kl).toBeGreaterThan(1e-4);
-    expect(whole.infoNceLosses.every((loss) => loss > 1e-3)).toBe(true);
+    expect(whole.sums.kl).toBeGreaterThan(1e-4);
+    expect(whole.anchors.infoNce!.every((loss) => loss > 1e-3)).toBe(true);
     expect(chunks(1)).toBe(request.sequences.length);
     expect(chunks(25)).toBeGreaterThan(2);
     expect(chunks(25)).toBeLessThan(request.sequences.length);
@@ -93,7 +99,7 @@ describe.each(STAGES)('%s', (_, request, engine) => {
   test('token terms alone, in pieces', async () => {
     const { contrastive: _, ...alone } = request;
     const whole = await compute(engine({}), alone);
-    expect(whole.infoNceLosses.length).toBe(0);
+    expect(whole.anchors).toEqual({});
     const pieces = await compute(engine({ maxTokens: 25 }), alone);
     expect(pieces.loss).toBeCloseTo(whole.loss, 5);
     for (const [name, gradient] of whole.gradients) {
@@ -158,19 +164,18 @@ const operators = (bytes: Uint8Array): string[] =>
   (onnxProto.onnx.ModelProto.decode(bytes).graph?.node ?? []).map(({ opType }) => String(opType));
 
 test('the frozen base gets a forward pass and nothing else', () => {
-  const objective = {
-    tokens: { kind: 'crossEntropy' as const },
-    contrastive: { temperature: 1, margin: 0 },
-    groups: 1,
-    embeddings: 'inGraph' as const,
-    checkpoint: false,
+  const objective: Objective = {
+    crossEntropy: {},
+    infoNce: { temperature: 1 },
+    triplet: { margin: 0 },
   };
+  const options = { objective, groups: 1, parts: 1, embeddings: 'inGraph' as const, checkpoint: false };
   const model = tinyModel(config);
   const weights = fullTraining(model);
-  const trained = trainingProgram(model.config, weights, objective);
+  const trained = trainingProgram(model.config, weights, options);
   const withBase = trainingProgram(model.config, weights, {
-    ...objective,
-    baseKl: { base, vocabulary: 22 },
+    ...options,
+    objective: { ...objective, kl: { base, vocabulary: 22 } },
   });
   const gradients = [...withBase.outputs.keys()].filter((name) => name.startsWith('gradient'));
   expect(gradients.sort()).toEqual([...model.weights.keys()].map(gradientName).sort());
@@ -179,7 +184,7 @@ test('the frozen base gets a forward pass and nothing else', () => {
   // Seven projections a layer and the head, once; a backward pass would double or triple that.
   expect(products(withBase) - products(trained)).toBe(7 * config.layers + 1);
   // Recomputing a layer repeats its projections, but not the last: its result is known.
-  const recomputed = trainingProgram(model.config, weights, { ...objective, checkpoint: true });
+  const recomputed = trainingProgram(model.config, weights, { ...options, checkpoint: true });
   expect(products(recomputed) - products(trained)).toBe(6 * config.layers);
 });
 

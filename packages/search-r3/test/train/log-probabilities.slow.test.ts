@@ -70,12 +70,11 @@ describe.each(MODELS)('%s', (_, config) => {
 
   test('the training graph has the same, so the first ratio is 1', async () => {
     const engine = new GradientEngine(model.config, fullTraining(model), {
-      tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta: 0 },
-      contrastive: { temperature: 1, margin: 0 },
+      objective: { policyGradient: { clipLow: 0.2, clipHigh: 0.2, beta: 0 } },
     });
     const result = await engine.compute({ sequences: sequences(), temperature: TEMPERATURE });
     await engine.dispose();
-    expect(largest(flat(result.labelValues), sampled())).toBeLessThan(1e-4);
+    expect(largest(flat(result.labels.logProbabilities!), sampled())).toBeLessThan(1e-4);
     // -sum of ratio x advantage, with advantage 1.
     expect(result.loss / -sampled().length).toBeCloseTo(1, 4);
   });
@@ -136,8 +135,7 @@ describe('probabilities near 1 and near 0', () => {
 
   const engine = (beta: number) =>
     new GradientEngine(model.config, fullTraining(model), {
-      tokens: { kind: 'policyGradient', clipLow: 0.2, clipHigh: 0.2, beta },
-      contrastive: { temperature: 1, margin: 0 },
+      objective: { policyGradient: { clipLow: 0.2, clipHigh: 0.2, beta } },
     });
 
   test('a certain token has log-probability 0, ratio 1 and gradient 0, not NaN', async () => {
@@ -147,7 +145,7 @@ describe('probabilities near 1 and near 0', () => {
     const sequence = labelled(prompt, certain);
     const result = await training.compute({ sequences: [sequence] });
     await training.dispose();
-    expect(largest([...result.labelValues[0]!], certain.logProbabilities)).toBeLessThan(1e-4);
+    expect(largest([...result.labels.logProbabilities![0]!], certain.logProbabilities)).toBeLessThan(1e-4);
     expect(result.loss).toBeCloseTo(-6, 4);
     for (const gradient of result.gradients.values()) expect(gradient.every(Number.isFinite)).toBe(true);
   });
@@ -187,7 +185,7 @@ describe('probabilities near 1 and near 0', () => {
     const result = await training.compute({ sequences: [{ ...sequence, labels }] });
     await training.dispose();
     // d = -1 for six tokens: exp(-1) + 1 - 1.
-    expect(result.kl).toBeCloseTo(6 * Math.exp(-1), 3);
+    expect(result.sums.kl).toBeCloseTo(6 * Math.exp(-1), 3);
     expect(result.loss).toBeCloseTo(-6 + 0.1 * 6 * Math.exp(-1), 3);
     for (const gradient of result.gradients.values()) expect(gradient.every(Number.isFinite)).toBe(true);
   });

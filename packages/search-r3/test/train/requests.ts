@@ -114,21 +114,25 @@ type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint'>;
 /** Stage 1 on the reference's options. */
 export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>
   new GradientEngine(model.config, fullTraining(model), {
-    tokens: { kind: 'crossEntropy' },
-    baseKl: { base, vocabulary: OLD_VOCABULARY },
-    contrastive: { temperature: TINY_SFT_OPTIONS.temperature, margin: TINY_SFT_OPTIONS.margin },
+    objective: {
+      crossEntropy: {},
+      kl: { base, vocabulary: OLD_VOCABULARY },
+      infoNce: { temperature: TINY_SFT_OPTIONS.temperature },
+      triplet: { margin: TINY_SFT_OPTIONS.margin },
+    },
     ...extra,
   });
 
 /** Stage 2 on the reference's options. */
 export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine =>
   new GradientEngine(model.config, fullTraining(model), {
-    tokens: {
-      kind: 'policyGradient',
-      clipLow: TINY_GRPO_OPTIONS.epsilonLow,
-      clipHigh: TINY_GRPO_OPTIONS.epsilonHigh,
-      beta: TINY_GRPO_OPTIONS.beta,
+    objective: {
+      policyGradient: {
+        clipLow: TINY_GRPO_OPTIONS.epsilonLow,
+        clipHigh: TINY_GRPO_OPTIONS.epsilonHigh,
+        beta: TINY_GRPO_OPTIONS.beta,
+      },
+      infoNce: { temperature: TINY_GRPO_OPTIONS.contrastiveTemperature },
     },
-    contrastive: { temperature: TINY_GRPO_OPTIONS.contrastiveTemperature, margin: 0 },
     ...extra,
   });

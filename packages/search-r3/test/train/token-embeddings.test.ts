@@ -5,17 +5,14 @@
 import onnxProto from 'onnx-proto';
 import { fullTraining, trainedWeights } from 'search-r3/decoder';
 import { frozenCopy } from 'search-r3/model';
-import { GradientEngine, type StepRequest, trainingProgram } from 'search-r3/train';
+import { GradientEngine, type Objective, type StepRequest, trainingProgram } from 'search-r3/train';
 import { describe, expect, test } from 'vitest';
 import { tinyPolicy } from '../decoder/tiny-policy.js';
 import { relativeError } from '../reference/finite-differences.js';
 
 const EMBEDDINGS = 'model.embed_tokens.weight';
 const HEAD = 'lm_head.weight';
-const OBJECTIVE = {
-  tokens: { kind: 'crossEntropy' },
-  contrastive: { temperature: 0.2, margin: 0.3 },
-} as const;
+const OBJECTIVE: Objective = { crossEntropy: {}, infoNce: { temperature: 0.2 }, triplet: { margin: 0.3 } };
 
 /** Sequences of uneven length; the embed token is read, and predicted at more than one place. */
 const request = (embedId: number): StepRequest => ({
@@ -46,7 +43,7 @@ describe.each([
   const policy = tinyPolicy('token embeddings', { layers: 1, tieWordEmbeddings });
   const { config, embedId } = policy;
   const gradientsOf = async (trainedToken?: number) => {
-    const engine = new GradientEngine(config, fullTraining(policy, trainedToken), OBJECTIVE);
+    const engine = new GradientEngine(config, fullTraining(policy, trainedToken), { objective: OBJECTIVE });
     try {
       return await engine.compute(request(embedId));
     } finally {
@@ -77,8 +74,9 @@ describe.each([
   test('the tables have no gradient node', () => {
     const nodes = (trainedToken?: number) => {
       const program = trainingProgram(config, fullTraining(policy, trainedToken), {
-        ...OBJECTIVE,
+        objective: OBJECTIVE,
         groups: 1,
+        parts: 1,
         embeddings: 'inGraph',
         checkpoint: false,
       });

@@ -1,0 +1,123 @@
+/** One run of a training program: its feeds for some sequences of a step, and the way back from its results to them. */
+import { floats, type HostTensor, i64 } from 'onnx-grad';
+import type { ModelConfig } from '../checkpoint/index.js';
+import { ropeTables } from '../decoder/index.js';
+import { collate, longest, type TrainingSequence, wantedRows } from './batch.js';
+import { inParts } from './head.js';
+import { idsName, wantedName } from './program.js';
+import { type LabelRun, type LabelTerm, type PlacedLabel, perLabel } from './terms/term.js';
+
+/** What the terms on labels gave, collected over the runs of a step. */
+export class LabelResults {
+  /** By output, by sequence, per label. */
+  readonly values: Record<string, Float32Array[]> = {};
+  /** By output that has weights: their weighted sum. */
+  readonly sums: Record<string, number> = {};
+
+  /** Adds the results of a run. */
+  add(
+    terms: readonly LabelTerm[],
+    run: LabelRun,
+    results: Readonly<Record<string, HostTensor | undefined>>,
+  ): void {
+    for (const term of terms) {
+      const placed = term.placed(run);
+      for (const { name, weight } of term.outputs) {
+        const found = floats(results[name]);
+        this.values[name] ??= run.sequences.map(({ labels }) => new Float32Array(labels.length));
+        const values = this.values[name];
+        let sum = 0;
+        for (const [row, label] of placed.entries()) {
+          if (label === undefined) continue;
+          const value = found[row] as number;
+          (values[label.sequence] as Float32Array)[label.at] = value;
+          if (weight !== undefined) sum += weight(label.label) * value;
+        }
+        if (weight !== undefined) this.sums[name] = (this.sums[name] ?? 0) + sum;
+      }
+    }
+  }
+}
+
+/** The labels of some sequences that a term reads, in their order. */
+export const placedLabels = (
+  sequences: readonly TrainingSequence[],
+  members: readonly number[],
+  terms: readonly LabelTerm[],
+): PlacedLabel[] =>
+  members.flatMap((sequence) =>
+    (sequences[sequence] as TrainingSequence).labels.flatMap((label, at) =>
+      terms.some((term) => term.reads(label)) ? [{ sequence, at, label }] : [],
+    ),
+  );
+
+export interface RunOptions {
+  config: ModelConfig;
+  terms: readonly LabelTerm[];
+  /** Parts of the head; 0 for a program without terms on labels. */
+  parts: number;
+  temperature: number;
+}
+
+export class TrainingRun {
+  readonly feeds: Record<string, HostTensor>;
+  readonly labels: LabelRun;
+  /** Rows of `embeddings`; at least one, since no program runs on none. */
+  readonly embeds: number;
+  readonly #embedding = new Map<number, number>();
+
+  constructor(
+    sequences: readonly TrainingSequence[],
+    groups: readonly (readonly number[])[],
+    { config, terms, parts, temperature }: RunOptions,
+  ) {
+    const collated = collate(sequences, groups, idsName);
+    const members = groups.flat();
+    const at = (member: number, position: number) => (collated.start.get(member) as number) + position;
+    const embedded: number[] = [];
+    for (const member of members) {
+      const { embed } = sequences[member] as TrainingSequence;
+      if (embed === undefined) continue;
+      this.#embedding.set(member, embedded.length);
+      embedded.push(at(member, embed));
+    }
+    const placed = parts === 0 ? [] : placedLabels(sequences, members, terms);
+    const labelled = placed.map(({ sequence, label }) => at(sequence, label.position));
+    const wanted = wantedRows(collated, [...labelled, ...embedded], wantedName);
+    const rowsOf = (positions: readonly number[]) =>
+      positions.length === 0 ? [0] : positions.map((position) => wanted.row.get(position) as number);
+    const embedRows = rowsOf(embedded);
+    this.embeds = embedRows.length;
+    this.labels = {
+      sequences,
+      members,
+      parts: inParts(placed, parts).map((part) => (part.length > 0 ? part : [undefined])),
+      temperature,
+    };
+    this.feeds = {
+      ...collated.feeds,
+      ...wanted.feeds,
+      ...ropeTables(config, longest(sequences, members)),
+      embed_rows: i64(embedRows, [embedRows.length]),
+      label_weights: perLabel(this.labels.parts.flat(), ({ weight }) => weight),
+    };
+    for (const [index, part] of this.labels.parts.entries()) {
+      const rows = part.map((row) =>
+        row === undefined ? 0 : (wanted.row.get(at(row.sequence, row.label.position)) as number),
+      );
+      const targets = part.map((row) =>
+        row === undefined ? 0 : (sequences[row.sequence]?.ids[row.label.position + 1] as number),
+      );
+      this.feeds[`label_rows_${index}`] = i64(rows, [rows.length]);
+      this.feeds[`label_targets_${index}`] = i64(targets, [targets.length]);
+    }
+    for (const term of parts === 0 ? [] : terms) Object.assign(this.feeds, term.feeds(this.labels));
+  }
+
+  /** The row of a sequence's embedding. */
+  embedding(sequence: number): number {
+    const row = this.#embedding.get(sequence);
+    if (row === undefined) throw new Error(`internal: sequence ${sequence} has no embedding here`);
+    return row;
+  }
+}
