@@ -40,6 +40,53 @@ export interface ContrastiveBatch {
   documents: readonly number[];
 }
 
+/** The sequences of a step that have to be encoded, each once. */
+export interface DistinctSequences {
+  sequences: TrainingSequence[];
+  /**
+   * For each sequence of the step, which of them has its embedding and its labels, and where its own labels begin there.
+   * Undefined: nothing of it is read.
+   */
+  places: ({ sequence: number; firstLabel: number } | undefined)[];
+}
+
+/**
+ * Sequences of equal ids become one, which has the labels of all: a document that is the positive of one query and the
+ * negative of another, or equal completions, are encoded once. A sequence without a label or embedding that is read is
+ * left out.
+ * @param reads whether a term reads a label.
+ */
+export function distinctSequences(
+  sequences: readonly TrainingSequence[],
+  contrastive: ContrastiveBatch | undefined,
+  reads: (label: Label) => boolean,
+): DistinctSequences {
+  const embedded = new Set([
+    ...(contrastive?.documents ?? []),
+    ...(contrastive?.anchors ?? []).map(({ sequence }) => sequence),
+  ]);
+  const distinct: { ids: readonly number[]; labels: Label[]; embed?: number }[] = [];
+  const known = new Map<string, number>();
+  const places = sequences.map(({ ids, labels, embed }, i) => {
+    const wanted = embedded.has(i) ? embed : undefined;
+    if (wanted === undefined && !labels.some(reads)) return undefined;
+    const key = ids.join();
+    let sequence = known.get(key);
+    const other = sequence === undefined ? undefined : distinct[sequence]?.embed;
+    // One sequence has one embedding.
+    if (sequence === undefined || (other !== undefined && wanted !== undefined && other !== wanted)) {
+      sequence = distinct.push({ ids, labels: [] }) - 1;
+      known.set(key, sequence);
+    }
+    const own = distinct[sequence] as (typeof distinct)[number];
+    const firstLabel = own.labels.length;
+    own.labels.push(...labels);
+    if (wanted !== undefined) own.embed = wanted;
+    return { sequence, firstLabel };
+  });
+  return { sequences: distinct, places };
+}
+
 /** Groups of sequences as padded tensors, and the flat position of each sequence's first token among all rows. */
 export interface CollatedBatch {
   feeds: Record<string, HostTensor>;

@@ -12,6 +12,7 @@ import {
   type ContrastiveBatch,
   chunkByLength,
   collate,
+  distinctSequences,
   longest,
   splitByLength,
   type TrainingSequence,
@@ -100,22 +101,41 @@ export class GradientEngine {
   }
 
   async compute(request: StepRequest): Promise<StepGradients> {
+    const read = this.#embeddingTerms.length > 0 ? request.contrastive : undefined;
+    const { sequences, places } = distinctSequences(request.sequences, read, (label) =>
+      this.#labelTerms.some((term) => term.reads(label)),
+    );
+    if (sequences.length === 0) return this.#nothing();
+    const at = (sequence: number) => places[sequence]?.sequence as number;
+    const contrastive = read && {
+      anchors: read.anchors.map((anchor) => ({ ...anchor, sequence: at(anchor.sequence) })),
+      documents: read.documents.map(at),
+    };
+    const result = await this.#distinct({ ...request, sequences, contrastive });
+    const given = (values: readonly Float32Array[]) =>
+      request.sequences.map(({ labels }, i) => {
+        const place = places[i];
+        if (place === undefined) return new Float32Array(labels.length);
+        const { sequence, firstLabel } = place;
+        return (values[sequence] as Float32Array).subarray(firstLabel, firstLabel + labels.length);
+      });
+    const labels = Object.entries(result.labels).map(([name, values]) => [name, given(values)] as const);
+    return { ...result, labels: Object.fromEntries(labels) };
+  }
+
+  /** A step of sequences that differ. */
+  #distinct(request: KnownRequest): Promise<StepGradients> {
     const { maxTokens = 8192 } = this.#options;
-    const { sequences } = request;
+    const { sequences, contrastive } = request;
     const groups = splitByLength(sequences);
-    const { tokens } = collate(sequences, groups, idsName);
-    const chunks = tokens <= maxTokens ? [groups.flat()] : chunkByLength(sequences, maxTokens);
-    const contrastive = this.#embeddingTerms.length > 0 ? request.contrastive : undefined;
-    const inOneRun = tokens <= maxTokens ? 'inGraph' : 'given';
+    const fits = collate(sequences, groups, idsName).tokens <= maxTokens;
+    const chunks = fits ? [groups.flat()] : chunkByLength(sequences, maxTokens);
+    const inOneRun = fits ? 'inGraph' : 'given';
     const programs: StepPrograms = {
       parts: this.#parts(sequences, chunks),
       embeddings: contrastive === undefined ? 'none' : inOneRun,
     };
-    if (programs.parts === 0 && contrastive === undefined) return this.#nothing();
-    const known = { ...request, contrastive };
-    return tokens <= maxTokens
-      ? this.#whole(known, groups, programs)
-      : this.#inPieces(known, chunks, programs);
+    return fits ? this.#whole(request, groups, programs) : this.#inPieces(request, chunks, programs);
   }
 
   async dispose(): Promise<void> {

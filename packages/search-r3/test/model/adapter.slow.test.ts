@@ -27,8 +27,7 @@ import { tinyPolicy, WORDS } from '../decoder/tiny-policy.js';
 const TEXTS = ['food in bern', WORDS.join(' '), 'tower', 'the old river of the new ada'];
 const SHAPE: LoraShape = { rank: 3, alpha: 5, rsLora: false, targets: LINEAR_KINDS };
 const OBJECTIVE: EngineOptions = {
-  tokens: { kind: 'crossEntropy' },
-  contrastive: { temperature: 0.5, margin: 0.2 },
+  objective: { crossEntropy: {}, infoNce: { temperature: 0.5 }, triplet: { margin: 0.2 } },
 };
 
 let root: string;
