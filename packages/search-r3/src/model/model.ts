@@ -55,6 +55,8 @@ export interface LoadModelOptions extends EmbeddingUse {
 export interface LoadTrainableOptions extends LoadModelOptions {
   /** Lay a new adapter over the model. An adapter folder needs none: its own is trained further. */
   adapter?: NewAdapter | undefined;
+  /** How encoder and generator compute, where not as the trainer does (`precision`). */
+  sampling?: PrecisionChoice | undefined;
 }
 
 export interface TrainableOptions {
@@ -78,6 +80,8 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   /** How it computes. */
   readonly precision: Precision;
   readonly #frozen: FrozenWeights;
+  /** What encoder and generator compute with: the same, or the same model in another precision. */
+  readonly #sampling: FrozenWeights;
   readonly #stored: Stored;
   /** Undefined for a model whose weights are in files. */
   readonly #checkpoint: M | undefined;
@@ -108,8 +112,9 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.#split = model.split;
     this.embedId = model.embedId;
     this.stopIds = model.stopIds;
-    this.precision = from.frozen.precision;
+    this.precision = (from.sampling ?? from.frozen).precision;
     this.#frozen = from.frozen;
+    this.#sampling = from.sampling ?? from.frozen;
     this.#stored = from.stored;
     this.#checkpoint = from.checkpoint;
     this.#path = from.path;
@@ -199,6 +204,16 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     return this.#adapter;
   }
 
+  /** Whether encoder and generator compute to about the last bit what the trainer does: in float32 both do. */
+  get samplesAsTrained(): boolean {
+    return this.#sampling.precision === 'f32' && this.#frozen.precision === 'f32';
+  }
+
+  /** In which arithmetic it samples and is trained, for people. */
+  get arithmetic(): string {
+    return `sampled in ${this.#sampling.precision}, trained in ${this.#frozen.precision}`;
+  }
+
   /** What training changes and a run saves. @throws InputError for weights in files without an adapter. */
   get trained(): Trained {
     return this.#adapter?.weights ?? this.checkpoint;
@@ -206,7 +221,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** The weights, for programs of one's own. */
   get inferenceWeights(): InferenceWeights {
-    const { weightsIn, feeds } = inferenceWeights(this.#frozen, this.#form);
+    const { weightsIn, feeds } = inferenceWeights(this.#sampling, this.#form);
     return { weightsIn, feeds: { ...feeds, ...this.#adapterFeeds } };
   }
 
@@ -319,7 +334,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   #sharing(adapter: Adapter): Model<M> {
     const { limits, split } = this;
     const from = {
-      ...{ frozen: this.#frozen, stored: this.#stored, rows: this.#rows, adapter },
+      ...{ frozen: this.#frozen, sampling: this.#sampling, stored: this.#stored, rows: this.#rows, adapter },
       ...(this.#path !== undefined && { path: this.#path }),
       ...(this.#checkpoint && { checkpoint: this.#checkpoint }),
     };

@@ -14,7 +14,7 @@ import {
 } from '../checkpoint/index.js';
 import { copyTokenRows, type FrozenWeights, newAdapter } from '../decoder/index.js';
 import type { EmbeddingModel } from './policy.js';
-import { type ChoosePrecisionOptions, chooseWeights } from './precision.js';
+import { type ChoosePrecisionOptions, chooseWeights, type PrecisionChoice } from './precision.js';
 
 /** An adapter to be trained, which changes nothing yet. */
 export interface NewAdapter extends LoraShape {
@@ -27,12 +27,16 @@ export interface OpenOptions extends ChoosePrecisionOptions, EmbeddingUse {
   adapter?: NewAdapter | undefined;
   /** The base of an adapter folder, in place of the one that it names. */
   base?: string | undefined;
+  /** The precision to sample in, where another than to train in. */
+  sampling?: PrecisionChoice | undefined;
 }
 
 /** Everything of a model but its sessions. */
 export interface OpenedModel {
   described: Omit<EmbeddingModel, 'weights'>;
   frozen: FrozenWeights;
+  /** The same weights to sample with, where in another precision. */
+  sampling: FrozenWeights | undefined;
   stored: Stored;
   /** Path of the model, or of the base of its adapter. */
   path: string;
@@ -43,7 +47,7 @@ export interface OpenedModel {
 
 /** @throws InputError as `openModel`, `readAdapterFolder` and `chooseWeights`. */
 export async function openForUse(given: string, options: OpenOptions): Promise<OpenedModel> {
-  const { prompts, reasoning, recorded, adapter: fresh, base, ...precision } = options;
+  const { prompts, reasoning, recorded, adapter: fresh, base, sampling, ...how } = options;
   const found = (await isAdapterFolder(given)) ? await readAdapterFolder(given, base) : undefined;
   const path = found?.base ?? given;
   const note = (text: string) => options.onNote?.(`${path}: ${text}`);
@@ -55,7 +59,9 @@ export async function openForUse(given: string, options: OpenOptions): Promise<O
     for (const text of folder.notes) note(text);
     if (found !== undefined) refuseMisfit(found.adapter, config, given);
     const files = await storedFiles(path, config);
-    const frozen = await chooseWeights({ path, folder, files }, { ...precision, onNote: note });
+    const open = { path, folder, files };
+    const frozen = await chooseWeights(open, { ...how, onNote: note });
+    const other = sampling && (await chooseWeights(open, { ...how, precision: sampling, onNote: note }));
     const { embedToken } = retriever.prompts;
     const embedId = embedToken === undefined ? undefined : tokenizer.idOf(embedToken);
     const tokenId = found === undefined ? embedId : found.adapter.tokenId;
@@ -73,7 +79,7 @@ export async function openForUse(given: string, options: OpenOptions): Promise<O
         embedId,
         stopIds: stopIds(folder),
       },
-      ...{ frozen, path, rows },
+      ...{ frozen, sampling: other, path, rows },
       stored: { files },
       adapter: found?.adapter ?? (fresh && newAdapter(config, fresh, { seed: fresh.seed ?? 0, token })),
     };

@@ -87,6 +87,11 @@ export const rlOptionsSchema = z
       description: 'Updates per batch of rollouts.',
       when: '2 or more if sampling is much slower than the update; watch `clip_ratio`.',
     }),
+    importanceCap: z.number().min(1).default(2).meta({
+      description:
+        'Where rollouts are sampled in other arithmetic than the trainer computes in (an int8 base), each token counts by the ratio of both probabilities, at most so much.',
+      when: 'Lower if a warning says that the two are far apart; 1 never counts a token more than once.',
+    }),
     policyWeight: weight.default(1).meta({
       description: 'Weight of the policy gradient, which trains the reasoning.',
       when: '0 trains with the contrastive term alone, for comparison.',

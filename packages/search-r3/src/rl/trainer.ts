@@ -9,7 +9,7 @@ import { PromptCache } from '../checkpoint/index.js';
 import type { Environment } from '../environment/index.js';
 import type { Generator } from '../generate/index.js';
 import type { Model, Policy } from '../model/index.js';
-import { readStateFile, writeStateFile } from '../run/index.js';
+import { type Metrics, readStateFile, writeStateFile } from '../run/index.js';
 import type { SftData, TrainingQuery } from '../sft/index.js';
 import {
   EpochSampler,
@@ -25,6 +25,7 @@ import {
 } from '../train/index.js';
 import { hasVariance, standardDeviation } from './advantage.js';
 import { EnvironmentLog, presentQuery } from './environment-log.js';
+import { afterFirst, corrected, importanceMetrics, importanceWarnings } from './importance.js';
 import type { ResolvedRlOptions } from './options.js';
 import { type Group, type Rollout, rewardRollouts, sampleGroups } from './rollout.js';
 import { type UpdateBatch, updateBatch } from './update.js';
@@ -51,6 +52,8 @@ export class RlTrainer implements Trainer {
   readonly #sampler: EpochSampler;
   readonly #prompts: PromptCache;
   readonly #reference: LogProbabilities | undefined;
+  /** Of the correction for a sampler of other arithmetic; undefined without one. */
+  readonly #cap: number | undefined;
 
   private constructor(
     model: Model<Policy>,
@@ -69,10 +72,13 @@ export class RlTrainer implements Trainer {
     this.#generator = generator;
     this.#reference = reference;
     const { optimization, clipLow, clipHigh, beta, policyWeight, contrastive } = options;
+    this.#cap = model.samplesAsTrained ? undefined : options.importanceCap;
     const training = model.trainable(options);
     this.#engine = model.trainer(training, {
       objective: {
-        ...((policyWeight > 0 || beta > 0) && { policyGradient: { clipLow, clipHigh, beta } }),
+        ...((policyWeight > 0 || beta > 0) && {
+          policyGradient: { clipLow, clipHigh, beta, importanceCap: this.#cap },
+        }),
         ...(contrastive.weight > 0 && { infoNce: { temperature: contrastive.temperature } }),
       },
       maxTokens: optimization.maxTokens,
@@ -127,7 +133,7 @@ export class RlTrainer implements Trainer {
     const share = (outcome: Rollout['outcome']) =>
       mean(rollouts.map((rollout) => (rollout.outcome === outcome ? 1 : 0)));
     const truncated = share('truncated');
-    const warnings = log.warnings();
+    const warnings = [...log.warnings(), ...importanceWarnings(update, this.#model.arithmetic)];
     if (truncated >= HOPELESS_TRUNCATION) {
       const message = `${Math.round(truncated * 100)} % of the completions were cut at maxNewTokens (${this.#options.maxNewTokens}): their reward is 0. Raise it.`;
       warnings.push({ code: 'truncated', message });
@@ -256,13 +262,16 @@ export class RlTrainer implements Trainer {
   }
 
   /** `numIterations` updates on the same rollouts; their log-probabilities at sampling stay the old ones. */
-  async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Record<string, number>> {
+  async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Metrics> {
     if (batch.request === undefined)
       return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
     const { numIterations, clipLow, clipHigh } = this.#options;
-    const request = await this.#withReference(batch.request);
+    const cap = this.#cap;
+    const referred = await this.#withReference(batch.request);
+    let request = cap === undefined ? referred : corrected(referred);
+    let sampled: Metrics = {};
     clock.lap('reference');
-    let metrics: Record<string, number> = {};
+    let metrics: Metrics = {};
     for (let iteration = 0; iteration < numIterations; iteration++) {
       const result = await this.#engine.compute(request);
       clock.lap('gradients');
@@ -270,6 +279,10 @@ export class RlTrainer implements Trainer {
       this.#model.updated();
       clock.lap('update');
       const { logProbabilities } = result.labels;
+      if (cap !== undefined && iteration === 0 && logProbabilities !== undefined) {
+        sampled = importanceMetrics(request, logProbabilities, cap);
+        request = afterFirst(request, logProbabilities);
+      }
       let clipped = 0;
       let counted = 0;
       for (const [sequence, { advantage }] of batch.trained.entries()) {
@@ -291,6 +304,7 @@ export class RlTrainer implements Trainer {
         clip_ratio: clipped / Math.max(1, counted),
         contrastive: infoNce.reduce((a, b) => a + b, 0) / Math.max(1, infoNce.length),
         kl: result.sums.kl ?? 0,
+        ...sampled,
       };
     }
     return metrics;

@@ -11,6 +11,8 @@ export interface Label {
   klWeight?: number;
   advantage?: number;
   oldLogProbability?: number;
+  /** At sampling, where the sampler computes otherwise than the trainer. */
+  samplerLogProbability?: number;
   referenceLogProbability?: number;
 }
 

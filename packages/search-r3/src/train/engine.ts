@@ -49,6 +49,8 @@ export interface StepRequest {
   contrastive?: ContrastiveBatch;
   /** Sampling temperature of the tokens. Default 1. */
   temperature?: number;
+  /** Whether this is the first update on these tokens: it matters to a policy gradient with a correction. Default true. */
+  first?: boolean;
 }
 
 export interface StepGradients {
@@ -278,7 +280,7 @@ export class GradientEngine {
   }
 
   #prepare(
-    { sequences, temperature = 1 }: Pick<StepRequest, 'sequences' | 'temperature'>,
+    { sequences, temperature = 1, first = true }: Pick<StepRequest, 'sequences' | 'temperature' | 'first'>,
     groups: readonly (readonly number[])[],
     { parts }: StepPrograms,
   ): TrainingRun {
@@ -287,6 +289,7 @@ export class GradientEngine {
       terms: this.#labelTerms,
       parts,
       temperature,
+      first,
     });
   }
 

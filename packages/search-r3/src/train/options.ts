@@ -51,6 +51,11 @@ export const loraSchema = z.strictObject({
       'How the frozen base computes: f32, int8 (a quarter of the memory and about twice as fast), or auto: int8 for 50 million parameters or more if its vectors stay close, else f32.',
     when: '`f32` to compare, or if training on int8 learns worse.',
   }),
+  rollouts: z.enum(['base', 'int8', 'f32']).default('base').meta({
+    description:
+      'How the model samples, and encodes the documents of stage 2: as its base is trained, or in a precision of its own. `rl.importanceCap` corrects for the difference.',
+    when: '`int8` for speed with a base in f32.',
+  }),
 });
 
 export type LoraOptions = z.output<typeof loraSchema>;

@@ -57,6 +57,7 @@ export interface RunOptions {
   /** Parts of the head; 0 for a program without terms on labels. */
   parts: number;
   temperature: number;
+  first: boolean;
 }
 
 export class TrainingRun {
@@ -69,7 +70,7 @@ export class TrainingRun {
   constructor(
     sequences: readonly TrainingSequence[],
     groups: readonly (readonly number[])[],
-    { config, terms, parts, temperature }: RunOptions,
+    { config, terms, parts, temperature, first }: RunOptions,
   ) {
     const collated = collate(sequences, groups, idsName);
     const members = groups.flat();
@@ -93,6 +94,7 @@ export class TrainingRun {
       members,
       parts: inParts(placed, parts).map((part) => (part.length > 0 ? part : [undefined])),
       temperature,
+      first,
     };
     this.feeds = {
       ...collated.feeds,

@@ -65,14 +65,15 @@ async function outcome(path: string): Promise<Record<string, string>> {
 const KILLS = scaled(2, 3);
 const ROUNDS = Array.from({ length: scaled(1, 8) }, (_, round) => round);
 
-describe.each(['sft', 'rl', 'selective'])('%s', (stage) => {
+describe.each(['sft', 'rl', 'selective', 'adapter'])('%s', (stage) => {
   let expected: Record<string, string>;
   beforeAll(async () => {
     const straight = join(parent, `${stage}-straight`);
     const whole = await train(stage, straight, false);
     expect(whole).toEqual({ code: 0, signal: null, steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] });
     expected = await outcome(straight);
-    expect(Object.keys(expected)).toContain('checkpoints/step-12/model/model.safetensors');
+    const trained = stage === 'adapter' ? 'trained.state' : 'model/model.safetensors';
+    expect(Object.keys(expected)).toContain(`checkpoints/step-12/${trained}`);
     expect(Object.keys(expected)).toContain('checkpoints/step-12/optimizer.state');
   });
 

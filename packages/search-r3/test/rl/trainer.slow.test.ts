@@ -108,6 +108,8 @@ const TABLE: [string, RlOptions][] = [
 
 /** Tested elsewhere. */
 const OTHERS = [
+  // With a sampler of other arithmetic: `importance.test.ts`.
+  'importanceCap',
   // With rollouts made by hand: `reports.slow.test.ts`.
   'resampleRounds',
   'auditEvery',

@@ -102,12 +102,22 @@ export async function loadStart(
 /** A model to train further. @throws InputError as `loadModel` does, and if it has no prompt for reasoning. */
 export async function loadPolicy(path: string, use: Partial<TrainingUse> = {}): Promise<Model<Policy>> {
   const { lora, seed = 0, ...rest } = use;
-  if (await isAdapterFolder(path)) return Model.loadTrainable(path, { ...rest, precision: lora?.base });
+  if (await isAdapterFolder(path)) {
+    return Model.loadTrainable(path, { ...rest, precision: lora?.base, sampling: samplingOf(lora) });
+  }
   if (lora !== undefined) return Model.loadTrainable(path, adapterUse(lora, { ...rest, seed }));
   return Model.of(makePolicy(await loadModel(path, use.onNote, { reasoning: true })));
 }
 
 const adapterUse = (
-  { base, ...shape }: LoraOptions,
+  { base, rollouts, ...shape }: LoraOptions,
   { seed, onNote, signal }: TrainingUse,
-): LoadTrainableOptions => ({ precision: base, adapter: { ...shape, seed }, onNote, signal });
+): LoadTrainableOptions => ({
+  precision: base,
+  sampling: samplingOf({ rollouts }),
+  adapter: { ...shape, seed },
+  ...{ onNote, signal },
+});
+
+const samplingOf = (lora: Pick<LoraOptions, 'rollouts'> | undefined) =>
+  lora === undefined || lora.rollouts === 'base' ? undefined : lora.rollouts;

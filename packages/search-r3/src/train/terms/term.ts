@@ -64,6 +64,8 @@ export interface LabelRun {
   readonly parts: readonly (readonly (PlacedLabel | undefined)[])[];
   /** Sampling temperature of the tokens. */
   readonly temperature: number;
+  /** Whether this is the first update on these tokens, whose log-probabilities are the old ones then. */
+  readonly first: boolean;
 }
 
 /** What a term gives besides its loss: a number for each label that it reads. */
