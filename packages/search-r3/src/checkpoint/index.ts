@@ -71,6 +71,7 @@ export {
   writeAdapterFolder,
 } from './peft/files.js';
 export { mergeAdapter } from './peft/merge.js';
+export { loadMerged } from './peft/merged.js';
 export {
   isPreset,
   PRESETS,

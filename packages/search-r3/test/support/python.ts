@@ -20,6 +20,7 @@ export function pythonWith(...modules: string[]): string | undefined {
   const candidates = [
     process.env.ORACLES_PYTHON,
     resolve(repository, '.cache/oracles/bin/python'),
+    resolve(repository, '.cache/peers/venv/bin/python'),
     'python3',
   ];
   return candidates.find((python) => {

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { InputError } from '../../run/errors.js';
 import { readJson } from '../../run/files.js';
 import { validate } from '../../run/validate.js';
-import { LINEAR_KINDS, type LinearKind, type LoraShape } from '../lora.js';
+import { type Adapter, embedRow, LINEAR_KINDS, type LinearKind, type LoraShape } from '../lora.js';
+import { HEAD_NAME } from '../parameters.js';
 
 const peftSchema = z.looseObject({
   peft_type: z.string(),
@@ -35,6 +36,10 @@ const NEUTRAL: Readonly<Record<string, readonly unknown[]>> = {
   use_qalora: [false],
   alora_invocation_tokens: [],
   megatron_config: [],
+  use_bdlora: [false],
+  kasa_config: [],
+  velora_config: [],
+  monteclora_config: [],
 };
 
 const isEmpty = (value: unknown): boolean =>
@@ -103,7 +108,7 @@ function tokenOf(
 
 /** The file of an adapter that was trained here. */
 export const peftConfig = (
-  { rank, alpha, rsLora, targets, tokenId }: LoraShape & { tokenId: number | undefined },
+  { rank, alpha, rsLora, targets, tokenId, weights }: Adapter,
   base: string,
 ): Record<string, unknown> => ({
   peft_type: 'LORA',
@@ -118,5 +123,8 @@ export const peftConfig = (
   fan_in_fan_out: false,
   modules_to_save: null,
   inference_mode: true,
-  trainable_token_indices: tokenId === undefined ? null : { embed_tokens: [tokenId] },
+  trainable_token_indices:
+    tokenId === undefined
+      ? null
+      : { embed_tokens: [tokenId], ...(weights.has(embedRow(HEAD_NAME)) && { lm_head: [tokenId] }) },
 });

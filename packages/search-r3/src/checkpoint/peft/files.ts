@@ -26,21 +26,27 @@ export interface AdapterFolder {
 
 export const isAdapterFolder = (path: string): Promise<boolean> => exists(join(path, ADAPTER_CONFIG));
 
+/** An adapter and what its folder says besides, with its base as the folder names it. */
+export interface ReadAdapter extends Omit<AdapterFolder, 'base'> {
+  base: string | undefined;
+}
+
+/** Reads an adapter folder without looking for its base. @throws InputError for an adapter of another kind. */
+export async function readAdapter(folder: string): Promise<ReadAdapter> {
+  const { base, ...shape } = await readPeftConfig(join(folder, ADAPTER_CONFIG));
+  const weights = await readTensors(folder, shape);
+  const retriever = (await exists(join(folder, PROMPTS_FILE))) ? await loadRetrieverFile(folder) : undefined;
+  return { adapter: { ...shape, weights }, base, retriever };
+}
+
 /**
- * Reads an adapter folder.
+ * Reads an adapter folder and finds its base.
  * @param base in place of the one that it names.
  * @throws InputError for an adapter of another kind, a missing base, or tensors that do not belong together.
  */
 export async function readAdapterFolder(folder: string, base?: string): Promise<AdapterFolder> {
-  const source = join(folder, ADAPTER_CONFIG);
-  const { base: named, ...shape } = await readPeftConfig(source);
-  const weights = await readTensors(folder, shape);
-  const retriever = (await exists(join(folder, PROMPTS_FILE))) ? await loadRetrieverFile(folder) : undefined;
-  return {
-    adapter: { ...shape, weights },
-    base: base ?? (await resolvedBase(named, folder, source)),
-    retriever,
-  };
+  const read = await readAdapter(folder);
+  return { ...read, base: base ?? (await resolvedBase(read.base, folder, join(folder, ADAPTER_CONFIG))) };
 }
 
 async function resolvedBase(named: string | undefined, folder: string, source: string): Promise<string> {

@@ -8,6 +8,7 @@ import { embedCommand } from './embed.js';
 import { evaluateCommand } from './evaluate.js';
 import { indexCommand } from './index-corpus.js';
 import { inspectCommand } from './inspect.js';
+import { mergeCommand } from './merge.js';
 import { pretrainCommand } from './pretrain.js';
 import { rlCommand } from './rl.js';
 import { searchCommand } from './search.js';
@@ -20,6 +21,7 @@ export const commands: readonly (() => Command)[] = [
   sftCommand,
   rlCommand,
   trainCommand,
+  mergeCommand,
   evaluateCommand,
   embedCommand,
   indexCommand,

@@ -7,7 +7,7 @@ import { standIn } from '../../run/stand-in.js';
 import type { Inspection } from './inspection.js';
 
 const KINDS =
-  'a run folder (config.yaml, events.jsonl), a model folder (config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors, a GGUF or a state file';
+  'a run folder (config.yaml, events.jsonl), a model folder (config.json), an adapter folder (adapter_config.json), an index (manifest.json), a BEIR folder (corpus.jsonl), a safetensors, a GGUF or a state file';
 
 /** Files that identify a model folder whose config.json is missing. */
 const MODEL_FILE =
@@ -26,6 +26,7 @@ async function inspectFolder(path: string): Promise<Inspection> {
   if (names.includes('config.yaml') && names.includes('events.jsonl')) {
     return (await import('./run.js')).inspectRun(path);
   }
+  if (names.includes('adapter_config.json')) return (await import('./adapter.js')).inspectAdapter(path);
   if (names.includes('config.json')) return (await import('./model.js')).inspectModel(path);
   // A checkpoint of a run has a manifest too, and its model inside.
   if (names.includes('manifest.json') && !names.includes('model')) {
