@@ -16,8 +16,21 @@ export interface EncodeOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
+/** Token sequences to embeddings. */
+export interface Encoder {
+  /** The hidden size. */
+  readonly dimension: number;
+  /**
+   * The embedding at the last token of each sequence: [sequences * hidden], rows of unit length. Sequences are grouped
+   * by length to reduce padding, but the result keeps the order of the input.
+   * @throws RangeError if a sequence is empty; InterruptedError if aborted.
+   */
+  encode(sequences: readonly (readonly number[])[], options?: EncodeOptions): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
 /** Encodes with the parameters that it was created with. They may be updated in place between calls. */
-export class SequenceEncoder {
+export class SequenceEncoder implements Encoder {
   readonly #config: ModelConfig;
   readonly #session: Session;
 
@@ -38,53 +51,25 @@ export class SequenceEncoder {
     return new SequenceEncoder(config, session);
   }
 
-  /** The hidden size. */
   get dimension(): number {
     return this.#config.hiddenSize;
   }
 
-  /**
-   * The embedding at the last token of each sequence: [sequences * hidden], rows of unit length. Sequences are grouped
-   * by length to reduce padding, but the result keeps the order of the input.
-   * @throws RangeError if a sequence is empty; InterruptedError if aborted.
-   */
-  async encode(
-    sequences: readonly (readonly number[])[],
-    options: EncodeOptions = {},
-  ): Promise<Float32Array> {
-    const { maxTokens = 8192 } = options;
-    const width = this.#config.hiddenSize;
-    const result = new Float32Array(sequences.length * width);
-    const length = (i: number) => (sequences[i] as readonly number[]).length;
-    for (const [i, sequence] of sequences.entries()) {
-      if (sequence.length === 0) throw new RangeError(`encode: expected tokens in sequence ${i}, found none`);
-    }
-    const order = sequences.map((_, i) => i).sort((a, b) => length(b) - length(a) || a - b);
-    for (let at = 0; at < order.length; ) {
-      if (options.signal?.aborted) throw new InterruptedError('encode: stopped by the caller');
-      const count = Math.max(1, Math.floor(maxTokens / length(order[at] as number)));
-      const members = order.slice(at, at + count);
-      const batch = padRight(
-        members.map((member) => sequences[member] as readonly number[]),
-        0,
-      );
-      const lengths = members.map((member) => length(member));
-      const rows = members.map((member, row) => row * batch.length + length(member) - 1);
-      const { inputs } = this.#session.program;
-      const run = await this.#session.run({
-        ids: batch.ids,
-        ...(inputs.has('last_index') && lengthFeeds(lengths, batch.length)),
-        embed_rows: i64(rows, [rows.length]),
-        ...ropeTables(this.#config, batch.length),
-      });
-      const embeddings = floats(run.embeddings);
-      for (const [row, member] of members.entries()) {
-        result.set(embeddings.subarray(row * width, (row + 1) * width), member * width);
-      }
-      at += members.length;
-      options.onProgress?.(at, order.length);
-    }
-    return result;
+  encode(sequences: readonly (readonly number[])[], options: EncodeOptions = {}): Promise<Float32Array> {
+    return encodeInRuns(sequences, this.dimension, options, (run) => this.#run(run));
+  }
+
+  async #run(sequences: readonly (readonly number[])[]): Promise<Float32Array> {
+    const { ids, length } = padRight(sequences, 0);
+    const rows = sequences.map((sequence, row) => row * length + sequence.length - 1);
+    const lengths = sequences.map((sequence) => sequence.length);
+    const { embeddings } = await this.#session.run({
+      ids,
+      ...(this.#session.program.inputs.has('last_index') && lengthFeeds(lengths, length)),
+      embed_rows: i64(rows, [rows.length]),
+      ...ropeTables(this.#config, length),
+    });
+    return floats(embeddings);
   }
 
   /** Computes with other arrays from now on, of those that it was created with. */
@@ -95,4 +80,33 @@ export class SequenceEncoder {
   async dispose(): Promise<void> {
     await this.#session.dispose();
   }
+}
+
+/**
+ * What `Encoder.encode` does, by runs of sequences of similar length, the longest first.
+ * @param run gives the embeddings of its sequences, [sequences * width].
+ */
+export async function encodeInRuns(
+  sequences: readonly (readonly number[])[],
+  width: number,
+  { maxTokens = 8192, signal, onProgress }: EncodeOptions,
+  run: (sequences: readonly (readonly number[])[]) => Promise<Float32Array>,
+): Promise<Float32Array> {
+  const result = new Float32Array(sequences.length * width);
+  for (const [i, sequence] of sequences.entries()) {
+    if (sequence.length === 0) throw new RangeError(`encode: expected tokens in sequence ${i}, found none`);
+  }
+  const order = [...sequences.entries()].sort(([i, a], [j, b]) => b.length - a.length || i - j);
+  for (let at = 0; at < order.length; ) {
+    if (signal?.aborted) throw new InterruptedError('encode: stopped by the caller');
+    const [, longest] = order[at] as (typeof order)[number];
+    const members = order.slice(at, at + Math.max(1, Math.floor(maxTokens / longest.length)));
+    const embeddings = await run(members.map(([, sequence]) => sequence));
+    for (const [row, [i]] of members.entries()) {
+      result.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
+    }
+    at += members.length;
+    onProgress?.(at, order.length);
+  }
+  return result;
 }

@@ -7,6 +7,9 @@ import { attendSequences, positionsOf, type RopeInputs } from './sequence.js';
 /** The fused kernel takes heads of a multiple of this size. */
 const FUSED_HEAD = 8;
 
+/** Head sizes that the fused kernel takes. */
+export const fusesAttention = ({ headDim }: ModelConfig): boolean => headDim % FUSED_HEAD === 0;
+
 /** Head sizes that the fused kernel can rotate. */
 export const rotatesInside = ({ headDim }: ModelConfig): boolean => headDim % 16 === 0;
 
@@ -29,7 +32,7 @@ export function turned(
  * number of tokens.
  */
 export function attendPrompts(config: ModelConfig, ids: Value, rope: RopeInputs): Attend {
-  if (config.headDim % FUSED_HEAD !== 0) return attendSequences(config, ids, rope);
+  if (!fusesAttention(config)) return attendSequences(config, ids, rope);
   const { graph } = ids;
   const [batch = 1] = ids.shape;
   const positions = positionsOf(ids);

@@ -27,7 +27,7 @@ export class EncodingQueue {
   }
 
   /**
-   * The embedding at the last of the ids, as `SequenceEncoder.encode` gives it. What is asked for before the event loop
+   * The embedding at the last of the ids, as `Encoder.encode` gives it. What is asked for before the event loop
    * turns, or during a run, is encoded together when its ids are there.
    * @throws the error of `ids`; InterruptedError when aborted, after the run at hand.
    */

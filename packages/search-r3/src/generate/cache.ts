@@ -18,6 +18,12 @@ export const positionBytes = ({ layers, kvHeads, headDim }: ModelConfig): number
 
 type Layer = Record<'keys' | 'values', Float32Array>;
 
+/** Caches of all layers as feeds, and as the outputs that share their memory. */
+export interface CacheViews {
+  feeds: Record<string, HostTensor>;
+  outputs: Record<string, HostTensor>;
+}
+
 export class KeyValueCache {
   readonly #config: ModelConfig;
   /** Positions of all slots that may be allocated in advance. */
@@ -71,24 +77,15 @@ export class KeyValueCache {
     this.#capacity = 0;
   }
 
-  /** Views of `count` slots from `first` on, as feeds and as the outputs that share their memory. */
-  view(
-    first: number,
-    count: number,
-  ): { feeds: Record<string, HostTensor>; outputs: Record<string, HostTensor> } {
+  /** Views of `count` slots from `first` on. */
+  view(first: number, count: number): CacheViews {
     const { kvHeads, headDim } = this.#config;
     const row = kvHeads * this.#capacity * headDim;
-    const shape = [count, kvHeads, this.#capacity, headDim];
-    const feeds: Record<string, HostTensor> = {};
-    const outputs: Record<string, HostTensor> = {};
-    for (const [layer, arrays] of this.#layers.entries()) {
-      for (const kind of ['keys', 'values'] as const) {
-        const tensor = f32(arrays[kind].subarray(first * row, (first + count) * row), shape);
-        feeds[pastName(kind, layer)] = tensor;
-        outputs[presentName(kind, layer)] = tensor;
-      }
-    }
-    return { feeds, outputs };
+    const part = (array: Float32Array) => array.subarray(first * row, (first + count) * row);
+    return viewsOf(
+      this.#layers.map(({ keys, values }) => ({ keys: part(keys), values: part(values) })),
+      [count, kvHeads, this.#capacity, headDim],
+    );
   }
 
   /** Copies the first `length` positions of one slot to another. */
@@ -121,6 +118,33 @@ export class KeyValueCache {
       else to.set(from.subarray(source, source + length * headDim), target);
     }
   }
+}
+
+/**
+ * Views of memory for `count` prompts of at most `length` tokens that nothing follows: all layers have the same, because
+ * the keys and values of a layer are not needed after it.
+ */
+export function passingViews(
+  { layers, kvHeads, headDim }: ModelConfig,
+  count: number,
+  length: number,
+): CacheViews {
+  const size = count * kvHeads * length * headDim;
+  const shared = { keys: new Float32Array(size), values: new Float32Array(size) };
+  return viewsOf(Array<Layer>(layers).fill(shared), [count, kvHeads, length, headDim]);
+}
+
+function viewsOf(layers: readonly Layer[], shape: readonly number[]): CacheViews {
+  const feeds: Record<string, HostTensor> = {};
+  const outputs: Record<string, HostTensor> = {};
+  for (const [layer, arrays] of layers.entries()) {
+    for (const kind of ['keys', 'values'] as const) {
+      const tensor = f32(arrays[kind], shape);
+      feeds[pastName(kind, layer)] = tensor;
+      outputs[presentName(kind, layer)] = tensor;
+    }
+  }
+  return { feeds, outputs };
 }
 
 const empty = (): Layer => ({ keys: new Float32Array(0), values: new Float32Array(0) });

@@ -1,9 +1,9 @@
 /** Runs the decoder over a cache: the tokens of some slots are read, and the states and scores after them come back. */
 import { f32, type HostTensor, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
-import { type InferenceWeights, padRight, ropeTables } from '../decoder/index.js';
+import { fusesAttention, type InferenceWeights, padRight, ropeTables } from '../decoder/index.js';
 import { InputError } from '../run/index.js';
-import { KeyValueCache } from './cache.js';
+import { type CacheViews, KeyValueCache, passingViews } from './cache.js';
 import { generationProgram } from './program.js';
 
 /** Tokens that a slot reads. Together, slots read one token each, or from their beginning on. */
@@ -41,7 +41,7 @@ export class Decoding {
     weights: InferenceWeights,
     { cacheBytes, threads }: { cacheBytes: number; threads?: number },
   ): Promise<Decoding> {
-    if (config.headDim % 8 !== 0) {
+    if (!fusesAttention(config)) {
       const found = String(config.headDim);
       throw new InputError({ source: 'config.json', field: 'head_dim', expected: 'a multiple of 8', found });
     }
@@ -58,22 +58,61 @@ export class Decoding {
    * earlier ones in one slot only.
    */
   async run(first: number, reads: readonly Read[], order = [...reads.keys()]): Promise<ReadResult> {
+    const { hiddenSize, vocabSize } = this.#config;
+    const batch = reads.length;
+    if (this.#hidden.length < batch * hiddenSize) {
+      this.#hidden = new Float32Array(batch * hiddenSize);
+      this.#scores = new Float32Array(batch * vocabSize);
+    }
+    const result = {
+      hidden: this.#hidden.subarray(0, batch * hiddenSize),
+      scores: this.#scores.subarray(0, batch * vocabSize),
+    };
+    await this.#read(reads, order, this.cache.capacity, this.cache.view(first, batch), result);
+    return result;
+  }
+
+  /** States after the last tokens of prompts, [prompts, hidden], a new array. The cache stays as it is. */
+  async encode(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
+    const { hiddenSize, vocabSize } = this.#config;
+    const length = Math.max(...prompts.map((prompt) => prompt.length));
+    const hidden = new Float32Array(prompts.length * hiddenSize);
+    await this.#read(
+      prompts.map((tokens) => ({ tokens, past: 0 })),
+      [...prompts.keys()],
+      length,
+      passingViews(this.#config, prompts.length, length),
+      // ONNX Runtime computes outputs that nobody asks for too, and its integer kernels need one row at least.
+      { hidden, scores: new Float32Array(vocabSize) },
+    );
+    return hidden;
+  }
+
+  /** Reads into caches of `capacity` tokens. The first rows get scores, as many as there is room for. */
+  async #read(
+    reads: readonly Read[],
+    order: readonly number[],
+    capacity: number,
+    views: CacheViews,
+    { hidden, scores }: ReadResult,
+  ): Promise<void> {
     const { ids, batch, length } = padRight(
       reads.map(({ tokens }) => tokens),
       0,
     );
-    const { capacity } = this.cache;
     if (this.#rotations < capacity) {
       this.#session.bind(ropeTables(this.#config, capacity));
       this.#rotations = capacity;
     }
+    const { hiddenSize, vocabSize } = this.#config;
+    const scored = scores.length / vocabSize;
     const totals = reads.map(({ tokens, past }) => past + tokens.length);
     const lastToken = (i: number) => i * length + (reads[i] as Read).tokens.length - 1;
-    const views = this.cache.view(first, batch);
     const feeds: Record<string, HostTensor> = {
       ...views.feeds,
       ids,
       rows: i64(order.map(lastToken), [batch]),
+      scored: i64([...Array(scored).keys()], [scored]),
       last_index: { dtype: 'int32', shape: [batch], data: Int32Array.from(totals, (total) => total - 1) },
       total: { dtype: 'int32', shape: [], data: Int32Array.of(Math.max(...totals)) },
     };
@@ -81,19 +120,11 @@ export class Decoding {
       const positions = reads.flatMap(({ past }) => Array.from({ length }, (_, i) => past + i));
       feeds.positions = i64(positions, [batch, length]);
     }
-    const { hiddenSize, vocabSize } = this.#config;
-    if (this.#hidden.length < batch * hiddenSize) {
-      this.#hidden = new Float32Array(batch * hiddenSize);
-      this.#scores = new Float32Array(batch * vocabSize);
-    }
-    const hidden = this.#hidden.subarray(0, batch * hiddenSize);
-    const scores = this.#scores.subarray(0, batch * vocabSize);
     await this.#session.runInPlace(feeds, {
       ...views.outputs,
       hidden: f32(hidden, [batch, hiddenSize]),
-      scores: f32(scores, [batch, vocabSize]),
+      scores: f32(scores, [scored, vocabSize]),
     });
-    return { hidden, scores };
   }
 
   /** Computes with other arrays from now on, of those that it was created with. */

@@ -1,9 +1,10 @@
 /** Generation with one model: for concurrent requests, and for whole batches whose composition is fixed. */
 import { z } from 'zod';
 import type { ModelConfig } from '../checkpoint/index.js';
-import type { InferenceWeights } from '../decoder/index.js';
+import type { Encoder, InferenceWeights } from '../decoder/index.js';
 import { InputError, validate } from '../run/index.js';
 import { Decoding } from './decoding.js';
+import { SharedEncoder } from './encoder.js';
 import {
   type Completion,
   checkPrompt,
@@ -47,6 +48,8 @@ const BATCH_TOKENS = 8192;
 
 /** Generates with the parameters it was created on; they may be updated in place while nothing is being generated. */
 export class Generator {
+  /** Encodes with the same weights in memory; runs of it and steps of generation take turns. */
+  readonly encoder: Encoder;
   readonly #config: ModelConfig;
   readonly #decoding: Decoding;
   readonly #sampler: Sampler;
@@ -56,6 +59,7 @@ export class Generator {
 
   private constructor(config: ModelConfig, decoding: Decoding, options: z.output<typeof optionsSchema>) {
     const { slots, stepTokens, cacheBytes, threads } = options;
+    this.encoder = new SharedEncoder(config, decoding);
     this.#config = config;
     this.#decoding = decoding;
     this.#sampler = new Sampler(config.vocabSize, threads === undefined ? {} : { threads });

@@ -1,5 +1,5 @@
 /** The decoder over a key/value cache: one program for prompts (empty cache) and for single new tokens. */
-import { cachedAttention, emit, Graph, type Program } from 'onnx-grad';
+import { cachedAttention, emit, Graph, gatherRows, type Program } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { decoder, type InferenceWeights, ropeInputs, rotatesInside, turned } from '../decoder/index.js';
 
@@ -8,13 +8,15 @@ export const presentName = (kind: 'keys' | 'values', layer: number) => `present_
 
 /**
  * Feeds: `ids` [batch, length], `last_index` and `total` (see `cachedAttention`), `rows` int64 [batch]: flat positions of
- * each row's last real token, in the order in which the results are wanted, the caches, `positions` where the kernel can
- * not rotate. Outputs: `hidden` [batch, hidden], `scores` [batch, vocabulary], and the caches.
+ * each row's last real token, in the order in which the results are wanted, `scored` int64 [scored]: which of these rows
+ * need scores, the caches, `positions` where the kernel can not rotate. Outputs: `hidden` [batch, hidden], `scores`
+ * [scored, vocabulary], and the caches.
  */
 export function generationProgram(config: ModelConfig, weightsIn: InferenceWeights['weightsIn']): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
   const rows = graph.input('rows', 'int64', ['batch']);
+  const scored = graph.input('scored', 'int64', ['scored']);
   const lastIndex = graph.input('last_index', 'int32', ['batch']);
   const total = graph.input('total', 'int32', []);
   const positions = graph.input('positions', 'int64', ['batch', 'length']);
@@ -48,6 +50,6 @@ export function generationProgram(config: ModelConfig, weightsIn: InferenceWeigh
     },
   });
   graph.output('hidden', last);
-  graph.output('scores', weights.logits(last));
+  graph.output('scores', weights.logits(gatherRows(last, scored)));
   return emit(graph, { inPlace: true });
 }

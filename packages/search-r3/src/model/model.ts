@@ -7,6 +7,7 @@ import {
   type Fingerprint,
   fingerprintParts,
   isTrainable,
+  parameterCount,
   type LengthLimits,
   type QuerySplit,
   type SaveCheckpointOptions,
@@ -19,7 +20,9 @@ import {
   type AdapterForm,
   adapterFeeds,
   adapterTraining,
+  type Encoder,
   type FrozenWeights,
+  fusesAttention,
   fullTraining,
   type InferenceWeights,
   inferenceWeights,
@@ -34,6 +37,12 @@ import { type EngineOptions, GradientEngine, LogProbabilities, type Trained } fr
 import { type NewAdapter, type OpenedModel, openForUse } from './opened.js';
 import { type EmbeddingModel, frozenCopy, type Policy, untrainable } from './policy.js';
 import type { PrecisionChoice } from './precision.js';
+
+/**
+ * From so many parameters on, encoder and generator share a session. Two sessions each arrange the weights for their own
+ * kernels, 1.4 GiB at 1.5 billion parameters in int8, and encode a few per cent faster.
+ */
+const LARGE = 1e9;
 
 export interface LoadModelOptions extends EmbeddingUse {
   /**
@@ -94,7 +103,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   #limits: EmbeddingModel['limits'];
   #split: EmbeddingModel['split'];
   #version = 0;
-  #encoder: Promise<SequenceEncoder> | undefined;
+  #encoder: Promise<Encoder> | undefined;
   #generator: Promise<Generator> | undefined;
   #fingerprint: Promise<Fingerprint> | undefined;
 
@@ -225,8 +234,13 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     return { weightsIn, feeds: { ...feeds, ...this.#adapterFeeds } };
   }
 
-  encoder(): Promise<SequenceEncoder> {
-    this.#encoder ??= SequenceEncoder.create(this.config, this.inferenceWeights, this.#threads);
+  /** Of a large model it is that of the generator, which this makes with its defaults if there is none. */
+  encoder(): Promise<Encoder> {
+    const { config } = this;
+    this.#encoder ??=
+      parameterCount(config) >= LARGE && fusesAttention(config)
+        ? this.generator().then(({ encoder }) => encoder)
+        : SequenceEncoder.create(config, this.inferenceWeights, this.#threads);
     return this.#encoder;
   }
 
