@@ -16,7 +16,7 @@ export function toBFloat16(values: Float32Array, out: Uint16Array): void {
   }
 }
 
-/** `out[i]` = the float32 with the value of bfloat16 `values[i]`, exactly. */
+/** `out[i]` = the float32 with the value of bfloat16 `values[i]`, exactly. `values` may be the second half of `out`. */
 export function fromBFloat16(values: Uint16Array, out: Float32Array): void {
   const target = bits(out);
   for (let i = 0; i < values.length; i++) target[i] = (values[i] as number) << 16;
@@ -54,7 +54,7 @@ function float16Table(): Float32Array {
   return float16Values;
 }
 
-/** `out[i]` = the float32 with the value of binary16 `values[i]`, exactly. */
+/** `out[i]` = the float32 with the value of binary16 `values[i]`, exactly. `values` may be the second half of `out`. */
 export function fromFloat16(values: Uint16Array, out: Float32Array): void {
   const table = float16Table();
   for (let i = 0; i < values.length; i++) out[i] = table[values[i] as number] as number;

@@ -7,7 +7,7 @@ import { fromBFloat16, fromFloat16 } from './float16.js';
 import { elementCount, type WeightTensor } from './parameters.js';
 import { headerLength, parseHeader, type TensorEntry } from './safetensors-header.js';
 
-/** Stored numbers held at once while they are converted to float32. */
+/** Numbers in float64 held at once while they are converted to float32. */
 const CHUNK_BYTES = 1 << 24;
 
 /** A tensor in a file. */
@@ -177,15 +177,19 @@ async function readValues(
     await readFully(file, new Uint8Array(out.buffer, out.byteOffset, out.byteLength), begin, source);
     return;
   }
+  if (type !== 'F64') {
+    // Numbers of half the size are read to the second half of the room, and widen from the first one on.
+    const stored = new Uint16Array(out.buffer, out.byteOffset + 2 * out.length, out.length);
+    await readFully(file, new Uint8Array(out.buffer, stored.byteOffset, stored.byteLength), begin, source);
+    if (type === 'BF16') fromBFloat16(stored, out);
+    else fromFloat16(stored, out);
+    return;
+  }
   const most = Math.min(out.length, CHUNK_BYTES / BYTES[type]);
-  const chunk = type === 'F64' ? new Float64Array(most) : new Uint16Array(most);
+  const chunk = new Float64Array(most);
   for (let at = 0; at < out.length; at += most) {
     const part = chunk.subarray(0, Math.min(most, out.length - at));
-    const bytes = new Uint8Array(part.buffer, 0, part.byteLength);
-    await readFully(file, bytes, begin + BYTES[type] * at, source);
-    const into = out.subarray(at, at + part.length);
-    if (part instanceof Float64Array) into.set(part);
-    else if (type === 'BF16') fromBFloat16(part, into);
-    else fromFloat16(part, into);
+    await readFully(file, new Uint8Array(part.buffer, 0, part.byteLength), begin + BYTES[type] * at, source);
+    out.set(part, at);
   }
 }

@@ -50,6 +50,24 @@ describe('the format, byte by byte', () => {
     await file.close();
   });
 
+  test.each(['f32', 'f16', 'bf16'] as const)(
+    'a part of a tensor in %s, into a part of an array',
+    async (dtype) => {
+      const values = Float32Array.from({ length: 101 }, (_, i) => i - 50);
+      const path = join(await freshFolder(), 'x.safetensors');
+      await writeSafetensors(path, new Map([['x', { data: values, shape: [101] }]]), dtype);
+      const file = await openSafetensors(path);
+      for (const length of [0, 1, 2, 7, 30]) {
+        const room = new Float32Array(40).fill(1000);
+        await file.readInto('x', 60, room.subarray(3, 3 + length));
+        const expected = new Float32Array(40).fill(1000);
+        expected.set(values.subarray(60, 60 + length), 3);
+        expect(room).toEqual(expected);
+      }
+      await file.close();
+    },
+  );
+
   test('a tensor larger than the reading buffer', async () => {
     const values = Float32Array.from({ length: 9_000_001 }, (_, i) => (i % 251) - 125);
     for (const dtype of ['bf16', 'f32'] as const) {
