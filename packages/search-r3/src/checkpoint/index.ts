@@ -27,7 +27,7 @@ export {
   type Identified,
   type Stored,
 } from './fingerprint.js';
-export { assertFinite } from './finite.js';
+export { assertFinite, assertFiniteElements } from './finite.js';
 export { toBFloat16, toFloat16 } from './float16.js';
 export { type GgufModel, openGguf } from './gguf/model.js';
 export type { GgufTensors, StoredBlocks } from './gguf/tensors.js';

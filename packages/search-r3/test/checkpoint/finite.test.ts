@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { assertFinite, loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
+import { assertFinite, assertFiniteElements, loadCheckpoint, saveCheckpoint } from 'search-r3/checkpoint';
 import { expect, test } from 'vitest';
 import { cli, writeCollection, writeModel } from '../cli/tiny.js';
 
@@ -16,6 +16,18 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])('%d'
   expect(() => assertFinite({ weights }, 'model')).toThrow(
     `model: second: expected finite weights, found ${value} at element 2.`,
   );
+});
+
+test('wherever it is, counted from the start of the tensor', () => {
+  for (let at = 0; at < 11; at++) {
+    const data = Float32Array.from({ length: 11 }, (_, i) => (i % 2 === 0 ? 3e38 : -3e38));
+    data[at] = Number.NaN;
+    for (const start of [0, 1000]) {
+      expect(() => assertFiniteElements(data, { source: 'model', field: 'table', start })).toThrow(
+        `model: table: expected finite weights, found NaN at element ${start + at}.`,
+      );
+    }
+  }
 });
 
 const SMALL = ['sft.batchSize=4', 'rl.queriesPerStep=2'].flatMap((setting) => ['--set', setting]);
