@@ -15,7 +15,7 @@ import { openGguf } from './gguf/model.js';
 import type { GgufTensors } from './gguf/tensors.js';
 import { instructionNotes } from './instructions.js';
 import { type AddedRows, parameterReaders } from './parameter-readers.js';
-import type { Weights, WeightTensor } from './parameters.js';
+import type { Weights } from './parameters.js';
 import { requireReasoning } from './presets.js';
 import { assertPromptable, embedTokenId } from './prompt-ids.js';
 import { resolvePrompts } from './prompts.js';
@@ -55,8 +55,8 @@ export interface ModelFolder {
   notes: string[];
   /** The tensors as stored; those of a GGUF file also tell where their blocks are. */
   stored: TensorSource | GgufTensors;
-  /** One of the parameters of `parameterShapes(config)` as float32, a new array each time. */
-  readParameter(name: string): Promise<WeightTensor>;
+  /** Fills all of `out` with elements of one of the parameters of `parameterShapes(config)`, row-major, from `start` on. */
+  readParameter(name: string, start: number, out: Float32Array): Promise<void>;
   /** Where a parameter is in a file; undefined if it is not stored as it is used. */
   locate(name: string): TensorLocation | undefined;
   /** All parameters. */

@@ -25,20 +25,27 @@ export function parameterReaders(
     if (place === undefined) throw new Error(`internal: no parameter ${name}`);
     return place;
   };
-  const readParameter = async (name: string): Promise<WeightTensor> => {
+  const readWhole = async (name: string): Promise<WeightTensor> => {
     const tensor = await stored.read(placeOf(name));
     if (!isGrown(name)) return tensor;
     const weights: Weights = new Map([[name, tensor]]);
     for (const { used, from, to } of added) addMeanRows(weights, used, from, to);
     return weights.get(name) ?? tensor;
   };
+  /** Tables with added rows, which depend on all others. */
+  const grown = new Map<string, WeightTensor>();
   return {
-    readParameter,
+    readParameter: async (name: string, start: number, out: Float32Array): Promise<void> => {
+      if (!isGrown(name)) return stored.readInto(placeOf(name), start, out);
+      const table = grown.get(name) ?? (await readWhole(name));
+      grown.set(name, table);
+      out.set(table.data.subarray(start, start + out.length));
+    },
     locate: (name: string): TensorLocation | undefined =>
       isGrown(name) ? undefined : stored.locate(placeOf(name)),
     readWeights: async (): Promise<Weights> => {
       const weights: Weights = new Map();
-      for (const name of parameterShapes(config).keys()) weights.set(name, await readParameter(name));
+      for (const name of parameterShapes(config).keys()) weights.set(name, await readWhole(name));
       return weights;
     },
     checkWeights: async (): Promise<void> => {

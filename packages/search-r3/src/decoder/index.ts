@@ -10,7 +10,7 @@ export * from './inference-weights.js';
 export { int8IsExact } from './int8-probe.js';
 export { PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
-export { ColumnQuantizer, quantizeBlocks } from './quantize.js';
+export { ColumnQuantizer, quantizeBlocks, type Rows, rowsOf } from './quantize.js';
 export { type LayerParameters, smoothLayer } from './quantize-layer.js';
 export { type ParameterSource, type QuantizeOptions, writeQuantized } from './quantized-file.js';
 export * from './rope.js';

@@ -5,7 +5,7 @@ import { BLOCK } from './block-weights.js';
 import type { LinearInputs } from './calibration.js';
 import { tensorOf } from './lookup.js';
 import { BLOCK_BITS, type Precision } from './precision-names.js';
-import { type ColumnQuantizer, quantizeBlocks } from './quantize.js';
+import { type ColumnQuantizer, quantizeBlocks, type Rows, rowsOf } from './quantize.js';
 import { columnMagnitudes, divideRows, scaleColumns, smoothingFactors } from './smoothing.js';
 import { factorsNames, linearNames, scalesName } from './stored-names.js';
 import { type Linear, layerLinears, linearTensors, normNames } from './stored-tensors.js';
@@ -77,9 +77,9 @@ export async function quantizeLayer(
 }
 
 /** The tensors of a linear layer with `inputs` inputs: weight, scales and bias. */
-export async function quantizeLinear(
+async function quantizeLinear(
   { name, from }: Linear,
-  parameters: ReadonlyMap<string, Float32Array>,
+  parameters: LayerParameters,
   inputs: number,
   precision: Exclude<Precision, 'f32'>,
   columns: ColumnQuantizer,
@@ -87,12 +87,8 @@ export async function quantizeLinear(
   const parts = (kind: 'weight' | 'bias') => from.map((one) => `${one}.${kind}`);
   const whole = joined(parts('weight').map((part) => tensorOf(parameters, part)));
   const outputs = whole.length / inputs;
-  const { weight, scales } = linearTensors(outputs, inputs, precision);
-  const data = await quantized(whole, outputs, inputs, precision, columns);
-  const tensors = new Map<string, HostTensor>([
-    [`${name}.weight`, { dtype: weight.type, shape: weight.shape, data: data.values }],
-    [scalesName(name), { dtype: scales.type, shape: scales.shape, data: data.scales }],
-  ]);
+  const shape = [outputs, inputs] as const;
+  const tensors = await quantizeWeight(name, rowsOf(whole, inputs), shape, precision, columns);
   const biases = parts('bias').filter((part) => parameters.has(part));
   if (biases.length > 0) {
     const bias = joined(biases.map((part) => tensorOf(parameters, part)));
@@ -101,15 +97,31 @@ export async function quantizeLinear(
   return tensors;
 }
 
+/** The weight [outputs, inputs] of the linear layer `name`, and its scales. */
+export async function quantizeWeight(
+  name: string,
+  rows: Rows,
+  [outputs, inputs]: readonly [number, number],
+  precision: Exclude<Precision, 'f32'>,
+  columns: ColumnQuantizer,
+): Promise<Map<string, HostTensor>> {
+  const { weight, scales } = linearTensors(outputs, inputs, precision);
+  const data = await quantized(rows, outputs, inputs, precision, columns);
+  return new Map<string, HostTensor>([
+    [`${name}.weight`, { dtype: weight.type, shape: weight.shape, data: data.values }],
+    [scalesName(name), { dtype: scales.type, shape: scales.shape, data: data.scales }],
+  ]);
+}
+
 async function quantized(
-  weight: Float32Array,
+  rows: Rows,
   outputs: number,
   inputs: number,
   precision: Exclude<Precision, 'f32'>,
   columns: ColumnQuantizer,
 ): Promise<{ values: Int8Array | Uint8Array; scales: Float32Array }> {
-  if (precision === 'int8') return columns.quantize(weight, outputs, inputs);
-  const { packed, scales } = quantizeBlocks(weight, outputs, inputs, BLOCK_BITS[precision], BLOCK);
+  if (precision === 'int8') return columns.quantize(rows, outputs, inputs);
+  const { packed, scales } = await quantizeBlocks(rows, outputs, inputs, BLOCK_BITS[precision], BLOCK);
   return { values: packed, scales };
 }
 

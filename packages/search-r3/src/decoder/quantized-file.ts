@@ -4,7 +4,13 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import type { HostTensor } from 'onnx-grad';
-import { EMBEDDING_NAME, type ModelConfig, parameterShapes } from '../checkpoint/index.js';
+import {
+  EMBEDDING_NAME,
+  elementCount,
+  HEAD_NAME,
+  type ModelConfig,
+  parameterShapes,
+} from '../checkpoint/index.js';
 import { InterruptedError, writeFileAtomic } from '../run/index.js';
 import {
   type Batch,
@@ -18,18 +24,20 @@ import {
 } from './calibration.js';
 import { tensorOf } from './lookup.js';
 import type { Precision } from './precision-names.js';
-import { ColumnQuantizer } from './quantize.js';
-import { type LayerParameters, quantizeLayer, quantizeLinear, smoothLayer } from './quantize-layer.js';
+import { ColumnQuantizer, pieces, type Rows } from './quantize.js';
+import { type LayerParameters, quantizeLayer, quantizeWeight, smoothLayer } from './quantize-layer.js';
 import { type FloatType, headLinear, storedTensors } from './stored-tensors.js';
 import { layOut, narrowed, writeAt } from './tensor-file.js';
+
+const NORM_NAME = 'model.norm.weight';
 
 /** Where the float32 parameters come from. */
 export interface ParameterSource {
   config: ModelConfig;
   /** How the file stores the embedding; undefined: not at all, because it can be mapped from where it is. */
   embedding: FloatType | undefined;
-  /** A new array each time, by Hugging Face name. */
-  read(name: string): Promise<Float32Array>;
+  /** Fills all of `out` with elements of a parameter, by Hugging Face name, from `start` on. */
+  read(name: string, start: number, out: Float32Array): Promise<void>;
 }
 
 export interface QuantizeOptions {
@@ -38,7 +46,7 @@ export interface QuantizeOptions {
   texts: readonly (readonly number[])[];
   threads?: number | undefined;
   signal?: AbortSignal | undefined;
-  /** Called after each layer. */
+  /** Called after the tables of tokens, and after each layer. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -79,61 +87,108 @@ async function quantizeInto(
       await writeAt(file, data, tensorOf(starts, name));
     }
   };
-  const table = await read(EMBEDDING_NAME);
-  if (source.embedding !== undefined) await put([[EMBEDDING_NAME, narrowed(table, source.embedding)]]);
-  const batch = embedded(table, texts, config.hiddenSize);
+  const putHead = async (rows: Rows) => {
+    const shape = [config.vocabSize, config.hiddenSize] as const;
+    const stored = await quantizeWeight(headLinear(config).name, rows, shape, precision, columns);
+    await put([...stored].map(([name, { data }]) => [name, data]));
+  };
+  const batch = emptyBatch(texts, config.hiddenSize);
+  const embedding = tableRows(source, EMBEDDING_NAME, async (piece, first) => {
+    embed(batch, texts, piece, first);
+    if (source.embedding === undefined) return;
+    const stored = narrowed(piece, source.embedding);
+    const at = first * config.hiddenSize * stored.BYTES_PER_ELEMENT;
+    await writeAt(file, stored, tensorOf(starts, EMBEDDING_NAME) + at);
+  });
+  if (config.tieWordEmbeddings) await putHead(embedding);
+  else {
+    for (const { first, count } of pieces(config.vocabSize, config.hiddenSize)) await embedding(first, count);
+    await putHead(tableRows(source, HEAD_NAME));
+  }
+  onProgress?.(1, config.layers + 1);
   const exact = new Passage(config, 'f32', batch, threads);
   const quantized = new Passage(config, precision, batch, threads);
+  const room = new Map<string, Float32Array>();
   try {
     for (let layer = 0; layer < config.layers; layer++) {
       if (signal?.aborted) throw new InterruptedError('quantize: stopped by the caller');
-      const parameters = await readLayer(config, layer, read);
+      const parameters = await readLayer(source, layer, room);
       const inputs = await exact.through(asTensors(config, parameters, layer));
       if (inputs === undefined) throw new Error('internal: expected what the linear layers read');
       await put(smoothLayer(parameters, layer, realInputs(inputs, batch)));
       const stored = await quantizeLayer(config, layer, parameters, precision, columns);
       await put([...stored].map(([name, { data }]) => [name, data]));
       await quantized.through(asFirstLayer(stored, layer));
-      onProgress?.(layer + 1, config.layers + 1);
+      onProgress?.(layer + 2, config.layers + 1);
     }
   } finally {
     await exact.dispose();
     await quantized.dispose();
   }
-  const norm = await read('model.norm.weight');
-  const linear = headLinear(config);
-  const head = config.tieWordEmbeddings ? table : await read(`${linear.from[0]}.weight`);
-  const parameters = new Map([[`${linear.from[0]}.weight`, head]]);
-  const stored = await quantizeLinear(linear, parameters, config.hiddenSize, precision, columns);
-  await put([['model.norm.weight', norm], ...[...stored].map(([name, { data }]) => [name, data] as const)]);
-  onProgress?.(config.layers + 1, config.layers + 1);
+  const norm = new Float32Array(config.hiddenSize);
+  await read(NORM_NAME, 0, norm);
+  await put([[NORM_NAME, norm]]);
   const hidden = ({ batch: { rows } }: Passage) =>
     rmsNormRows(realRows(rows, batch), norm, config.rmsNormEps);
   return closenessOf(hidden(exact), hidden(quantized), config.hiddenSize);
 }
 
-/** The rows of the embedding for texts padded on the right. */
-function embedded(table: Float32Array, texts: readonly (readonly number[])[], width: number): Batch {
+/** Rows for texts padded on the right. */
+function emptyBatch(texts: readonly (readonly number[])[], width: number): Batch {
   const lengths = texts.map((ids) => ids.length);
   const length = Math.max(...lengths);
-  const rows = new Float32Array(texts.length * length * width);
-  for (const [text, ids] of texts.entries()) {
-    for (const [i, id] of ids.entries()) {
-      rows.set(table.subarray(id * width, (id + 1) * width), (text * length + i) * width);
-    }
-  }
-  return { rows, lengths, length };
+  return { rows: new Float32Array(texts.length * length * width), lengths, length };
 }
 
+/** Sets the rows of tokens that a piece of the embedding has. */
+function embed(
+  { rows, lengths, length }: Batch,
+  texts: readonly (readonly number[])[],
+  piece: Float32Array,
+  first: number,
+): void {
+  const width = rows.length / (lengths.length * length);
+  for (const [text, ids] of texts.entries()) {
+    for (const [i, id] of ids.entries()) {
+      const at = (id - first) * width;
+      if (at < 0 || at >= piece.length) continue;
+      rows.set(piece.subarray(at, at + width), (text * length + i) * width);
+    }
+  }
+}
+
+/** Rows of a table of tokens, read when they are asked for, into the same memory; `seen` is told of each piece. */
+function tableRows(
+  { config, read }: ParameterSource,
+  name: string,
+  seen?: (piece: Float32Array, first: number) => Promise<void>,
+): Rows {
+  const width = config.hiddenSize;
+  let room = new Float32Array(0);
+  return async (first, count) => {
+    if (room.length < count * width) room = new Float32Array(count * width);
+    const piece = room.subarray(0, count * width);
+    await read(name, first * width, piece);
+    await seen?.(piece, first);
+    return piece;
+  };
+}
+
+/** @param room memory for the parameters by their names in layer 0, which the layer before had too. */
 async function readLayer(
-  config: ModelConfig,
+  { config, read }: ParameterSource,
   layer: number,
-  read: ParameterSource['read'],
+  room: Map<string, Float32Array>,
 ): Promise<LayerParameters> {
   const prefix = `model.layers.${layer}.`;
   const parameters: LayerParameters = new Map();
-  for (const name of parameterShapes(config).keys()) {
-    if (name.startsWith(prefix)) parameters.set(name, await read(name));
+  for (const [name, shape] of parameterShapes(config)) {
+    if (!name.startsWith(prefix)) continue;
+    const key = name.slice(prefix.length);
+    const data = room.get(key) ?? new Float32Array(elementCount(shape));
+    room.set(key, data);
+    await read(name, 0, data);
+    parameters.set(name, data);
   }
   return parameters;
 }

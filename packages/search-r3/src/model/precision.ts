@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 import {
   assertFinite,
+  assertFiniteElements,
   EMBEDDING_NAME,
   type ModelFolder,
   openSafetensors,
@@ -166,10 +167,9 @@ function sourceOf({ path, folder }: OpenFiles): ParameterSource {
   return {
     config: folder.config,
     embedding,
-    async read(name) {
-      const tensor = await folder.readParameter(name);
-      assertFinite({ weights: new Map([[name, tensor]]) }, path);
-      return tensor.data;
+    async read(name, start, out) {
+      await folder.readParameter(name, start, out);
+      assertFiniteElements(out, { source: path, field: name, start });
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Quantised weights against their definition in float64: the nearest multiple of the largest magnitude / (levels / 2 - 1). */
-import { ColumnQuantizer, quantizeBlocks } from 'search-r3/decoder';
+import { ColumnQuantizer, quantizeBlocks, rowsOf } from 'search-r3/decoder';
 import { randomStream } from 'search-r3/run';
 import { afterAll, describe, expect, test } from 'vitest';
 
@@ -25,7 +25,7 @@ describe.each([
   [64, 33],
 ])('columns of [%d, %d]', async (outputs, inputs) => {
   const weight = weightOf(outputs, inputs);
-  const { values, scales } = await columns.quantize(weight, outputs, inputs);
+  const { values, scales } = await columns.quantize(rowsOf(weight, inputs), outputs, inputs);
   const rowOf = (output: number) => weight.subarray(output * inputs, (output + 1) * inputs);
 
   test('a step is the largest magnitude of an output / 127', () => {
@@ -65,14 +65,15 @@ test('a matrix too large for one piece is quantised as its parts are', async () 
     const start = output % 97;
     weight.set(pattern.subarray(start, start + inputs), output * inputs);
   }
-  const whole = await columns.quantize(weight, outputs, inputs);
+  const whole = await columns.quantize(rowsOf(weight, inputs), outputs, inputs);
   for (const [first, last] of [
     [0, 3],
     [split - 1, split + 2],
     [outputs - 2, outputs],
   ] as const) {
     const count = last - first;
-    const part = await columns.quantize(weight.subarray(first * inputs, last * inputs), count, inputs);
+    const rows = rowsOf(weight.subarray(first * inputs, last * inputs), inputs);
+    const part = await columns.quantize(rows, count, inputs);
     expect(whole.scales.slice(first, last)).toEqual(part.scales);
     const same = part.values.every(
       (value, i) => value === whole.values[Math.floor(i / count) * outputs + first + (i % count)],
@@ -83,7 +84,7 @@ test('a matrix too large for one piece is quantised as its parts are', async () 
 
 test('columns round to the nearest step, halves to the even one', async () => {
   const row = Float32Array.of(127, -127, 2.5, -2.5, 2.49, -2.51, 0.5, -0.5, -0.49, -0);
-  const { values, scales } = await columns.quantize(row, 1, row.length);
+  const { values, scales } = await columns.quantize(rowsOf(row, row.length), 1, row.length);
   expect(Array.from(values)).toEqual([127, -127, 2, -2, 2, -3, 0, 0, 0, 0]);
   expect(Array.from(scales)).toEqual([1]);
 });
@@ -104,10 +105,10 @@ describe.each([
     [3, 32, 32],
     [5, 19, 16],
     [3, 5, 32],
-  ])('[%d, %d] in blocks of %d', (outputs, inputs, block) => {
+  ])('[%d, %d] in blocks of %d', async (outputs, inputs, block) => {
     const weight = weightOf(outputs, inputs);
     const blocks = Math.ceil(inputs / block);
-    const { packed, scales } = quantizeBlocks(weight, outputs, inputs, bits, block);
+    const { packed, scales } = await quantizeBlocks(rowsOf(weight, inputs), outputs, inputs, bits, block);
     expect(packed).toHaveLength((outputs * blocks * block * bits) / 8);
     expect(scales).toHaveLength(outputs * blocks);
     const steps = unpack(packed);
@@ -131,9 +132,15 @@ describe.each([
     }
   });
 
-  test('the order in a byte, and the first and the last step', () => {
+  test('the order in a byte, and the first and the last step', async () => {
     const row = bits === 4 ? [7, -7, 3.4, -3.6, 0, 1] : [127, -127, 3.4, -3.6, 0, 1];
-    const { packed, scales } = quantizeBlocks(Float32Array.from(row), 1, row.length, bits, 8);
+    const { packed, scales } = await quantizeBlocks(
+      rowsOf(Float32Array.from(row), row.length),
+      1,
+      row.length,
+      bits,
+      8,
+    );
     const bytes = bits === 4 ? [0x1f, 0x4b, 0x98, 0x88] : [255, 1, 131, 124, 128, 129, 128, 128];
     expect(Array.from(packed)).toEqual(bytes);
     expect(Array.from(scales)).toEqual([1]);

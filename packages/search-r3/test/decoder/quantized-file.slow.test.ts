@@ -22,9 +22,12 @@ import { InterruptedError, randomStream } from 'search-r3/run';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   asParameters,
+  type DecoderConfig,
   type DecoderOptions,
+  randomWeights,
   decoder as referenceDecoder,
   type Weight,
+  weightShapes,
 } from '../reference/decoder.js';
 import { relativeError } from '../reference/finite-differences.js';
 import { NO_PYTHON, pythonWith } from '../support/python.js';
@@ -39,6 +42,7 @@ import {
   sourceOf,
   ZERO_TOKEN,
 } from './quantized.js';
+import { tinyModel } from './tiny.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -225,6 +229,20 @@ function roundedRows(matrix: Float32Array, width: number): Float64Array {
   return rounded;
 }
 
+/** Weights whose tables differ by row, in few bits. */
+function largeTables(config: DecoderConfig): Map<string, Weight> {
+  const drawn = randomStream(35, 'large tables');
+  const weights = randomWeights({ ...config, vocabSize: 1 }, () => drawn.normal());
+  for (const [name, shape] of weightShapes(config)) {
+    if (shape[0] !== config.vocabSize) continue;
+    const seed = name.length;
+    const size = config.vocabSize * config.hiddenSize;
+    const data = Float64Array.from({ length: size }, (_, i) => (((i + seed) * 7919) % 61) / 8 - 3.75);
+    weights.set(name, { shape, data });
+  }
+  return weights;
+}
+
 const [{ label: _, ...plainConfig }] = QUANTIZED_CONFIGS as [(typeof QUANTIZED_CONFIGS)[number]];
 
 describe('a file', () => {
@@ -278,6 +296,37 @@ describe('a file', () => {
     expect(await embeddings(places)).toEqual(await embeddings(await placesOf(inside)));
   });
 
+  test.each([
+    ['tied', true],
+    ['untied', false],
+  ] as const)('tables too large for one piece: %s', async (label, tieWordEmbeddings) => {
+    // 116,508 rows of 72 go at once.
+    const border = 116_508;
+    const config = { ...plainConfig, layers: 1, vocabSize: border + 100, tieWordEmbeddings };
+    const large = tinyModel(config, largeTables(config));
+    const [plain, stored] = [join(folder, `large ${label}`), join(folder, `large ${label} bf16`)];
+    const texts = [[0, border - 1, border, border + 99], [7]];
+    const closeness = await writeQuantized(plain, sourceOf(large), { precision: 'int8-block', texts });
+    expect(closeness.least).toBeGreaterThan(0.99);
+    await writeQuantized(stored, sourceOf(large, 'bfloat16'), { precision: 'int8', texts });
+    const tableOf = (name: string) => large.weights.get(name)?.data ?? new Float32Array();
+    const table = tableOf('model.embed_tokens.weight');
+    const file = await openSafetensors(stored);
+    const { data } = await file.read('model.embed_tokens.weight');
+    await file.close();
+    expect(data.every((value, i) => value === table[i])).toBe(true);
+    const head = tieWordEmbeddings ? table : tableOf('lm_head.weight');
+    for (const [path, precision] of [
+      [plain, 'int8-block'],
+      [stored, 'int8'],
+    ] as const) {
+      const found = (await dequantised(path, config, precision)).get('lm_head.weight')?.data ?? [];
+      expect(found.length).toBe(head.length);
+      // Elements are at most 4, in 127 steps.
+      expect(head.every((value, i) => Math.abs((found[i] as number) - value) < 0.017)).toBe(true);
+    }
+  });
+
   const python = pythonWith('safetensors', 'numpy');
   test.skipIf(python === undefined).each(QUANTIZED)(
     `%s is read by safetensors in Python (${NO_PYTHON})`,
@@ -326,8 +375,10 @@ describe('a file', () => {
     const source = sourceOf(model);
     const failing = {
       ...source,
-      read: (name: string) =>
-        name === 'model.norm.weight' ? Promise.reject(new Error('unreadable')) : source.read(name),
+      read: (name: string, start: number, out: Float32Array) =>
+        name === 'model.norm.weight'
+          ? Promise.reject(new Error('unreadable'))
+          : source.read(name, start, out),
     };
     const options = { precision: 'int4', texts: TEXTS } as const;
     await expect(writeQuantized(path, failing, options)).rejects.toThrow('unreadable');

@@ -119,10 +119,10 @@ export const sourceOf = (
 ): ParameterSource => ({
   config,
   embedding,
-  read: async (name) => {
+  read: async (name, start, out) => {
     const data = weights.get(name)?.data;
     if (data === undefined) throw new Error(`no weight ${name}`);
-    return data.slice();
+    out.set(data.subarray(start, start + out.length));
   },
 });
 

@@ -8,7 +8,7 @@ import { Embedder } from 'search-r3/embed';
 import { CACHE_VARIABLE, Model } from 'search-r3/model';
 import { InputError } from 'search-r3/run';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { tinyPolicy, WORDS } from '../decoder/tiny-policy.js';
+import { tinyBase, tinyPolicy, WORDS } from '../decoder/tiny-policy.js';
 
 const policy = tinyPolicy('loading', { hiddenSize: 64, headDim: 16, intermediateSize: 96 });
 const TEXTS = ['food in bern', WORDS.join(' '), 'tower', 'the old river of the new ada'];
@@ -100,6 +100,24 @@ test('a cache that is no folder is named, with what to do', async () => {
   const loading = Model.load(folder, { precision: 'int8' });
   await expect(loading).rejects.toThrow(InputError);
   await expect(loading).rejects.toThrow(`Set ${CACHE_VARIABLE} to another folder`);
+});
+
+test.each([true, false])('a base gets rows for its new token, tied: %s', async (tieWordEmbeddings) => {
+  const shape = { hiddenSize: 64, headDim: 16, intermediateSize: 96, tieWordEmbeddings };
+  const base = tinyBase('base', shape);
+  await saveCheckpoint(folder, base, { overwrite: true });
+  const prompt = { system: 'represent', assistant: 'the embedding is' };
+  const prompts = {
+    pooling: 'embed-token',
+    prompts: { query: prompt, document: prompt, embedToken: '<|new|>' },
+  } as const;
+  await using exact = await Model.load(folder, { precision: 'f32', prompts });
+  await using model = await Model.load(folder, { precision: 'int8', prompts });
+  expect(model.config.vocabSize).toBe(base.config.vocabSize + 1);
+  const [expected, found] = [await vectorsOf(exact), await vectorsOf(model)];
+  for (const [i, vector] of found.entries()) {
+    expect(cosine(vector, expected[i] as number[])).toBeGreaterThan(0.99);
+  }
 });
 
 test('a weight that is not finite is named, in every precision', async () => {
