@@ -154,6 +154,28 @@ describe('loads with the same weights, and nothing to note', () => {
   });
 });
 
+const PROMPT = { system: 'topic', assistant: 'the topic is' };
+const WITH_TOKEN = {
+  pooling: 'embed-token',
+  prompts: { query: PROMPT, document: PROMPT, embedToken: '<|new|>' },
+} as const;
+test.each([
+  ['', {}, 18],
+  [', those with a row for a new token too', { embedding: { prompts: WITH_TOKEN } }, 19],
+] as const)('parameters are read in parts%s', async (_, options, rows) => {
+  const model = await openModel(await savedFolder('llama'), options);
+  const whole = await model.readWeights();
+  expect(whole.get(EMBEDDING)?.shape).toEqual([rows, 12]);
+  for (const [name, { data }] of whole) {
+    for (const start of [0, 1, data.length - 2]) {
+      const part = new Float32Array(2);
+      await model.readParameter(name, start, part);
+      expect(part).toEqual(data.slice(start, start + 2));
+    }
+  }
+  await model.close();
+});
+
 test('a model that is open can be closed without being read', async () => {
   const model = await openModel(await savedFolder('qwen3'));
   expect(model.config.layers).toBe(2);
