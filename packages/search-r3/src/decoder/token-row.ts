@@ -4,14 +4,7 @@
  * gradient and Adam scales it up: a model forgets names it does not meet in training (docs/decisions/004).
  */
 import type { Graph, Value } from 'onnx-grad';
-import {
-  EMBEDDING_NAME,
-  embedRow,
-  HEAD_NAME,
-  type ModelConfig,
-  type Weights,
-  type WeightTensor,
-} from '../checkpoint/index.js';
+import { EMBEDDING_NAME, embedRow, HEAD_NAME, type ModelConfig, type Weights } from '../checkpoint/index.js';
 
 /** The names of a model's token tables: of the embeddings, and of the head where it has one of its own. */
 export const tokenTables = ({ tieWordEmbeddings }: ModelConfig): string[] =>
@@ -37,17 +30,18 @@ export function trainedWeights(weights: Weights, config: ModelConfig, token?: nu
   return trained;
 }
 
-/** Copies of a token's rows, by the names of `trainedWeights`. @param read gives a token table. */
-export async function copyTokenRows(
+/** A token's rows, by the names of `trainedWeights`. @param read fills `out` with elements of a table from `start` on. */
+export async function readTokenRows(
   config: ModelConfig,
   token: number,
-  read: (table: string) => Promise<WeightTensor>,
+  read: (table: string, start: number, out: Float32Array) => Promise<void>,
 ): Promise<Weights> {
   const width = config.hiddenSize;
   const rows: Weights = new Map();
   for (const table of tokenTables(config)) {
-    const { data } = await read(table);
-    rows.set(embedRow(table), { data: data.slice(token * width, (token + 1) * width), shape: [1, width] });
+    const data = new Float32Array(width);
+    await read(table, token * width, data);
+    rows.set(embedRow(table), { data, shape: [1, width] });
   }
   return rows;
 }

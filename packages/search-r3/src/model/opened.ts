@@ -12,7 +12,7 @@ import {
   storedFiles,
   type Weights,
 } from '../checkpoint/index.js';
-import { copyTokenRows, type FrozenWeights, newAdapter } from '../decoder/index.js';
+import { type FrozenWeights, newAdapter, readTokenRows } from '../decoder/index.js';
 import type { EmbeddingModel } from './policy.js';
 import { type ChoosePrecisionOptions, chooseWeights, type PrecisionChoice } from './precision.js';
 
@@ -68,7 +68,7 @@ export async function openForUse(given: string, options: OpenOptions): Promise<O
     const rows =
       tokenId === undefined || (found === undefined && fresh === undefined)
         ? new Map()
-        : await copyTokenRows(config, tokenId, (table) => folder.readParameter(table));
+        : await readTokenRows(config, tokenId, folder.readParameter);
     const token = embedId === undefined ? undefined : { id: embedId, rows };
     const { limits, split } = found?.retriever ?? retriever;
     return {

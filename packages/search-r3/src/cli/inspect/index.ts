@@ -26,7 +26,9 @@ async function inspectFolder(path: string): Promise<Inspection> {
   if (names.includes('config.yaml') && names.includes('events.jsonl')) {
     return (await import('./run.js')).inspectRun(path);
   }
-  if (names.includes('adapter_config.json')) return (await import('./adapter.js')).inspectAdapter(path);
+  if (names.includes('adapter_config.json') && names.includes('adapter_model.safetensors')) {
+    return (await import('./adapter.js')).inspectAdapter(path);
+  }
   if (names.includes('config.json')) return (await import('./model.js')).inspectModel(path);
   // A checkpoint of a run has a manifest too, and its model inside.
   if (names.includes('manifest.json') && !names.includes('model')) {
