@@ -2,7 +2,7 @@
  * A real model against what a user would pick instead: SmolLM2-135M-Instruct in search-r3, transformers and llama.cpp.
  * The peers are installed into .cache/peers where they are missing; a system that cannot be had has rows that say so.
  * Parts: `speed` encodes and generates, all systems in alternation; `memory` and `start` load random weights of
- * Qwen2.5's shapes; `quality` compares precisions. Settings: REAL_MODEL (the GGUF file), SCIFACT, REAL_THREADS,
+ * Qwen2.5's shapes; `quality` compares precisions; `training` makes contrastive steps, with adapters and without. Settings: REAL_MODEL (the GGUF file), SCIFACT, REAL_THREADS,
  * REAL_EARLIER (a built checkout of d815b6c), REAL_SCIFACT_MODEL and REAL_ATLAS_MODEL (trained folders).
  */
 import type { BenchmarkOptions, BenchmarkResult } from './lib/benchmark.js';
@@ -13,12 +13,13 @@ import { greedyText, precisions, retrieval } from './lib/real-quality.js';
 import { speed } from './lib/real-speed.js';
 import { threadCount } from './lib/real-systems.js';
 import { type Part, type Row, tableOf } from './lib/real-table.js';
+import { training } from './lib/real-training.js';
 import { rounded } from './lib/stats.js';
 
 export const description =
   'SmolLM2-135M against transformers and llama.cpp; memory and quality of precisions';
 
-export const parts = ['speed', 'memory', 'start', 'quality'] as const;
+export const parts = ['speed', 'memory', 'start', 'quality', 'training'] as const;
 
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const { quick, part: only, log } = options;
@@ -33,7 +34,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     rows.push(...part.rows);
     notes.push(...(part.notes ?? []));
   };
-  const needed = chosen.some((name) => name === 'speed' || name === 'quality');
+  const needed = chosen.some((name) => name === 'speed' || name === 'quality' || name === 'training');
   const model = needed ? await realModel(quick, log) : { missing: 'not asked for' };
   const skipped = (work: string, { missing }: { missing: string }) =>
     keep(work, {
@@ -60,6 +61,10 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
           keep('greedyText', await greedyText(model, options));
         }
         keep('retrieval', await retrieval(options));
+        break;
+      case 'training':
+        if ('missing' in model) skipped(name, model);
+        else keep(name, await training(model, options));
         break;
       default:
         name satisfies never;

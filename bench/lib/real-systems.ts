@@ -82,13 +82,17 @@ export const earlier: System = {
   },
 };
 
-const NOT_INSTALLED = 'not installed';
+export const NOT_INSTALLED = 'not installed';
 
 /** Peers that could not be installed; asked for once. */
 const failed = new Set<string>();
 
 /** The path of a peer below .cache/peers, installed if it is not there; undefined if that fails. */
-async function installed(peer: 'python' | 'llama', path: string, log: Log): Promise<string | undefined> {
+export async function installed(
+  peer: 'python' | 'llama',
+  path: string,
+  log: Log,
+): Promise<string | undefined> {
   const full = join(ROOT, '.cache/peers', path);
   if (await exists(full)) return full;
   if (failed.has(peer)) return undefined;
