@@ -5,9 +5,10 @@
 import { formatShape } from './dims.js';
 import type { Graph, Node, Segment, Value } from './graph.js';
 import { applies } from './operator.js';
-import { add, barrier } from './ops/elementwise.js';
+import { add } from './ops/elementwise.js';
 import { scatterAdd, scatterAddOperator } from './ops/gather.js';
 import { gemm, gemmOperator } from './ops/matmul.js';
+import { barrier } from './ops/order.js';
 import { zeros, zerosOperator } from './ops/shape.js';
 
 /** Which arguments of a node are among `values` and influence its results. */

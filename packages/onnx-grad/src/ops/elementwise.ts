@@ -2,7 +2,6 @@
  * Elementwise arithmetic with NumPy broadcasting. Gradients of broadcast arguments are summed to their shape.
  */
 import { broadcast } from '../dims.js';
-import { onnxDataType } from '../emit.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
 import { sumTo } from './reduce.js';
@@ -166,29 +165,3 @@ const stopOperator = defineOperator()({
 
 /** The same value without a gradient. */
 export const stopGradient = (x: Value): Value => x.graph.apply(stopOperator, [x], null)[0];
-
-const barrierOperator = defineOperator()({
-  name: 'barrier',
-  operands: ['x', 'after'],
-  results: ['y'],
-  inert: [1],
-  rearranges: true,
-  infer: ([{ dtype, shape }]) => [{ dtype, shape }],
-  emit(context, { inputs: [x, after], outputs: [y] }) {
-    // A Reshape to x's own shape, computed with an empty slice of `after`: ONNX Runtime cannot start it before `after`
-    // exists. (The shape of `after` would not do: ONNX Runtime may know it beforehand.)
-    const flat = context.one('Reshape', [context.name(after), context.integers([-1])]);
-    const none = context.one('Slice', [flat, context.integers([0]), context.integers([0])]);
-    const own = context.one('Shape', [context.name(x)]);
-    const nothing = context.one('Cast', [none], { attributes: { to: onnxDataType('int64') } });
-    const shape = context.one('Concat', [own, nothing], { attributes: { axis: 0 } });
-    context.node('Reshape', [context.name(x), shape], { outputs: [context.name(y)] });
-  },
-  vjp: (_, [gradient]) => [gradient, undefined],
-});
-
-/**
- * `x`, but not available before `after` exists. It delays recomputation in the backward pass, and keeps memory from
- * being overwritten before it was read.
- */
-export const barrier = (x: Value, after: Value): Value => x.graph.apply(barrierOperator, [x, after], null)[0];

@@ -6,6 +6,7 @@ export { gatherElements, gatherRows, scatterAdd } from './gather.js';
 export { type GemmOptions, gemm, linear, type MatmulOptions, matmul, scaleRows } from './matmul.js';
 export * from './mean.js';
 export * from './norm.js';
+export * from './order.js';
 export * from './quantized.js';
 export * from './reduce.js';
 export {

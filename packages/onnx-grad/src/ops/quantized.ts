@@ -7,7 +7,8 @@ import { axisSize, formatShape, sameShape } from '../dims.js';
 import { onnxDataType } from '../emit.js';
 import type { Emitter, NodeOptions, Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
-import { barrier, mul } from './elementwise.js';
+import { mul } from './elementwise.js';
+import { barrier } from './order.js';
 import { transpose } from './shape.js';
 
 /** The magnitude of a row of zeros, whose quotient would be NaN. */

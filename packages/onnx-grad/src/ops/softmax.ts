@@ -2,9 +2,10 @@
 import { formatShape, sameShape } from '../dims.js';
 import type { Value } from '../graph.js';
 import { defineOperator } from '../operator.js';
-import { barrier, exp, mul, stopGradient, sub } from './elementwise.js';
+import { exp, mul, stopGradient, sub } from './elementwise.js';
 import { gatherElements, scatterAdd } from './gather.js';
 import { scaleRows } from './matmul.js';
+import { barrier } from './order.js';
 import { expand, max, sum } from './reduce.js';
 import { reshape } from './shape.js';
 

@@ -3,7 +3,7 @@ import { f32, floats, i64, Session } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { type InferenceWeights, ropeTables, type TrainingWeights } from '../decoder/index.js';
 import { chunkByLength, collate, longest, type TrainingSequence } from './batch.js';
-import { headParts, inParts } from './head.js';
+import { headRows } from './head.js';
 import { labelStatesProgram, logProbabilityProgram } from './program.js';
 import { inverseTemperature } from './terms/policy-gradient.js';
 
@@ -75,9 +75,9 @@ export class LogProbabilities {
   async #score(hidden: Float32Array, targets: readonly number[], temperature: number): Promise<Float32Array> {
     const { hiddenSize, vocabSize } = this.#config;
     const values = new Float32Array(targets.length);
-    let from = 0;
-    for (const part of inParts(targets, headParts(targets.length, vocabSize))) {
-      if (part.length === 0) continue;
+    const most = headRows(vocabSize);
+    for (let from = 0; from < targets.length; from += most) {
+      const part = targets.slice(from, from + most);
       const states = hidden.subarray(from * hiddenSize, (from + part.length) * hiddenSize);
       const run = await this.#head.run({
         hidden: f32(states, [part.length, hiddenSize]),
@@ -85,7 +85,6 @@ export class LogProbabilities {
         ...inverseTemperature(temperature),
       });
       values.set(floats(run.logProbabilities), from);
-      from += part.length;
     }
     return values;
   }

@@ -20,18 +20,18 @@ export class LabelResults {
     run: LabelRun,
     results: Readonly<Record<string, HostTensor | undefined>>,
   ): void {
-    for (const term of terms) {
-      const placed = term.placed(run);
-      for (const { name, weight } of term.outputs) {
+    const rows = run.parts.flat();
+    for (const { outputs, reads } of terms) {
+      for (const { name, weight } of outputs) {
         const found = floats(results[name]);
         this.values[name] ??= run.sequences.map(({ labels }) => new Float32Array(labels.length));
         const values = this.values[name];
         let sum = 0;
-        for (const [row, label] of placed.entries()) {
-          if (label === undefined) continue;
+        for (const [row, placed] of rows.entries()) {
+          if (placed === undefined || !reads(placed.label)) continue;
           const value = found[row] as number;
-          (values[label.sequence] as Float32Array)[label.at] = value;
-          if (weight !== undefined) sum += weight(label.label) * value;
+          (values[placed.sequence] as Float32Array)[placed.at] = value;
+          if (weight !== undefined) sum += weight(placed.label) * value;
         }
         if (weight !== undefined) this.sums[name] = (this.sums[name] ?? 0) + sum;
       }
@@ -92,7 +92,7 @@ export class TrainingRun {
     this.labels = {
       sequences,
       members,
-      parts: inParts(placed, parts).map((part) => (part.length > 0 ? part : [undefined])),
+      parts: inParts<PlacedLabel | undefined>(placed, parts, undefined),
       temperature,
       first,
     };

@@ -109,7 +109,7 @@ export function grpoRequest(batch: GrpoBatch, options: GrpoObjectiveOptions): St
   };
 }
 
-type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint'>;
+type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint' | 'headBytes'>;
 
 /** Stage 1 on the reference's options. */
 export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>

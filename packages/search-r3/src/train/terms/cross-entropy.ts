@@ -5,7 +5,6 @@ import { type LabelTerm, weighted } from './term.js';
 /** The sum of weights times -log p(target). Output `crossEntropy` [labels]. */
 export const crossEntropyTerm = (_: Record<never, never>): LabelTerm => ({
   outputs: [{ name: 'crossEntropy' }],
-  rows: 'labels',
   reads: ({ weight }) => weight !== 0,
   declare: ({ graph, weights }) => ({
     values: ({ logits, targets }) => crossEntropy(logits, targets),
@@ -14,6 +13,5 @@ export const crossEntropyTerm = (_: Record<never, never>): LabelTerm => ({
       return weighted(weights(), losses);
     },
   }),
-  placed: ({ parts }) => parts.flat(),
   feeds: () => ({}),
 });

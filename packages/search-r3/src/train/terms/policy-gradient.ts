@@ -59,7 +59,6 @@ export const policyGradientTerm = ({
     { name: 'logProbabilities' },
     ...(beta > 0 ? [{ name: 'kl', weight: ({ klWeight = 0 }) => klWeight }] : []),
   ],
-  rows: 'labels',
   reads: () => true,
   declare({ graph, weights }) {
     const float = (name: string) => graph.input(name, 'float32', ['labels']);
@@ -87,7 +86,6 @@ export const policyGradientTerm = ({
       },
     };
   },
-  placed: ({ parts }) => parts.flat(),
   feeds({ parts, temperature, first }) {
     const rows = parts.flat();
     return {

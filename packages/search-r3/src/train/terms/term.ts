@@ -15,8 +15,10 @@ export interface HeadPart {
   readonly logits: Value;
   /** int64 [rows]: the tokens that follow. */
   readonly targets: Value;
-  /** The name of a dimension within this part. */
-  dim(whole: string): string;
+  /** The name of the number of its rows. */
+  readonly size: string;
+  /** Logits [n, vocabulary of the base] at n of the states of the base, if the term declared one. */
+  base(states: Value): Value;
 }
 
 /** A frozen model that labelled rows are compared to. */
@@ -34,10 +36,10 @@ export interface LabelContext {
   /** The input `label_weights` [labels]. */
   weights(): Value;
   /**
-   * The base over the input `base_ids` [base_batch, base_length]: hidden states [rows, hidden] at `rows` of them, and its
-   * head. A program has one at most.
+   * Declares the base over the input `base_ids` [base_batch, base_length], with hidden states at `rows` of its tokens. A
+   * program has one at most.
    */
-  base(model: BaseModel, rows: Value): { states: Value; logits(states: Value): Value };
+  base(model: BaseModel, rows: Value): void;
 }
 
 /** A term that is part of a program. */
@@ -70,7 +72,7 @@ export interface LabelRun {
 
 /** What a term gives besides its loss: a number for each label that it reads. */
 export interface LabelOutput {
-  /** Of the output of the program; its size is `rows`. */
+  /** Of the output of the program, [labels]. */
   readonly name: string;
   /** The weights of a sum to be reported. Default: none is. */
   weight?(label: Label): number;
@@ -78,13 +80,9 @@ export interface LabelOutput {
 
 export interface LabelTerm {
   readonly outputs: readonly LabelOutput[];
-  /** Name of the dimension of its values. */
-  readonly rows: string;
   /** Whether it reads a label. Rows that no term reads do not pass the head. */
   reads(label: Label): boolean;
   declare(context: LabelContext): Declared<HeadPart>;
-  /** Its rows of a run, in the order of its values. */
-  placed(run: LabelRun): readonly (PlacedLabel | undefined)[];
   /** Feeds of the inputs that it declares. */
   feeds(run: LabelRun): Record<string, HostTensor>;
 }
