@@ -199,9 +199,15 @@ async function embedsHow(
   const chosen = use && (await chooseFormat(folder, tokenizer, recorded, use.prompts));
   const format = chosen?.format ?? recorded;
   if (format === undefined) return { retriever: undefined, notes: [] };
-  refuseLonger(format.dimensions, hiddenSize, folder);
-  const { limits, split } = recorded ?? {};
-  const retriever: RetrieverFile = { ...format, ...(limits && { limits }), ...(split && { split }) };
+  const { limits, split, matryoshka } = recorded ?? {};
+  refuseLonger('dimensions', format.dimensions, hiddenSize, folder);
+  refuseLonger('matryoshka', Math.max(...(matryoshka ?? [1])), hiddenSize, folder);
+  const retriever: RetrieverFile = {
+    ...format,
+    ...(limits && { limits }),
+    ...(split && { split }),
+    ...(matryoshka && { matryoshka }),
+  };
   if (use === undefined) return { retriever, notes: [] };
   if (use.reasoning) requireReasoning(format, folder);
   assertPromptable(tokenizer, format.prompts, folder);
@@ -212,10 +218,15 @@ async function embedsHow(
   return { retriever, notes: [...(note === undefined ? [] : [note]), ...(isNew ? [untrained] : [])] };
 }
 
-function refuseLonger(dimensions: number | undefined, hiddenSize: number, source: string): void {
+function refuseLonger(
+  field: string,
+  dimensions: number | undefined,
+  hiddenSize: number,
+  source: string,
+): void {
   if (dimensions === undefined || dimensions <= hiddenSize) return;
   const expected = `at most the ${hiddenSize} of the model's hidden states`;
-  throw new InputError({ source, field: 'dimensions', expected, found: String(dimensions) });
+  throw new InputError({ source, field, expected, found: String(dimensions) });
 }
 
 function openStored(folder: string, config: ModelConfig): Promise<TensorSource> {

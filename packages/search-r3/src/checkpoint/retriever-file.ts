@@ -56,6 +56,11 @@ export interface EmbeddingFormat {
 export interface TrainedWith {
   limits?: LengthLimits | undefined;
   split?: QuerySplit | undefined;
+  /**
+   * Lengths at which its vectors, cut and scaled to length 1 again, were trained to be good too (Kusupati et al. 2022,
+   * arXiv 2205.13147). Default none: a request may ask for any length.
+   */
+  matryoshka?: readonly number[] | undefined;
 }
 
 export interface RetrieverFile extends EmbeddingFormat, TrainedWith {}
@@ -90,7 +95,11 @@ export function parseFormat(value: unknown, source: string): EmbeddingFormat {
   return format;
 }
 
-const version2 = formatSchema({ version: z.literal(2), ...trainedWith });
+const version2 = formatSchema({
+  version: z.literal(2),
+  ...trainedWith,
+  matryoshka: z.array(z.int().positive()).optional(),
+});
 
 /** Older files have no version, lengths or split. */
 const version1 = promptsSchema.safeExtend({ version: z.literal(1).default(1), ...trainedWith });
@@ -123,7 +132,7 @@ export async function loadRetrieverFile(folder: string): Promise<RetrieverFile> 
 }
 
 export function saveRetrieverFile(folder: string, file: RetrieverFile): Promise<void> {
-  const { preset, prompts, dimensions, limits, split } = file;
+  const { preset, prompts, dimensions, matryoshka, limits, split } = file;
   // JSON leaves out what is undefined.
   const content = {
     version: 2,
@@ -131,6 +140,7 @@ export function saveRetrieverFile(folder: string, file: RetrieverFile): Promise<
     prompts,
     pooling: poolingOf(prompts),
     dimensions,
+    ...(matryoshka && matryoshka.length > 0 && { matryoshka }),
     limits,
     split,
   };

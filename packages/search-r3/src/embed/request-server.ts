@@ -56,7 +56,9 @@ export class RequestServer {
 
   constructor(model: Model, prompts: EmbedPrompts, reasoner: Reasoner, dimension: number) {
     const { vocabSize } = model.config;
-    const limits = { vocabSize, dimension, limits: prompts.limits, embedId: model.embedId };
+    // Of vectors that are cut anyway, only the shorter ones are left.
+    const matryoshka = (model.matryoshka ?? []).filter((length) => length < dimension);
+    const limits = { vocabSize, dimension, matryoshka, limits: prompts.limits, embedId: model.embedId };
     this.#model = model;
     this.#prompts = prompts;
     this.#reasoner = reasoner;

@@ -29,7 +29,10 @@ export interface EmbedSettings {
   samples?: number;
   /** How the vectors, cut and of unit length, become one, of unit length again. Default `mean`. */
   fusion?: EmbedFusion;
-  /** Length of the vector: its first numbers, scaled to length 1. Default and most: that of the model's vectors. */
+  /**
+   * Length of the vector: its first numbers, scaled to length 1. Default and most: that of the model's vectors. If the
+   * model was trained for some shorter lengths, one of them.
+   */
   dimensions?: number;
   /** Sampling temperature of the reasoning. 0 always picks the most probable token. Default 0. */
   temperature?: number;
@@ -92,13 +95,22 @@ export type ProbeRequest = EmbedInput &
 interface Limits extends Pick<EmbedPrompts, 'limits'> {
   vocabSize: number;
   dimension: number;
+  /** Shorter lengths that its vectors may have; empty: all. */
+  matryoshka: readonly number[];
   embedId: number | undefined;
 }
 
-const shared = ({ vocabSize, dimension, limits }: Limits) => ({
+const shared = ({ vocabSize, dimension, matryoshka, limits }: Limits) => ({
   text: z.string().optional(),
   tokens: tokenIds(vocabSize).min(1).optional(),
-  dimensions: z.int().min(1).max(dimension).default(dimension),
+  dimensions: z
+    .int()
+    .min(1)
+    .max(dimension)
+    .refine((length) => matryoshka.length === 0 || length === dimension || matryoshka.includes(length), {
+      message: `expected a length that the model was trained for: ${[dimension, ...matryoshka].join(', ')}`,
+    })
+    .default(dimension),
   maxNewTokens: z.int().min(1).default(limits.maxNewTokens),
   maxLength: z.int().min(1).optional(),
   strict: z.boolean().default(false),

@@ -7,12 +7,11 @@ import {
   type Fingerprint,
   fingerprintParts,
   isTrainable,
-  type LengthLimits,
   parameterCount,
-  type QuerySplit,
   type SaveCheckpointOptions,
   type Stored,
   saveCheckpoint,
+  type TrainedWith,
   type Weights,
   writeAdapterFolder,
 } from '../checkpoint/index.js';
@@ -102,6 +101,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   readonly #threads: { threads?: number };
   #limits: EmbeddingModel['limits'];
   #split: EmbeddingModel['split'];
+  #matryoshka: EmbeddingModel['matryoshka'];
   #version = 0;
   #encoder: Promise<Encoder> | undefined;
   #generator: Promise<Generator> | undefined;
@@ -119,6 +119,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.dimensions = model.dimensions;
     this.#limits = model.limits;
     this.#split = model.split;
+    this.#matryoshka = model.matryoshka;
     this.embedId = model.embedId;
     this.stopIds = model.stopIds;
     this.precision = (from.sampling ?? from.frozen).precision;
@@ -191,10 +192,16 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     return this.#split;
   }
 
+  /** Lengths at which its vectors were trained to be good too. */
+  get matryoshka(): EmbeddingModel['matryoshka'] {
+    return this.#matryoshka;
+  }
+
   /** What training leaves for those who use the model, or train it further. */
-  remember({ limits, split }: { limits?: LengthLimits | undefined; split?: QuerySplit | undefined }): void {
+  remember({ limits, split, matryoshka }: TrainedWith): void {
     this.#limits = limits ?? this.#limits;
     this.#split = split ?? this.#split;
+    this.#matryoshka = matryoshka ?? this.#matryoshka;
   }
 
   /** How often its weights have changed since it was made. */
@@ -291,9 +298,9 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
    * @throws InputError as `saveCheckpoint`, and for weights in files without an adapter.
    */
   async save(folder: string, options: SaveCheckpointOptions = {}): Promise<void> {
-    const { limits, split, prompts, preset, dimensions, tokenizer } = this;
+    const { limits, split, matryoshka, prompts, preset, dimensions, tokenizer } = this;
     if (this.#adapter !== undefined && this.#path !== undefined) {
-      const retriever = { prompts, preset, dimensions, limits, split };
+      const retriever = { prompts, preset, dimensions, limits, split, matryoshka };
       const { overwrite } = options;
       return writeAdapterFolder(
         folder,
@@ -302,7 +309,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
         { overwrite },
       );
     }
-    await saveCheckpoint(folder, { ...this.checkpoint, limits, split }, options);
+    await saveCheckpoint(folder, { ...this.checkpoint, limits, split, matryoshka }, options);
   }
 
   /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
@@ -346,13 +353,13 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** Another model on the same weights. */
   #sharing(adapter: Adapter): Model<M> {
-    const { limits, split } = this;
+    const { limits, split, matryoshka } = this;
     const from = {
       ...{ frozen: this.#frozen, sampling: this.#sampling, stored: this.#stored, rows: this.#rows, adapter },
       ...(this.#path !== undefined && { path: this.#path }),
       ...(this.#checkpoint && { checkpoint: this.#checkpoint }),
     };
-    return new Model<M>({ ...this, limits, split }, from, this.#threads.threads);
+    return new Model<M>({ ...this, limits, split, matryoshka }, from, this.#threads.threads);
   }
 }
 

@@ -70,12 +70,12 @@ export async function openForUse(given: string, options: OpenOptions): Promise<O
         ? new Map()
         : await readTokenRows(config, tokenId, folder.readParameter);
     const token = embedId === undefined ? undefined : { id: embedId, rows };
-    const { limits, split } = found?.retriever ?? retriever;
+    const { limits, split, matryoshka } = found?.retriever ?? retriever;
     return {
       described: {
         ...{ config, tokenizer },
         ...retriever,
-        ...{ limits, split },
+        ...{ limits, split, matryoshka },
         embedId,
         stopIds: stopIds(folder),
       },

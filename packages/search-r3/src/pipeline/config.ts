@@ -53,6 +53,7 @@ export const trainSettings = settings.extend({ data, out }).superRefine((value, 
   if (value.base === undefined) {
     refusePretraining(value, context);
     refuseLongReasoning(value, context);
+    refuseLongVectors(value, context);
   }
   refuseShortRollouts(value, context);
   refuseIdleAudits(value, context);
@@ -120,6 +121,18 @@ function refusePretraining({ data, pretrain }: Settings, context: Context): void
   if (data === ATLAS && pretrain.contrastive.batchSize > 0) {
     const message = `expected 0 with the data ${ATLAS}, whose documents the base model does not read`;
     context.addIssue({ code: 'custom', path: ['pretrain', 'contrastive', 'batchSize'], message });
+  }
+}
+
+/** Shorter vectors must be shorter than those of the new model. */
+function refuseLongVectors({ pretrain, sft, rl }: Settings, context: Context): void {
+  const { hiddenSize } = pretrain.model;
+  const message = `expected lengths below the ${hiddenSize} of pretrain.model.hiddenSize`;
+  for (const [path, lengths = []] of [
+    [['sft', 'matryoshka'], sft.matryoshka],
+    [['rl', 'contrastive', 'matryoshka'], rl.contrastive.matryoshka],
+  ] as const) {
+    if (Math.max(0, ...lengths) >= hiddenSize) context.addIssue({ code: 'custom', path: [...path], message });
   }
 }
 

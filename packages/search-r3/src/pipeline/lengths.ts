@@ -1,4 +1,4 @@
-/** The lengths of prompts and reasoning in training, within the positions that a model has. */
+/** The lengths of prompts, reasoning and vectors in training, within what a model has. */
 import { directPrompt, reasoningPrompt } from '../checkpoint/index.js';
 import type { Policy } from '../model/index.js';
 import type { ResolvedRlOptions } from '../rl/index.js';
@@ -6,15 +6,16 @@ import { InputError } from '../run/index.js';
 import type { ResolvedSftOptions } from '../sft/index.js';
 import type { TrainingStageSettings } from './stages/stage.js';
 
-/** What prompts are made with. */
-type Prompted = Pick<Policy, 'tokenizer' | 'prompts' | 'config'>;
+/** What prompts are made with, and the shorter vectors that the model has. */
+type Prompted = Pick<Policy, 'tokenizer' | 'prompts' | 'config' | 'matryoshka'>;
 
 /** The least that the options of the stages take as a length of reasoning. */
 const LEAST_REASONING = 2;
 
 /**
- * The options of stage 1, with a `maxLength` that the model has positions for.
- * @param source names the settings in errors. @throws InputError where the prompts alone do not fit.
+ * The options of stage 1, with a `maxLength` that the model has positions for, and the lengths of its shorter vectors.
+ * @param source names the settings in errors.
+ * @throws InputError where the prompts alone do not fit, or for vectors that are not shorter.
  */
 export async function fittingSft(
   { sft, seed }: Pick<TrainingStageSettings, 'sft' | 'seed'>,
@@ -24,7 +25,8 @@ export async function fittingSft(
   const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
   const fields = { maxLength: 'sft.maxLength', reasoning: 'sft.reasoning.maxNewTokens' };
   const maxLength = await promptLimit(policy, { maxLength: sft.maxLength, reasoning }, source, fields);
-  return { ...sft, seed, maxLength };
+  const matryoshka = shorterVectors(sft.matryoshka, policy, source, 'sft.matryoshka');
+  return { ...sft, seed, maxLength, ...(matryoshka && { matryoshka }) };
 }
 
 /** The options of stage 2 in the same way. */
@@ -35,7 +37,27 @@ export async function fittingRl(
 ): Promise<ResolvedRlOptions> {
   const fields = { maxLength: 'rl.maxLength', reasoning: 'rl.maxNewTokens' };
   const limits = { maxLength: rl.maxLength, reasoning: rl.maxNewTokens };
-  return { ...rl, seed, maxLength: await promptLimit(policy, limits, source, fields) };
+  const maxLength = await promptLimit(policy, limits, source, fields);
+  const field = 'rl.contrastive.matryoshka';
+  const matryoshka = shorterVectors(rl.contrastive.matryoshka, policy, source, field);
+  const contrastive = { ...rl.contrastive, ...(matryoshka && { matryoshka }) };
+  return { ...rl, seed, maxLength, contrastive };
+}
+
+/** What is asked for, or else what the model was trained with. */
+function shorterVectors(
+  asked: readonly number[] | undefined,
+  { config: { hiddenSize }, matryoshka }: Prompted,
+  source: string,
+  field: string,
+): number[] | undefined {
+  const longest = Math.max(0, ...(asked ?? []));
+  if (longest >= hiddenSize) {
+    const expected = `lengths below the ${hiddenSize} numbers of the model's vectors`;
+    throw new InputError({ source, field, expected, found: String(longest) });
+  }
+  const lengths = asked ?? matryoshka;
+  return lengths && [...lengths];
 }
 
 /**

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { environmentOptionsSchema } from '../environment/options.js';
 import {
   contrastiveTemperature,
+  matryoshkaOption,
   type OptimizationOptions,
   optimizationSchema,
   seedOption,
@@ -104,6 +105,7 @@ export const rlOptionsSchema = z
           when: 'Lower if `direct` falls in stage 2. At 0 stage 2 learns much more slowly.',
         }),
         temperature: contrastiveTemperature,
+        matryoshka: matryoshkaOption,
       })
       .prefault({}),
     maskTruncated: z.boolean().default(false).meta({

@@ -80,6 +80,7 @@ export class RlTrainer implements Trainer {
           policyGradient: { clipLow, clipHigh, beta, importanceCap: this.#cap },
         }),
         ...(contrastive.weight > 0 && { infoNce: { temperature: contrastive.temperature } }),
+        matryoshka: contrastive.matryoshka,
       },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import {
+  matryoshkaOption,
   type OptimizationOptions,
   optimizationSchema,
   seedOption,
@@ -72,6 +73,7 @@ export const sftOptionsSchema = z
       description: 'Margin of the triplet term, on cosines.',
       when: 'Rarely.',
     }),
+    matryoshka: matryoshkaOption,
     /** Self-distilled reasoning: targets sampled from the base model. */
     reasoning: z
       .strictObject({

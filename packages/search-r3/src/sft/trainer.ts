@@ -74,6 +74,7 @@ export class SftTrainer implements Trainer {
         ...(weights.kl > 0 && options.reasoning.enabled && { kl: { base, vocabulary } }),
         ...(weights.infoNce > 0 && { infoNce: { temperature: options.temperature } }),
         ...(weights.triplet > 0 && { triplet: { margin: options.margin } }),
+        matryoshka: options.matryoshka,
       },
       maxTokens: optimization.maxTokens,
       checkpoint: optimization.checkpointActivations,

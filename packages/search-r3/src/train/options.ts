@@ -17,6 +17,18 @@ export const contrastiveTemperature = positive.default(0.05).meta({
   when: 'Change it with `sft.temperature`.',
 });
 
+/** Lengths of Matryoshka embeddings, as a setting of a stage. */
+export const matryoshkaOption = z
+  .array(z.int().positive())
+  .refine((lengths) => new Set(lengths).size === lengths.length, { message: 'expected different lengths' })
+  .optional()
+  .meta({
+    description:
+      'Shorter lengths at which vectors are to be good too, such as `[256, 128, 64]`: the contrastive terms are the mean over them and the whole length. Requests may then ask for vectors of these lengths.',
+    when: 'Set it to save memory and time in a large index.',
+    ifUnset: 'those that the model was trained with before, or none',
+  });
+
 /** Frozen token tables: docs/decisions/004. */
 export const tokenEmbeddings = z.enum(['frozen', 'trained']).default('frozen').meta({
   description:

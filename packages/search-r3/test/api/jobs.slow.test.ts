@@ -175,7 +175,7 @@ test('defaults shrink for a collection of five documents, with a note; the model
       out: join(cwd, 'run-on-five'),
       pretrain: { ...pretraining, steps: 1 },
       validation: { share: 0 },
-      sft: { steps: 1, reasoning: { maxNewTokens: 8 } },
+      sft: { steps: 1, reasoning: { maxNewTokens: 8 }, matryoshka: [8, 20] },
       rl: { steps: 1, groupSize: 2, maxNewTokens: 10, maxLength: 50 },
     },
     { thread: 'current', onNote: (note) => notes.push(note) },
@@ -203,6 +203,10 @@ test('defaults shrink for a collection of five documents, with a note; the model
   // Of 192 positions stage 1 leaves 9 for the reasoning.
   expect((await loadCheckpoint(join(run, 'sft/model'))).limits).toEqual({ maxLength: 183, maxNewTokens: 8 });
   expect((await loadCheckpoint(model)).limits).toEqual({ maxLength: 50, maxNewTokens: 10 });
+  // Stage 2 keeps the lengths of the vectors of stage 1.
+  for (const folder of [join(run, 'sft/model'), model]) {
+    expect((await loadCheckpoint(folder)).matryoshka).toEqual([8, 20]);
+  }
   await using retriever = await loadRetriever(model, { thread: 'current' });
   const text = Array<string>(90).fill('bread').join(' ');
   const [trained] = await retriever.embed([text], { reasoning: true });

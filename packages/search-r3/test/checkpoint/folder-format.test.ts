@@ -271,6 +271,12 @@ describe('is refused before the weights are read', () => {
       /: prompts\.document\.text: expected special tokens of the tokenizer, found <\|nowhere\|>/,
     ],
     [
+      'vectors trained to be shorter that are longer',
+      [write('search_r3.json', { version: 2, ...wire('topics'), matryoshka: [4, 13] })],
+      {},
+      /: matryoshka: expected at most the 12 of the model's hidden states, found 13/,
+    ],
+    [
       'a version to come',
       [write('search_r3.json', { version: 9 })],
       {},

@@ -30,7 +30,12 @@ describe('version 2', () => {
   test.each<[string, RetrieverFile, object]>([
     [
       'prompts for training',
-      { prompts: resolvePrompts({ templateVariables: { year: 1970, thinking: false } }), limits, split },
+      {
+        prompts: resolvePrompts({ templateVariables: { year: 1970, thinking: false } }),
+        limits,
+        split,
+        matryoshka: [64, 12],
+      },
       { pooling: 'embed-token' },
     ],
     ['a preset', presetFormat('qwen3-embedding'), { pooling: 'last-token', preset: 'qwen3-embedding' }],
@@ -54,10 +59,14 @@ describe('version 2', () => {
 
   test('a checkpoint keeps all of it', async () => {
     const folder = join(await freshFolder(), 'model');
-    const file = { preset: 'own', prompts: plain, dimensions: 5, limits, split };
+    const file = { preset: 'own', prompts: plain, dimensions: 5, limits, split, matryoshka: [4, 2] };
     await saveCheckpoint(folder, makeCheckpoint(shrunk.qwen2, file));
     expect(await loadRetrieverFile(folder)).toEqual(file);
     expect(await loadCheckpoint(folder)).toMatchObject(file);
+    // None is not written.
+    const other = join(await freshFolder(), 'model');
+    await saveCheckpoint(other, makeCheckpoint(shrunk.qwen2, { ...file, matryoshka: [] }));
+    expect(await loadRetrieverFile(other)).not.toHaveProperty('matryoshka');
   });
 
   const good = { version: 2, prompts: plain, pooling: 'last-token' };
@@ -69,6 +78,7 @@ describe('version 2', () => {
     [{ ...good, pooling: undefined }, /pooling: expected embed-token or last-token, found nothing/],
     [{ ...good, poolign: 1 }, /poolign: .* Did you mean "pooling"\?/],
     [{ ...good, dimensions: 0 }, /dimensions: expected a whole number from 1, found 0/],
+    [{ ...good, matryoshka: [4, 0] }, /matryoshka.*expected a whole number from 1, found 0/],
     [
       { ...good, prompts: { ...plain, embedToken: 'x' } },
       /prompts\.embedToken: .*the unknown key "embedToken"/,

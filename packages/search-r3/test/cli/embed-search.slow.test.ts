@@ -39,7 +39,7 @@ const LONG = Array<string>(80).fill('bread').join(' ');
 describe('a model that remembers its lengths', () => {
   const limits = { maxLength: 24, maxNewTokens: 3 };
   beforeAll(async () => {
-    await saveCheckpoint(join(cwd, 'remembers'), { ...tinyPolicy(), limits });
+    await saveCheckpoint(join(cwd, 'remembers'), { ...tinyPolicy(), limits, matryoshka: [8, 4] });
   });
 
   test('embeds, indexes and searches within them, unless told otherwise', async () => {
@@ -71,10 +71,11 @@ describe('a model that remembers its lengths', () => {
   });
 
   test('inspect shows them, and that there are none', async () => {
-    expect(await cliJson(['inspect', 'remembers'], cwd)).toMatchObject({ limits });
-    expect(await cliJson(['inspect', 'model'], cwd)).toMatchObject({ limits: null });
+    expect(await cliJson(['inspect', 'remembers'], cwd)).toMatchObject({ limits, matryoshka: [8, 4] });
+    expect(await cliJson(['inspect', 'model'], cwd)).toMatchObject({ limits: null, matryoshka: null });
     const { stdout } = await cli(['inspect', 'remembers'], { cwd });
     expect(stdout).toMatch(/\nlongest prompt trained with +24\nlongest reasoning trained with +3\n/);
+    expect(stdout).toMatch(/\nshorter vectors trained with +8, 4\n/);
     expect((await cli(['inspect', 'model'], { cwd })).stdout).toMatch(/longest prompt .* not recorded\n/);
   });
 });

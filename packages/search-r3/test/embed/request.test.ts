@@ -389,3 +389,25 @@ test.each<[string, object, RegExp]>([
   expect((refused as InputError).problem.source).toBe('embed request');
   expect((refused as InputError).message).toMatch(message);
 });
+
+test.each([
+  [undefined, 16],
+  [9, 9],
+])('a model trained for shorter vectors takes their lengths and its own: %j', async (cut, whole) => {
+  const trained = { ...policy, matryoshka: [9, 5], ...(cut !== undefined && { dimensions: cut }) };
+  await using model = Model.of(trained);
+  const own = new Embedder(model);
+  for (const dimensions of [whole, 9, 5]) {
+    expect((await own.submit({ text: 'who', dimensions })).vector).toHaveLength(dimensions);
+  }
+  expect((await own.submit({ text: 'who' })).vector).toHaveLength(whole);
+  const lengths = [...new Set([whole, 9, 5])].join(', ');
+  for (const request of [
+    own.submit({ text: 'who', dimensions: 6 }),
+    own.probe({ text: 'who', written: '', dimensions: 6 }),
+  ]) {
+    await expect(request).rejects.toThrow(
+      `dimensions: expected a length that the model was trained for: ${lengths}, found 6`,
+    );
+  }
+});

@@ -220,11 +220,13 @@ describe.each(FORMS)('%s', (label, form) => {
     await using _ = model;
     trained(adapter, 6);
     model.updated();
-    model.remember({ limits: { maxLength: 40, maxNewTokens: 7 } });
+    model.remember({ limits: { maxLength: 40, maxNewTokens: 7 }, matryoshka: [4] });
     const saved = `${folder}-adapter`;
     await model.save(saved, { overwrite: true });
     await using loaded = await Model.load(saved, { precision: 'f32' });
     expect(loaded.limits).toEqual({ maxLength: 40, maxNewTokens: 7 });
+    expect(loaded.matryoshka).toEqual([4]);
+    expect(model.frozen().matryoshka).toEqual([4]);
     expect(loaded.adapter).toMatchObject({ rank: 3, alpha: 5, rsLora: true, tokenId: base.embedId });
     for (const [name, { data }] of adapter.weights) {
       expect(loaded.adapter?.weights.get(name)?.data, name).toEqual(data);

@@ -65,6 +65,24 @@ test.each<[string, z.ZodType, string, RegExp]>([
     /sft\.reasoning\.maxNewTokens: expected fewer than the 256 positions/,
   ],
   [
+    'shorter vectors that are not shorter, of stage 1',
+    trainSettings,
+    'pretrain: { model: { hiddenSize: 96 } }\nsft: { matryoshka: [32, 96] }',
+    /sft\.matryoshka: expected lengths below the 96 of pretrain\.model\.hiddenSize, found \[32,96\]/,
+  ],
+  [
+    'shorter vectors that are not shorter, of stage 2',
+    trainSettings,
+    'rl: { contrastive: { matryoshka: [192] } }',
+    /rl\.contrastive\.matryoshka: expected lengths below the 192 of pretrain\.model\.hiddenSize/,
+  ],
+  [
+    'one length twice',
+    trainSettings,
+    'sft: { matryoshka: [64, 32, 64] }',
+    /sft\.matryoshka: expected different lengths, found/,
+  ],
+  [
     'rollouts too short for the reasoning that stage 1 teaches',
     trainSettings,
     'sft: { reasoning: { maxNewTokens: 24 } }\nrl: { maxNewTokens: 23 }',

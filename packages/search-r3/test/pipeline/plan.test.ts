@@ -60,6 +60,21 @@ test('lengths that the base has no room for are refused in planning, under the n
   );
 });
 
+test('vectors that are not shorter than those of the base are refused in planning', async () => {
+  const base = join(cwd, 'narrow');
+  const policy = tinyPolicy();
+  await saveCheckpoint(base, policy);
+  const width = policy.config.hiddenSize;
+  const plan = (changes: object) => trainPlan(settingsOf({ base, ...changes }), { source: 'mine.yaml' });
+  const expected = `expected lengths below the ${width} numbers of the model's vectors`;
+  await expect(plan({ sft: { ...small.sft, matryoshka: [8, width] } })).rejects.toThrow(
+    `mine.yaml: sft.matryoshka: ${expected}, found ${width}`,
+  );
+  await expect(plan({ rl: { ...small.rl, contrastive: { matryoshka: [width + 1] } } })).rejects.toThrow(
+    `mine.yaml: rl.contrastive.matryoshka: ${expected}, found ${width + 1}`,
+  );
+});
+
 test('inputs are asked for once, in order, when their stage runs', async () => {
   const log: string[] = [];
   const asked = <T>(name: string, value: T) => {

@@ -17,7 +17,7 @@ import {
   tokenLogProbs,
 } from '../reference/losses.js';
 import { embeddings, type ReferenceModel, referenceModel } from '../reference/objectives.js';
-import { add, mul, type Tensor } from '../reference/tape.js';
+import { add, mul, slice, type Tensor } from '../reference/tape.js';
 import { type ReferenceStep, referenceTraining } from '../reference/train.js';
 import { frozenElements, referenceOptimizer, referenceRate, remembering } from '../sft/reference-sft.js';
 import { DATA, DOCUMENTS } from '../sft/tiny-data.js';
@@ -172,17 +172,22 @@ function updateLoss(
     const documents = [...positives, ...hard.filter((id) => id !== undefined)];
     const texts = documents.map((id) => prompts.direct(DATA.document(id), 'document').ids);
     const own = better.map(({ query }) => groups.findIndex((group) => group.query.id === query.id));
-    const term = infoNce(
-      embeddings(
-        model,
-        better.map(({ tokens }) => tokens),
-      ),
-      embeddings(model, texts),
-      own,
-      contrastive.temperature,
-      better.map(({ query: { relevant, own: self, noNegatives } }) =>
-        documents.map((id) => relevant.has(id) || id === self || noNegatives?.has(id) === true),
-      ),
+    const anchors = embeddings(
+      model,
+      better.map(({ tokens }) => tokens),
+    );
+    const candidates = embeddings(model, texts);
+    const excluded = better.map(({ query: { relevant, own: self, noNegatives } }) =>
+      documents.map((id) => relevant.has(id) || id === self || noNegatives?.has(id) === true),
+    );
+    const lengths = [model.config.hiddenSize, ...(contrastive.matryoshka ?? [])];
+    const terms = lengths.map((length) => {
+      const cut = (vectors: Tensor) => slice(vectors, 1, 0, length);
+      return infoNce(cut(anchors), cut(candidates), own, contrastive.temperature, excluded);
+    });
+    const term = mul(
+      terms.reduce((total, one) => add(total, one)),
+      1 / lengths.length,
     );
     infoNceValue = term.item();
     loss = add(loss, mul(term, contrastive.weight));

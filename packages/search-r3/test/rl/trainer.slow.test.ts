@@ -92,6 +92,7 @@ const TABLE: [string, RlOptions][] = [
   ['contrastive.weight', { contrastive: { weight: 2 } }],
   ['contrastive.weight 0', { contrastive: { weight: 0 } }],
   ['contrastive.temperature', { contrastive: { temperature: 0.05 } }],
+  ['contrastive.matryoshka', { contrastive: { matryoshka: [6, 3] } }],
   ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
   ['maskTruncated', { maskTruncated: true }],
   ['maskTruncated, dr_grpo and beta', { maskTruncated: true, lossNormalization: 'dr_grpo', beta: 0.2 }],

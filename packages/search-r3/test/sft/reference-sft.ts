@@ -133,15 +133,26 @@ export async function referenceSft(
     const own = queries.map((_, q) => q);
     const withHard = own.filter((q) => hard[q] !== undefined);
     const hardColumns = withHard.map((_, i) => queries.length + i);
+    const lengths = [config.hiddenSize, ...(options.matryoshka ?? [])];
+    /** The mean over the first numbers of all vectors, so many at a time. */
+    const mean = (term: (cut: (vectors: Tensor) => Tensor) => Tensor): Tensor => {
+      const terms = lengths.map((length) => term((vectors) => slice(vectors, 1, 0, length)));
+      return mul(
+        terms.reduce((total, one) => add(total, one)),
+        1 / lengths.length,
+      );
+    };
     const contrastive = (sequences: readonly (readonly number[])[]) => {
       const vectors = embeddings(model, sequences);
       return {
-        infoNce: infoNce(vectors, documentVectors, own, temperature, excluded),
-        triplet: tripletMargin(
-          gatherRows(vectors, withHard),
-          gatherRows(documentVectors, withHard),
-          gatherRows(documentVectors, hardColumns),
-          margin,
+        infoNce: mean((cut) => infoNce(cut(vectors), cut(documentVectors), own, temperature, excluded)),
+        triplet: mean((cut) =>
+          tripletMargin(
+            gatherRows(cut(vectors), withHard),
+            gatherRows(cut(documentVectors), withHard),
+            gatherRows(cut(documentVectors), hardColumns),
+            margin,
+          ),
         ),
       };
     };

@@ -114,6 +114,8 @@ const TABLE: [string, SftOptions][] = [
   ['weights.crossEntropy 0 and no kl', { weights: { crossEntropy: 0, kl: 0 } }],
   ['temperature', { temperature: 0.05 }],
   ['margin', { margin: 0.9 }],
+  ['matryoshka', { matryoshka: [3] }],
+  ['matryoshka, several lengths', { matryoshka: [5, 11, 2] }],
   ['reasoning.enabled', { reasoning: { enabled: false } }],
   ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
   ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
@@ -154,6 +156,11 @@ describe('every option changes what is computed as it says', () => {
 });
 
 describe('options that change how, not what', () => {
+  test('optimization.maxTokens with shorter vectors: the gradient cache has the same numbers', async () => {
+    const options = merge({ matryoshka: [5, 11], optimization: { maxTokens: 60 } });
+    expectSame(await train(options), await expected(options));
+  });
+
   test('optimization.maxTokens: more runs of the model, the same numbers', async () => {
     const run = vi.spyOn(Session.prototype, 'run');
     const training = vi.spyOn(Session.prototype, 'runInPlace');

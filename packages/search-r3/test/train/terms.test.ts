@@ -102,3 +102,24 @@ test('a step in which no term has anything to read has loss and gradients 0', as
 test('without a frozen part, the KL term needs a base of its own', async () => {
   await expect(compute({ kl: { vocabulary: embedId } })).rejects.toThrow('a base of its own');
 });
+
+test('shorter vectors are the mean over their lengths, and have to be shorter', async () => {
+  const terms = { ...INFO_NCE, ...TRIPLET };
+  const whole = await compute(terms);
+  const both = await compute({ ...terms, matryoshka: [7] });
+  const two = await compute({ ...terms, matryoshka: [7, 4] });
+  // What a length adds is the same beside any others.
+  const all = await compute({ ...terms, matryoshka: [4] });
+  const part = (name: string) => {
+    const of = ({ anchors }: typeof whole) => anchors[name]![0]!;
+    return { seven: 2 * of(both) - of(whole), four: 2 * of(all) - of(whole), two: 3 * of(two) - of(whole) };
+  };
+  for (const name of ['infoNce', 'triplet']) {
+    const { seven, four, two: sum } = part(name);
+    expect(seven + four).toBeCloseTo(sum, 5);
+    expect(Math.abs(seven - four)).toBeGreaterThan(1e-3);
+  }
+  await expect(compute({ ...terms, matryoshka: [4, config.hiddenSize] })).rejects.toThrow(
+    `matryoshka: expected lengths below ${config.hiddenSize}, found ${config.hiddenSize}`,
+  );
+});

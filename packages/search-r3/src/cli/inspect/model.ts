@@ -29,10 +29,21 @@ export async function inspectModel(path: string): Promise<Inspection> {
 function describe(path: string, { config, retriever, stored: source, notes }: ModelFolder): Inspection {
   const stored = summarise(source);
   const { raw: _, ...shape } = config;
-  const { limits = null, split = null, preset = null, prompts } = retriever ?? {};
+  const { limits = null, split = null, preset = null, matryoshka = null, prompts } = retriever ?? {};
   const pooling = prompts === undefined ? null : poolingOf(prompts);
   return {
-    value: { kind: 'model', path, config: shape, preset, pooling, limits, split, ...stored, notes },
+    value: {
+      kind: 'model',
+      path,
+      config: shape,
+      preset,
+      pooling,
+      limits,
+      split,
+      matryoshka,
+      ...stored,
+      notes,
+    },
     text: () =>
       [
         `Model ${path}`,
@@ -48,6 +59,7 @@ function describe(path: string, { config, retriever, stored: source, notes }: Mo
           ['embedding read at', pooling ?? 'not recorded'],
           ['longest prompt trained with', limits?.maxLength ?? 'not recorded'],
           ['longest reasoning trained with', limits?.maxNewTokens ?? 'not recorded'],
+          ['shorter vectors trained with', matryoshka?.join(', ') ?? 'not recorded'],
           ...tensorPairs(stored),
         ]),
         ...(notes.length === 0 ? [] : [`Notes\n${notes.join('\n')}`]),

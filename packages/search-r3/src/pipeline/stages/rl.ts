@@ -43,9 +43,9 @@ export const rlStage: TrainingStage<RlInput> = {
 
   async run(settings, { policy, training }, work) {
     const options = await fittingRl(settings, policy, work.source);
-    const { maxLength, maxNewTokens, optimization } = options;
+    const { maxLength, maxNewTokens, optimization, contrastive } = options;
     noteHighRate(policy, optimization.learningRate, 'rl', work);
-    policy.remember({ limits: { maxLength, maxNewTokens } });
+    policy.remember({ limits: { maxLength, maxNewTokens }, matryoshka: contrastive.matryoshka });
     const { validate } = work;
     await runRl(policy, training.collection, training.data, options, {
       ...work,

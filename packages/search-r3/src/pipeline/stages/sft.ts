@@ -56,7 +56,7 @@ export const sftStage: TrainingStage<SftInput> = {
   async run(settings, { base, training }, work) {
     const options = await fittingSft(settings, base, work.source);
     noteHighRate(base, options.optimization.learningRate, 'sft', work);
-    base.remember({ limits: sftLimits(options) });
+    base.remember({ limits: sftLimits(options), matryoshka: options.matryoshka });
     await runSft(base, training.data, options, work);
     return base;
   },

@@ -22,7 +22,13 @@ type LabelOptions = Options<typeof LABEL_TERMS>;
 type EmbeddingOptions = Options<typeof EMBEDDING_TERMS>;
 
 /** The options of the terms that a loss has. A term without options is not in the program. */
-export type Objective = Partial<LabelOptions & EmbeddingOptions>;
+export interface Objective extends Partial<LabelOptions & EmbeddingOptions> {
+  /**
+   * Lengths at which the terms on embeddings are computed beside the whole one, each below it: a term is the mean over all
+   * of them (Matryoshka representations, Kusupati et al. 2022, arXiv 2205.13147). Default none.
+   */
+  matryoshka?: readonly number[] | undefined;
+}
 
 function terms<Given, Term>(table: Factories<Given, Term>, given: Partial<Given>): Term[] {
   const names = Object.keys(table) as (keyof Given)[];
