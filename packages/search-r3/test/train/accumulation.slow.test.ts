@@ -29,7 +29,15 @@ import {
   tinyWeights,
 } from '../reference/fixtures.js';
 import { referenceModel } from '../reference/objectives.js';
-import { grpoEngine, grpoRequest, sftEngine, sftRequest } from './requests.js';
+import {
+  adapted,
+  grpoEngine,
+  grpoEngineOf,
+  grpoRequest,
+  sftEngine,
+  sftEngineOf,
+  sftRequest,
+} from './requests.js';
 
 const config = TINY_CONFIGS[1]!;
 const base = tinyModel(config, tinyWeights(config, 'base'));
@@ -52,6 +60,16 @@ const STAGES: [
     'stage 2',
     grpoRequest(tinyGrpoBatch(sampler), TINY_GRPO_OPTIONS),
     (extra) => grpoEngine(tinyModel(config), extra),
+  ],
+  [
+    'stage 1, an adapter',
+    sftRequest(tinySftBatch(), TINY_SFT_OPTIONS),
+    (extra) => sftEngineOf(base.config, adapted(tinyModel(config)), undefined, extra),
+  ],
+  [
+    'stage 2, an adapter',
+    grpoRequest(tinyGrpoBatch(sampler), TINY_GRPO_OPTIONS),
+    (extra) => grpoEngineOf(base.config, adapted(tinyModel(config)), extra),
   ],
 ];
 
@@ -209,4 +227,24 @@ test('a piece without labels stays finite with logits of any size, beta or not',
   for (const [name, gradient] of whole.gradients) {
     expect(relativeError(pieces.gradients.get(name)!, gradient), name).toBeLessThan(1e-4);
   }
+});
+
+test('the base of an adapter is the model below it, without a second copy', async () => {
+  const request = sftRequest(tinySftBatch(), TINY_SFT_OPTIONS);
+  const model = tinyModel(config);
+  const weights = adapted(model);
+  const own = await compute(sftEngineOf(model.config, weights, undefined), request);
+  const gradients = new Map([...own.gradients].map(([name, values]) => [name, values.slice()]));
+  const copy = await compute(sftEngineOf(model.config, weights, tinyModel(config)), request);
+  expect([...gradients.keys()].sort()).toEqual([...weights.trained.keys()].sort());
+  expectEqual(copy, { ...own, gradients });
+  expect(own.sums.kl).toBeGreaterThan(1e-3);
+  const program = trainingProgram(model.config, weights, {
+    objective: { kl: { vocabulary: 22 } },
+    groups: 1,
+    parts: 1,
+    embeddings: 'none',
+    checkpoint: false,
+  });
+  expect([...program.inputs.keys()].filter((name) => name.startsWith('base.'))).toEqual([]);
 });

@@ -1,5 +1,14 @@
 /** The reference's batches as requests to the gradient engine: its means and sums become label and anchor weights. */
-import { fullTraining } from 'search-r3/decoder';
+import { LINEAR_KINDS, type ModelConfig } from 'search-r3/checkpoint';
+import {
+  adapterTraining,
+  fullTraining,
+  newAdapter,
+  type TrainingWeights,
+  trainedWeights,
+  weightsInMemory,
+} from 'search-r3/decoder';
+import { randomStream } from 'search-r3/run';
 import { type EngineOptions, GradientEngine, type StepRequest, type TrainingSequence } from 'search-r3/train';
 import type { TinyModel } from '../decoder/tiny.js';
 import { EMBED_TOKEN, OLD_VOCABULARY, TINY_GRPO_OPTIONS, TINY_SFT_OPTIONS } from '../reference/fixtures.js';
@@ -111,9 +120,34 @@ export function grpoRequest(batch: GrpoBatch, options: GrpoObjectiveOptions): St
 
 type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint' | 'headBytes'>;
 
+/** An adapter on every linear layer and the row of the embed token, which changes what the model computes. */
+export function adapted(model: TinyModel): TrainingWeights {
+  const { config, weights } = model;
+  const rows = new Map(
+    [...trainedWeights(weights, config, EMBED_TOKEN)].filter(([name]) => /embed\]$/.test(name)),
+  );
+  const adapter = newAdapter(
+    config,
+    { rank: 3, alpha: 4, rsLora: false, targets: LINEAR_KINDS },
+    { seed: 5, token: { id: EMBED_TOKEN, rows } },
+  );
+  const random = randomStream(5, 'lora_B');
+  for (const { data } of adapter.weights.values()) data.set(data.map((x) => x + 0.3 * random.normal()));
+  return adapterTraining(weightsInMemory(model), adapter);
+}
+
 /** Stage 1 on the reference's options. */
 export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}): GradientEngine =>
-  new GradientEngine(model.config, fullTraining(model), {
+  sftEngineOf(model.config, fullTraining(model), base, extra);
+
+/** @param base undefined: what is trained without its adapter. */
+export const sftEngineOf = (
+  config: ModelConfig,
+  weights: TrainingWeights,
+  base: TinyModel | undefined,
+  extra: Extra = {},
+): GradientEngine =>
+  new GradientEngine(config, weights, {
     objective: {
       crossEntropy: {},
       kl: { base, vocabulary: OLD_VOCABULARY },
@@ -125,7 +159,14 @@ export const sftEngine = (model: TinyModel, base: TinyModel, extra: Extra = {}):
 
 /** Stage 2 on the reference's options. */
 export const grpoEngine = (model: TinyModel, extra: Extra = {}): GradientEngine =>
-  new GradientEngine(model.config, fullTraining(model), {
+  grpoEngineOf(model.config, fullTraining(model), extra);
+
+export const grpoEngineOf = (
+  config: ModelConfig,
+  weights: TrainingWeights,
+  extra: Extra = {},
+): GradientEngine =>
+  new GradientEngine(config, weights, {
     objective: {
       policyGradient: {
         clipLow: TINY_GRPO_OPTIONS.epsilonLow,
