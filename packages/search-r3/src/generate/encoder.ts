@@ -9,7 +9,12 @@ import type { Decoding } from './decoding.js';
 /** Tokens in one run at most: more gain no speed, but activations take memory, and generation waits for the run. */
 const RUN_TOKENS = 1024;
 
-/** Encodes beside whatever else the generator serves. */
+/**
+ * Encodes beside whatever else the generator serves. A text has the same vector in every batch, within
+ * `EMBEDDING_TOLERANCE`, and in float32 it is that of `SequenceEncoder`. In int8 the rounding of another kernel of
+ * attention moves values from one step to the next: the mean cosine between the two is 0.999 at the shape of
+ * Qwen2.5-0.5B, where that of int8 to float32 is 0.998.
+ */
 export class SharedEncoder implements Encoder {
   readonly #decoding: Decoding;
   readonly dimension: number;
