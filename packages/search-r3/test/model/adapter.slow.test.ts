@@ -190,6 +190,29 @@ describe.each(FORMS)('%s', (label, form) => {
     await engine.dispose();
   });
 
+  test('the base of a KL term is the model without its adapter', async () => {
+    const { model, adapter } = await load('f32');
+    await using _ = model;
+    trained(adapter, 9);
+    const vocabulary = base.embedId;
+    const sequences = request.sequences.map(({ ids }) => ({
+      ids,
+      labels: [{ position: 1, weight: 0, klWeight: 0.6 }],
+    }));
+    const own = model.trainer(model.trainable({ tokenEmbeddings: 'frozen' }), {
+      objective: { kl: { vocabulary } },
+    });
+    const whole = merged(adapter);
+    const other = new GradientEngine(whole.config, fullTraining(whole), {
+      objective: { kl: { vocabulary, base } },
+    });
+    const [found, expected] = [await own.compute({ sequences }), await other.compute({ sequences })];
+    expect(expected.loss).toBeGreaterThan(0.01);
+    expect(found.loss).toBeCloseTo(expected.loss, 5);
+    await own.dispose();
+    await other.dispose();
+  });
+
   test('gradients on an int8 base point where those in float32 do, in pieces too', async () => {
     const exact = await load('f32');
     const rounded = await load('int8');
