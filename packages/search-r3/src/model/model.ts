@@ -103,6 +103,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   #split: EmbeddingModel['split'];
   #matryoshka: EmbeddingModel['matryoshka'];
   #version = 0;
+  #disposed = false;
   #encoder: Promise<Encoder> | undefined;
   #generator: Promise<Generator> | undefined;
   #fingerprint: Promise<Fingerprint> | undefined;
@@ -243,6 +244,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** Of a large model it is that of the generator, which this makes with its defaults if there is none. */
   encoder(): Promise<Encoder> {
+    this.#refuseDisposed();
     const { config } = this;
     this.#encoder ??=
       parameterCount(config) >= LARGE && fusesAttention(config)
@@ -253,6 +255,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** @param options are those of the first call. Errors: InputError for heads that cached attention can not take. */
   generator(options: Omit<GeneratorOptions, 'threads'> = {}): Promise<Generator> {
+    this.#refuseDisposed();
     this.#generator ??= Generator.create(this.config, this.inferenceWeights, {
       ...options,
       ...this.#threads,
@@ -329,7 +332,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   }
 
   /** Frees encoder and generator. Asked for again, they are made anew. */
-  async dispose(): Promise<void> {
+  async release(): Promise<void> {
     const [encoder, generator] = [this.#encoder, this.#generator];
     this.#encoder = undefined;
     this.#generator = undefined;
@@ -338,8 +341,18 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     await (await generator?.catch(() => undefined))?.dispose();
   }
 
+  /** Frees encoder and generator for good. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await this.release();
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #refuseDisposed(): void {
+    if (this.#disposed) throw new Error('the model was disposed of');
   }
 
   get #form(): AdapterForm | undefined {

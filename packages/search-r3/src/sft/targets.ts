@@ -70,7 +70,7 @@ export class TargetSampler {
 
   /** Frees the sessions of the base. */
   dispose(): Promise<void> {
-    return this.#base.dispose();
+    return this.#base.release();
   }
 
   async #sample(queries: readonly TrainingQuery[]): Promise<ReasoningTargets> {
