@@ -22,7 +22,7 @@ import {
   tinyWeights,
 } from '../reference/fixtures.js';
 import { referenceModel } from '../reference/objectives.js';
-import { grpoEngine, grpoRequest, sftEngine, sftRequest } from './requests.js';
+import { adapted, grpoEngine, grpoRequest, sftEngine, sftEngineOf, sftRequest } from './requests.js';
 
 type Extra = { maxTokens?: number; headBytes?: number };
 
@@ -53,6 +53,11 @@ describe.each([TINY_CONFIGS[0]!, TINY_CONFIGS[1]!])('$architecture', (config) =>
       'cross-entropy and KL',
       sftRequest(tinySftBatch(), TINY_SFT_OPTIONS),
       (extra: Extra) => sftEngine(tinyModel(config), base, extra),
+    ],
+    [
+      'an adapter, and KL to the model below it',
+      sftRequest(tinySftBatch(), TINY_SFT_OPTIONS),
+      (extra: Extra) => sftEngineOf(base.config, adapted(tinyModel(config)), undefined, extra),
     ],
     [
       'policy gradient',
