@@ -260,6 +260,7 @@ describe.each(FORMS)('%s', (label, form) => {
     const { adapter: own, ...same } = await plain.fingerprint();
     expect(own).toBe('none');
     expect(await loaded.fingerprint()).toMatchObject(same);
+    expect((await loaded.fingerprint()).adapter).not.toBe(own);
   });
 
   test('a frozen model stays as it was, on the same weights', async () => {
