@@ -17,7 +17,7 @@ type TensorProto = onnxProto.onnx.ITensorProto;
 
 const OPSET = 20;
 /** Data type numbers; the enumeration of the protobuf library lacks the newer ones. */
-const DATA_TYPE = {
+export const DATA_TYPE = {
   float32: 1,
   uint8: 2,
   int8: 3,

@@ -1,5 +1,6 @@
 /** onnx-grad: differentiable programs on ONNX Runtime. */
 
+export { addWork, NO_WORK, Rehearsal, type RunCost, type Sizes, type Work } from './cost/index.js';
 export { DeviceTensor, type Feeds, type Tensor, toDevice } from './device.js';
 export {
   axisSize,

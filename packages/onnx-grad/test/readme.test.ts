@@ -43,6 +43,7 @@ test('the table lists every operator', () => {
     ...['f32', 'i64', 'floats', 'product', 'quotient', 'factors', 'broadcast', 'axisSize'],
     ...['DeviceTensor', 'toDevice', 'ProviderError', 'defineOperator'],
     ...['sameShape', 'canonicalShape', 'formatShape', 'normalizeAxis'],
+    ...['Rehearsal', 'addWork', 'NO_WORK'],
   ];
   expect([...listed, ...others].sort()).toEqual(Object.keys(engine).sort());
 });

@@ -14,6 +14,7 @@ import {
   i64,
   mul,
   type Provider,
+  Rehearsal,
   Session,
   type Shape,
   sum,
@@ -87,6 +88,18 @@ export async function checkOperator(test: OperatorCase): Promise<void> {
     names.map((name) => values[name] as Value),
   );
   for (const [i, name] of names.entries()) graph.output(`gradient ${name}`, found[i] as Value);
+
+  // A rehearsal knows the shape of everything that the operator emits.
+  const program = emit(graph);
+  const fed: Record<string, number> = {};
+  for (const [name, { shape }] of program.inputs) {
+    for (const [axis, dim] of shape.entries()) fed[dim] = feeds[name]?.shape[axis] as number;
+  }
+  const bytes = [...expected, ...Object.values(points)].reduce(
+    (total, { data }) => total + 4 * data.length,
+    0,
+  );
+  expect(new Rehearsal(program).run(fed).outputs, 'bytes of the outputs').toBe(bytes);
 
   const value = () =>
     list(test.reference(points, sizes)).reduce(
