@@ -31,6 +31,11 @@ export class Rehearsal {
     this.#ordered = ordered(this.#program);
   }
 
+  /** Nodes that a run goes through. */
+  get kernels(): number {
+    return this.#ordered.nodes.length;
+  }
+
   /** Bytes that the arena of the session has taken from the system by now; it keeps them until it is disposed of. */
   get resident(): number {
     return this.#arena.touched;

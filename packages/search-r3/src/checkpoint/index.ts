@@ -14,6 +14,7 @@ export {
   newConfig,
   parseConfig,
   type RopeScaling,
+  withVocabSize,
 } from './config.js';
 export { addEmbedToken } from './embed-token.js';
 export {

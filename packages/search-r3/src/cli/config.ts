@@ -30,9 +30,17 @@ interface Setting {
   value: unknown;
 }
 
-/** Reads, merges and checks the settings of a command made with `withConfig`. @throws InputError */
-export async function loadConfig<T>(command: Command, schema: z.ZodType<T>): Promise<T> {
-  const { config, resume, out } = command.opts<Flags>();
+/**
+ * Reads, merges and checks the settings of a command made with `withConfig`.
+ * @param config the file with settings. Default: that of `--config`.
+ * @throws InputError
+ */
+export async function loadConfig<T>(
+  command: Command,
+  schema: z.ZodType<T>,
+  config = command.opts<Flags>().config,
+): Promise<T> {
+  const { resume, out } = command.opts<Flags>();
   if (resume === true && out !== undefined && !(await exists(out))) {
     throw new InputError({ source: out, expected: 'a run to resume', found: 'nothing there' });
   }

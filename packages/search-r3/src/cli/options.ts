@@ -26,13 +26,15 @@ export function withConfig(command: Command, schema: LoadSchema): Command {
   schemas.set(command, schema);
   return command
     .addOption(new Option('-c, --config <file>', 'YAML file with settings'))
-    .addOption(
-      new Option(
-        '--set <key=value>',
-        'one setting: dotted key and YAML value; repeatable; overrides file and flags',
-      ).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]),
-    );
+    .addOption(setOption());
 }
+
+/** `--set`. */
+export const setOption = (): Option =>
+  new Option(
+    '--set <key=value>',
+    'one setting: dotted key and YAML value; repeatable; overrides file and flags',
+  ).argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
 
 /** Parses an option's value as a whole number of at least 1. */
 export function parseCount(text: string): number {

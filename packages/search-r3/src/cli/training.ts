@@ -1,8 +1,9 @@
 /** Options, execution and result text that the training commands share. Loads nothing heavy. */
 import { type Command, Option } from 'commander';
 import type { z } from 'zod';
-import type { RunOptions, StageResult } from '../pipeline/index.js';
+import type { DataSettings, EstimatedCommand, RunOptions, StageResult } from '../pipeline/index.js';
 import { InterruptedError } from '../run/errors.js';
+import { announce, withEstimate } from './estimate.js';
 import { untilStopped } from './interrupt.js';
 import { configFlag, type LoadSchema, outputOf, withConfig, withData, withOutput } from './options.js';
 import { refuseHubName } from './using.js';
@@ -22,6 +23,7 @@ export function withTraining(command: Command, schema: LoadSchema): Command {
       ).conflicts('overwrite'),
     )
     .addOption(new Option('--overwrite', 'replace the run in the folder'));
+  withEstimate(command);
   return withOutput(command);
 }
 
@@ -31,11 +33,9 @@ export function withMissing(command: Command): Command {
 }
 
 /** Loads the settings of a training command, runs its work until it ends or is interrupted, and shows the result. */
-export async function runTraining<
-  S extends { out: string; base?: string | undefined; model?: string | undefined },
-  T,
->(
+export async function runTraining<S extends DataSettings & { out: string }, T>(
   command: Command,
+  name: EstimatedCommand,
   schema: z.ZodType<S>,
   work: (settings: S, options: RunOptions) => Promise<T>,
   text: (result: T) => string,
@@ -49,6 +49,7 @@ export async function runTraining<
     overwrite?: boolean;
     config?: string;
   }>();
+  await announce(command, name, settings, output, config);
   const progress = await output.progress();
   try {
     const result = await untilStopped(

@@ -33,18 +33,18 @@ export interface GeneratorOptions {
   threads?: number;
 }
 
+/** Memory of the cache unless it is set, in bytes. */
+export const DEFAULT_CACHE_BYTES = 2 ** 31;
+
 const optionsSchema = z.strictObject({
   slots: z.int().positive().default(64),
   stepTokens: z.int().positive().default(512),
-  cacheBytes: z
-    .int()
-    .positive()
-    .default(2 ** 31),
+  cacheBytes: z.int().positive().default(DEFAULT_CACHE_BYTES),
   threads: z.int().positive().optional(),
 });
 
 /** Prompt tokens of a batch read in one run: activations of prompts take much more memory than those of single tokens. */
-const BATCH_TOKENS = 8192;
+export const BATCH_TOKENS = 8192;
 
 /** Generates with the parameters it was created on; they may be updated in place while nothing is being generated. */
 export class Generator {

@@ -7,5 +7,6 @@ export type {
   LengthOptions,
   TokenEvent,
 } from './options.js';
+export { type GenerationPlan, GenerationRehearsal } from './rehearsal.js';
 export * from './sampling.js';
 export type { Probe, Submission } from './submission.js';

@@ -122,6 +122,9 @@ export const requestSchema = (config: ModelConfig) =>
     }),
   );
 
+/** Rows that a batch decodes at the same time unless it is set. */
+export const BATCH_SLOTS = 128;
+
 /** The options of a batch but the signal and the callbacks, for a model. */
 export const generateOptionsSchema = (config: ModelConfig) =>
   consistent(
@@ -129,7 +132,7 @@ export const generateOptionsSchema = (config: ModelConfig) =>
       ...shared(config),
       seed: z.int().default(0),
       seeds: z.array(z.int()).optional(),
-      slots: count.default(128),
+      slots: count.default(BATCH_SLOTS),
     }),
   );
 

@@ -45,7 +45,7 @@ const LISTS = [256, 4096];
  * Feeds: `scores` [rows, vocabulary], `inverse_temperature` [rows, 1]. Outputs: `probabilities` [rows, vocabulary]; for
  * `greedy` also `best` [rows], for `whole` also `sums` [rows, blocks].
  */
-function distributionProgram(vocabulary: number, kind: 'greedy' | 'whole'): Program {
+export function distributionProgram(vocabulary: number, kind: 'greedy' | 'whole'): Program {
   const graph = new Graph();
   const { scores, probabilities } = distribution(graph, vocabulary);
   graph.output('probabilities', probabilities);

@@ -1,4 +1,4 @@
 export { CACHE_VARIABLE } from './cache-folder.js';
 export * from './model.js';
 export * from './policy.js';
-export type { PrecisionChoice } from './precision.js';
+export { LARGE, type PrecisionChoice } from './precision.js';

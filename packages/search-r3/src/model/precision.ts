@@ -32,8 +32,8 @@ import { CACHE_VARIABLE, quantizedPath } from './cache-folder.js';
 /** `auto` takes int8 for a large model where the machine computes it exactly and the vectors stay close, else f32. */
 export type PrecisionChoice = Precision | 'auto';
 
-/** Fewer parameters gain nothing by int8 (measured at 5 million). */
-const LARGE = 50_000_000;
+/** Parameters of a large model. Fewer gain nothing by int8 (measured at 5 million). */
+export const LARGE = 50_000_000;
 /** Below this mean cosine between hidden states and those of float32, `auto` falls back to float32. */
 const CLOSE = 0.99;
 /** Tokens of each calibration text. */

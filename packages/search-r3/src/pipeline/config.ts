@@ -63,6 +63,9 @@ export const embedSettings = settings.extend({ model });
 export const indexSettings = settings.extend({ data, model });
 export const searchSettings = settings.extend({ model });
 
+/** Of `inspect --plan`, which needs no run folder. */
+export const planSettings = settings.extend({ data });
+
 export type PretrainSettings = z.output<typeof pretrainSettings>;
 export type SftSettings = z.output<typeof sftSettings>;
 export type RlSettings = z.output<typeof rlSettings>;

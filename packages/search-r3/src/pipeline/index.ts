@@ -8,6 +8,7 @@ export * from './data/split.js';
 export * from './data/training.js';
 export * from './demo.js';
 export * from './environment.js';
+export * from './estimate/index.js';
 export * from './evaluation-plan.js';
 export * from './part-progress.js';
 export * from './plan.js';

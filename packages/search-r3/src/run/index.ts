@@ -5,6 +5,7 @@ export * from './evenly.js';
 export * from './events.js';
 export * from './files.js';
 export { acquireLock, type Lock } from './lock.js';
+export * from './memory.js';
 export * from './progress.js';
 export * from './random.js';
 export * from './record-log.js';

@@ -5,6 +5,7 @@ export * from './loop.js';
 export * from './optimizer.js';
 export * from './options.js';
 export * from './program.js';
+export * from './rehearsal.js';
 export * from './sampler.js';
 export * from './terms/index.js';
 export * from './training-state.js';

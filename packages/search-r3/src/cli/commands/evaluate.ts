@@ -1,5 +1,6 @@
 /** `search-r3 evaluate`: scores the systems on a split of a collection. */
 import { Command, Option } from 'commander';
+import { announce, withEstimate } from '../estimate.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import { withMissing } from '../training.js';
@@ -25,6 +26,7 @@ export function evaluateCommand(): Command {
   configFlag(command, '--seed <n>', 'seed');
   withMissing(command);
   command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
+  withEstimate(command);
   withOutput(command);
   examples(command, [
     {
@@ -48,6 +50,8 @@ export function evaluateCommand(): Command {
     const { evaluateModel, saveRuns } = await import('../../pipeline/index.js');
     const settings = await loadUse(command, await loadSchema());
     const output = outputOf(command);
+    const dense = settings.evaluate.systems?.some((system) => system !== 'bm25') ?? true;
+    if (dense) await announce(command, 'evaluate', settings, output);
     const { runDir } = command.opts<{ runDir?: string }>();
     const progress = await output.progress();
     const work = (signal: AbortSignal) =>

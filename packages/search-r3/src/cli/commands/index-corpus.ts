@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { IndexSummary, UpdateSummary } from '../../api/index.js';
 import { InputError } from '../../run/errors.js';
+import { announce, withEstimate } from '../estimate.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
@@ -30,6 +31,7 @@ export function indexCommand(): Command {
   );
   configFlag(command, '--ann', 'index.ann');
   withEmbedding(command);
+  withEstimate(command);
   withOutput(command);
   examples(command, [
     {
@@ -58,6 +60,7 @@ export function indexCommand(): Command {
     if (updates) await refuseNewGraph(out, settings.index.ann);
     else await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER }, '--overwrite');
     const output = outputOf(command);
+    await announce(command, 'index', settings, output);
     const { loadRetriever } = await import('../../api/index.js');
     const retriever = await loadRetriever(modelFolder(settings), {
       thread: 'current',

@@ -29,6 +29,6 @@ export function pretrainCommand(): Command {
   ]);
   return command.action(async () => {
     const { pretrain } = await import('../../pipeline/index.js');
-    await runTraining(command, await loadSchema(), pretrain, describeStage);
+    await runTraining(command, 'pretrain', await loadSchema(), pretrain, describeStage);
   });
 }

@@ -33,6 +33,6 @@ export function rlCommand(): Command {
   ]);
   return command.action(async () => {
     const { rl } = await import('../../pipeline/index.js');
-    await runTraining(command, await loadSchema(), rl, describeStage);
+    await runTraining(command, 'rl', await loadSchema(), rl, describeStage);
   });
 }

@@ -33,6 +33,6 @@ export function sftCommand(): Command {
   ]);
   return command.action(async () => {
     const { sft } = await import('../../pipeline/index.js');
-    await runTraining(command, await loadSchema(), sft, describeStage);
+    await runTraining(command, 'sft', await loadSchema(), sft, describeStage);
   });
 }

@@ -32,7 +32,7 @@ export function trainCommand(): Command {
   ]);
   return command.action(async () => {
     const { train } = await import('../../pipeline/index.js');
-    await runTraining(command, await loadSchema(), train, ({ stages, model, report }) =>
+    await runTraining(command, 'train', await loadSchema(), train, ({ stages, model, report }) =>
       [...stages.map(describeStage), `model:  ${model}`, `report: ${report}`].join('\n'),
     );
   });

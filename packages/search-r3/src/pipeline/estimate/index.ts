@@ -1,0 +1,13 @@
+/** What a command will take, known before it starts. */
+export { estimateLine, estimateTable } from './describe.js';
+export {
+  type Basis,
+  basisOf,
+  type CommandEstimate,
+  type DataSettings,
+  ESTIMATED,
+  type EstimatedCommand,
+  estimate,
+} from './estimate.js';
+export { demandMemory, settingsThatFit } from './fit.js';
+export type { Part, StageEstimate, TimedPart } from './parts.js';

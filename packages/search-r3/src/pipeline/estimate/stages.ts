@@ -1,0 +1,306 @@
+/** Estimates of the stages that train: memory at its peak, and time. */
+import { NO_WORK, type Work } from 'onnx-grad';
+import { generateAtlas } from '../../dataset/index.js';
+import { fedWeights } from '../../decoder/index.js';
+import { GenerationRehearsal } from '../../generate/index.js';
+import { atlasSequences, atlasTokenizer } from '../../pretrain/index.js';
+import type { ResolvedPretrainOptions } from '../../pretrain/options.js';
+import { type ResolvedRlOptions, rlOptionsSchema } from '../../rl/index.js';
+import { randomStream } from '../../run/index.js';
+import { type ResolvedSftOptions, sftOptionsSchema } from '../../sft/index.js';
+import type { EngineOptions, StepRequest } from '../../train/index.js';
+import { ATLAS, type Settings } from '../settings.js';
+import { pretrainBatch, rlBatch, sftBatch } from './batches.js';
+import { DOCUMENT_BYTES, EFFICIENCY, PROCESS_BYTES, START_SECONDS, TEXT_BYTES } from './constants.js';
+import { EncodingRehearsal } from './encoding.js';
+import { secondsOf, type Throughput } from './machine.js';
+import { type ModelOutline, writtenTokens } from './outline.js';
+import { type Part, type Phase, type StageEstimate, stageEstimate, type TimedPart } from './parts.js';
+import type { TextSample } from './texts.js';
+import { sessionBytes, trainingCost } from './training.js';
+import { floatBytes } from './weights.js';
+
+/** Where everything is known that estimates follow from. */
+export interface Surroundings {
+  settings: Settings & { data: string };
+  texts: TextSample;
+  machine: Throughput;
+  /** Bytes of models that the process holds besides that of the stage. */
+  held?: number;
+}
+
+/** Reasoning targets that are sampled together. */
+const TARGETS = 128;
+/** Steps that are rehearsed: their lengths differ by chance. */
+const STEPS = [0, 1, 2];
+const FLOAT = Float32Array.BYTES_PER_ELEMENT;
+
+export const always = ({ texts, held = 0 }: Pick<Surroundings, 'texts' | 'held'>): Part[] => [
+  { name: 'the program', bytes: PROCESS_BYTES },
+  { name: 'texts', bytes: TEXT_BYTES * texts.bytes + DOCUMENT_BYTES * texts.count.documents },
+  { name: 'weights of the base model', bytes: held },
+];
+
+/** Generation in float32 by a model in memory. */
+interface Generated {
+  parts: Part[];
+  seconds: number;
+}
+
+function generated(
+  { config, lengths }: ModelOutline,
+  machine: Throughput,
+  plan: { prompts: readonly number[]; samples?: number; maxNewTokens: number },
+): Generated {
+  if (plan.prompts.length === 0) return { parts: [], seconds: 0 };
+  const rehearsal = new GenerationRehearsal(config, fedWeights(config));
+  const work = rehearsal.generate({ ...plan, newTokens: writtenTokens(lengths, plan.maxNewTokens) });
+  return {
+    parts: [
+      { name: 'key/value cache', bytes: rehearsal.cache },
+      { name: 'generation', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) },
+    ],
+    seconds: secondsOf(work, machine) / EFFICIENCY.generation,
+  };
+}
+
+/** Documents through the encoder, in float32 by a model in memory. */
+function encoded(
+  { config, lengths }: ModelOutline,
+  { machine }: Surroundings,
+  { count, maxLength, maxTokens }: { count: number; maxLength: number; maxTokens?: number },
+): Generated {
+  const rehearsal = new EncodingRehearsal(config, fedWeights(config));
+  const cut = lengths.document.map((length) => Math.min(length, maxLength));
+  const work: Work = count === 0 ? NO_WORK : rehearsal.encode(cut, count, maxTokens);
+  return {
+    parts: [{ name: 'encoding', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) }],
+    seconds: secondsOf(work, machine) / EFFICIENCY.encoding,
+  };
+}
+
+/** Cycles through a sample until there are so many. */
+const repeated = (lengths: readonly number[], count: number, most: number): number[] =>
+  lengths.length === 0
+    ? []
+    : Array.from({ length: count }, (_, i) => Math.min(most, lengths[i % lengths.length] ?? most));
+
+/** Scores on validation queries, directly and after reasoning, when a stage has finished. */
+function validation(
+  outline: ModelOutline,
+  around: Surroundings,
+  limits: { maxLength: number; maxNewTokens: number },
+): { phases: Phase[]; times: TimedPart[] } {
+  const { settings, texts, machine } = around;
+  const count = settings.validation.queries;
+  if (count === 0) return { phases: [], times: [] };
+  const documents = encoded(outline, around, { count: texts.count.documents, maxLength: limits.maxLength });
+  const reasoning = generated(outline, machine, {
+    prompts: repeated(outline.lengths.reasoning, count, limits.maxLength),
+    maxNewTokens: limits.maxNewTokens,
+  });
+  const vectors = 2 * FLOAT * outline.config.hiddenSize * texts.count.documents;
+  const phase = {
+    name: 'validation',
+    parts: [
+      ...always(around),
+      { name: 'weights', bytes: floatBytes(outline.config) },
+      ...documents.parts,
+      ...reasoning.parts,
+      { name: 'vectors', bytes: vectors },
+    ],
+  };
+  return {
+    phases: [phase],
+    times: [{ name: 'validation', seconds: documents.seconds + reasoning.seconds }],
+  };
+}
+
+const times = (parts: readonly TimedPart[], count: number): TimedPart[] =>
+  parts.map(({ name, seconds }) => ({ name, seconds: count * seconds }));
+
+const start: TimedPart = { name: 'start', seconds: START_SECONDS };
+
+/** The longest prompt that a stage may use beside its reasoning. */
+const fitting = (maxLength: number, { config }: ModelOutline, reasoning: number): number =>
+  Math.max(1, Math.min(maxLength, config.maxPositions - reasoning - 1));
+
+const USUAL = {
+  sft: sftOptionsSchema.shape.batchSize.parse(undefined),
+  rl: rlOptionsSchema.shape.queriesPerStep.parse(undefined),
+  pretrain: 64,
+};
+
+/** The options of stage 1 as the stage has them. */
+export function sftOptionsOf({ sft, seed }: Settings, outline: ModelOutline): ResolvedSftOptions {
+  const reasoning = sft.reasoning.enabled ? sft.reasoning.maxNewTokens : 0;
+  const { batchSize = Math.min(USUAL.sft, sft.maxQueries ?? USUAL.sft) } = sft;
+  return { ...sft, seed, batchSize, maxLength: fitting(sft.maxLength, outline, reasoning) };
+}
+
+export function estimateSft(outline: ModelOutline, around: Surroundings): StageEstimate {
+  const { settings, machine } = around;
+  const { config, lengths, embedId } = outline;
+  const options = sftOptionsOf(settings, outline);
+  const { weights, optimization, reasoning, steps, maxLength } = options;
+  const engine: EngineOptions = {
+    tokens: { kind: 'crossEntropy' },
+    contrastive: { temperature: options.temperature, margin: options.margin },
+    ...(weights.kl > 0 && reasoning.enabled && { baseKl: { base: config, vocabulary: config.vocabSize } }),
+    trainedToken: options.tokenEmbeddings === 'frozen' ? embedId : undefined,
+    maxTokens: optimization.maxTokens,
+    checkpoint: optimization.checkpointActivations,
+  };
+  const cost = trainingCost(
+    config,
+    engine,
+    STEPS.map((step) => sftBatch(lengths, options, step)),
+    machine,
+  );
+  const targets = Math.min(steps * options.batchSize, options.maxQueries ?? Number.POSITIVE_INFINITY);
+  // They are sampled ahead, in pieces.
+  const piece = Math.min(targets, TARGETS);
+  const sampling = generated(outline, machine, {
+    prompts: reasoning.enabled ? repeated(lengths.reasoning, piece, maxLength) : [],
+    maxNewTokens: reasoning.maxNewTokens,
+  });
+  const copies: Part[] = [
+    { name: 'weights', bytes: floatBytes(config) },
+    { name: 'weights before training', bytes: floatBytes(config) },
+  ];
+  const training = [...always(around), ...copies, ...cost.parts, ...sampling.parts];
+  const scored = validation(outline, around, { maxLength, maxNewTokens: reasoning.maxNewTokens });
+  return stageEstimate(
+    'sft',
+    [{ name: 'training', parts: training }, ...scored.phases],
+    [
+      start,
+      ...times(cost.step, steps),
+      { name: 'reasoning targets', seconds: (sampling.seconds * targets) / piece },
+      ...scored.times,
+    ],
+  );
+}
+
+/** The options of stage 2 as the stage has them. */
+export function rlOptionsOf({ rl, seed }: Settings, outline: ModelOutline): ResolvedRlOptions {
+  const { queriesPerStep = USUAL.rl } = rl;
+  return { ...rl, seed, queriesPerStep, maxLength: fitting(rl.maxLength, outline, rl.maxNewTokens) };
+}
+
+/** Documents that a step encodes, on average. */
+function encodedPerStep({ environment }: ResolvedRlOptions, documents: number): number {
+  switch (environment.kind) {
+    case 'exact':
+      return documents;
+    case 'selective': {
+      const { documents: count, fraction = 0, targetError, most = 1 } = environment.budget;
+      // How much an error takes shows only in the run: a tenth, or the most that is allowed.
+      const share = targetError === undefined ? fraction : Math.min(0.1, most);
+      return Math.min(documents, count ?? share * documents);
+    }
+    default:
+      return environment satisfies never;
+  }
+}
+
+export function estimateRl(outline: ModelOutline, around: Surroundings): StageEstimate {
+  const { settings, machine, texts } = around;
+  const { config, lengths, embedId } = outline;
+  const options = rlOptionsOf(settings, outline);
+  const { optimization, beta, steps, maxLength, maxNewTokens, queriesPerStep, groupSize } = options;
+  const engine: EngineOptions = {
+    tokens: { kind: 'policyGradient', clipLow: options.clipLow, clipHigh: options.clipHigh, beta },
+    contrastive: { temperature: options.contrastive.temperature, margin: 0 },
+    trainedToken: options.tokenEmbeddings === 'frozen' ? embedId : undefined,
+    maxTokens: optimization.maxTokens,
+    checkpoint: optimization.checkpointActivations,
+  };
+  const batches = STEPS.map((step) => rlBatch(lengths, options, step));
+  const how = { reference: beta > 0, updates: options.numIterations };
+  const cost = trainingCost(config, engine, batches, machine, how);
+  const rollouts = generated(outline, machine, {
+    prompts: repeated(lengths.reasoning, queriesPerStep, maxLength),
+    samples: groupSize,
+    maxNewTokens,
+  });
+  const corpus = texts.count.documents;
+  const { maxTokens } = optimization;
+  const first = encoded(outline, around, { count: corpus, maxLength, maxTokens });
+  const perStep = first.seconds * (encodedPerStep(options, corpus) / Math.max(1, corpus));
+  const copies = options.environment.kind === 'selective' ? 3 : 2;
+  const training: Part[] = [
+    ...always(around),
+    { name: 'weights', bytes: floatBytes(config) },
+    { name: 'weights of the reference', bytes: beta > 0 ? floatBytes(config) : 0 },
+    ...cost.parts,
+    ...rollouts.parts,
+    ...first.parts,
+    { name: 'vectors', bytes: copies * FLOAT * config.hiddenSize * corpus },
+  ];
+  const scored = validation(outline, around, { maxLength, maxNewTokens });
+  return stageEstimate(
+    'rl',
+    [{ name: 'training', parts: training }, ...scored.phases],
+    [
+      start,
+      ...times(cost.step, steps),
+      { name: 'rollouts', seconds: steps * rollouts.seconds },
+      { name: 'environment', seconds: first.seconds + (steps - 1) * perStep },
+      ...scored.times,
+    ],
+  );
+}
+
+export async function estimatePretrain(outline: ModelOutline, around: Surroundings): Promise<StageEstimate> {
+  const { settings, machine } = around;
+  const { config } = outline;
+  const { batchSize = USUAL.pretrain, ...rest } = settings.pretrain;
+  const options: ResolvedPretrainOptions = { ...rest, batchSize, seed: settings.seed };
+  const { optimization, contrastive, steps } = options;
+  const engine: EngineOptions = {
+    tokens: { kind: 'crossEntropy' },
+    contrastive: { temperature: contrastive.temperature, margin: 0 },
+    maxTokens: optimization.maxTokens,
+    checkpoint: optimization.checkpointActivations,
+  };
+  const batches = await Promise.all(STEPS.map((step) => pretrainStep(outline, around, options, step)));
+  const cost = trainingCost(config, engine, batches, machine);
+  const training = [...always(around), { name: 'weights', bytes: floatBytes(config) }, ...cost.parts];
+  return stageEstimate(
+    'pretrain',
+    [{ name: 'training', parts: training }],
+    [start, ...times(cost.step, steps)],
+  );
+}
+
+/** What a step reads: the built-in world's own sequences, or documents of the sample, cut into pieces. */
+async function pretrainStep(
+  { lengths }: ModelOutline,
+  { settings }: Surroundings,
+  { batchSize, maxLength, contrastive, seed }: ResolvedPretrainOptions,
+  step: number,
+): Promise<StepRequest> {
+  const random = randomStream(seed, 'estimate', 'pretrain', step);
+  if (settings.data === ATLAS) {
+    const world = generateAtlas();
+    const source = atlasSequences(world, atlasTokenizer(world), batchSize, { seed: seed + 1 });
+    return pretrainBatch(
+      (await source(step)).map((ids) => Math.min(maxLength, ids.length)),
+      [],
+    );
+  }
+  const draw = (all: readonly number[], most: number) =>
+    Math.min(most, all.length === 0 ? most : random.choice(all));
+  const { chatShare = 0.5 } = settings.pretrain;
+  const read = Array.from({ length: batchSize }, () => {
+    if (random.uniform() < chatShare) return draw(lengths.reasoning, maxLength);
+    const length = lengths.document.length === 0 ? maxLength : random.choice(lengths.document);
+    return Math.max(2, Math.ceil(length / Math.ceil(length / maxLength)));
+  });
+  const pairs = Array.from({ length: contrastive.batchSize }, () => ({
+    query: draw(lengths.query, contrastive.maxLength),
+    document: draw(lengths.document, contrastive.maxLength),
+  }));
+  return pretrainBatch(read, pairs);
+}
