@@ -8,7 +8,7 @@ import { type Buffer, peakOf, planBuffers } from './buffers.js';
 import { type DecodedProgram, decodeProgram, type EmittedNode } from './model.js';
 import { type OrderedProgram, ordered } from './order.js';
 import { bytesOf, Shapes, type Sizes } from './shapes.js';
-import { scratchBytes, type Work, workOf } from './work.js';
+import { heldBytes, scratchBytes, type Work, workOf } from './work.js';
 
 /** The cost of one run. Sizes are in bytes. */
 export interface RunCost {
@@ -29,6 +29,12 @@ export class Rehearsal {
   constructor(program: Program) {
     this.#program = decodeProgram(program);
     this.#ordered = ordered(this.#program);
+  }
+
+  /** Bytes of constant weights that the session holds: packed for products, or mapped for other kernels. */
+  get weights(): number {
+    const { packed, mapped } = heldBytes(this.#program, this.#ordered.nodes);
+    return packed + mapped;
   }
 
   /** Nodes that a run goes through. */

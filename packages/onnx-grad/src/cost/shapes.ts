@@ -278,11 +278,13 @@ const RULES: Readonly<Record<string, Rule | undefined>> = {
   Equal: elementwise(DATA_TYPE.bool),
   Exp: like,
   Expand: expanded,
+  Floor: like,
   FusedMatMul: product({ a: 'transA', b: 'transB' }),
   Gather: gathered,
   GatherElements: (context) => [{ type: operand(context, 0).type, shape: operand(context, 1).shape }],
   Gemm: product({ a: 'transA', b: 'transB' }),
   Greater: elementwise(DATA_TYPE.bool),
+  GreaterOrEqual: elementwise(DATA_TYPE.bool),
   GroupQueryAttention: (context) => {
     const q = operand(context, 0);
     const heads = integerOf(context.node, 'num_heads') ?? 0;

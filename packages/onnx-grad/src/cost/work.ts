@@ -1,5 +1,5 @@
 /** The work of the kernels of a run: multiplications and additions of matrix products, and bytes read and written. */
-import { type EmittedNode, integerOf } from './model.js';
+import { type DecodedProgram, type EmittedNode, elementBytes, integerOf } from './model.js';
 import { bytesOf, elementsOf, type Shapes, type Tensor } from './shapes.js';
 
 export interface Work {
@@ -106,4 +106,32 @@ export function scratchBytes(node: EmittedNode, shapes: Shapes): number[] {
     : [batch * groups * length * head * FLOAT, batch * groups * length * head * FLOAT];
   // q, k and v by head, rotated; keys and values where there is no cache for them; the probabilities.
   return [qkv, qkv, ...cache, batch * heads * length * positions * FLOAT];
+}
+
+const PRODUCTS = new Set(['Gemm', 'MatMul', 'FusedMatMul', 'MatMulIntegerToFloat', 'MatMulNBits']);
+
+/**
+ * Bytes of the constant weights that a session holds: packed for products whose second factor they are, each once, and
+ * mapped as they are for other kernels that read all of them.
+ */
+export function heldBytes(
+  { constants }: DecodedProgram,
+  nodes: readonly EmittedNode[],
+): { packed: number; mapped: number } {
+  const packed = new Set<string>();
+  const mapped = new Set<string>();
+  for (const { type, inputs } of nodes) {
+    for (const [at, name] of inputs.entries()) {
+      const constant = constants.get(name);
+      if (constant === undefined || constant.shape.length < 2) continue;
+      if (PRODUCTS.has(type) && at === 1) packed.add(name);
+      else if (!PICKS.has(type) && constant.external) mapped.add(name);
+    }
+  }
+  const bytes = (names: ReadonlySet<string>) =>
+    [...names].reduce((total, name) => {
+      const { type = 0, shape = [] } = constants.get(name) ?? {};
+      return total + elementBytes(type) * shape.reduce((a, b) => a * b, 1);
+    }, 0);
+  return { packed: bytes(packed), mapped: bytes(mapped) };
 }

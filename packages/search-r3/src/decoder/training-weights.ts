@@ -1,7 +1,7 @@
 /** The weights of a model as training sees them: all of them trained, or an adapter on a frozen base. */
 import type { Graph, HostTensor, Value } from 'onnx-grad';
-import type { Adapter, Checkpoint, Weights } from '../checkpoint/index.js';
-import { adapterFeeds, declareAdapter } from './adapter.js';
+import type { Adapter, Checkpoint, ModelConfig, Weights } from '../checkpoint/index.js';
+import { type AdapterForm, adapterFeeds, declareAdapter } from './adapter.js';
 import { floatWeights, lookupIn, parameterInputs } from './float-weights.js';
 import { weightsOf } from './precision.js';
 import { tokenRowInputs, trainedInputs, trainedWeights } from './token-row.js';
@@ -37,33 +37,44 @@ export function fullTraining(
   return {
     trained,
     feeds: { ...parameterFeeds({ weights }), ...parameterFeeds({ weights: trained }) },
-    declare(graph) {
-      const parameters = parameterInputs(graph, config);
-      const row = token === undefined ? undefined : tokenRowInputs(graph, config, token);
-      return {
-        weights: floatWeights(config, lookupIn(parameters), { trained: true, token: row }),
-        base: undefined,
-        trained: trainedInputs(parameters, row),
-      };
-    },
+    declare: fullDeclaration(config, token),
   };
 }
 
+/** What `fullTraining` declares, for which it needs no weights. */
+export const fullDeclaration =
+  (config: ModelConfig, token?: number): TrainingWeights['declare'] =>
+  (graph) => {
+    const parameters = parameterInputs(graph, config);
+    const row = token === undefined ? undefined : tokenRowInputs(graph, config, token);
+    return {
+      weights: floatWeights(config, lookupIn(parameters), { trained: true, token: row }),
+      base: undefined,
+      trained: trainedInputs(parameters, row),
+    };
+  };
+
 /** Only an adapter is trained, in place, on weights that stay as they are. */
 export function adapterTraining(frozen: FrozenWeights, adapter: Adapter): TrainingWeights {
-  const { config, precision } = frozen;
+  const { config } = frozen;
   return {
     trained: adapter.weights,
     feeds: { ...frozen.feeds, ...adapterFeeds(config, adapter, adapter) },
-    declare(graph) {
-      const lookup = frozen.declare(graph);
-      const { overlay, trained } = declareAdapter(graph, config, adapter);
-      const use = { trained: true };
-      return {
-        weights: weightsOf(precision, config, lookup, frozen.has, { ...use, overlay }),
-        base: weightsOf(precision, config, lookup, frozen.has, use),
-        trained,
-      };
-    },
+    declare: adapterDeclaration(frozen, adapter),
   };
 }
+
+/** What `adapterTraining` declares, for which it needs no weights. */
+export const adapterDeclaration =
+  (frozen: Omit<FrozenWeights, 'feeds'>, form: AdapterForm): TrainingWeights['declare'] =>
+  (graph) => {
+    const { config, precision } = frozen;
+    const lookup = frozen.declare(graph);
+    const { overlay, trained } = declareAdapter(graph, config, form);
+    const use = { trained: true };
+    return {
+      weights: weightsOf(precision, config, lookup, frozen.has, { ...use, overlay }),
+      base: weightsOf(precision, config, lookup, frozen.has, use),
+      trained,
+    };
+  };

@@ -23,6 +23,7 @@ const FLOAT = Float32Array.BYTES_PER_ELEMENT;
 
 export class GenerationRehearsal {
   readonly #config: ModelConfig;
+  readonly #sizes: Readonly<Record<string, number>>;
   readonly #decoding: Rehearsal;
   readonly #sampling: Rehearsal;
   /** Runs with the same sizes are rehearsed once. */
@@ -31,7 +32,13 @@ export class GenerationRehearsal {
   #positions = 0;
   #rows = 0;
 
-  constructor(config: ModelConfig, weightsIn: InferenceWeights['weightsIn']) {
+  /** @param sizes of symbols that the weights are declared with. */
+  constructor(
+    config: ModelConfig,
+    weightsIn: InferenceWeights['weightsIn'],
+    sizes: Readonly<Record<string, number>> = {},
+  ) {
+    this.#sizes = sizes;
     this.#config = config;
     this.#decoding = new Rehearsal(generationProgram(config, weightsIn));
     this.#sampling = new Rehearsal(distributionProgram(config.vocabSize, 'whole'));
@@ -47,6 +54,11 @@ export class GenerationRehearsal {
     const { vocabSize, hiddenSize } = this.#config;
     const results = this.#rows * (2 * vocabSize + hiddenSize) * FLOAT;
     return this.#decoding.resident + this.#sampling.resident + results;
+  }
+
+  /** Bytes of weights in files that the session holds. */
+  get weights(): number {
+    return this.#decoding.weights;
   }
 
   /** Sessions, and the kernels that they consist of. */
@@ -103,7 +115,7 @@ export class GenerationRehearsal {
 
   #run(sizes: Record<string, number> & { batch: number }): Work {
     this.#rows = Math.max(this.#rows, sizes.batch);
-    return this.#once(JSON.stringify(sizes), () => this.#decoding.run(sizes).work);
+    return this.#once(JSON.stringify(sizes), () => this.#decoding.run({ ...this.#sizes, ...sizes }).work);
   }
 
   #sample(rows: number): Work {

@@ -10,12 +10,25 @@ const MAX_TOKENS = 8192;
 export class EncodingRehearsal {
   readonly #rehearsal: Rehearsal;
 
-  constructor(config: ModelConfig, weightsIn: InferenceWeights['weightsIn']) {
+  readonly #sizes: Record<string, number>;
+
+  /** @param sizes of symbols that the weights are declared with. */
+  constructor(
+    config: ModelConfig,
+    weightsIn: InferenceWeights['weightsIn'],
+    sizes: Readonly<Record<string, number>> = {},
+  ) {
+    this.#sizes = sizes;
     this.#rehearsal = new Rehearsal(embeddingProgram(config, weightsIn));
   }
 
   get resident(): number {
     return this.#rehearsal.resident;
+  }
+
+  /** Bytes of weights in files that the session holds. */
+  get weights(): number {
+    return this.#rehearsal.weights;
   }
 
   get sessions(): { count: number; kernels: number } {
@@ -36,7 +49,7 @@ export class EncodingRehearsal {
     for (let at = 0; at < sorted.length; ) {
       const length = sorted[at] ?? 1;
       const batch = Math.min(sorted.length - at, Math.max(1, Math.floor(maxTokens / length)));
-      const sizes = { batch, length, embeds: batch, positions: length };
+      const sizes = { ...this.#sizes, batch, length, embeds: batch, positions: length };
       total = addWork(total, this.#rehearsal.run(sizes).work);
       at += batch;
     }

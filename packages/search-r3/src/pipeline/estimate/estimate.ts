@@ -114,14 +114,14 @@ async function stagesOf(
       // The base model that was given stays loaded until the run ends.
       const later = scratch ? around : { ...around, held: floatBytes(outline.config) };
       const first = scratch ? [await estimatePretrain(outline, around)] : [];
-      return [...first, estimateSft(outline, around), estimateRl(outline, later)];
+      return [...first, await estimateSft(outline, around), await estimateRl(outline, later)];
     }
     case 'pretrain':
       return [await estimatePretrain(outline, around)];
     case 'sft':
-      return [estimateSft(outline, around)];
+      return [await estimateSft(outline, around)];
     case 'rl':
-      return [estimateRl(outline, around)];
+      return [await estimateRl(outline, around)];
     case 'evaluate':
       return [await estimateEvaluate(outline, around, judged)];
     case 'index':

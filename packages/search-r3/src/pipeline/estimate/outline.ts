@@ -75,8 +75,11 @@ async function outlineOf(
     const own = overrides === undefined ? retriever?.prompts : undefined;
     const base = presetFormat('search-r3').prompts;
     const prompts = own ?? (fallback === undefined ? base : resolvePrompts(fallback));
+    const ids = tokenizer.vocabSize;
     const { embedId, lengths } = await promptLengths(tokenizer, prompts, texts);
-    const place = folder.locate(EMBEDDING_NAME);
+    // With rows that are not stored, the table is not used as it is in the file.
+    const added = tokenizer.vocabSize > ids;
+    const place = added ? undefined : folder.locate(EMBEDDING_NAME);
     const type = place && storedType(place.dtype);
     return {
       config: grown(folder.config, tokenizer),

@@ -1,7 +1,6 @@
 /** Estimates of the stages that train: memory at its peak, and time. */
 import { NO_WORK, type Work } from 'onnx-grad';
 import { generateAtlas } from '../../dataset/index.js';
-import { fedWeights } from '../../decoder/index.js';
 import { GenerationRehearsal } from '../../generate/index.js';
 import { atlasSequences, atlasTokenizer } from '../../pretrain/index.js';
 import type { ResolvedPretrainOptions } from '../../pretrain/options.js';
@@ -13,12 +12,12 @@ import { ATLAS, type Settings } from '../settings.js';
 import { pretrainBatch, rlBatch, sftBatch } from './batches.js';
 import { DOCUMENT_BYTES, EFFICIENCY, PROCESS_BYTES, START_SECONDS, TEXT_BYTES } from './constants.js';
 import { EncodingRehearsal } from './encoding.js';
+import { type Learner, type LoraPlan, learnerOf } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
 import { type ModelOutline, writtenTokens } from './outline.js';
 import { type Part, type Phase, type StageEstimate, stageEstimate, type TimedPart } from './parts.js';
 import type { TextSample } from './texts.js';
 import { sessionBytes, trainingCost } from './training.js';
-import { floatBytes } from './weights.js';
 
 /** Where everything is known that estimates follow from. */
 export interface Surroundings {
@@ -27,6 +26,8 @@ export interface Surroundings {
   machine: Throughput;
   /** Bytes of models that the process holds besides that of the stage. */
   held?: number;
+  /** The adapter that stages 1 and 2 train. Default: they train all weights. */
+  lora?: LoraPlan | undefined;
 }
 
 /** Reasoning targets that are sampled together. */
@@ -41,40 +42,46 @@ export const always = ({ texts, held = 0 }: Pick<Surroundings, 'texts' | 'held'>
   { name: 'weights of the base model', bytes: held },
 ];
 
-/** Generation in float32 by a model in memory. */
-interface Generated {
+/** What generating or encoding takes. */
+interface Cost {
   parts: Part[];
   seconds: number;
 }
 
 function generated(
   { config, lengths }: ModelOutline,
+  { weightsIn, weights }: Learner,
   machine: Throughput,
   plan: { prompts: readonly number[]; samples?: number; maxNewTokens: number },
-): Generated {
+): Cost {
   if (plan.prompts.length === 0) return { parts: [], seconds: 0 };
-  const rehearsal = new GenerationRehearsal(config, fedWeights(config));
+  const rehearsal = new GenerationRehearsal(config, weightsIn, weights.sizes);
   const work = rehearsal.generate({ ...plan, newTokens: writtenTokens(lengths, plan.maxNewTokens) });
   return {
     parts: [
       { name: 'key/value cache', bytes: rehearsal.cache },
+      { name: 'weights packed to generate', bytes: rehearsal.weights },
       { name: 'generation', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) },
     ],
     seconds: secondsOf(work, machine) / EFFICIENCY.generation,
   };
 }
 
-/** Documents through the encoder, in float32 by a model in memory. */
+/** Documents through the encoder. */
 function encoded(
   { config, lengths }: ModelOutline,
+  { weightsIn, weights }: Learner,
   { machine }: Surroundings,
   { count, maxLength, maxTokens }: { count: number; maxLength: number; maxTokens?: number },
-): Generated {
-  const rehearsal = new EncodingRehearsal(config, fedWeights(config));
+): Cost {
+  const rehearsal = new EncodingRehearsal(config, weightsIn, weights.sizes);
   const cut = lengths.document.map((length) => Math.min(length, maxLength));
   const work: Work = count === 0 ? NO_WORK : rehearsal.encode(cut, count, maxTokens);
   return {
-    parts: [{ name: 'encoding', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) }],
+    parts: [
+      { name: 'weights packed to encode', bytes: rehearsal.weights },
+      { name: 'encoding', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) },
+    ],
     seconds: secondsOf(work, machine) / EFFICIENCY.encoding,
   };
 }
@@ -88,14 +95,18 @@ const repeated = (lengths: readonly number[], count: number, most: number): numb
 /** Scores on validation queries, directly and after reasoning, when a stage has finished. */
 function validation(
   outline: ModelOutline,
+  learner: Learner,
   around: Surroundings,
   limits: { maxLength: number; maxNewTokens: number },
 ): { phases: Phase[]; times: TimedPart[] } {
   const { settings, texts, machine } = around;
   const count = settings.validation.queries;
   if (count === 0) return { phases: [], times: [] };
-  const documents = encoded(outline, around, { count: texts.count.documents, maxLength: limits.maxLength });
-  const reasoning = generated(outline, machine, {
+  const documents = encoded(outline, learner, around, {
+    count: texts.count.documents,
+    maxLength: limits.maxLength,
+  });
+  const reasoning = generated(outline, learner, machine, {
     prompts: repeated(outline.lengths.reasoning, count, limits.maxLength),
     maxNewTokens: limits.maxNewTokens,
   });
@@ -104,7 +115,7 @@ function validation(
     name: 'validation',
     parts: [
       ...always(around),
-      { name: 'weights', bytes: floatBytes(outline.config) },
+      ...learner.parts,
       ...documents.parts,
       ...reasoning.parts,
       { name: 'vectors', bytes: vectors },
@@ -138,21 +149,23 @@ export function sftOptionsOf({ sft, seed }: Settings, outline: ModelOutline): Re
   return { ...sft, seed, batchSize, maxLength: fitting(sft.maxLength, outline, reasoning) };
 }
 
-export function estimateSft(outline: ModelOutline, around: Surroundings): StageEstimate {
+export async function estimateSft(outline: ModelOutline, around: Surroundings): Promise<StageEstimate> {
   const { settings, machine } = around;
-  const { config, lengths, embedId } = outline;
+  const { config, lengths } = outline;
   const options = sftOptionsOf(settings, outline);
   const { weights, optimization, reasoning, steps, maxLength } = options;
+  const learner = await learnerOf(outline, options.tokenEmbeddings, around.lora);
+  const base = around.lora === undefined ? { config, weights: new Map() } : undefined;
   const engine: EngineOptions = {
     tokens: { kind: 'crossEntropy' },
     contrastive: { temperature: options.temperature, margin: options.margin },
-    ...(weights.kl > 0 && reasoning.enabled && { baseKl: { base: config, vocabulary: config.vocabSize } }),
-    trainedToken: options.tokenEmbeddings === 'frozen' ? embedId : undefined,
+    ...(weights.kl > 0 && reasoning.enabled && { baseKl: { base, vocabulary: config.vocabSize } }),
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };
   const cost = trainingCost(
     config,
+    learner,
     engine,
     STEPS.map((step) => sftBatch(lengths, options, step)),
     machine,
@@ -160,16 +173,13 @@ export function estimateSft(outline: ModelOutline, around: Surroundings): StageE
   const targets = Math.min(steps * options.batchSize, options.maxQueries ?? Number.POSITIVE_INFINITY);
   // They are sampled ahead, in pieces.
   const piece = Math.min(targets, TARGETS);
-  const sampling = generated(outline, machine, {
+  const sampling = generated(outline, learner, machine, {
     prompts: reasoning.enabled ? repeated(lengths.reasoning, piece, maxLength) : [],
     maxNewTokens: reasoning.maxNewTokens,
   });
-  const copies: Part[] = [
-    { name: 'weights', bytes: floatBytes(config) },
-    { name: 'weights before training', bytes: floatBytes(config) },
-  ];
+  const copies: Part[] = [...learner.parts, { name: 'weights before training', bytes: learner.copy }];
   const training = [...always(around), ...copies, ...cost.parts, ...sampling.parts];
-  const scored = validation(outline, around, { maxLength, maxNewTokens: reasoning.maxNewTokens });
+  const scored = validation(outline, learner, around, { maxLength, maxNewTokens: reasoning.maxNewTokens });
   return stageEstimate(
     'sft',
     [{ name: 'training', parts: training }, ...scored.phases],
@@ -204,41 +214,41 @@ function encodedPerStep({ environment }: ResolvedRlOptions, documents: number): 
   }
 }
 
-export function estimateRl(outline: ModelOutline, around: Surroundings): StageEstimate {
+export async function estimateRl(outline: ModelOutline, around: Surroundings): Promise<StageEstimate> {
   const { settings, machine, texts } = around;
-  const { config, lengths, embedId } = outline;
+  const { config, lengths } = outline;
   const options = rlOptionsOf(settings, outline);
+  const learner = await learnerOf(outline, options.tokenEmbeddings, around.lora);
   const { optimization, beta, steps, maxLength, maxNewTokens, queriesPerStep, groupSize } = options;
   const engine: EngineOptions = {
     tokens: { kind: 'policyGradient', clipLow: options.clipLow, clipHigh: options.clipHigh, beta },
     contrastive: { temperature: options.contrastive.temperature, margin: 0 },
-    trainedToken: options.tokenEmbeddings === 'frozen' ? embedId : undefined,
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };
   const batches = STEPS.map((step) => rlBatch(lengths, options, step));
   const how = { reference: beta > 0, updates: options.numIterations };
-  const cost = trainingCost(config, engine, batches, machine, how);
-  const rollouts = generated(outline, machine, {
+  const cost = trainingCost(config, learner, engine, batches, machine, how);
+  const rollouts = generated(outline, learner, machine, {
     prompts: repeated(lengths.reasoning, queriesPerStep, maxLength),
     samples: groupSize,
     maxNewTokens,
   });
   const corpus = texts.count.documents;
   const { maxTokens } = optimization;
-  const first = encoded(outline, around, { count: corpus, maxLength, maxTokens });
+  const first = encoded(outline, learner, around, { count: corpus, maxLength, maxTokens });
   const perStep = first.seconds * (encodedPerStep(options, corpus) / Math.max(1, corpus));
   const copies = options.environment.kind === 'selective' ? 3 : 2;
   const training: Part[] = [
     ...always(around),
-    { name: 'weights', bytes: floatBytes(config) },
-    { name: 'weights of the reference', bytes: beta > 0 ? floatBytes(config) : 0 },
+    ...learner.parts,
+    { name: 'weights of the reference', bytes: beta > 0 ? learner.copy : 0 },
     ...cost.parts,
     ...rollouts.parts,
     ...first.parts,
     { name: 'vectors', bytes: copies * FLOAT * config.hiddenSize * corpus },
   ];
-  const scored = validation(outline, around, { maxLength, maxNewTokens });
+  const scored = validation(outline, learner, around, { maxLength, maxNewTokens });
   return stageEstimate(
     'rl',
     [{ name: 'training', parts: training }, ...scored.phases],
@@ -264,9 +274,10 @@ export async function estimatePretrain(outline: ModelOutline, around: Surroundin
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };
+  const learner = await learnerOf(outline, 'trained', undefined);
   const batches = await Promise.all(STEPS.map((step) => pretrainStep(outline, around, options, step)));
-  const cost = trainingCost(config, engine, batches, machine);
-  const training = [...always(around), { name: 'weights', bytes: floatBytes(config) }, ...cost.parts];
+  const cost = trainingCost(config, learner, engine, batches, machine);
+  const training = [...always(around), ...learner.parts, ...cost.parts];
   return stageEstimate(
     'pretrain',
     [{ name: 'training', parts: training }],

@@ -1,23 +1,13 @@
 /** What training takes besides the stage's own needs: gradients, the optimiser, and steps in sessions. */
 import { addWork, NO_WORK, type Work } from 'onnx-grad';
-import { elementCount, type ModelConfig, parameterShapes } from '../../checkpoint/index.js';
-import { tokenTables } from '../../decoder/index.js';
+import type { ModelConfig } from '../../checkpoint/index.js';
 import { type EngineOptions, StepRehearsal, type StepRequest } from '../../train/index.js';
 import { EFFICIENCY, KERNEL_BYTES, OPTIMIZER_SECONDS, SESSION_BYTES } from './constants.js';
+import type { Learner } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
 import type { Part, TimedPart } from './parts.js';
 
 const FLOAT = Float32Array.BYTES_PER_ELEMENT;
-
-/** Bytes of the weights that are trained: all, or with `token` all but the token tables, of which one row each. */
-export function trainedBytes(config: ModelConfig, token: number | undefined): number {
-  const shapes = parameterShapes(config);
-  const all = [...shapes.values()].reduce((sum, shape) => sum + elementCount(shape), 0);
-  if (token === undefined) return FLOAT * all;
-  const tables = tokenTables(config);
-  const frozen = tables.reduce((sum, name) => sum + elementCount(shapes.get(name) ?? []), 0);
-  return FLOAT * (all - frozen + tables.length * config.hiddenSize);
-}
 
 /** Memory of sessions besides what is between their nodes. */
 export const sessionBytes = (sessions: { count: number; kernels: number }): number =>
@@ -36,19 +26,19 @@ export interface TrainingCost {
  */
 export function trainingCost(
   config: ModelConfig,
+  { weights, trained }: Learner,
   options: EngineOptions,
   batches: readonly StepRequest[],
   machine: Throughput,
   { reference = false, updates = 1 } = {},
 ): TrainingCost {
-  const rehearsal = new StepRehearsal(config, options);
+  const rehearsal = new StepRehearsal(config, weights, options);
   let work: Work = NO_WORK;
   let fixed: Work = NO_WORK;
   for (const batch of batches) {
     work = addWork(work, rehearsal.step(batch), 1 / batches.length);
     if (reference) fixed = addWork(fixed, rehearsal.reference(batch), 1 / batches.length);
   }
-  const trained = trainedBytes(config, options.trainedToken);
   const sums = rehearsal.inPieces ? trained : 0;
   const gradients = secondsOf(work, machine) / EFFICIENCY.training;
   const update = (OPTIMIZER_SECONDS * (trained + sums)) / FLOAT;
@@ -56,6 +46,7 @@ export function trainingCost(
     parts: [
       { name: 'gradients', bytes: trained + sums },
       { name: 'moments of the optimiser', bytes: 2 * trained },
+      { name: 'weights packed to train', bytes: rehearsal.weights },
       { name: 'activations of training', bytes: rehearsal.resident },
       { name: 'sessions of training', bytes: sessionBytes(rehearsal.sessions) },
     ],

@@ -42,6 +42,7 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   const parts: Part[] = [
     ...always(around),
     ...weights.parts,
+    { name: 'weights packed to encode', bytes: encoder.weights },
     { name: 'encoding', bytes: encoder.resident + sessionBytes(encoder.sessions) },
     { name: 'vectors', bytes: use.vectors * FLOAT * config.hiddenSize },
   ];
@@ -61,6 +62,7 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
     );
     parts.push(
       { name: 'key/value cache', bytes: generator.cache },
+      { name: 'weights packed to generate', bytes: generator.weights },
       { name: 'generation', bytes: generator.resident + sessionBytes(generator.sessions) },
     );
     times.push({ name: 'reasoning', seconds: (seconds * use.reasoned) / count / EFFICIENCY.generation });

@@ -1,14 +1,21 @@
 /** The weights that a model computes with when it is not trained: how a program declares them, and what they take. */
-import { elementCount, type ModelConfig, parameterCount, parameterShapes } from '../../checkpoint/index.js';
 import {
-  fedWeights,
-  fileWeights,
+  EMBEDDING_NAME,
+  elementCount,
+  type ModelConfig,
+  parameterCount,
+  parameterShapes,
+} from '../../checkpoint/index.js';
+import {
+  type FrozenWeights,
   type InferenceWeights,
+  inferenceWeights,
   int8IsExact,
-  type Precision,
   type TensorPlace,
+  weightsInFiles,
+  weightsInMemory,
 } from '../../decoder/index.js';
-import { type StoredType, storedTensors } from '../../decoder/stored-tensors.js';
+import { type StoredTensor, type StoredType, storedTensors } from '../../decoder/stored-tensors.js';
 import { LARGE, type PrecisionChoice } from '../../model/index.js';
 import type { ModelOutline } from './outline.js';
 import type { Part } from './parts.js';
@@ -20,42 +27,39 @@ const FLOAT = WIDTH.float32;
 export const floatBytes = (config: ModelConfig): number => FLOAT * parameterCount(config);
 
 export interface OutlinedWeights {
-  precision: Precision;
+  frozen: FrozenWeights;
   weightsIn: InferenceWeights['weightsIn'];
+  /** What is there once. Sessions hold their own besides (`Rehearsal.weights`). */
   parts: Part[];
 }
 
 /** As `Model.load` chooses them. Whether `auto` falls back to f32 for its vectors is not known before. */
 export async function outlinedWeights(
-  { config, embedding }: ModelOutline,
+  { config, embedding }: Pick<ModelOutline, 'config' | 'embedding'>,
   choice: PrecisionChoice,
 ): Promise<OutlinedWeights> {
   const large = parameterCount(config) >= LARGE;
   const auto = large && (await int8IsExact()) ? 'int8' : 'f32';
   const precision = choice === 'auto' ? auto : choice;
   if (precision === 'f32' && !(large && embedding !== undefined)) {
-    return {
-      precision,
-      weightsIn: fedWeights(config),
-      parts: [{ name: 'weights', bytes: floatBytes(config) }],
-    };
+    const frozen = weightsInMemory({ config, weights: new Map() });
+    const parts = [{ name: 'weights', bytes: floatBytes(config) }];
+    return { frozen, weightsIn: inferenceWeights(frozen).weightsIn, parts };
   }
-  const tensors =
+  const tensors: ReadonlyMap<string, StoredTensor> =
     precision === 'f32'
-      ? new Map(
-          [...parameterShapes(config)].map(([name, shape]) => [name, { type: 'float32', shape } as const]),
-        )
+      ? new Map([...parameterShapes(config)].map(([name, shape]) => [name, { type: 'float32', shape }]))
       : storedTensors(config, precision, embedding ?? 'float32');
   const places = new Map(
     [...tensors].map(([name, tensor]): [string, TensorPlace] => [
       name,
-      { ...tensor, path: '/', offset: 0, length: WIDTH[tensor.type] * elementCount(tensor.shape) },
+      { ...tensor, path: '/', offset: 0, length: bytesOf(tensor) },
     ]),
   );
-  const bytes = [...places.values()].reduce((sum, { length }) => sum + length, 0);
-  return {
-    precision,
-    weightsIn: fileWeights(precision, config, places).weightsIn,
-    parts: [{ name: 'weights (mapped, or packed for the kernels)', bytes }],
-  };
+  const frozen = weightsInFiles(precision, config, places);
+  const table = tensors.get(EMBEDDING_NAME);
+  const parts = [{ name: 'embedding, mapped', bytes: table === undefined ? 0 : bytesOf(table) }];
+  return { frozen, weightsIn: inferenceWeights(frozen).weightsIn, parts };
 }
+
+const bytesOf = ({ type, shape }: StoredTensor) => WIDTH[type] * elementCount(shape);

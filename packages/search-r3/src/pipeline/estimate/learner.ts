@@ -1,0 +1,77 @@
+/** The weights that a stage trains: all of the model's, or an adapter on top of frozen ones. */
+import { Graph } from 'onnx-grad';
+import type { LinearKind, LoraShape } from '../../checkpoint/index.js';
+import {
+  adapterDeclaration,
+  fedWeights,
+  fullDeclaration,
+  type InferenceWeights,
+  inferenceWeights,
+} from '../../decoder/index.js';
+import type { PrecisionChoice } from '../../model/index.js';
+import type { RehearsedWeights } from '../../train/index.js';
+import type { ModelOutline } from './outline.js';
+import type { Part } from './parts.js';
+import { floatBytes, outlinedWeights } from './weights.js';
+
+/** An adapter to be trained. */
+export interface LoraPlan extends Pick<LoraShape, 'rank'> {
+  targets: readonly LinearKind[];
+  /** How the frozen weights are stored. */
+  base: PrecisionChoice;
+}
+
+export interface Learner {
+  /** As the engine declares them. */
+  weights: RehearsedWeights;
+  /** As encoder and generator declare them. */
+  weightsIn: InferenceWeights['weightsIn'];
+  /** The model that is trained. */
+  parts: Part[];
+  /** Bytes of another one that stays as it is. */
+  copy: number;
+  /** Bytes of the arrays that the optimiser changes. */
+  trained: number;
+}
+
+const FLOAT = Float32Array.BYTES_PER_ELEMENT;
+
+/** Bytes of the arrays that get gradients. */
+function trainedBytes({ declare, sizes = {} }: RehearsedWeights): number {
+  const sizeOf = (dim: number | string) => (typeof dim === 'number' ? dim : (sizes[dim] ?? 1));
+  return [...declare(new Graph()).trained.values()].reduce(
+    (total, { shape }) => total + FLOAT * shape.reduce<number>((size, dim) => size * sizeOf(dim), 1),
+    0,
+  );
+}
+
+/** @param lora undefined: all weights are trained, of the token tables with `frozen` only the row of the embed token. */
+export async function learnerOf(
+  outline: ModelOutline,
+  tokenEmbeddings: 'frozen' | 'trained',
+  lora: LoraPlan | undefined,
+): Promise<Learner> {
+  const { config, embedId } = outline;
+  if (lora === undefined) {
+    const weights = { declare: fullDeclaration(config, tokenEmbeddings === 'frozen' ? embedId : undefined) };
+    const bytes = floatBytes(config);
+    return {
+      weights,
+      weightsIn: fedWeights(config),
+      parts: [{ name: 'weights', bytes }],
+      copy: bytes,
+      trained: trainedBytes(weights),
+    };
+  }
+  const { frozen, parts } = await outlinedWeights(outline, lora.base);
+  const form = { targets: lora.targets, tokenId: embedId };
+  const weights = { declare: adapterDeclaration(frozen, form), sizes: { rank: lora.rank } };
+  const trained = trainedBytes(weights);
+  return {
+    weights,
+    weightsIn: inferenceWeights(frozen, form).weightsIn,
+    parts: [...parts, { name: 'adapter', bytes: trained }],
+    copy: trained,
+    trained,
+  };
+}
