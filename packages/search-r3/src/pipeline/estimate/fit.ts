@@ -13,50 +13,58 @@ interface Change {
 /** The smallest budget of tokens that is proposed. */
 const LEAST_TOKENS = 256;
 
-/** Budgets of tokens below one, from large to small. */
-function* budgetsBelow(most: number): Generator<number> {
-  for (let tokens = 2 ** Math.floor(Math.log2(most)); tokens >= LEAST_TOKENS; tokens /= 2) yield tokens;
+/** Powers of two below a budget of tokens, from large to small. */
+const budgetsBelow = (most: number): number[] =>
+  Array.from({ length: Math.max(0, Math.floor(Math.log2(most / LEAST_TOKENS)) + 1) }, (_, i) =>
+    Math.min(most, LEAST_TOKENS * 2 ** i),
+  ).reverse();
+
+/** Stages with pieces of so many tokens, and perhaps with activations that are recomputed. */
+function inPieces(
+  settings: DataSettings,
+  stages: readonly StageName[],
+  maxTokens: number,
+  checkpointActivations: boolean,
+): Change {
+  const changed = { ...settings };
+  const written: string[] = [];
+  for (const stage of stages) {
+    const { optimization } = settings[stage];
+    const own = {
+      ...optimization,
+      maxTokens: Math.min(maxTokens, optimization.maxTokens),
+      checkpointActivations: checkpointActivations || optimization.checkpointActivations,
+    };
+    for (const key of ['maxTokens', 'checkpointActivations'] as const) {
+      if (own[key] !== optimization[key]) written.push(`${stage}.optimization.${key}=${own[key]}`);
+    }
+    Object.assign(changed, { [stage]: { ...settings[stage], optimization: own } });
+  }
+  return { settings: changed, text: written.join(' ') };
 }
 
-/** Changes that save memory, those first that cost least. */
-function* changes(settings: DataSettings, stages: readonly StageName[]): Generator<Change> {
-  const [first] = stages;
-  if (first === undefined) return;
-  const most = Math.max(...stages.map((stage) => settings[stage].optimization.maxTokens));
-  for (const checkpointActivations of [false, true]) {
-    for (const maxTokens of budgetsBelow(most)) {
-      const changed = { ...settings };
-      const written: string[] = [];
-      const set = (stage: StageName, key: string, value: unknown) =>
-        written.push(`${stage}.optimization.${key}=${value}`);
-      for (const stage of stages) {
-        const { optimization } = settings[stage];
-        const own = {
-          ...optimization,
-          maxTokens: Math.min(maxTokens, optimization.maxTokens),
-          checkpointActivations: checkpointActivations || optimization.checkpointActivations,
-        };
-        if (own.maxTokens < optimization.maxTokens) set(stage, 'maxTokens', own.maxTokens);
-        if (own.checkpointActivations !== optimization.checkpointActivations) {
-          set(stage, 'checkpointActivations', true);
-        }
-        Object.assign(changed, { [stage]: { ...settings[stage], optimization: own } });
-      }
-      if (written.length > 0) yield { settings: changed, text: written.join(' ') };
-    }
+/** The first of the changes that fits, if each takes less memory than the one before. */
+async function firstFitting(
+  changes: readonly Change[],
+  fits: (change: Change) => Promise<boolean>,
+): Promise<Change | undefined> {
+  let [low, high] = [0, changes.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (await fits(changes[middle] as Change)) high = middle;
+    else low = middle + 1;
   }
+  return changes[low];
 }
 
 /** Precisions that take less memory, from the most exact. */
 const SMALLER = ['int8', 'int4'] as const;
 
-function* precisions(settings: DataSettings): Generator<Change> {
-  for (const precision of SMALLER) {
-    if (settings.embed.precision === precision) continue;
-    const embed = { ...settings.embed, precision };
-    yield { settings: { ...settings, embed }, text: `embed.precision=${precision}` };
-  }
-}
+const precisions = (settings: DataSettings): Change[] =>
+  SMALLER.filter((precision) => precision !== settings.embed.precision).map((precision) => ({
+    settings: { ...settings, embed: { ...settings.embed, precision } },
+    text: `embed.precision=${precision}`,
+  }));
 
 /** The stages of an estimate that do not fit. */
 function tooLarge({ stages }: CommandEstimate, bytes: number): StageName[] {
@@ -72,10 +80,18 @@ export async function settingsThatFit(
   bytes: number,
 ): Promise<string | undefined> {
   const { command } = found;
-  const uses = command === 'evaluate' || command === 'index';
-  for (const change of uses ? precisions(settings) : changes(settings, tooLarge(found, bytes))) {
-    const { peak } = await estimate(command, change.settings, basis);
-    if (peak <= bytes) return change.text;
+  const fits = async (change: Change) => (await estimate(command, change.settings, basis)).peak <= bytes;
+  if (command === 'evaluate' || command === 'index') {
+    return (await firstFitting(precisions(settings), fits))?.text;
+  }
+  const stages = tooLarge(found, bytes);
+  const most = Math.max(LEAST_TOKENS, ...stages.map((stage) => settings[stage].optimization.maxTokens));
+  for (const checkpointed of [false, true]) {
+    const changes = budgetsBelow(most)
+      .map((tokens) => inPieces(settings, stages, tokens, checkpointed))
+      .filter(({ text }) => text !== '');
+    const change = await firstFitting(changes, fits);
+    if (change !== undefined) return change.text;
   }
   return undefined;
 }
