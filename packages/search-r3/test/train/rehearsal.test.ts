@@ -9,14 +9,14 @@ const config = newConfig({
   maxPositions: 128,
 });
 const options: EngineOptions = {
-  tokens: { kind: 'crossEntropy' },
-  contrastive: { temperature: 0.05, margin: 0.1 },
+  objective: { crossEntropy: {}, infoNce: { temperature: 0.05 } },
 };
 const full = { declare: fullDeclaration(config, 299) };
 
-/** `labels` on the last tokens but one. */
+let first = 0;
+/** Unlike all others; `labels` on the last tokens but one. */
 const sequence = (length: number, labels = 0): TrainingSequence => ({
-  ids: new Array<number>(length).fill(1),
+  ids: Array.from({ length }, (_, i) => (i === 0 ? ++first : 1)),
   labels: Array.from({ length: labels }, (_, i) => ({ position: length - 2 - i, weight: 1 })),
   embed: length - 1,
 });
@@ -33,13 +33,12 @@ function linearElements() {
 
 const batch = (count: number, length: number): StepRequest => {
   const sequences = Array.from({ length: count }, () => sequence(length, 2));
-  const anchor = (i: number) => ({
+  const half = Math.floor(count / 2);
+  const anchors = Array.from({ length: half }, (_, i) => ({
     ...{ sequence: i, positive: i, infoNceWeight: 1, tripletWeight: 0, falseNegatives: [] },
-  });
-  return {
-    sequences,
-    contrastive: { anchors: [0, 1].map(anchor), documents: [2, 3, 4] },
-  };
+  }));
+  const documents = Array.from({ length: count - half }, (_, i) => half + i);
+  return { sequences, contrastive: { anchors, documents } };
 };
 
 describe('a whole step', () => {

@@ -32,13 +32,19 @@ class Lengths {
   }
 }
 
+const blank = (length: number): number[] => new Array<number>(length).fill(0);
+
+/** Equal sequences would be encoded once: all get another first token. */
+const differing = (sequences: readonly TrainingSequence[]): TrainingSequence[] =>
+  sequences.map((one, i) => ({ ...one, ids: one.ids.with(0, i + 1) }));
+
 /** A sequence that is embedded at its end, with labels on its last `labelled` tokens. */
 function sequence(length: number, labelled: number, label: Omit<Label, 'position'>): TrainingSequence {
   const labels = Array.from({ length: labelled }, (_, i) => ({
     ...label,
     position: length - 1 - labelled + i,
   }));
-  return { ids: new Array<number>(length).fill(0), labels, embed: length - 1 };
+  return { ids: blank(length), labels, embed: length - 1 };
 }
 
 /** A step of stage 1. Reasoning is as long as it may be, unless more is known. */
@@ -62,7 +68,7 @@ export function sftBatch(lengths: PromptLengths, options: ResolvedSftOptions, st
   const anchors = Array.from({ length: batchSize }, (_, i) => anchor(i, i));
   if (reasoning.enabled) anchors.push(...anchors.map((_, i) => anchor(first + i, i)));
   const documents = Array.from({ length: 2 * batchSize }, (_, i) => batchSize + i);
-  return { sequences, contrastive: { anchors, documents } };
+  return { sequences: differing(sequences), contrastive: { anchors, documents } };
 }
 
 /** A step of stage 2: every rollout is part of the update, half of them above their group. */
@@ -76,10 +82,10 @@ export function rlBatch(lengths: PromptLengths, options: ResolvedRlOptions, step
       return sequence(length + written, written, label);
     }),
   );
-  if (contrastive.weight === 0) return { sequences };
+  if (contrastive.weight === 0) return { sequences: differing(sequences) };
   const rollouts = sequences.length;
   for (const length of drawn.draw('document', 2 * queriesPerStep)) {
-    sequences.push({ ids: new Array<number>(length).fill(0), labels: [], embed: length - 1 });
+    sequences.push({ ids: blank(length), labels: [], embed: length - 1 });
   }
   const anchors = Array.from(
     { length: Math.ceil(rollouts / 2) },
@@ -89,7 +95,7 @@ export function rlBatch(lengths: PromptLengths, options: ResolvedRlOptions, step
     }),
   );
   const documents = Array.from({ length: 2 * queriesPerStep }, (_, i) => rollouts + i);
-  return { sequences, contrastive: { anchors, documents } };
+  return { sequences: differing(sequences), contrastive: { anchors, documents } };
 }
 
 /** A step of pre-training: whole sequences are predicted; pairs are embedded. */
@@ -98,14 +104,14 @@ export function pretrainBatch(
   pairs: readonly { query: number; document: number }[],
 ): StepRequest {
   const sequences: TrainingSequence[] = read.map((length) => ({
-    ids: new Array<number>(length).fill(0),
+    ids: blank(length),
     labels: Array.from({ length: length - 1 }, (_, position) => ({ position, weight: 1 })),
   }));
-  if (pairs.length === 0) return { sequences };
+  if (pairs.length === 0) return { sequences: differing(sequences) };
   const first = sequences.length;
   for (const kind of ['query', 'document'] as const) {
     for (const { [kind]: length } of pairs) {
-      sequences.push({ ids: new Array<number>(length).fill(0), labels: [], embed: length - 1 });
+      sequences.push({ ids: blank(length), labels: [], embed: length - 1 });
     }
   }
   const anchors = pairs.map(
@@ -114,5 +120,8 @@ export function pretrainBatch(
       ...{ infoNceWeight: 1, tripletWeight: 0, falseNegatives: [] },
     }),
   );
-  return { sequences, contrastive: { anchors, documents: pairs.map((_, i) => first + pairs.length + i) } };
+  return {
+    sequences: differing(sequences),
+    contrastive: { anchors, documents: pairs.map((_, i) => first + pairs.length + i) },
+  };
 }

@@ -112,7 +112,8 @@ async function stagesOf(
     case 'train': {
       const scratch = around.settings.base === undefined;
       // The base model that was given stays loaded until the run ends.
-      const later = scratch ? around : { ...around, held: floatBytes(outline.config) };
+      const held = scratch || around.settings.lora !== undefined ? 0 : floatBytes(outline.config);
+      const later = { ...around, held };
       const first = scratch ? [await estimatePretrain(outline, around)] : [];
       return [...first, await estimateSft(outline, around), await estimateRl(outline, later)];
     }

@@ -1,5 +1,6 @@
 /** Refuses what does not fit into memory, and finds settings that would, by the same estimate. */
 import { type AvailableMemory, InputError } from '../../run/index.js';
+import { loraSchema } from '../../train/index.js';
 import type { StageName } from '../result.js';
 import { type Basis, type CommandEstimate, type DataSettings, estimate } from './estimate.js';
 import { formatBytes } from './parts.js';
@@ -19,28 +20,34 @@ const budgetsBelow = (most: number): number[] =>
     Math.min(most, LEAST_TOKENS * 2 ** i),
   ).reverse();
 
-/** Stages with pieces of so many tokens, and perhaps with activations that are recomputed. */
+/** What saves memory besides smaller pieces, in the order in which it is tried. */
+const WAYS = ['nothing', 'checkpointed', 'adapter'] as const;
+
+type Way = (typeof WAYS)[number];
+
+/** Stages with pieces of so many tokens, and a way to save more; undefined where the settings stay as they are. */
 function inPieces(
   settings: DataSettings,
   stages: readonly StageName[],
   maxTokens: number,
-  checkpointActivations: boolean,
-): Change {
-  const changed = { ...settings };
-  const written: string[] = [];
+  way: Way,
+): Change | undefined {
+  const lora = way === 'adapter' ? loraSchema.parse({ base: 'int8' }) : settings.lora;
+  const changed = { ...settings, lora };
+  const written = way === 'adapter' ? ['lora.base=int8'] : [];
   for (const stage of stages) {
     const { optimization } = settings[stage];
     const own = {
       ...optimization,
       maxTokens: Math.min(maxTokens, optimization.maxTokens),
-      checkpointActivations: checkpointActivations || optimization.checkpointActivations,
+      checkpointActivations: way === 'checkpointed' || optimization.checkpointActivations,
     };
     for (const key of ['maxTokens', 'checkpointActivations'] as const) {
       if (own[key] !== optimization[key]) written.push(`${stage}.optimization.${key}=${own[key]}`);
     }
     Object.assign(changed, { [stage]: { ...settings[stage], optimization: own } });
   }
-  return { settings: changed, text: written.join(' ') };
+  return written.length === 0 ? undefined : { settings: changed, text: written.join(' ') };
 }
 
 /** The first of the changes that fits, if each takes less memory than the one before. */
@@ -86,10 +93,11 @@ export async function settingsThatFit(
   }
   const stages = tooLarge(found, bytes);
   const most = Math.max(LEAST_TOKENS, ...stages.map((stage) => settings[stage].optimization.maxTokens));
-  for (const checkpointed of [false, true]) {
-    const changes = budgetsBelow(most)
-      .map((tokens) => inPieces(settings, stages, tokens, checkpointed))
-      .filter(({ text }) => text !== '');
+  // Pre-training has no adapter, and stage 2 goes on with what stage 1 made.
+  const adaptable = settings.lora === undefined && stages.includes('sft') && !stages.includes('pretrain');
+  for (const way of WAYS) {
+    if (way === 'adapter' && !adaptable) continue;
+    const changes = budgetsBelow(most).flatMap((tokens) => inPieces(settings, stages, tokens, way) ?? []);
     const change = await firstFitting(changes, fits);
     if (change !== undefined) return change.text;
   }

@@ -10,7 +10,5 @@ export {
   estimate,
 } from './estimate.js';
 export { demandMemory, settingsThatFit } from './fit.js';
-export type { LoraPlan } from './learner.js';
 export { formatBytes, formatSeconds, type Part, type StageEstimate, type TimedPart } from './parts.js';
-export { estimateRl, estimateSft, type Surroundings } from './stages.js';
 export { sampleTexts, type TextSample } from './texts.js';

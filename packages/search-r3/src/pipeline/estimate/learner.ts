@@ -1,6 +1,6 @@
 /** The weights that a stage trains: all of the model's, or an adapter on top of frozen ones. */
 import { Graph } from 'onnx-grad';
-import type { LinearKind, LoraShape } from '../../checkpoint/index.js';
+import type { LoraShape } from '../../checkpoint/index.js';
 import {
   adapterDeclaration,
   fedWeights,
@@ -10,15 +10,25 @@ import {
 } from '../../decoder/index.js';
 import type { PrecisionChoice } from '../../model/index.js';
 import type { RehearsedWeights } from '../../train/index.js';
+import type { Settings } from '../settings.js';
 import type { ModelOutline } from './outline.js';
 import type { Part } from './parts.js';
 import { floatBytes, outlinedWeights } from './weights.js';
 
 /** An adapter to be trained. */
-export interface LoraPlan extends Pick<LoraShape, 'rank'> {
-  targets: readonly LinearKind[];
-  /** How the frozen weights are stored. */
+export interface LoraPlan extends Pick<LoraShape, 'rank' | 'targets'> {
+  /** How the frozen weights are stored to train on them. */
   base: PrecisionChoice;
+  /** How they are to sample and to encode; undefined: in the same way. */
+  sampling?: PrecisionChoice | undefined;
+}
+
+/** The adapter that a stage trains: that of the model, or a new one; undefined if it trains all weights. */
+export function loraOf({ lora }: Settings, { adapter = lora }: ModelOutline): LoraPlan | undefined {
+  if (adapter === undefined) return undefined;
+  const { rank, targets } = adapter;
+  const { base = 'auto', rollouts = 'base' } = lora ?? {};
+  return { rank, targets, base, sampling: rollouts === 'base' ? undefined : rollouts };
 }
 
 export interface Learner {
@@ -64,13 +74,14 @@ export async function learnerOf(
     };
   }
   const { frozen, parts } = await outlinedWeights(outline, lora.base);
+  const sampling = lora.sampling && (await outlinedWeights(outline, lora.sampling));
   const form = { targets: lora.targets, tokenId: embedId };
   const weights = { declare: adapterDeclaration(frozen, form), sizes: { rank: lora.rank } };
   const trained = trainedBytes(weights);
   return {
     weights,
-    weightsIn: inferenceWeights(frozen, form).weightsIn,
-    parts: [...parts, { name: 'adapter', bytes: trained }],
+    weightsIn: inferenceWeights(sampling?.frozen ?? frozen, form).weightsIn,
+    parts: [...parts, ...(sampling?.parts ?? []), { name: 'adapter', bytes: trained }],
     copy: trained,
     trained,
   };

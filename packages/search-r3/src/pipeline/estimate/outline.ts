@@ -2,14 +2,17 @@
 import {
   EMBEDDING_NAME,
   type EmbeddingUse,
+  isAdapterFolder,
   isTrainable,
   type LengthLimits,
+  type LoraShape,
   type ModelConfig,
   newConfig,
   openModel,
   type PromptOverrides,
   type Prompts,
   presetFormat,
+  readAdapterFolder,
   resolvePrompts,
   withVocabSize,
 } from '../../checkpoint/index.js';
@@ -43,6 +46,8 @@ export interface ModelOutline {
   limits: LengthLimits;
   /** How its file stores the embedding; undefined where that cannot be mapped. */
   embedding: FloatType | undefined;
+  /** The adapter on top of its weights, if it has one. */
+  adapter?: Pick<LoraShape, 'rank' | 'targets'> | undefined;
 }
 
 /** A model that stage 1 starts from: prompts where it has none or others are given, and an embed token. */
@@ -69,7 +74,10 @@ async function outlineOf(
   overrides?: PromptOverrides,
   fallback?: PromptOverrides,
 ): Promise<ModelOutline> {
-  const folder = await openModel(path, { embedding });
+  const found = (await isAdapterFolder(path)) ? await readAdapterFolder(path) : undefined;
+  const folder = await openModel(found?.base ?? path, {
+    embedding: embedding && { ...embedding, recorded: found?.retriever },
+  });
   try {
     const { tokenizer, retriever } = folder;
     const own = overrides === undefined ? retriever?.prompts : undefined;
@@ -85,7 +93,8 @@ async function outlineOf(
       config: grown(folder.config, tokenizer),
       embedId,
       lengths: { ...lengths, written: texts.atlas ? await writtenInAtlas(tokenizer) : [] },
-      limits: retriever?.limits ?? {},
+      limits: (found?.retriever ?? retriever)?.limits ?? {},
+      adapter: found?.adapter,
       embedding: type === 'float32' || type === 'float16' || type === 'bfloat16' ? type : undefined,
     };
   } finally {

@@ -12,7 +12,7 @@ import { ATLAS, type Settings } from '../settings.js';
 import { pretrainBatch, rlBatch, sftBatch } from './batches.js';
 import { DOCUMENT_BYTES, EFFICIENCY, PROCESS_BYTES, START_SECONDS, TEXT_BYTES } from './constants.js';
 import { EncodingRehearsal } from './encoding.js';
-import { type Learner, type LoraPlan, learnerOf } from './learner.js';
+import { type Learner, learnerOf, loraOf } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
 import { type ModelOutline, writtenTokens } from './outline.js';
 import { type Part, type Phase, type StageEstimate, stageEstimate, type TimedPart } from './parts.js';
@@ -26,8 +26,6 @@ export interface Surroundings {
   machine: Throughput;
   /** Bytes of models that the process holds besides that of the stage. */
   held?: number;
-  /** The adapter that stages 1 and 2 train. Default: they train all weights. */
-  lora?: LoraPlan | undefined;
 }
 
 /** Reasoning targets that are sampled together. */
@@ -154,12 +152,16 @@ export async function estimateSft(outline: ModelOutline, around: Surroundings): 
   const { config, lengths } = outline;
   const options = sftOptionsOf(settings, outline);
   const { weights, optimization, reasoning, steps, maxLength } = options;
-  const learner = await learnerOf(outline, options.tokenEmbeddings, around.lora);
-  const base = around.lora === undefined ? { config, weights: new Map() } : undefined;
+  const lora = loraOf(settings, outline);
+  const learner = await learnerOf(outline, options.tokenEmbeddings, lora);
+  const base = lora === undefined ? { config, weights: new Map() } : undefined;
   const engine: EngineOptions = {
-    tokens: { kind: 'crossEntropy' },
-    contrastive: { temperature: options.temperature, margin: options.margin },
-    ...(weights.kl > 0 && reasoning.enabled && { baseKl: { base, vocabulary: config.vocabSize } }),
+    objective: {
+      ...(weights.crossEntropy > 0 && { crossEntropy: {} }),
+      ...(weights.kl > 0 && reasoning.enabled && { kl: { base, vocabulary: config.vocabSize } }),
+      ...(weights.infoNce > 0 && { infoNce: { temperature: options.temperature } }),
+      ...(weights.triplet > 0 && { triplet: { margin: options.margin } }),
+    },
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };
@@ -218,11 +220,20 @@ export async function estimateRl(outline: ModelOutline, around: Surroundings): P
   const { settings, machine, texts } = around;
   const { config, lengths } = outline;
   const options = rlOptionsOf(settings, outline);
-  const learner = await learnerOf(outline, options.tokenEmbeddings, around.lora);
+  const learner = await learnerOf(outline, options.tokenEmbeddings, loraOf(settings, outline));
   const { optimization, beta, steps, maxLength, maxNewTokens, queriesPerStep, groupSize } = options;
   const engine: EngineOptions = {
-    tokens: { kind: 'policyGradient', clipLow: options.clipLow, clipHigh: options.clipHigh, beta },
-    contrastive: { temperature: options.contrastive.temperature, margin: 0 },
+    objective: {
+      ...((options.policyWeight > 0 || beta > 0) && {
+        policyGradient: {
+          clipLow: options.clipLow,
+          clipHigh: options.clipHigh,
+          beta,
+          importanceCap: undefined,
+        },
+      }),
+      ...(options.contrastive.weight > 0 && { infoNce: { temperature: options.contrastive.temperature } }),
+    },
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };
@@ -269,8 +280,7 @@ export async function estimatePretrain(outline: ModelOutline, around: Surroundin
   const options: ResolvedPretrainOptions = { ...rest, batchSize, seed: settings.seed };
   const { optimization, contrastive, steps } = options;
   const engine: EngineOptions = {
-    tokens: { kind: 'crossEntropy' },
-    contrastive: { temperature: contrastive.temperature, margin: 0 },
+    objective: { crossEntropy: {}, infoNce: { temperature: contrastive.temperature } },
     maxTokens: optimization.maxTokens,
     checkpoint: optimization.checkpointActivations,
   };

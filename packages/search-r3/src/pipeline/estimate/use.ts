@@ -1,5 +1,6 @@
 /** Estimates of the commands that use a model: evaluation and indexing. */
 import { DEFAULT_LIMITS } from '../../checkpoint/index.js';
+import { inferenceWeights } from '../../decoder/index.js';
 import { RETRIEVER_SYSTEMS } from '../../evaluate/index.js';
 import { GenerationRehearsal } from '../../generate/index.js';
 import { EFFICIENCY, START_SECONDS } from './constants.js';
@@ -34,7 +35,11 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   const { maxNewTokens = embed.maxNewTokens ?? limits.maxNewTokens ?? DEFAULT_LIMITS.maxNewTokens } = own;
   const room = (reasoning: number) => Math.max(1, Math.min(maxLength, config.maxPositions - reasoning - 1));
   const weights = await outlinedWeights(outline, embed.precision);
-  const encoder = new EncodingRehearsal(config, weights.weightsIn);
+  const { adapter } = outline;
+  const form = adapter && { targets: adapter.targets, tokenId: outline.embedId };
+  const { weightsIn } = inferenceWeights(weights.frozen, form);
+  const sizes = adapter === undefined ? {} : { rank: adapter.rank };
+  const encoder = new EncodingRehearsal(config, weightsIn, sizes);
   const cut = (all: readonly number[], reasoning = 0) =>
     all.map((length) => Math.min(length, room(reasoning)));
   const documents = secondsOf(encoder.encode(cut(lengths.document), use.documents), machine);
@@ -53,7 +58,7 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   ];
   const prompts = cut(lengths.reasoning, maxNewTokens);
   if (use.reasoned > 0 && prompts.length > 0) {
-    const generator = new GenerationRehearsal(config, weights.weightsIn);
+    const generator = new GenerationRehearsal(config, weightsIn, sizes);
     const count = Math.min(use.reasoned, PIECE);
     const piece = Array.from({ length: count }, (_, i) => prompts[i % prompts.length] ?? 1);
     const seconds = secondsOf(

@@ -8,8 +8,6 @@ import {
 } from '../../checkpoint/index.js';
 import {
   type FrozenWeights,
-  type InferenceWeights,
-  inferenceWeights,
   int8IsExact,
   type TensorPlace,
   weightsInFiles,
@@ -28,7 +26,6 @@ export const floatBytes = (config: ModelConfig): number => FLOAT * parameterCoun
 
 export interface OutlinedWeights {
   frozen: FrozenWeights;
-  weightsIn: InferenceWeights['weightsIn'];
   /** What is there once. Sessions hold their own besides (`Rehearsal.weights`). */
   parts: Part[];
 }
@@ -44,7 +41,7 @@ export async function outlinedWeights(
   if (precision === 'f32' && !(large && embedding !== undefined)) {
     const frozen = weightsInMemory({ config, weights: new Map() });
     const parts = [{ name: 'weights', bytes: floatBytes(config) }];
-    return { frozen, weightsIn: inferenceWeights(frozen).weightsIn, parts };
+    return { frozen, parts };
   }
   const tensors: ReadonlyMap<string, StoredTensor> =
     precision === 'f32'
@@ -59,7 +56,7 @@ export async function outlinedWeights(
   const frozen = weightsInFiles(precision, config, places);
   const table = tensors.get(EMBEDDING_NAME);
   const parts = [{ name: 'embedding, mapped', bytes: table === undefined ? 0 : bytesOf(table) }];
-  return { frozen, weightsIn: inferenceWeights(frozen).weightsIn, parts };
+  return { frozen, parts };
 }
 
 const bytesOf = ({ type, shape }: StoredTensor) => WIDTH[type] * elementCount(shape);

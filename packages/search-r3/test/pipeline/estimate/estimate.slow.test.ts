@@ -141,19 +141,41 @@ describe('what does not fit', () => {
     );
   });
 
-  test('may also need activations to be recomputed', async () => {
+  test('may also need activations to be recomputed, or an adapter on an int8 base', async () => {
     const found = await estimated('sft', small);
-    const optimization = { maxTokens: 256, checkpointActivations: true };
-    const least = await estimated('sft', { ...small, sft: { ...small.sft, optimization } });
-    const way = await settingsThatFit(found, settings(small), basis, least.peak);
-    expect(way).toBe('sft.optimization.maxTokens=256 sft.optimization.checkpointActivations=true');
-    expect(await settingsThatFit(found, settings(small), basis, least.peak - 1)).toBeUndefined();
+    const few = { maxTokens: 256 };
+    const peak = async (optimization: object, own: object = {}) =>
+      (await estimated('sft', { ...small, ...own, sft: { ...small.sft, optimization } })).peak;
+    const recomputed = await peak({ ...few, checkpointActivations: true });
+    expect(await settingsThatFit(found, settings(small), basis, recomputed)).toBe(
+      'sft.optimization.maxTokens=256 sft.optimization.checkpointActivations=true',
+    );
+    const adapted = await peak(few, { lora: { base: 'int8' } });
+    expect(adapted).toBeLessThan(recomputed);
+    expect(await settingsThatFit(found, settings(small), basis, adapted)).toBe(
+      'lora.base=int8 sft.optimization.maxTokens=256',
+    );
+    expect(await settingsThatFit(found, settings(small), basis, adapted - 1)).toBeUndefined();
   });
 
   test('passes otherwise', async () => {
     const found = await estimated('sft', small);
     await demandMemory(found, settings(small), basis, { bytes: found.peak, by: 'machine' }, 'settings');
   });
+});
+
+test('an adapter takes gradients and moments of its own size alone, and no second model', async () => {
+  const rank = 8;
+  const found = await estimated('sft', {
+    base: 'b',
+    lora: { rank, base: 'f32', targets: ['q_proj', 'down_proj'] },
+  });
+  const { layers, hiddenSize, heads, headDim, intermediateSize } = basis.outline.config;
+  const pairs = layers * rank * (hiddenSize + heads * headDim + intermediateSize + hiddenSize);
+  const own = 4 * (pairs + hiddenSize);
+  expect(bytes(found, 'sft', 'gradients')).toBe(own);
+  expect(bytes(found, 'sft', 'moments of the optimiser')).toBe(2 * own);
+  expect(bytes(found, 'sft', 'weights before training')).toBe(own);
 });
 
 test('larger models take more of everything', async () => {
