@@ -7,7 +7,7 @@ import { type EncodeOptions, type Encoder, embeddingOf, encodeInRuns } from '../
 import type { Decoding } from './decoding.js';
 
 /** Tokens in one run at most: more gain no speed, but activations take memory, and generation waits for the run. */
-const RUN_TOKENS = 1024;
+export const RUN_TOKENS = 1024;
 
 /**
  * Encodes beside whatever else the generator serves. A text has the same vector in every batch, within

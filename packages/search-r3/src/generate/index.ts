@@ -1,3 +1,4 @@
+export { RUN_TOKENS } from './encoder.js';
 export { Generator, type GeneratorOptions } from './generator.js';
 export type {
   Completion,

@@ -31,6 +31,8 @@ export class GenerationRehearsal {
   /** Positions of the cache. */
   #positions = 0;
   #rows = 0;
+  /** Bytes of keys and values of prompts that nothing follows. */
+  #passing = 0;
 
   /** @param sizes of symbols that the weights are declared with. */
   constructor(
@@ -53,7 +55,7 @@ export class GenerationRehearsal {
   get resident(): number {
     const { vocabSize, hiddenSize } = this.#config;
     const results = this.#rows * (2 * vocabSize + hiddenSize) * FLOAT;
-    return this.#decoding.resident + this.#sampling.resident + results;
+    return this.#decoding.resident + this.#sampling.resident + results + this.#passing;
   }
 
   /** Bytes of weights in files that the session holds. */
@@ -78,10 +80,17 @@ export class GenerationRehearsal {
     for (let at = 0; at < entries.length; at += slots) {
       const wave = entries.slice(at, at + slots);
       total = addWork(total, this.#read(wave, capacity));
-      const step = this.#run({ batch: wave.length, length: 1, capacity, positions: capacity });
+      const step = this.#run({ batch: wave.length, length: 1, capacity });
       total = addWork(total, addWork(step, this.#sample(wave.length)), newTokens);
     }
     return total;
+  }
+
+  /** A run of `SharedEncoder`: sequences of at most `length` tokens. */
+  encode(batch: number, length: number): Work {
+    const { kvHeads, headDim } = this.#config;
+    this.#passing = Math.max(this.#passing, 2 * FLOAT * batch * kvHeads * length * headDim);
+    return this.#run({ batch, length, capacity: length }, 1);
   }
 
   /** Reads the prompts of some slots, each once. */
@@ -101,7 +110,7 @@ export class GenerationRehearsal {
       }
       rows += at - first;
       this.#reserve(rows * capacity);
-      total = addWork(total, this.#run({ batch: jobs.size, length: longest, capacity, positions: capacity }));
+      total = addWork(total, this.#run({ batch: jobs.size, length: longest, capacity }));
     }
     return total;
   }
@@ -113,9 +122,11 @@ export class GenerationRehearsal {
     this.#positions = Math.max(needed, Math.min(2 * this.#positions, most));
   }
 
-  #run(sizes: Record<string, number> & { batch: number }): Work {
-    this.#rows = Math.max(this.#rows, sizes.batch);
-    return this.#once(JSON.stringify(sizes), () => this.#decoding.run({ ...this.#sizes, ...sizes }).work);
+  /** @param scored rows that get scores. */
+  #run(sizes: { batch: number; length: number; capacity: number }, scored = sizes.batch): Work {
+    this.#rows = Math.max(this.#rows, scored);
+    const all = { ...this.#sizes, ...sizes, positions: sizes.capacity, scored };
+    return this.#once(JSON.stringify(all), () => this.#decoding.run(all).work);
   }
 
   #sample(rows: number): Work {

@@ -14,7 +14,7 @@ import {
 } from './batch.js';
 import { contrastiveFeeds } from './contrastive.js';
 import type { EngineOptions, StepRequest } from './engine.js';
-import { headParts, inParts } from './head.js';
+import { headParts, headRows } from './head.js';
 import {
   contrastiveProgram,
   idsName,
@@ -144,9 +144,11 @@ export class StepRehearsal {
       const sizes = { ...batchSizes(sequences, members), labels: targets.length };
       const states = () => labelStatesProgram(this.#config, this.#declared);
       total = addWork(total, this.#run('states', states, sizes));
-      for (const part of inParts(targets, headParts(targets.length, this.#config.vocabSize))) {
-        const head = () => logProbabilityProgram(this.#config, this.#declared);
-        if (part.length > 0) total = addWork(total, this.#run('head', head, { labels: part.length }));
+      const head = () => logProbabilityProgram(this.#config, this.#declared);
+      const most = headRows(this.#config.vocabSize);
+      for (let from = 0; from < targets.length; from += most) {
+        const part = { labels: Math.min(most, targets.length - from) };
+        total = addWork(total, this.#run('head', head, part));
       }
     }
     return total;

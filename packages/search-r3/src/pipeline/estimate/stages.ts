@@ -1,7 +1,6 @@
 /** Estimates of the stages that train: memory at its peak, and time. */
-import { NO_WORK, type Work } from 'onnx-grad';
 import { generateAtlas } from '../../dataset/index.js';
-import { GenerationRehearsal } from '../../generate/index.js';
+import type { GenerationPlan } from '../../generate/index.js';
 import { atlasSequences, atlasTokenizer } from '../../pretrain/index.js';
 import type { ResolvedPretrainOptions } from '../../pretrain/options.js';
 import { type ResolvedRlOptions, rlOptionsSchema } from '../../rl/index.js';
@@ -11,13 +10,13 @@ import type { EngineOptions, StepRequest } from '../../train/index.js';
 import { ATLAS, type Settings } from '../settings.js';
 import { pretrainBatch, rlBatch, sftBatch } from './batches.js';
 import { DOCUMENT_BYTES, EFFICIENCY, PROCESS_BYTES, START_SECONDS, TEXT_BYTES } from './constants.js';
-import { EncodingRehearsal } from './encoding.js';
+import { InferenceRehearsal } from './inference.js';
 import { type Learner, learnerOf, loraOf } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
 import { type ModelOutline, writtenTokens } from './outline.js';
 import { type Part, type Phase, type StageEstimate, stageEstimate, type TimedPart } from './parts.js';
 import type { TextSample } from './texts.js';
-import { sessionBytes, trainingCost } from './training.js';
+import { trainingCost } from './training.js';
 
 /** Where everything is known that estimates follow from. */
 export interface Surroundings {
@@ -40,48 +39,31 @@ export const always = ({ texts, held = 0 }: Pick<Surroundings, 'texts' | 'held'>
   { name: 'weights of the base model', bytes: held },
 ];
 
-/** What generating or encoding takes. */
-interface Cost {
-  parts: Part[];
-  seconds: number;
-}
+/** A model as it is used while a stage trains it, or before. */
+const inUse = ({ config }: ModelOutline, { weightsIn, weights }: Learner): InferenceRehearsal =>
+  new InferenceRehearsal(config, weightsIn, weights.sizes);
 
-function generated(
-  { config, lengths }: ModelOutline,
-  { weightsIn, weights }: Learner,
+/** Seconds of completions for prompts of these lengths, none if there are none. */
+function generationSeconds(
+  use: InferenceRehearsal,
+  { lengths }: ModelOutline,
   machine: Throughput,
-  plan: { prompts: readonly number[]; samples?: number; maxNewTokens: number },
-): Cost {
-  if (plan.prompts.length === 0) return { parts: [], seconds: 0 };
-  const rehearsal = new GenerationRehearsal(config, weightsIn, weights.sizes);
-  const work = rehearsal.generate({ ...plan, newTokens: writtenTokens(lengths, plan.maxNewTokens) });
-  return {
-    parts: [
-      { name: 'key/value cache', bytes: rehearsal.cache },
-      { name: 'weights packed to generate', bytes: rehearsal.weights },
-      { name: 'generation', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) },
-    ],
-    seconds: secondsOf(work, machine) / EFFICIENCY.generation,
-  };
+  plan: Omit<GenerationPlan, 'newTokens'>,
+): number {
+  if (plan.prompts.length === 0) return 0;
+  const work = use.generate({ ...plan, newTokens: writtenTokens(lengths, plan.maxNewTokens) });
+  return secondsOf(work, machine) / EFFICIENCY.generation;
 }
 
-/** Documents through the encoder. */
-function encoded(
-  { config, lengths }: ModelOutline,
-  { weightsIn, weights }: Learner,
-  { machine }: Surroundings,
+/** Seconds of so many documents through the encoder. */
+function encodingSeconds(
+  use: InferenceRehearsal,
+  { lengths }: ModelOutline,
+  machine: Throughput,
   { count, maxLength, maxTokens }: { count: number; maxLength: number; maxTokens?: number },
-): Cost {
-  const rehearsal = new EncodingRehearsal(config, weightsIn, weights.sizes);
+): number {
   const cut = lengths.document.map((length) => Math.min(length, maxLength));
-  const work: Work = count === 0 ? NO_WORK : rehearsal.encode(cut, count, maxTokens);
-  return {
-    parts: [
-      { name: 'weights packed to encode', bytes: rehearsal.weights },
-      { name: 'encoding', bytes: rehearsal.resident + sessionBytes(rehearsal.sessions) },
-    ],
-    seconds: secondsOf(work, machine) / EFFICIENCY.encoding,
-  };
+  return secondsOf(use.encode(cut, count, maxTokens), machine) / EFFICIENCY.encoding;
 }
 
 /** Cycles through a sample until there are so many. */
@@ -100,28 +82,23 @@ function validation(
   const { settings, texts, machine } = around;
   const count = settings.validation.queries;
   if (count === 0) return { phases: [], times: [] };
-  const documents = encoded(outline, learner, around, {
+  const use = inUse(outline, learner);
+  const documents = encodingSeconds(use, outline, machine, {
     count: texts.count.documents,
     maxLength: limits.maxLength,
   });
-  const reasoning = generated(outline, learner, machine, {
+  const reasoning = generationSeconds(use, outline, machine, {
     prompts: repeated(outline.lengths.reasoning, count, limits.maxLength),
     maxNewTokens: limits.maxNewTokens,
   });
   const vectors = 2 * FLOAT * outline.config.hiddenSize * texts.count.documents;
   const phase = {
     name: 'validation',
-    parts: [
-      ...always(around),
-      ...learner.parts,
-      ...documents.parts,
-      ...reasoning.parts,
-      { name: 'vectors', bytes: vectors },
-    ],
+    parts: [...always(around), ...learner.parts, ...use.parts, { name: 'vectors', bytes: vectors }],
   };
   return {
     phases: [phase],
-    times: [{ name: 'validation', seconds: documents.seconds + reasoning.seconds }],
+    times: [{ name: 'validation', seconds: documents + reasoning }],
   };
 }
 
@@ -175,12 +152,13 @@ export async function estimateSft(outline: ModelOutline, around: Surroundings): 
   const targets = Math.min(steps * options.batchSize, options.maxQueries ?? Number.POSITIVE_INFINITY);
   // They are sampled ahead, in pieces.
   const piece = Math.min(targets, TARGETS);
-  const sampling = generated(outline, learner, machine, {
+  const sampler = inUse(outline, learner);
+  const sampling = generationSeconds(sampler, outline, machine, {
     prompts: reasoning.enabled ? repeated(lengths.reasoning, piece, maxLength) : [],
     maxNewTokens: reasoning.maxNewTokens,
   });
   const copies: Part[] = [...learner.parts, { name: 'weights before training', bytes: learner.copy }];
-  const training = [...always(around), ...copies, ...cost.parts, ...sampling.parts];
+  const training = [...always(around), ...copies, ...cost.parts, ...sampler.parts];
   const scored = validation(outline, learner, around, { maxLength, maxNewTokens: reasoning.maxNewTokens });
   return stageEstimate(
     'sft',
@@ -188,7 +166,7 @@ export async function estimateSft(outline: ModelOutline, around: Surroundings): 
     [
       start,
       ...times(cost.step, steps),
-      { name: 'reasoning targets', seconds: (sampling.seconds * targets) / piece },
+      { name: 'reasoning targets', seconds: (sampling * targets) / piece },
       ...scored.times,
     ],
   );
@@ -240,23 +218,23 @@ export async function estimateRl(outline: ModelOutline, around: Surroundings): P
   const batches = STEPS.map((step) => rlBatch(lengths, options, step));
   const how = { reference: beta > 0, updates: options.numIterations };
   const cost = trainingCost(config, learner, engine, batches, machine, how);
-  const rollouts = generated(outline, learner, machine, {
+  const use = inUse(outline, learner);
+  const rollouts = generationSeconds(use, outline, machine, {
     prompts: repeated(lengths.reasoning, queriesPerStep, maxLength),
     samples: groupSize,
     maxNewTokens,
   });
   const corpus = texts.count.documents;
   const { maxTokens } = optimization;
-  const first = encoded(outline, learner, around, { count: corpus, maxLength, maxTokens });
-  const perStep = first.seconds * (encodedPerStep(options, corpus) / Math.max(1, corpus));
+  const first = encodingSeconds(use, outline, machine, { count: corpus, maxLength, maxTokens });
+  const perStep = first * (encodedPerStep(options, corpus) / Math.max(1, corpus));
   const copies = options.environment.kind === 'selective' ? 3 : 2;
   const training: Part[] = [
     ...always(around),
     ...learner.parts,
     { name: 'weights of the reference', bytes: beta > 0 ? learner.copy : 0 },
     ...cost.parts,
-    ...rollouts.parts,
-    ...first.parts,
+    ...use.parts,
     { name: 'vectors', bytes: copies * FLOAT * config.hiddenSize * corpus },
   ];
   const scored = validation(outline, learner, around, { maxLength, maxNewTokens });
@@ -266,8 +244,8 @@ export async function estimateRl(outline: ModelOutline, around: Surroundings): P
     [
       start,
       ...times(cost.step, steps),
-      { name: 'rollouts', seconds: steps * rollouts.seconds },
-      { name: 'environment', seconds: first.seconds + (steps - 1) * perStep },
+      { name: 'rollouts', seconds: steps * rollouts },
+      { name: 'environment', seconds: first + (steps - 1) * perStep },
       ...scored.times,
     ],
   );

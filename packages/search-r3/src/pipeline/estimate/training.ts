@@ -2,16 +2,13 @@
 import { addWork, NO_WORK, type Work } from 'onnx-grad';
 import type { ModelConfig } from '../../checkpoint/index.js';
 import { type EngineOptions, StepRehearsal, type StepRequest } from '../../train/index.js';
-import { EFFICIENCY, KERNEL_BYTES, OPTIMIZER_SECONDS, SESSION_BYTES } from './constants.js';
+import { EFFICIENCY, OPTIMIZER_SECONDS } from './constants.js';
+import { sessionBytes } from './inference.js';
 import type { Learner } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
 import type { Part, TimedPart } from './parts.js';
 
 const FLOAT = Float32Array.BYTES_PER_ELEMENT;
-
-/** Memory of sessions besides what is between their nodes. */
-export const sessionBytes = (sessions: { count: number; kernels: number }): number =>
-  sessions.count * SESSION_BYTES + sessions.kernels * KERNEL_BYTES;
 
 export interface TrainingCost {
   parts: Part[];

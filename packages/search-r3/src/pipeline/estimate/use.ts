@@ -2,14 +2,12 @@
 import { DEFAULT_LIMITS } from '../../checkpoint/index.js';
 import { inferenceWeights } from '../../decoder/index.js';
 import { RETRIEVER_SYSTEMS } from '../../evaluate/index.js';
-import { GenerationRehearsal } from '../../generate/index.js';
 import { EFFICIENCY, START_SECONDS } from './constants.js';
-import { EncodingRehearsal } from './encoding.js';
+import { InferenceRehearsal } from './inference.js';
 import { secondsOf } from './machine.js';
 import { type ModelOutline, writtenTokens } from './outline.js';
 import { type Part, type StageEstimate, stageEstimate, type TimedPart } from './parts.js';
 import { always, type Surroundings } from './stages.js';
-import { sessionBytes } from './training.js';
 import { outlinedWeights } from './weights.js';
 
 const FLOAT = Float32Array.BYTES_PER_ELEMENT;
@@ -39,18 +37,11 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   const form = adapter && { targets: adapter.targets, tokenId: outline.embedId };
   const { weightsIn } = inferenceWeights(weights.frozen, form);
   const sizes = adapter === undefined ? {} : { rank: adapter.rank };
-  const encoder = new EncodingRehearsal(config, weightsIn, sizes);
+  const model = new InferenceRehearsal(config, weightsIn, sizes);
   const cut = (all: readonly number[], reasoning = 0) =>
     all.map((length) => Math.min(length, room(reasoning)));
-  const documents = secondsOf(encoder.encode(cut(lengths.document), use.documents), machine);
-  const direct = secondsOf(encoder.encode(cut(lengths.query), use.queries - use.reasoned), machine);
-  const parts: Part[] = [
-    ...always(around),
-    ...weights.parts,
-    { name: 'weights packed to encode', bytes: encoder.weights },
-    { name: 'encoding', bytes: encoder.resident + sessionBytes(encoder.sessions) },
-    { name: 'vectors', bytes: use.vectors * FLOAT * config.hiddenSize },
-  ];
+  const documents = secondsOf(model.encode(cut(lengths.document), use.documents), machine);
+  const direct = secondsOf(model.encode(cut(lengths.query), use.queries - use.reasoned), machine);
   const times: TimedPart[] = [
     { name: 'start', seconds: START_SECONDS },
     { name: 'documents', seconds: documents / EFFICIENCY.encoding },
@@ -58,20 +49,19 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   ];
   const prompts = cut(lengths.reasoning, maxNewTokens);
   if (use.reasoned > 0 && prompts.length > 0) {
-    const generator = new GenerationRehearsal(config, weightsIn, sizes);
     const count = Math.min(use.reasoned, PIECE);
     const piece = Array.from({ length: count }, (_, i) => prompts[i % prompts.length] ?? 1);
-    const seconds = secondsOf(
-      generator.generate({ prompts: piece, maxNewTokens, newTokens: writtenTokens(lengths, maxNewTokens) }),
-      machine,
-    );
-    parts.push(
-      { name: 'key/value cache', bytes: generator.cache },
-      { name: 'weights packed to generate', bytes: generator.weights },
-      { name: 'generation', bytes: generator.resident + sessionBytes(generator.sessions) },
-    );
+    const newTokens = writtenTokens(lengths, maxNewTokens);
+    const seconds = secondsOf(model.generate({ prompts: piece, maxNewTokens, newTokens }), machine);
     times.push({ name: 'reasoning', seconds: (seconds * use.reasoned) / count / EFFICIENCY.generation });
   }
+  const vectors = use.vectors * FLOAT * config.hiddenSize;
+  const parts: Part[] = [
+    ...always(around),
+    ...weights.parts,
+    ...model.parts,
+    { name: 'vectors', bytes: vectors },
+  ];
   return stageEstimate(use.name, [{ name: use.name, parts }], times);
 }
 
