@@ -4,7 +4,7 @@ import { RETRIEVER_SYSTEMS, type RetrieverSystem } from '../evaluate/index.js';
 import { Model } from '../model/index.js';
 import { exists, InputError } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
-import { modelFolder } from './data/folders.js';
+import { modelFolder, WITHOUT_MODEL } from './data/folders.js';
 import { loadCollection } from './data/load.js';
 import { learnable, splitFor, splitOf, VALIDATION_SPLIT } from './data/split.js';
 import { partProgress } from './part-progress.js';
@@ -104,7 +104,7 @@ async function neededModel(settings: EvaluateSettings): Promise<string | undefin
     const folder = settings.out === undefined ? undefined : modelFolder(settings);
     return folder !== undefined && (await exists(folder)) ? folder : undefined;
   }
-  return modelFolder(settings, 'With evaluate.systems bm25 (--systems bm25) none is needed.');
+  return modelFolder(settings, WITHOUT_MODEL);
 }
 
 /** Judgements to tune fusions on: validation queries, else training queries; never those that are evaluated. */

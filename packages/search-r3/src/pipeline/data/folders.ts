@@ -7,6 +7,9 @@ import type { Settings } from '../settings.js';
 /** Of the model of a run, in its folder. */
 const INDEX = 'index';
 
+/** What evaluation can do without a model. */
+export const WITHOUT_MODEL = 'With evaluate.systems bm25 (--systems bm25) none is needed.';
+
 /** The model to use. @throws InputError, with the remedy given, where no setting tells. */
 export const modelFolder = ({ model, out }: Pick<Settings, 'model' | 'out'>, remedy?: string): string =>
   model ??
