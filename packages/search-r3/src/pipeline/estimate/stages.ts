@@ -33,8 +33,11 @@ const TARGETS = 128;
 const STEPS = [0, 1, 2];
 const FLOAT = Float32Array.BYTES_PER_ELEMENT;
 
-export const always = ({ texts, held = 0 }: Pick<Surroundings, 'texts' | 'held'>): Part[] => [
-  { name: 'the program', bytes: PROCESS_BYTES },
+export const always = (
+  { texts, held = 0 }: Pick<Surroundings, 'texts' | 'held'>,
+  kind: keyof typeof PROCESS_BYTES = 'training',
+): Part[] => [
+  { name: 'the program', bytes: PROCESS_BYTES[kind] },
   { name: 'texts', bytes: TEXT_BYTES * texts.bytes + DOCUMENT_BYTES * texts.count.documents },
   { name: 'weights of the base model', bytes: held },
 ];

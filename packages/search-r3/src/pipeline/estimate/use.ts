@@ -57,7 +57,7 @@ async function estimateUse(outline: ModelOutline, around: Surroundings, use: Use
   }
   const vectors = use.vectors * FLOAT * config.hiddenSize;
   const parts: Part[] = [
-    ...always(around),
+    ...always(around, 'use'),
     ...weights.parts,
     ...model.parts,
     { name: 'vectors', bytes: vectors },
