@@ -41,7 +41,7 @@ import type { PrecisionChoice } from './precision.js';
  * From so many parameters on, encoder and generator share a session. Two sessions each arrange the weights for their own
  * kernels, 1.4 GiB at 1.5 billion parameters in int8, and encode a few per cent faster.
  */
-const LARGE = 1e9;
+export const SHARED_FROM = 1e9;
 
 export interface LoadModelOptions extends EmbeddingUse {
   /**
@@ -247,7 +247,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.#refuseDisposed();
     const { config } = this;
     this.#encoder ??=
-      parameterCount(config) >= LARGE && fusesAttention(config)
+      parameterCount(config) >= SHARED_FROM && fusesAttention(config)
         ? this.generator().then(({ encoder }) => encoder)
         : SequenceEncoder.create(config, this.inferenceWeights, this.#threads);
     return this.#encoder;

@@ -3,7 +3,7 @@ import { addWork, NO_WORK, Rehearsal, type Work } from 'onnx-grad';
 import { type ModelConfig, parameterCount } from '../../checkpoint/index.js';
 import { embeddingProgram, fusesAttention, type InferenceWeights } from '../../decoder/index.js';
 import { type GenerationPlan, GenerationRehearsal, RUN_TOKENS } from '../../generate/index.js';
-import { LARGE } from '../../model/index.js';
+import { SHARED_FROM } from '../../model/index.js';
 import { KERNEL_BYTES, SESSION_BYTES } from './constants.js';
 import type { Part } from './parts.js';
 
@@ -58,7 +58,7 @@ export class InferenceRehearsal {
    */
   encode(lengths: readonly number[], count: number, maxTokens = MAX_TOKENS): Work {
     if (lengths.length === 0 || count === 0) return NO_WORK;
-    const shared = parameterCount(this.#config) >= LARGE && fusesAttention(this.#config);
+    const shared = parameterCount(this.#config) >= SHARED_FROM && fusesAttention(this.#config);
     const most = shared ? Math.min(maxTokens, RUN_TOKENS) : maxTokens;
     const piece = Math.min(count, PIECE);
     const sorted = Array.from({ length: piece }, (_, i) => lengths[i % lengths.length] ?? 1).sort(
