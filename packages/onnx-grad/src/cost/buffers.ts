@@ -48,7 +48,7 @@ export function planBuffers(
   for (const name of nodes.flatMap((node) => node.inputs)) uses.set(name, (uses.get(name) ?? 0) + 1);
   const storages = new Map<string, Storage>();
   const buffers: Buffer[] = [];
-  const free: Storage[] = [];
+  const free = new DeadTensors();
   // Not the arena's, and never free for others.
   const foreign = (name: string): Storage => ({
     tensor: shapes.of(name),
@@ -72,7 +72,7 @@ export function planBuffers(
       }
       const tensor = shapes.of(name);
       const shared = i === 0 ? sharedWithOperand(node, tensor, storageOf) : undefined;
-      const reused = shared ?? takeDead(free, tensor);
+      const reused = shared ?? free.take(tensor);
       if (reused !== undefined) {
         reused.uses += own;
         storages.set(name, reused);
@@ -84,7 +84,7 @@ export function planBuffers(
     }
     const release = (storage: Storage) => {
       if (storage.buffer !== undefined) storage.buffer.to = at;
-      free.unshift(storage);
+      free.add(storage);
     };
     for (const name of node.inputs) {
       if (name === '') continue;
@@ -113,20 +113,37 @@ function sharedWithOperand(
   return storage.uses === 1 && sameSize(storage.tensor, result) ? storage : undefined;
 }
 
-/** The dead tensor of this shape that died last, which is dead no longer. */
-function takeDead(free: Storage[], tensor: Tensor): Storage | undefined {
-  if (tensor.shape.length === 0) return undefined;
-  const at = free.findIndex((storage) => storage.buffer !== undefined && sameSize(storage.tensor, tensor));
-  return at < 0 ? undefined : free.splice(at, 1)[0];
+/** Buffers without use, by the size of their tensor. */
+class DeadTensors {
+  readonly #bySize = new Map<string, Storage[]>();
+
+  add(storage: Storage): void {
+    const size = sizeOf(storage.tensor);
+    if (storage.buffer === undefined || size === undefined) return;
+    const same = this.#bySize.get(size);
+    if (same === undefined) this.#bySize.set(size, [storage]);
+    else same.push(storage);
+  }
+
+  /** The tensor of this size that died last, which is dead no longer. */
+  take(tensor: Tensor): Storage | undefined {
+    const size = sizeOf(tensor);
+    return size === undefined || tensor.shape.length === 0 ? undefined : this.#bySize.get(size)?.pop();
+  }
 }
 
-/** Whether ONNX Runtime sees, before any run, that two tensors have one size: it compares names of dimensions. */
+/**
+ * What two tensors share if ONNX Runtime sees before any run that they have one size: it compares names of dimensions.
+ * Undefined for a tensor whose dimensions have no names.
+ */
+function sizeOf({ type, shape }: Tensor): string | undefined {
+  const names = shape.map(({ name }) => name);
+  return names.includes(undefined) ? undefined : [elementBytes(type), ...names].join();
+}
+
 function sameSize(a: Tensor, b: Tensor): boolean {
-  return (
-    elementBytes(a.type) === elementBytes(b.type) &&
-    a.shape.length === b.shape.length &&
-    a.shape.every(({ name }, axis) => name !== undefined && name === b.shape[axis]?.name)
-  );
+  const size = sizeOf(a);
+  return size !== undefined && size === sizeOf(b);
 }
 
 /** The most bytes that the buffers take at one moment. */

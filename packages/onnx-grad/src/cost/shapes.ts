@@ -39,6 +39,9 @@ function resolved(dim: number | string, sizes: Sizes): Size {
   return { size, name: dim };
 }
 
+const sameSizes = (a: readonly Size[], b: readonly Size[]) =>
+  a.length === b.length && a.every(({ size }, axis) => size === b[axis]?.size);
+
 const text = (shape: readonly Size[]) => `[${shape.map(({ size }) => size).join(', ')}]`;
 
 /** What is known of the tensors computed so far. */
@@ -48,12 +51,13 @@ export class Shapes {
   readonly #integers = new Map<string, readonly number[]>();
   readonly #declared: DecodedProgram['declared'];
   readonly #sizes: Record<string, number>;
+  readonly #resolved = new Map<number | string, Size>();
 
   constructor({ inputs, constants, declared }: DecodedProgram, sizes: Sizes) {
     this.#declared = declared;
     this.#sizes = { ...sizes };
     for (const [name, { type, shape }] of inputs) {
-      this.#tensors.set(name, { type, shape: shape.map((dim) => resolved(dim, sizes)) });
+      this.#tensors.set(name, { type, shape: shape.map((dim) => this.#size(dim)) });
     }
     for (const [name, { type, shape, integers }] of constants) {
       this.#tensors.set(name, { type, shape: shape.map(fixed) });
@@ -65,6 +69,12 @@ export class Shapes {
     const tensor = this.#tensors.get(name);
     if (tensor === undefined) throw new Error(`internal: the shape of ${name} is not known yet`);
     return tensor;
+  }
+
+  #size(dim: number | string): Size {
+    const known = this.#resolved.get(dim) ?? resolved(dim, this.#sizes);
+    this.#resolved.set(dim, known);
+    return known;
   }
 
   /** Infers the results of a node whose operands are known. */
@@ -80,12 +90,12 @@ export class Shapes {
       const known = this.#declared.get(name)?.shape.map((dim, axis) => {
         // A size that the program itself gives a name to, such as that of joined parts.
         const given = type.shape[axis]?.size;
-        if (typeof dim === 'string' && given !== undefined && factors(dim).symbols[0] === dim) {
-          this.#sizes[dim] ??= given;
+        if (typeof dim === 'string' && given !== undefined && this.#sizes[dim] === undefined) {
+          if (factors(dim).symbols[0] === dim) this.#sizes[dim] = given;
         }
-        return resolved(dim, this.#sizes);
+        return this.#size(dim);
       });
-      if (known !== undefined && text(known) !== text(type.shape)) {
+      if (known !== undefined && !sameSizes(known, type.shape)) {
         throw new Error(`internal: ${node.type} gives ${text(type.shape)}, declared as ${text(known)}`);
       }
       this.#tensors.set(name, { type: type.type, shape: known ?? type.shape });
