@@ -23,6 +23,8 @@ export interface LoraShape {
   alpha: number;
   /** Rank-stabilised scale (Kalajdzievski 2023, arXiv 2312.03732). */
   rsLora: boolean;
+  /** In training, the share of what the pairs read that is left out at random. Default 0. */
+  dropout?: number | undefined;
   /** Which linear layers have a pair, in every decoder layer. */
   targets: readonly LinearKind[];
 }
@@ -38,7 +40,7 @@ export interface Adapter extends LoraShape {
 }
 
 /** What the product of a pair counts. */
-export const loraScale = ({ rank, alpha, rsLora }: LoraShape): number =>
+export const loraScale = ({ rank, alpha, rsLora }: Pick<LoraShape, 'rank' | 'alpha' | 'rsLora'>): number =>
   alpha / (rsLora ? Math.sqrt(rank) : rank);
 
 /** The name of the trained token's row of a token table. */

@@ -13,6 +13,7 @@ import {
   type Weights,
 } from '../checkpoint/index.js';
 import { randomStream } from '../run/index.js';
+import { Dropout } from './dropout.js';
 import { tensorOf } from './lookup.js';
 import { linearNames } from './stored-names.js';
 import { tokenRowInputs, tokenTables } from './token-row.js';
@@ -36,20 +37,27 @@ function adaptedLinears(config: ModelConfig, { targets }: Pick<LoraShape, 'targe
   return found;
 }
 
+/** How many inputs each linear layer that an adapter changes has. */
+export const adaptedInputs = (config: ModelConfig, form: Pick<LoraShape, 'targets'>): Map<string, number> =>
+  new Map([...adaptedLinears(config, form)].map(([name, [, inputs]]) => [name, inputs]));
+
 /** What decides the graph of an adapter; adapters that agree in it share sessions. */
 export type AdapterForm = Pick<Adapter, 'targets' | 'tokenId'>;
 
 /**
  * Declares an adapter as inputs, of any rank: by the names of `Adapter.weights`, and the scale.
+ * @param dropout the rate at which elements of what the pairs read are left out. Default 0.
  * @returns the overlay, and the inputs that training changes.
  */
 export function declareAdapter(
   graph: Graph,
   config: ModelConfig,
   form: AdapterForm,
+  dropout = 0,
 ): { overlay: Overlay; trained: Map<string, Value> } {
   const linears = adaptedLinears(config, form);
   const scale = graph.input(SCALE, 'float32', []);
+  const masks = dropout === 0 ? undefined : new Dropout(graph, dropout);
   const trained = new Map<string, Value>();
   const declare = (name: string, shape: readonly (number | string)[]) =>
     trained.set(name, graph.input(name, 'float32', shape));
@@ -69,7 +77,8 @@ export function declareAdapter(
       // The small matrices are brought to where smoothing has moved the large one.
       const down = inputs === undefined ? a : mul(a, inputs);
       const up = outputs === undefined ? b : div(b, reshape(outputs, [size[0], 1]));
-      return gemm(mul(linear(x, down), scale), up, { transB: true, c: y });
+      const read = masks?.apply(x, name) ?? x;
+      return gemm(mul(linear(read, down), scale), up, { transB: true, c: y });
     },
   };
   return { overlay, trained };
@@ -127,6 +136,6 @@ export function newAdapter(
   }
   for (const [name, { data, shape: row }] of token?.rows ?? [])
     weights.set(name, { data: data.slice(), shape: row });
-  const { rank, alpha, rsLora, targets } = shape;
-  return { rank, alpha, rsLora, targets, weights, tokenId: token?.id };
+  const { rank, alpha, rsLora, dropout, targets } = shape;
+  return { rank, alpha, rsLora, dropout, targets, weights, tokenId: token?.id };
 }

@@ -2,6 +2,7 @@ export { type AdapterForm, adapterFeeds, newAdapter } from './adapter.js';
 export type { Closeness, LinearInputs } from './calibration.js';
 export { CALIBRATION_TEXTS } from './calibration-texts.js';
 export * from './decoder.js';
+export { columnNoiseName, rowNoiseName } from './dropout.js';
 export * from './embedding.js';
 export * from './encoder.js';
 export { type TensorPlace, type TensorPlaces, weightsInFiles } from './file-weights.js';

@@ -1,7 +1,7 @@
 /** The weights of a model as training sees them: all of them trained, or an adapter on a frozen base. */
 import type { Graph, HostTensor, Value } from 'onnx-grad';
 import type { Adapter, Checkpoint, ModelConfig, Weights } from '../checkpoint/index.js';
-import { type AdapterForm, adapterFeeds, declareAdapter } from './adapter.js';
+import { type AdapterForm, adaptedInputs, adapterFeeds, declareAdapter } from './adapter.js';
 import { floatWeights, lookupIn, parameterInputs } from './float-weights.js';
 import { weightsOf } from './precision.js';
 import { tokenRowInputs, trainedInputs, trainedWeights } from './token-row.js';
@@ -17,8 +17,10 @@ export interface DeclaredWeights {
 }
 
 export interface TrainingWeights {
-  /** Declares everything in a graph. */
-  declare(graph: Graph): DeclaredWeights;
+  /** Declares everything in a graph. @param use `dropout`: with the dropout of `dropout`. Default without. */
+  declare(graph: Graph, use?: { dropout: boolean }): DeclaredWeights;
+  /** The inputs of each linear layer that has dropout in training; undefined for none. */
+  readonly dropout?: ReadonlyMap<string, number> | undefined;
   /** Frozen and trained arrays by name of the input, by reference. */
   readonly feeds: Readonly<Record<string, HostTensor>>;
   /** What an optimiser changes. */
@@ -61,16 +63,20 @@ export function adapterTraining(frozen: FrozenWeights, adapter: Adapter): Traini
     trained: adapter.weights,
     feeds: { ...frozen.feeds, ...adapterFeeds(config, adapter, adapter) },
     declare: adapterDeclaration(frozen, adapter),
+    dropout: adapter.dropout ? adaptedInputs(config, adapter) : undefined,
   };
 }
 
 /** What `adapterTraining` declares, for which it needs no weights. */
 export const adapterDeclaration =
-  (frozen: Omit<FrozenWeights, 'feeds'>, form: AdapterForm): TrainingWeights['declare'] =>
-  (graph) => {
+  (
+    frozen: Omit<FrozenWeights, 'feeds'>,
+    form: AdapterForm & Pick<Adapter, 'dropout'>,
+  ): TrainingWeights['declare'] =>
+  (graph, { dropout } = { dropout: false }) => {
     const { config, precision } = frozen;
     const lookup = frozen.declare(graph);
-    const { overlay, trained } = declareAdapter(graph, config, form);
+    const { overlay, trained } = declareAdapter(graph, config, form, dropout ? form.dropout : undefined);
     const use = { trained: true };
     return {
       weights: weightsOf(precision, config, lookup, frozen.has, { ...use, overlay }),

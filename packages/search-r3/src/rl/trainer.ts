@@ -12,6 +12,7 @@ import type { Model, Policy } from '../model/index.js';
 import { type Metrics, readStateFile, writeStateFile } from '../run/index.js';
 import type { SftData, TrainingQuery } from '../sft/index.js';
 import {
+  dropoutSeed,
   EpochSampler,
   type GradientEngine,
   type LogProbabilities,
@@ -266,7 +267,7 @@ export class RlTrainer implements Trainer {
   async #update(index: number, batch: UpdateBatch, clock: Stopwatch): Promise<Metrics> {
     if (batch.request === undefined)
       return { loss: 0, gradient_norm: 0, clip_ratio: 0, contrastive: 0, kl: 0 };
-    const { numIterations, clipLow, clipHigh } = this.#options;
+    const { numIterations, clipLow, clipHigh, seed } = this.#options;
     const cap = this.#cap;
     const referred = await this.#withReference(batch.request);
     let request = cap === undefined ? referred : corrected(referred);
@@ -274,9 +275,10 @@ export class RlTrainer implements Trainer {
     clock.lap('reference');
     let metrics: Metrics = {};
     for (let iteration = 0; iteration < numIterations; iteration++) {
-      const result = await this.#engine.compute(request);
+      const at = index * numIterations + iteration;
+      const result = await this.#engine.compute({ ...request, seed: dropoutSeed('rl', seed, at) });
       clock.lap('gradients');
-      const update = this.#optimizer.update(index * numIterations + iteration, result.gradients);
+      const update = this.#optimizer.update(at, result.gradients);
       this.#model.updated();
       clock.lap('update');
       const { logProbabilities } = result.labels;

@@ -7,6 +7,7 @@ import type { Model, Policy } from '../model/index.js';
 import { randomStream } from '../run/index.js';
 import {
   type Anchor,
+  dropoutSeed,
   EpochSampler,
   type GradientEngine,
   type Label,
@@ -86,7 +87,10 @@ export class SftTrainer implements Trainer {
   async step(index: number): Promise<StepRecord> {
     const start = performance.now();
     const batch = await this.#batch(index);
-    const result = await this.#engine.compute(batch.request);
+    const result = await this.#engine.compute({
+      ...batch.request,
+      seed: dropoutSeed('sft', this.#options.seed, index),
+    });
     const computed = performance.now();
     const update = this.#optimizer.update(index, result.gradients);
     this.#model.updated();

@@ -3,7 +3,7 @@
  * is embedded in pieces, the terms on embeddings give the gradient of each, and each piece is back-propagated with it
  * (Gao et al. 2021, arXiv 2101.06983): the same numbers, in bounded memory.
  */
-import { f32, floats, type HostTensor, i64, type Program, Session } from 'onnx-grad';
+import { type Dim, f32, floats, type HostTensor, i64, type Program, product, Session } from 'onnx-grad';
 import { allocateGradients, GradientAccumulator } from 'onnx-grad/optim';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { ropeTables, type TrainingWeights } from '../decoder/index.js';
@@ -18,6 +18,7 @@ import {
   type TrainingSequence,
 } from './batch.js';
 import { contrastiveFeeds } from './contrastive.js';
+import { DropoutNoise } from './dropout-noise.js';
 import { BASE_PREFIX, headParts } from './head.js';
 import {
   contrastiveProgram,
@@ -49,6 +50,8 @@ export interface StepRequest {
   contrastive?: ContrastiveBatch;
   /** Sampling temperature of the tokens. Default 1. */
   temperature?: number;
+  /** Of the dropout masks, where the weights have dropout: another one for each update. Default 0. */
+  seed?: number;
   /** Whether this is the first update on these tokens: it matters to a policy gradient with a correction. Default true. */
   first?: boolean;
 }
@@ -113,7 +116,9 @@ export class GradientEngine {
       anchors: read.anchors.map((anchor) => ({ ...anchor, sequence: at(anchor.sequence) })),
       documents: read.documents.map(at),
     };
-    const result = await this.#distinct({ ...request, sequences, contrastive });
+    const { dropout } = this.#weights;
+    const noise = dropout && new DropoutNoise(request.seed ?? 0, dropout);
+    const result = await this.#distinct({ ...request, sequences, contrastive, noise });
     const given = (values: readonly Float32Array[]) =>
       request.sequences.map(({ labels }, i) => {
         const place = places[i];
@@ -225,7 +230,7 @@ export class GradientEngine {
 
   /** Loss of the terms on embeddings, and its gradients by sequence. */
   async #contrastive(
-    { sequences, contrastive }: KnownRequest,
+    { sequences, contrastive, noise }: KnownRequest,
     chunks: readonly (readonly number[])[],
   ): Promise<{
     loss: number;
@@ -235,7 +240,7 @@ export class GradientEngine {
     if (contrastive === undefined) return { loss: 0, gradients: new Map(), anchors: {} };
     const width = this.#config.hiddenSize;
     const { objective } = this.#options;
-    const embedded = await this.#embed(sequences, chunks);
+    const embedded = await this.#embed(sequences, chunks, noise);
     const members = [...embedded.keys()];
     const data = new Float32Array(members.length * width);
     for (const [row, member] of members.entries())
@@ -258,6 +263,7 @@ export class GradientEngine {
   async #embed(
     sequences: readonly TrainingSequence[],
     chunks: readonly (readonly number[])[],
+    noise: DropoutNoise | undefined,
   ): Promise<Map<number, Float32Array>> {
     const width = this.#config.hiddenSize;
     const result = new Map<number, Float32Array>();
@@ -270,7 +276,12 @@ export class GradientEngine {
         (member) => (collated.start.get(member) as number) + (sequences[member]?.embed as number),
       );
       session.bind(ropeTables(this.#config, longest(sequences, members)));
-      const results = await session.run({ ...collated.feeds, embed_rows: i64(rows, [rows.length]) });
+      const results = await session.run({
+        ...collated.feeds,
+        embed_rows: i64(rows, [rows.length]),
+        ...(noise &&
+          this.#read(session, noise.feeds(sequences, collated, rowsOfPiece(collated.tokens, rows)))),
+      });
       const embeddings = floats(results.embeddings);
       for (const [i, member] of members.entries()) {
         result.set(member, embeddings.slice(i * width, (i + 1) * width));
@@ -280,7 +291,7 @@ export class GradientEngine {
   }
 
   #prepare(
-    { sequences, temperature = 1, first = true }: Pick<StepRequest, 'sequences' | 'temperature' | 'first'>,
+    { sequences, temperature = 1, first = true, noise }: KnownRequest,
     groups: readonly (readonly number[])[],
     { parts }: StepPrograms,
   ): TrainingRun {
@@ -290,15 +301,19 @@ export class GradientEngine {
       parts,
       temperature,
       first,
+      noise,
     });
   }
 
   /** Runs a training program on what it reads of `feeds`; its gradients overwrite those of the run before. */
   async #run(session: Session, feeds: Tensors): Promise<Partial<Tensors>> {
-    const { inputs } = session.program;
-    const read = Object.entries(feeds).filter(([name]) => inputs.has(name));
     const outputs = [...this.#gradients].map(([name, tensor]) => [gradientName(name), tensor] as const);
-    return session.runInPlace(Object.fromEntries(read), Object.fromEntries(outputs));
+    return session.runInPlace(this.#read(session, feeds), Object.fromEntries(outputs));
+  }
+
+  /** Those of `feeds` that a program reads. */
+  #read({ program: { inputs } }: Session, feeds: Tensors): Tensors {
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => inputs.has(name)));
   }
 
   /** The gradients of the last run. */
@@ -330,8 +345,18 @@ export class GradientEngine {
   }
 }
 
-type KnownRequest = Omit<StepRequest, 'contrastive'> & { contrastive: ContrastiveBatch | undefined };
+type KnownRequest = Omit<StepRequest, 'contrastive'> & {
+  contrastive: ContrastiveBatch | undefined;
+  noise: DropoutNoise | undefined;
+};
 
 function scalar(tensor: HostTensor | undefined): number {
   return floats(tensor)[0] as number;
 }
+
+/** Flat positions of the rows of the matrices of `pieceProgram`. */
+const rowsOfPiece = (tokens: number, embedded: readonly number[]) =>
+  new Map<Dim, readonly number[]>([
+    [product('batch', 'length'), Array.from({ length: tokens }, (_, i) => i)],
+    ['embeds', embedded],
+  ]);

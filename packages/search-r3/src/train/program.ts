@@ -2,7 +2,19 @@
  * One training program: the decoder over one or more padded batches, the terms of the loss, and the gradients of what
  * is trained. Several batches (groups) let short and long sequences share a program without padding the short ones.
  */
-import { add, concat, emit, Graph, gradients, mul, type Program, sum, type Value } from 'onnx-grad';
+import {
+  add,
+  concat,
+  type Dim,
+  emit,
+  Graph,
+  gradients,
+  mul,
+  type Program,
+  product,
+  sum,
+  type Value,
+} from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import {
   attendSequences,
@@ -38,6 +50,8 @@ export interface TrainingProgramOptions {
 
 export const gradientName = (parameter: string) => `gradient:${parameter}`;
 export const idsName = (group: number) => `ids_${group}`;
+/** The dimension of a group's tokens, padding included. */
+export const tokensOf = (group: number): Dim => product(`batch_${group}`, `length_${group}`);
 /** Positions of a group, among its batch * length, whose hidden states are needed. */
 export const wantedName = (group: number) => `wanted_${group}`;
 
@@ -74,7 +88,7 @@ export function trainingProgram(
   options: TrainingProgramOptions,
 ): Program {
   const graph = new Graph();
-  const declared = training.declare(graph);
+  const declared = training.declare(graph, { dropout: true });
   const rope = ropeInputs(graph, config);
   const { objective, parts } = options;
   const hidden = hiddenStates(graph, config, declared.weights, rope, options);
@@ -142,7 +156,7 @@ const declaredWeights = (graph: Graph, given: TrainingWeights | InferenceWeights
 export function pieceProgram(config: ModelConfig, training: TrainingWeights): Program {
   const graph = new Graph();
   const ids = graph.input('ids', 'int64', ['batch', 'length']);
-  const { weights } = training.declare(graph);
+  const { weights } = training.declare(graph, { dropout: true });
   const attend = attendSequences(config, ids, ropeInputs(graph, config));
   const hidden = decoder({ config, weights, ids, attend, wanted: embedRows(graph) });
   graph.output('embeddings', normalizeRows(hidden));

@@ -1,10 +1,18 @@
 /** One run of a training program: its feeds for some sequences of a step, and the way back from its results to them. */
-import { floats, type HostTensor, i64 } from 'onnx-grad';
+import { type Dim, floats, type HostTensor, i64 } from 'onnx-grad';
 import type { ModelConfig } from '../checkpoint/index.js';
 import { ropeTables } from '../decoder/index.js';
-import { collate, longest, type TrainingSequence, wantedRows } from './batch.js';
+import {
+  type CollatedBatch,
+  collate,
+  longest,
+  type TrainingSequence,
+  type Wanted,
+  wantedRows,
+} from './batch.js';
+import type { DropoutNoise } from './dropout-noise.js';
 import { inParts } from './head.js';
-import { idsName, wantedName } from './program.js';
+import { idsName, tokensOf, wantedName } from './program.js';
 import { type LabelRun, type LabelTerm, type PlacedLabel, perLabel } from './terms/term.js';
 
 /** What the terms on labels gave, collected over the runs of a step. */
@@ -58,6 +66,8 @@ export interface RunOptions {
   parts: number;
   temperature: number;
   first: boolean;
+  /** Undefined: without dropout. */
+  noise?: DropoutNoise | undefined;
 }
 
 export class TrainingRun {
@@ -70,7 +80,7 @@ export class TrainingRun {
   constructor(
     sequences: readonly TrainingSequence[],
     groups: readonly (readonly number[])[],
-    { config, terms, parts, temperature, first }: RunOptions,
+    { config, terms, parts, temperature, first, noise }: RunOptions,
   ) {
     const collated = collate(sequences, groups, idsName);
     const members = groups.flat();
@@ -113,6 +123,9 @@ export class TrainingRun {
       this.feeds[`label_rows_${index}`] = i64(rows, [rows.length]);
       this.feeds[`label_targets_${index}`] = i64(targets, [targets.length]);
     }
+    if (noise !== undefined) {
+      Object.assign(this.feeds, noise.feeds(sequences, collated, rowsOfGroups(collated, wanted)));
+    }
     for (const term of parts === 0 ? [] : terms) Object.assign(this.feeds, term.feeds(this.labels));
   }
 
@@ -122,4 +135,21 @@ export class TrainingRun {
     if (row === undefined) throw new Error(`internal: sequence ${sequence} has no embedding here`);
     return row;
   }
+}
+
+/** Flat positions of the rows of each group's matrices: all its tokens, and those whose hidden states are wanted. */
+function rowsOfGroups({ groupStart, tokens }: CollatedBatch, { row }: Wanted): Map<Dim, number[]> {
+  const rows = new Map<Dim, number[]>();
+  for (const [group, start] of groupStart.entries()) {
+    const end = groupStart[group + 1] ?? tokens;
+    rows.set(
+      tokensOf(group),
+      Array.from({ length: end - start }, (_, i) => start + i),
+    );
+    rows.set(
+      wantedName(group),
+      [...row.keys()].filter((at) => at >= start && at < end),
+    );
+  }
+  return rows;
 }

@@ -47,7 +47,7 @@ describe.each([
   beforeAll(() => saveCheckpoint(base(), policy));
 
   test.skipIf(python === undefined)('PEFT computes with our folder what we do', async () => {
-    const shape = { rank: 3, alpha: 5, rsLora, targets: LINEAR_KINDS, seed: 2 };
+    const shape = { rank: 3, alpha: 5, rsLora, dropout: 0.25, targets: LINEAR_KINDS, seed: 2 };
     await using model = await Model.loadTrainable(base(), { precision: 'f32', adapter: shape });
     const random = randomStream(1, 'peft');
     for (const { data } of model.adapter!.weights.values()) {
@@ -55,6 +55,7 @@ describe.each([
     }
     const folder = join(root, `${name}-ours`);
     await model.save(folder);
+    expect((await readAdapterFolder(folder)).adapter.dropout).toBe(0.25);
     const states = JSON.parse(oracle(['hidden', base(), folder], sequences)) as number[][];
     const vectors = await (await model.encoder()).encode(sequences);
     for (const [i, state] of states.entries()) {

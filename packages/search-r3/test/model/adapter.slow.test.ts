@@ -119,6 +119,22 @@ describe.each(FORMS)('%s', (label, form) => {
     expect(Math.hypot(...change) / Math.hypot(...expected)).toBeCloseTo(1, 1);
   });
 
+  test('dropout is for training alone', async () => {
+    const vectors = [];
+    for (const dropout of [undefined, 0.5]) {
+      const { model, adapter } = await load('f32', { ...SHAPE, dropout });
+      await using _ = model;
+      trained(adapter, 1);
+      model.updated();
+      vectors.push(await vectorsOf(model));
+      if (dropout !== undefined)
+        expect([...(model.trainable({ tokenEmbeddings: 'frozen' }).dropout ?? [])]).toHaveLength(
+          7 * base.config.layers,
+        );
+    }
+    expect(vectors[1]).toEqual(vectors[0]);
+  });
+
   /** Two sequences that speak, and three that embed. */
   const request: StepRequest = {
     sequences: [

@@ -71,6 +71,12 @@ const STAGES: [
     grpoRequest(tinyGrpoBatch(sampler), TINY_GRPO_OPTIONS),
     (extra) => grpoEngineOf(base.config, adapted(tinyModel(config)), extra),
   ],
+  // The masks belong to tokens, not to their place in a batch.
+  [
+    'stage 1, an adapter with dropout',
+    { ...sftRequest(tinySftBatch(), TINY_SFT_OPTIONS), seed: 3 },
+    (extra) => sftEngineOf(base.config, adapted(tinyModel(config), { dropout: 0.4 }), undefined, extra),
+  ],
 ];
 
 async function compute(engine: GradientEngine, request: StepRequest): Promise<StepGradients> {

@@ -120,19 +120,25 @@ export function grpoRequest(batch: GrpoBatch, options: GrpoObjectiveOptions): St
 
 type Extra = Pick<EngineOptions, 'maxTokens' | 'checkpoint' | 'headBytes'>;
 
-/** An adapter on every linear layer and the row of the embed token, which changes what the model computes. */
-export function adapted(model: TinyModel): TrainingWeights {
+/**
+ * An adapter on every linear layer and the row of the embed token, which changes what the model computes.
+ * @param spread of what is added to its numbers.
+ */
+export function adapted(
+  model: TinyModel,
+  { dropout, spread = 0.3 }: { dropout?: number | undefined; spread?: number } = {},
+): TrainingWeights {
   const { config, weights } = model;
   const rows = new Map(
     [...trainedWeights(weights, config, EMBED_TOKEN)].filter(([name]) => /embed\]$/.test(name)),
   );
   const adapter = newAdapter(
     config,
-    { rank: 3, alpha: 4, rsLora: false, targets: LINEAR_KINDS },
+    { rank: 3, alpha: 4, rsLora: false, dropout, targets: LINEAR_KINDS },
     { seed: 5, token: { id: EMBED_TOKEN, rows } },
   );
   const random = randomStream(5, 'lora_B');
-  for (const { data } of adapter.weights.values()) data.set(data.map((x) => x + 0.3 * random.normal()));
+  for (const { data } of adapter.weights.values()) data.set(data.map((x) => x + spread * random.normal()));
   return adapterTraining(weightsInMemory(model), adapter);
 }
 

@@ -12,6 +12,7 @@ const peftSchema = z.looseObject({
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
   use_rslora: z.boolean().nullish(),
+  lora_dropout: z.number().min(0).lt(1).nullish(),
   /** A list of names, or a pattern for all of a name. */
   target_modules: z.union([z.array(z.string()), z.string()]),
   trainable_token_indices: z
@@ -71,9 +72,9 @@ export async function readPeftConfig(path: string): Promise<PeftConfig> {
       remedy: 'Merge the adapter into its base with PEFT (merge_and_unload), and use that model.',
     });
   }
-  const { r: rank, lora_alpha: alpha, use_rslora, base_model_name_or_path: base } = config;
+  const { r: rank, lora_alpha: alpha, use_rslora, lora_dropout, base_model_name_or_path: base } = config;
   return {
-    ...{ rank, alpha, rsLora: use_rslora ?? false },
+    ...{ rank, alpha, rsLora: use_rslora ?? false, dropout: lora_dropout ?? 0 },
     targets: targetsOf(config.target_modules, path),
     base: base ?? undefined,
     tokenId: tokenOf(config.trainable_token_indices, path),
@@ -108,7 +109,7 @@ function tokenOf(
 
 /** The file of an adapter that was trained here. */
 export const peftConfig = (
-  { rank, alpha, rsLora, targets, tokenId, weights }: Adapter,
+  { rank, alpha, rsLora, dropout = 0, targets, tokenId, weights }: Adapter,
   base: string,
 ): Record<string, unknown> => ({
   peft_type: 'LORA',
@@ -118,7 +119,7 @@ export const peftConfig = (
   lora_alpha: alpha,
   use_rslora: rsLora,
   target_modules: [...targets],
-  lora_dropout: 0,
+  lora_dropout: dropout,
   bias: 'none',
   fan_in_fan_out: false,
   modules_to_save: null,

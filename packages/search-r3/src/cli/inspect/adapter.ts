@@ -7,12 +7,12 @@ import { pairs } from './text.js';
 
 export async function inspectAdapter(path: string): Promise<Inspection> {
   const { adapter, base, retriever } = await readAdapter(path);
-  const { weights, rank, alpha, rsLora, targets, tokenId } = adapter;
+  const { weights, rank, alpha, rsLora, dropout = 0, targets, tokenId } = adapter;
   const parameters = [...weights.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const value = {
     kind: 'adapter',
     path,
-    ...{ rank, alpha, rsLora, targets, parameters },
+    ...{ rank, alpha, rsLora, dropout, targets, parameters },
     tokenId: tokenId ?? null,
     base: base ?? null,
     preset: retriever?.preset ?? null,
@@ -26,6 +26,7 @@ export async function inspectAdapter(path: string): Promise<Inspection> {
           ['base', base ?? 'not named'],
           ['rank', rank],
           ['alpha', `${alpha}${rsLora ? ' (rank-stabilised)' : ''}`],
+          ['dropout in training', dropout],
           ['linear layers', targets.join(', ')],
           ['parameters', parameters],
           ['trained token', tokenId ?? 'none'],

@@ -16,7 +16,7 @@ import type { Part } from './parts.js';
 import { floatBytes, outlinedWeights } from './weights.js';
 
 /** An adapter to be trained. */
-export interface LoraPlan extends Pick<LoraShape, 'rank' | 'targets'> {
+export interface LoraPlan extends Pick<LoraShape, 'rank' | 'targets' | 'dropout'> {
   /** How the frozen weights are stored to train on them. */
   base: PrecisionChoice;
   /** How they are to sample and to encode; undefined: in the same way. */
@@ -26,9 +26,9 @@ export interface LoraPlan extends Pick<LoraShape, 'rank' | 'targets'> {
 /** The adapter that a stage trains: that of the model, or a new one; undefined if it trains all weights. */
 export function loraOf({ lora }: Settings, { adapter = lora }: ModelOutline): LoraPlan | undefined {
   if (adapter === undefined) return undefined;
-  const { rank, targets } = adapter;
+  const { rank, targets, dropout } = adapter;
   const { base = 'auto', rollouts = 'base' } = lora ?? {};
-  return { rank, targets, base, sampling: rollouts === 'base' ? undefined : rollouts };
+  return { rank, targets, dropout, base, sampling: rollouts === 'base' ? undefined : rollouts };
 }
 
 export interface Learner {
@@ -75,7 +75,7 @@ export async function learnerOf(
   }
   const { frozen, parts } = await outlinedWeights(outline, lora.base);
   const sampling = lora.sampling && (await outlinedWeights(outline, lora.sampling));
-  const form = { targets: lora.targets, tokenId: embedId };
+  const form = { targets: lora.targets, dropout: lora.dropout, tokenId: embedId };
   const weights = { declare: adapterDeclaration(frozen, form), sizes: { rank: lora.rank } };
   const trained = trainedBytes(weights);
   return {

@@ -47,7 +47,7 @@ export interface ModelOutline {
   /** How its file stores the embedding; undefined where that cannot be mapped. */
   embedding: FloatType | undefined;
   /** The adapter on top of its weights, if it has one. */
-  adapter?: Pick<LoraShape, 'rank' | 'targets'> | undefined;
+  adapter?: Pick<LoraShape, 'rank' | 'targets' | 'dropout'> | undefined;
 }
 
 /** A model that stage 1 starts from: prompts where it has none or others are given, and an embed token. */
