@@ -117,7 +117,9 @@ function tuningSplit({ qrels }: Collection, evaluated: Qrels): Tuning | undefine
 }
 
 const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
-const isReasoned = (system: RetrieverSystem) => system === 'reasoned' || system === 'hybrid_reasoned';
+/** Whether a system writes reasoning. */
+export const isReasoned = (system: RetrieverSystem): boolean =>
+  system === 'reasoned' || system === 'hybrid_reasoned';
 
 function chosenSystems(
   asked: readonly RetrieverSystem[] | undefined,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { atlasCollection, generateAtlas, loadBeirQrels } from '../../dataset/index.js';
 import { exists, InputError } from '../../run/index.js';
 import { modelFolder, WITHOUT_MODEL } from '../data/folders.js';
+import { isReasoned } from '../evaluation-plan.js';
 import { ATLAS, type Settings } from '../settings.js';
 import { measureThroughput, type Throughput } from './machine.js';
 import { type ModelOutline, outlineOfBase, outlineOfModel, outlineOfScratch } from './outline.js';
@@ -69,7 +70,10 @@ function outlineFor(
     case 'rl':
       return outlineOfModel(settings.model ?? missing('model'), texts, { reasoning: true });
     case 'evaluate':
-      return outlineOfModel(modelFolder(settings, WITHOUT_MODEL), texts, { prompts: embed.prompts });
+      return outlineOfModel(modelFolder(settings, WITHOUT_MODEL), texts, {
+        prompts: embed.prompts,
+        reasoning: settings.evaluate.systems?.some(isReasoned),
+      });
     case 'index':
       return outlineOfModel(modelFolder(settings), texts, { prompts: embed.prompts });
     default:
