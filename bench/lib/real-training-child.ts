@@ -1,7 +1,7 @@
 /**
  * A contrastive training step of ours for the `real` benchmark, in its own process so that its memory can be measured.
- * Arguments: a model, a file of `TrainingInputs`, full or lora, the precision of the base, the number of threads, an
- * adapter folder (or -). Requests and answers as bench/peers/real_training.py has them.
+ * Arguments: a model, a file of `ContrastiveInputs`, full or lora, the precision of the base, the number of threads, an
+ * adapter folder (or -). Requests and answers as bench/peers/real_training.py has them, without group sizes.
  */
 import { createInterface } from 'node:readline';
 import { globalNorm } from 'onnx-grad/optim';
@@ -10,10 +10,10 @@ import { loadCheckpoint } from 'search-r3/checkpoint';
 import { Model, makePolicy } from 'search-r3/model';
 import { Optimizer, type StepRequest } from 'search-r3/train';
 import { peakMemoryMb } from './machine.js';
-import { OPTIMIZATION, readTrainingInputs } from './real-training.js';
+import { type ContrastiveInputs, OPTIMIZATION, readTrainingInputs } from './real-training-inputs.js';
 
 const [path, inputsPath, kind, precision, threads, adapter] = process.argv.slice(2);
-const { queries, documents, temperature, cached } = await readTrainingInputs(inputsPath);
+const { queries, documents, temperature, cached } = await readTrainingInputs<ContrastiveInputs>(inputsPath);
 const maxTokens = cached ? 2048 : 16_384;
 const model =
   kind === 'lora'

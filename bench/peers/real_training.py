@@ -1,15 +1,15 @@
 """A contrastive training step of SmolLM2 in transformers and PEFT on the CPU: a peer of the `real` benchmark.
 
-Arguments: a model folder, a file of inputs (bench/lib/real-training.ts), full or lora, f32 or bf16, the number of
-threads, an adapter folder (or -). Answers each line on stdin with a whole step (forward, backward, clipping, AdamW):
-{"tokens", "seconds", "peakMb", "loss", "norm"}. Sequences are sorted by length and run in groups with little padding.
-A batch that is `cached` in the inputs is embedded without a graph first, and then group by group with the gradient of
-its embeddings (Gao et al. 2021, arXiv 2101.06983); another one is kept whole for one backward pass, which is faster and
-takes 3 MB a token. `norm` is that of the gradient before it is clipped, without rows of tokens.
+Arguments: a model folder, a file of inputs (bench/lib/real-training-inputs.ts), full or lora, f32 or bf16, the number of
+threads, an adapter folder (or -). Answers each line `step` or `step GROUP` on stdin with a whole step (forward, backward,
+clipping, AdamW): {"tokens", "seconds", "peakMb", "loss", "norm"}. The first line it prints says which groups are worth
+trying: sequences are sorted by length and run that many at a time, with little padding. A batch that is `cached` in the
+inputs is embedded without a graph first, and then group by group with the gradient of its embeddings (Gao et al. 2021,
+arXiv 2101.06983); another one is kept whole for one backward pass, which is faster and takes 3 MB a token. `norm` is that
+of the gradient before it is clipped, without rows of tokens. `peakMb` counts from the first step with groups of that size.
 """
 
 import json
-import resource
 import sys
 import time
 
@@ -19,7 +19,6 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 FOLDER, INPUTS, KIND, DTYPE, THREADS, ADAPTER = sys.argv[1:7]
-GROUP = 16
 torch.set_num_threads(int(THREADS))
 transformers.logging.set_verbosity_error()
 with open(INPUTS) as file:
@@ -44,10 +43,10 @@ order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
 model.train()
 
 
-def embed(members):
+def embed(members, size):
     vectors = [None] * len(sequences)
-    for at in range(0, len(members), GROUP):
-        group = members[at : at + GROUP]
+    for at in range(0, len(members), size):
+        group = members[at : at + size]
         lengths = [len(sequences[i]) for i in group]
         ids = torch.tensor([sequences[i] + [0] * (max(lengths) - len(sequences[i])) for i in group])
         mask = torch.tensor([[1] * n + [0] * (max(lengths) - n) for n in lengths])
@@ -64,32 +63,59 @@ def contrastive(vectors):
     return F.cross_entropy(scores, torch.arange(count))
 
 
-def step():
+def step(size):
     optimizer.zero_grad(set_to_none=True)
     if inputs["cached"]:
         with torch.no_grad():
-            leaf = torch.stack(embed(order))
+            leaf = torch.stack(embed(order, size))
         leaf.requires_grad_()
         loss = contrastive(leaf)
         loss.backward()
-        for at in range(0, len(order), GROUP):
-            group = order[at : at + GROUP]
-            vectors = embed(group)
+        for at in range(0, len(order), size):
+            group = order[at : at + size]
+            vectors = embed(group, size)
             sum((vectors[i] * leaf.grad[i]).sum() for i in group).backward()
     else:
-        loss = contrastive(torch.stack(embed(order)))
+        loss = contrastive(torch.stack(embed(order, size)))
         loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     return loss.item(), float(norm)
 
 
-versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
-print(json.dumps({"version": versions}), flush=True)
-for line in sys.stdin:
-    started = time.perf_counter()
-    loss, norm = step()
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    tokens = sum(map(len, sequences))
-    print(json.dumps({"tokens": tokens, "seconds": seconds, "peakMb": peak, "loss": loss, "norm": norm}), flush=True)
+def reset_peak():
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass  # then the peak is that of the whole process
+
+
+def peak_mb():
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith("VmHWM:"))
+    return round(int(line.split()[1]) / 1024)
+
+
+def main():
+    version = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    print(json.dumps({"version": version, "groups": [8, 16, 32]}), flush=True)
+    size = 16
+    for line in sys.stdin:
+        words = line.split()
+        asked = int(words[1]) if len(words) > 1 else size
+        if asked != size:
+            reset_peak()
+        size = asked
+        started = time.perf_counter()
+        loss, norm = step(size)
+        seconds = time.perf_counter() - started
+        tokens = sum(map(len, sequences))
+        print(
+            json.dumps({"tokens": tokens, "seconds": seconds, "peakMb": peak_mb(), "loss": loss, "norm": norm}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -26,15 +26,14 @@ export class Rehearsal {
   readonly #ordered: OrderedProgram;
   readonly #arena = new Arena();
 
+  /** Bytes of constant weights that the session holds: packed for products, or mapped for other kernels. */
+  readonly weights: number;
+
   constructor(program: Program) {
     this.#program = decodeProgram(program);
     this.#ordered = ordered(this.#program);
-  }
-
-  /** Bytes of constant weights that the session holds: packed for products, or mapped for other kernels. */
-  get weights(): number {
     const { packed, mapped } = heldBytes(this.#program, this.#ordered.nodes);
-    return packed + mapped;
+    this.weights = packed + mapped;
   }
 
   /** Nodes that a run goes through. */

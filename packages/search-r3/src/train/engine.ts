@@ -20,6 +20,7 @@ import {
 import { contrastiveFeeds } from './contrastive.js';
 import { DropoutNoise } from './dropout-noise.js';
 import { BASE_PREFIX, headParts } from './head.js';
+import { keepsSessions, MAX_TOKENS } from './kept-sessions.js';
 import {
   contrastiveProgram,
   gradientName,
@@ -81,6 +82,8 @@ export class GradientEngine {
   /** Bound to every session: the weights, and those of a base. */
   readonly #bound: Readonly<Tensors>;
   readonly #sessions = new Map<string, Promise<Session>>();
+  /** The training session that ran last. */
+  #lastTraining: string | undefined;
   /** Where every run writes its gradients. */
   readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
@@ -132,7 +135,7 @@ export class GradientEngine {
 
   /** A step of sequences that differ. */
   #distinct(request: KnownRequest): Promise<StepGradients> {
-    const { maxTokens = 8192 } = this.#options;
+    const { maxTokens = MAX_TOKENS } = this.#options;
     const { sequences, contrastive } = request;
     const groups = splitByLength(sequences);
     const fits = collate(sequences, groups, idsName).tokens <= maxTokens;
@@ -325,9 +328,17 @@ export class GradientEngine {
     return Object.fromEntries(this.#embeddingTerms.map(({ output }) => [output, floats(results[output])]));
   }
 
-  #training(groups: number, programs: StepPrograms): Promise<Session> {
+  async #training(groups: number, programs: StepPrograms): Promise<Session> {
     const { objective, checkpoint = false } = this.#options;
-    return this.#session(`training ${groups} ${programs.parts} ${programs.embeddings}`, () =>
+    const key = `training ${groups} ${programs.parts} ${programs.embeddings}`;
+    const last = this.#lastTraining;
+    if (last !== undefined && last !== key && !keepsSessions(this.#config, this.#options)) {
+      const session = await this.#sessions.get(last);
+      this.#sessions.delete(last);
+      await session?.dispose();
+    }
+    this.#lastTraining = key;
+    return this.#session(key, () =>
       trainingProgram(this.#config, this.#weights, { ...programs, objective, groups, checkpoint }),
     );
   }

@@ -15,6 +15,7 @@ import {
 import { contrastiveFeeds } from './contrastive.js';
 import type { EngineOptions, StepRequest } from './engine.js';
 import { headParts, headRows } from './head.js';
+import { keepsSessions, MAX_TOKENS } from './kept-sessions.js';
 import {
   contrastiveProgram,
   idsName,
@@ -63,6 +64,8 @@ export class StepRehearsal {
   readonly #options: EngineOptions;
   readonly #terms: readonly LabelTerm[];
   readonly #sessions = new Map<string, Rehearsed>();
+  #lastTraining: string | undefined;
+  #most = { resident: 0, weights: 0 };
   #pieces = false;
 
   constructor(config: ModelConfig, weights: RehearsedWeights, options: EngineOptions) {
@@ -77,14 +80,14 @@ export class StepRehearsal {
     return this.#pieces;
   }
 
-  /** Bytes that the sessions hold between the nodes of their programs. */
+  /** The most bytes that the sessions of one moment hold between the nodes of their programs. */
   get resident(): number {
-    return [...this.#sessions.values()].reduce((sum, { rehearsal }) => sum + rehearsal.resident, 0);
+    return this.#most.resident;
   }
 
-  /** Bytes of frozen weights that the sessions hold, each its own. */
+  /** The most bytes of frozen weights that the sessions of one moment hold, each its own. */
   get weights(): number {
-    return [...this.#sessions.values()].reduce((sum, { rehearsal }) => sum + rehearsal.weights, 0);
+    return this.#most.weights;
   }
 
   /** Sessions, and the kernels that they consist of. */
@@ -95,7 +98,7 @@ export class StepRehearsal {
 
   /** A step of `GradientEngine.compute`. Of token ids it only matters which sequences are equal. */
   step(request: StepRequest): Work {
-    const { objective, maxTokens = 8192 } = this.#options;
+    const { objective, maxTokens = MAX_TOKENS } = this.#options;
     const read = embeddingTerms(objective).length > 0 ? request.contrastive : undefined;
     const { sequences, places } = distinctSequences(request.sequences, read, (label) =>
       this.#terms.some((term) => term.reads(label)),
@@ -135,7 +138,7 @@ export class StepRehearsal {
 
   /** A pass for the log-probabilities of the reference (`LogProbabilities`). */
   reference({ sequences }: StepRequest): Work {
-    const { maxTokens = 8192 } = this.#options;
+    const { maxTokens = MAX_TOKENS } = this.#options;
     let total: Work = NO_WORK;
     for (const chunk of chunkByLength(sequences, maxTokens)) {
       const members = chunk.filter((member) => (sequences[member]?.labels.length ?? 0) > 0);
@@ -184,7 +187,13 @@ export class StepRehearsal {
     const how = { config: this.#config, terms: this.#terms, parts, temperature: 1, first: true };
     const run = new TrainingRun(sequences, groups, how);
     const count = groups.length;
-    const session = this.#session(`training ${count} ${parts} ${embeddings}`, () =>
+    const key = `training ${count} ${parts} ${embeddings}`;
+    const last = this.#lastTraining;
+    if (last !== undefined && last !== key && !keepsSessions(this.#config, this.#options)) {
+      this.#sessions.delete(last);
+    }
+    this.#lastTraining = key;
+    const session = this.#session(key, () =>
       trainingProgram(this.#config, this.#declared, { ...programs, objective, groups: count, checkpoint }),
     );
     const feeds = {
@@ -192,7 +201,7 @@ export class StepRehearsal {
       ...(contrastive && contrastiveFeeds(contrastive, (sequence) => run.embedding(sequence), objective)),
     };
     const sizes = { ...this.#weights.sizes, embeds: run.embeds, ...sizesOf(session.program, feeds) };
-    return session.rehearsal.run(sizes).work;
+    return this.#runOf(session, sizes);
   }
 
   get #declared(): TrainingWeights {
@@ -200,7 +209,24 @@ export class StepRehearsal {
   }
 
   #run(name: string, build: () => Program, sizes: Record<string, number>): Work {
-    return this.#session(name, build).rehearsal.run({ ...this.#weights.sizes, ...sizes }).work;
+    return this.#runOf(this.#session(name, build), { ...this.#weights.sizes, ...sizes });
+  }
+
+  #runOf({ rehearsal }: Rehearsed, sizes: Record<string, number>): Work {
+    const { work } = rehearsal.run(sizes);
+    const total = (value: (rehearsal: Rehearsal) => number) =>
+      [...this.#sessions.values()].reduce((sum, session) => sum + value(session.rehearsal), 0);
+    this.#most = {
+      resident: Math.max(
+        this.#most.resident,
+        total((own) => own.resident),
+      ),
+      weights: Math.max(
+        this.#most.weights,
+        total((own) => own.weights),
+      ),
+    };
+    return work;
   }
 
   #session(name: string, build: () => Program): Rehearsed {

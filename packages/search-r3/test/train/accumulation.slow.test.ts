@@ -131,6 +131,23 @@ describe.each(STAGES)('%s', (_, request, engine) => {
     }
   });
 
+  test('programs that take turns, as those of large models do, give what they give side by side', async () => {
+    const { contrastive: _, ...alone } = request;
+    const [whole, tokens] = [await compute(engine({}), request), await compute(engine({}), alone)];
+    // So many tokens in a run would be too much memory for two sessions.
+    const turns = engine({ maxTokens: 1e7 });
+    for (const [given, expected] of [
+      [request, whole],
+      [alone, tokens],
+      [request, whole],
+    ] as const) {
+      const found = await turns.compute(given);
+      expect(found.loss).toBe(expected.loss);
+      for (const [name, gradient] of expected.gradients) expect(found.gradients.get(name)).toEqual(gradient);
+    }
+    await turns.dispose();
+  });
+
   test('recomputed activations give equal gradients, whole and in pieces', async () => {
     const whole = await compute(engine({}), request);
     for (const extra of [{}, { maxTokens: 25 }]) {
