@@ -37,7 +37,7 @@ const options = rlOptionsSchema.parse({
   maxNewTokens: inputs.newTokens,
   maxLength: MAX_LENGTH,
   environment: { kind: 'selective', budget: { fraction: 0.05 } },
-  optimization: { ...OPTIMIZATION, maxTokens: 4096 },
+  optimization: { ...OPTIMIZATION, maxTokens: 1024 },
 });
 const texts = new Map(collection.corpus.map((document) => [document.id, documentText(document)]));
 const document = (id: string) => texts.get(id) ?? '';
