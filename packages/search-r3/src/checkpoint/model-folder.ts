@@ -9,12 +9,13 @@ import { exists, readIfThere, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, type ReadConfig, readConfigFile, withVocabSize } from './config.js';
+import { initialToken } from './embed-token.js';
 import { chooseFormat } from './folder-format.js';
 import { ggufFile } from './gguf/find.js';
 import { openGguf } from './gguf/model.js';
 import type { GgufTensors } from './gguf/tensors.js';
 import { instructionNotes } from './instructions.js';
-import { type AddedRows, parameterReaders } from './parameter-readers.js';
+import { parameterReaders } from './parameter-readers.js';
 import type { Weights } from './parameters.js';
 import { requireReasoning } from './presets.js';
 import { assertPromptable, embedTokenId } from './prompt-ids.js';
@@ -27,6 +28,7 @@ import {
 } from './retriever-file.js';
 import type { TensorLocation, TensorSource } from './safetensors.js';
 import { type ConfigOrigin, findParameters } from './stored-parameters.js';
+import type { AddedRows } from './token-tables.js';
 import { openWeights, type StoredFile, storedFile, weightFiles } from './weight-files.js';
 
 const generationSchema = z.looseObject({
@@ -124,8 +126,9 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     const token = options.embedding && retriever?.prompts.embedToken;
     if (token !== undefined && tokenizer.idOf(token) === undefined) {
       // Spare rows beyond the tokenizer's ids, which Qwen has, are used before the tables grow.
+      const like = initialToken(tokenizer, retriever?.prompts, path);
       const id = tokenizer.addToken(token);
-      added.push({ used: ids, from: id, to: id + 1 });
+      added.push({ used: ids, from: id, to: id + 1, like });
       if (id >= config.vocabSize) config = withVocabSize(config, id + 1);
     }
     notes.push(...unusedIds(config, generationConfig));

@@ -3,16 +3,12 @@ import type { ModelConfig } from './config.js';
 import { assertFinite } from './finite.js';
 import { EMBEDDING_NAME, HEAD_NAME, parameterShapes, type Weights, type WeightTensor } from './parameters.js';
 import type { TensorLocation, TensorSource } from './safetensors.js';
-import { addMeanRows } from './token-tables.js';
+import { type AddedRows, addRows } from './token-tables.js';
 
-/** Rows of the token tables that are not stored: see `addMeanRows`. */
-export interface AddedRows {
-  used: number;
-  from: number;
-  to: number;
-}
-
-/** What a `ModelFolder` reads parameters with. */
+/**
+ * What a `ModelFolder` reads parameters with.
+ * @param added rows of the token tables that are not stored.
+ */
 export function parameterReaders(
   stored: TensorSource,
   { places, config }: { places: ReadonlyMap<string, string>; config: ModelConfig },
@@ -29,7 +25,7 @@ export function parameterReaders(
     const tensor = await stored.read(placeOf(name));
     if (!isGrown(name)) return tensor;
     const weights: Weights = new Map([[name, tensor]]);
-    for (const { used, from, to } of added) addMeanRows(weights, used, from, to);
+    for (const rows of added) addRows(weights, rows);
     return weights.get(name) ?? tensor;
   };
   /** Tables with added rows, which depend on all others. */

@@ -57,6 +57,14 @@ const embedToken = z.string().min(2).default(EMBED_TOKEN).meta({
   when: 'Only for a model trained elsewhere with another token.',
 });
 
+/** By its place in the vocabulary, where "the" after a space may be written "Ġthe". */
+const embedTokenInit = z.string().min(1).optional().meta({
+  description:
+    'A token of the vocabulary whose embedding an embed token that is added starts with. With `:` and `assistant: The topics of this text` the model embeds from the start as it would after "The topics of this text:".',
+  when: 'Set it for a base model: `search-r3 tune-prompt` finds a good one.',
+  ifUnset: 'the mean of all embeddings',
+});
+
 const roles = { query: z.union([chatPrompt, textPrompt]), document: z.union([chatPrompt, textPrompt]) };
 
 /** Prompts of a model that embeds at the last token of its prompt. */
@@ -65,6 +73,7 @@ export const lastTokenPrompts = z.strictObject({ ...roles, templateVariables });
 /** Prompts of a model that embeds at its embed token. */
 export const embedTokenPrompts = z.strictObject({
   embedToken,
+  embedTokenInit,
   ...roles,
   /** After this prompt the model reasons, up to the embed token. */
   reasoning: z.union([chatPrompt.pick({ system: true }), textPrompt]).optional(),
@@ -78,6 +87,8 @@ export type TextPrompt = z.output<typeof textPrompt>;
 export interface Prompts {
   /** The token that follows each prompt. Undefined: the embedding is read at the last token of the prompt. */
   embedToken?: string | undefined;
+  /** The token of the vocabulary with whose embedding it starts. Undefined: with the mean of all. */
+  embedTokenInit?: string | undefined;
   query: ChatPrompt | TextPrompt;
   document: ChatPrompt | TextPrompt;
   /** Undefined if the model cannot reason before it embeds. Needs an embed token. */
@@ -118,6 +129,7 @@ const REASONING =
 
 const promptsObject = z.strictObject({
   embedToken,
+  embedTokenInit,
   query: direct(
     'query',
     'Represent the search query of the user, so that the documents which answer it are found by it.',

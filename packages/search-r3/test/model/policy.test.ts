@@ -8,6 +8,7 @@ import {
   EMBED_TOKEN,
   loadCheckpoint,
   presetFormat,
+  resolvePrompts,
   saveCheckpoint,
 } from 'search-r3/checkpoint';
 import { asPolicy, frozenCopy, Model, makeEmbeddingModel, makePolicy, type Policy } from 'search-r3/model';
@@ -38,6 +39,48 @@ describe('makePolicy', () => {
       });
       expect(relativeError(rows.slice(vocabSize * hiddenSize), mean)).toBeLessThan(1e-6);
     }
+  });
+
+  test('or starts it as another token: it then embeds as the text with that token does', async () => {
+    const base = tinyBase();
+    const init = {
+      ...ATLAS_PROMPTS,
+      embedTokenInit: 'dance',
+      query: { system: 'represent', assistant: 'food' },
+    };
+    const policy = makePolicy(base, init);
+    const { hiddenSize } = base.config;
+    const from = base.tokenizer.idOf('dance')! * hiddenSize;
+    for (const name of [EMBEDDING, HEAD]) {
+      expect(data(policy, name).slice(policy.embedId * hiddenSize)).toEqual(
+        data(base, name).slice(from, from + hiddenSize),
+      );
+    }
+    // The oracle: the same prompt with the token itself in place of the embed token.
+    const { ids } = await directPrompt(policy.tokenizer, policy.prompts, 'new tower', 'query');
+    await using model = Model.of(policy);
+    const encoder = await model.encoder();
+    const found = await encoder.encode([ids]);
+    expect(found).toEqual(await encoder.encode([[...ids.slice(0, -1), base.tokenizer.idOf('dance')!]]));
+    expect(() => makePolicy(base, { embedTokenInit: 'unknown' })).toThrow(
+      'prompts.embedTokenInit: expected a token of the vocabulary, as the tokenizer writes it, found unknown',
+    );
+  });
+
+  test('so does an adapter on the base', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'init-'));
+    const init = { ...ATLAS_PROMPTS, embedTokenInit: 'dance' };
+    const base = tinyBase();
+    await saveCheckpoint(join(folder, 'base'), base);
+    const adapter = { rank: 2, alpha: 2, rsLora: false, targets: ['q_proj'] as const };
+    await using model = await Model.loadTrainable(join(folder, 'base'), {
+      ...{ precision: 'f32', adapter, recorded: { prompts: resolvePrompts(init) } },
+    });
+    const { hiddenSize } = base.config;
+    const from = base.tokenizer.idOf('dance')! * hiddenSize;
+    const row = model.adapter!.weights.get(`${EMBEDDING}[embed]`)!.data;
+    expect(row).toEqual(data(base, EMBEDDING).slice(from, from + hiddenSize));
+    await rm(folder, { recursive: true });
   });
 
   test('leaves the base as it is, so that it can become a policy twice', () => {
