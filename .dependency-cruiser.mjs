@@ -17,6 +17,7 @@ const MODULES = [
   'vectors',
   'dataset',
   'evaluate',
+  'prompt-tuning',
   'environment',
   'pretrain',
   'sft',

@@ -13,6 +13,7 @@ import { isRunConfig, isRunFolder, RUN_CONFIG } from '../run/run-folder.js';
 import { nodesAt, type SchemaNode } from '../run/schema-tree.js';
 import { validate } from '../run/validate.js';
 import { configFlagsOf } from './options.js';
+import { promptsFrom } from './prompt-file.js';
 
 type Path = readonly PropertyKey[];
 
@@ -47,16 +48,36 @@ export async function loadConfig<T>(
   const resumed = config === undefined && resume === true && out !== undefined && (await isRunFolder(out));
   const path = resumed ? join(out, RUN_CONFIG) : config;
   const file = path === undefined ? undefined : parseConfig(path, await readText(path));
-  return mergeConfig(schema, file, settingsGiven(command));
+  return mergeConfig(
+    schema,
+    file && (await withPrompts(file)),
+    await Promise.all(settingsGiven(command).map(named)),
+  );
+}
+
+/** The file with the prompts that it names, if they are in a file of their own. */
+async function withPrompts(file: ParsedFile): Promise<ParsedFile> {
+  const value = file.value as Record<string, unknown>;
+  if (typeof value.prompts !== 'string') return file;
+  return { ...file, value: { ...value, prompts: await promptsFrom(value.prompts, file.name(['prompts'])) } };
+}
+
+/** A setting, or for prompts in a file of their own what they are. */
+async function named(setting: Setting): Promise<Setting> {
+  const { source, key, value } = setting;
+  if (key !== 'prompts' || typeof value !== 'string' || value.includes(':')) return setting;
+  return { ...setting, value: await promptsFrom(value, source) };
 }
 
 /** Settings from flags, then from `--set`, which wins. */
 function settingsGiven(command: Command): Setting[] {
-  const { set = [] } = command.opts<Flags>();
+  const { set = [], promptFile } = command.opts<Flags>();
+  const prompts =
+    promptFile === undefined ? [] : [{ source: '--prompt-file', key: 'prompts', value: promptFile }];
   const flags = configFlagsOf(command)
     .filter(({ name }) => command.getOptionValueSource(name) === 'cli')
     .map(({ flag, name, key }) => ({ source: flag, key, value: command.getOptionValue(name) as unknown }));
-  return [...flags, ...set.map(parseSet)];
+  return [...flags, ...prompts, ...set.map(parseSet)];
 }
 
 /**
@@ -91,6 +112,7 @@ export function asGiven(
 interface Flags {
   config?: string;
   set?: string[];
+  promptFile?: string;
   resume?: boolean;
   out?: string;
 }

@@ -27,6 +27,13 @@ export function withTraining(command: Command, schema: LoadSchema): Command {
   return withOutput(command);
 }
 
+/** Adds `--prompt-file`. */
+export function withPromptFile(command: Command): Command {
+  return command.addOption(
+    new Option('--prompt-file <file>', 'YAML file with the setting prompts, as tune-prompt writes it'),
+  );
+}
+
 /** Adds `--allow-missing`. */
 export function withMissing(command: Command): Command {
   return configFlag(command, '--allow-missing', 'allowMissing');

@@ -14,6 +14,7 @@ import { rlCommand } from './rl.js';
 import { searchCommand } from './search.js';
 import { sftCommand } from './sft.js';
 import { trainCommand } from './train.js';
+import { tunePromptCommand } from './tune-prompt.js';
 
 export const commands: readonly (() => Command)[] = [
   demoCommand,
@@ -21,6 +22,7 @@ export const commands: readonly (() => Command)[] = [
   sftCommand,
   rlCommand,
   trainCommand,
+  tunePromptCommand,
   mergeCommand,
   evaluateCommand,
   embedCommand,

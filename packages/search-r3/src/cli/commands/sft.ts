@@ -1,7 +1,7 @@
 /** `search-r3 sft`: stage 1, which trains a base model to embed, directly and after its own reasoning. */
 import { Command } from 'commander';
 import { configFlag, examples } from '../options.js';
-import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+import { describeStage, runTraining, withMissing, withPromptFile, withTraining } from '../training.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).sftSettings;
 
@@ -11,6 +11,7 @@ export function sftCommand(): Command {
   );
   withTraining(command, loadSchema);
   configFlag(command, '-b, --base <folder>', 'base');
+  withPromptFile(command);
   withMissing(command);
   configFlag(command, '--steps <n>', 'sft.steps');
   configFlag(command, '--batch-size <n>', 'sft.batchSize');

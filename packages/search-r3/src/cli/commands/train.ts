@@ -1,7 +1,7 @@
 /** `search-r3 train`: the whole pipeline, from a collection to a model that reasons before it embeds. */
 import { Command } from 'commander';
 import { configFlag, examples } from '../options.js';
-import { describeStage, runTraining, withMissing, withTraining } from '../training.js';
+import { describeStage, runTraining, withMissing, withPromptFile, withTraining } from '../training.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).trainSettings;
 
@@ -11,6 +11,7 @@ export function trainCommand(): Command {
   );
   withTraining(command, loadSchema);
   configFlag(command, '-b, --base <folder>', 'base');
+  withPromptFile(command);
   withMissing(command);
   configFlag(command, '--pretrain-steps <n>', 'pretrain.steps');
   configFlag(command, '--sft-steps <n>', 'sft.steps');
