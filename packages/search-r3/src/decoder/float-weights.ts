@@ -53,11 +53,15 @@ export function floatWeights(
     },
     down: ([gate, up], layer) => project(swiglu(gate, up), linearNames(layer).down),
     logits: (x) => {
-      const name = config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
+      const name = headTable(config);
       return withTokenLogits(linear(x, parameter(name)), x, name, token);
     },
   };
 }
+
+/** The name of the token table that the head multiplies with. */
+export const headTable = ({ tieWordEmbeddings }: ModelConfig): string =>
+  tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME;
 
 const identity = (graph: Graph, id: number) =>
   graph.constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(id)) });

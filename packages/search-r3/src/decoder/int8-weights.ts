@@ -4,20 +4,19 @@
  */
 import {
   add,
-  concat,
   integerLinear,
   integerProduct,
   mul,
   type QuantizedRows,
   quantizeRows,
   scaleRows,
-  split,
   swiglu,
   type Value,
 } from 'onnx-grad';
-import { EMBEDDING_NAME, HEAD_NAME, type ModelConfig } from '../checkpoint/index.js';
-import { lookUpTokens, withTokenLogits } from './float-weights.js';
-import { factorsNames, HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
+import { EMBEDDING_NAME, type ModelConfig } from '../checkpoint/index.js';
+import { headTable, lookUpTokens, withTokenLogits } from './float-weights.js';
+import { quantizedOverlay } from './quantized-overlay.js';
+import { HEAD, linearNames, packsAttention, scalesName } from './stored-names.js';
 import type { DecoderWeights, Lookup, WeightsUse } from './weights.js';
 
 /** @param lookup gives the tensors of a quantised file (`stored-names.ts`). */
@@ -41,51 +40,40 @@ export function int8Weights(
   const bare = (rows: QuantizedRows, name: string) =>
     integerProduct(rows, lookup(`${name}.weight`), lookup(scalesName(name)));
   const packed = packsAttention(config);
-  const sizes = [config.heads, config.kvHeads, config.kvHeads].map((count) => count * config.headDim);
-  const adapted = (...names: string[]) => overlay !== undefined && names.some((name) => overlay.has(name));
-  const overlaid = (y: Value, x: Value, name: string, inputs?: Value, outputs?: Value) =>
-    overlay === undefined ? y : overlay.add(y, x, name, { inputs, outputs });
-  const factors = (kind: keyof ReturnType<typeof factorsNames>, layer: number) => {
-    const name = factorsNames(layer)[kind];
-    return has(name) ? lookup(name) : undefined;
-  };
+  const adapter = quantizedOverlay(config, lookup, overlay);
+  /** A linear layer of a decoder layer, with its adapter. */
+  const linear = (x: Value, name: string, layer: number, rows?: QuantizedRows) =>
+    adapter.add(frozen(x, name, rows), x, name, layer);
   return {
     inference: !trained,
     embed: (ids) => lookUpTokens(lookup(EMBEDDING_NAME), ids, token),
     norm: (name) => lookup(`${name}.weight`),
     attention(x, layer) {
-      const names = linearNames(layer);
-      const apart = [names.q, names.k, names.v] as const;
+      const { q, k, v, qkv } = linearNames(layer);
       const rows = quantizeRows(x);
-      const whole = packed ? frozen(x, names.qkv, rows) : undefined;
-      if (whole !== undefined && !trained && !adapted(...apart)) return [whole];
-      const parts = whole === undefined ? apart.map((name) => frozen(x, name, rows)) : split(whole, 1, sizes);
-      const divided = factors('attention', layer);
-      const [q, k, v] = parts.map((part, i) => overlaid(part, x, apart[i] as string, divided));
-      if (q === undefined || k === undefined || v === undefined) throw new Error('internal: expected three');
-      return packed && !trained ? [concat([q, k, v], 1)] : [q, k, v];
+      if (!packed) {
+        return [linear(x, q, layer, rows), linear(x, k, layer, rows), linear(x, v, layer, rows)];
+      }
+      const whole = frozen(x, qkv, rows);
+      return trained ? adapter.addApart(whole, x, layer) : [adapter.addTogether(whole, x, layer)];
     },
-    output(x, layer) {
-      const { output } = linearNames(layer);
-      return overlaid(frozen(x, output), x, output);
-    },
+    output: (x, layer) => linear(x, linearNames(layer).output, layer),
     gates(x, layer) {
       const { gate, up, down } = linearNames(layer);
       const rows = quantizeRows(x);
-      const divided = factors('gates', layer);
-      const gated = overlaid(frozen(x, gate, rows), x, gate, divided);
+      const gated = linear(x, gate, layer, rows);
       // The quantised rows of silu(gate) * up do not depend on the scale of up's rows: `down` brings it back.
-      if (!trained && !config.mlpBias && !adapted(up, down)) return [gated, bare(rows, up), rows.magnitudes];
-      return [gated, overlaid(frozen(x, up, rows), x, up, divided, factors('down', layer))];
+      if (!trained && !config.mlpBias && !adapter.adapts(up, down))
+        return [gated, bare(rows, up), rows.magnitudes];
+      return [gated, linear(x, up, layer, rows)];
     },
     down([gate, up, magnitudes], layer) {
       const { down } = linearNames(layer);
       const x = swiglu(gate, up);
-      if (magnitudes === undefined) return overlaid(frozen(x, down), x, down, factors('down', layer));
+      if (magnitudes === undefined) return linear(x, down, layer);
       const rows = quantizeRows(x);
       return biased(scaleRows(bare(rows, down), mul(rows.magnitudes, magnitudes)), down);
     },
-    logits: (x) =>
-      withTokenLogits(frozen(x, HEAD), x, config.tieWordEmbeddings ? EMBEDDING_NAME : HEAD_NAME, token),
+    logits: (x) => withTokenLogits(frozen(x, HEAD), x, headTable(config), token),
   };
 }

@@ -8,7 +8,7 @@ import type { DecoderWeights, Lookup, WeightsUse } from './weights.js';
 
 /**
  * The weights of a precision from tensors under the names of `storedTensors`.
- * @throws Error for blocks with an adapter: they have no gradient, and adapters are for what was trained.
+ * @throws Error for blocks that are to be trained through: they have no gradient.
  */
 export function weightsOf(
   precision: Precision,
@@ -24,8 +24,8 @@ export function weightsOf(
       return int8Weights(config, lookup, has, use);
     case 'int8-block':
     case 'int4':
-      if (use.trained || use.overlay) throw new Error(`internal: ${precision} takes no adapter`);
-      return blockWeights(config, BLOCK_BITS[precision], lookup, has);
+      if (use.trained) throw new Error(`internal: ${precision} has no gradient`);
+      return blockWeights(config, BLOCK_BITS[precision], lookup, has, use);
     default:
       return precision satisfies never;
   }
