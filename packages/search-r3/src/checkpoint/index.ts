@@ -67,6 +67,7 @@ export {
   type AdapterContext,
   type AdapterFolder,
   isAdapterFolder,
+  readAdapter,
   readAdapterFolder,
   refuseMisfit,
   writeAdapterFolder,

@@ -26,6 +26,8 @@ export interface Encoder {
    * @throws RangeError if a sequence is empty; InterruptedError if aborted.
    */
   encode(sequences: readonly (readonly number[])[], options?: EncodeOptions): Promise<Float32Array>;
+  /** Computes with other arrays from now on, of those that it was created with. */
+  bind(feeds: InferenceWeights['feeds']): void;
   dispose(): Promise<void>;
 }
 
@@ -72,7 +74,6 @@ export class SequenceEncoder implements Encoder {
     return floats(embeddings);
   }
 
-  /** Computes with other arrays from now on, of those that it was created with. */
   bind(feeds: InferenceWeights['feeds']): void {
     this.#session.bind(feeds);
   }

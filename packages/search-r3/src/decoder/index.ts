@@ -9,7 +9,7 @@ export { type TensorPlace, type TensorPlaces, weightsInFiles } from './file-weig
 export { floatWeights, lookupIn, type ParameterValues, parameterInputs } from './float-weights.js';
 export * from './inference-weights.js';
 export { int8IsExact } from './int8-probe.js';
-export { PRECISIONS, type Precision } from './precision-names.js';
+export { BLOCK_BITS, PRECISIONS, type Precision } from './precision-names.js';
 export * from './prompt-attention.js';
 export { ColumnQuantizer, quantizeBlocks, type Rows, rowsOf } from './quantize.js';
 export { type LayerParameters, smoothLayer } from './quantize-layer.js';

@@ -37,5 +37,8 @@ export class SharedEncoder implements Encoder {
   }
 
   /** Does nothing: the session is the generator's. */
+  bind(): void {}
+
+  /** Does nothing: the session is the generator's. */
   async dispose(): Promise<void> {}
 }

@@ -167,6 +167,11 @@ export class Generator {
     }
   }
 
+  /** Computes with other arrays from now on, of those that it was created with. Not while something is generated. */
+  bind(feeds: InferenceWeights['feeds']): void {
+    this.#decoding.bind(feeds);
+  }
+
   /** Ends all requests with an InterruptedError and releases the memory. */
   async dispose(): Promise<void> {
     await this.#scheduler.stop();

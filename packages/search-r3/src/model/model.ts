@@ -3,21 +3,16 @@ import { createHash } from 'node:crypto';
 import {
   type Adapter,
   checkpointFingerprint,
-  type EmbeddingUse,
   type Fingerprint,
   fingerprintParts,
-  isTrainable,
   parameterCount,
   type SaveCheckpointOptions,
   type Stored,
   saveCheckpoint,
   type TrainedWith,
-  type Weights,
   writeAdapterFolder,
 } from '../checkpoint/index.js';
 import {
-  type AdapterForm,
-  adapterFeeds,
   adapterTraining,
   type Encoder,
   type FrozenWeights,
@@ -33,39 +28,22 @@ import {
 import { Generator, type GeneratorOptions } from '../generate/index.js';
 import { InputError } from '../run/index.js';
 import { type EngineOptions, GradientEngine, LogProbabilities, type Trained } from '../train/index.js';
-import { type NewAdapter, type OpenedModel, openForUse } from './opened.js';
-import { type EmbeddingModel, frozenCopy, type Policy, untrainable } from './policy.js';
-import type { PrecisionChoice } from './precision.js';
+import { Adapters } from './adapters.js';
+import {
+  describedForTraining,
+  type LoadModelOptions,
+  type LoadTrainableOptions,
+  type OpenedModel,
+  openAdapter,
+  openForUse,
+} from './opened.js';
+import { type EmbeddingModel, frozenCopy, type Policy } from './policy.js';
 
 /**
  * From so many parameters on, encoder and generator share a session. Two sessions each arrange the weights for their own
  * kernels, 1.4 GiB at 1.5 billion parameters in int8, and encode a few per cent faster.
  */
 export const SHARED_FROM = 1e9;
-
-export interface LoadModelOptions extends EmbeddingUse {
-  /**
-   * How the model computes. Default `auto`: int8 for 50 million parameters or more if the CPU computes it exactly and
-   * the vectors stay close to those of f32, else f32.
-   */
-  precision?: PrecisionChoice | undefined;
-  /** The base of an adapter folder, in place of the one that it names. */
-  base?: string | undefined;
-  /** Threads inside one operator. Default: as many as physical cores. */
-  threads?: number | undefined;
-  signal?: AbortSignal | undefined;
-  /** Called with each thing that is read differently from what the files say, and with the precision chosen. */
-  onNote?: ((text: string) => void) | undefined;
-  /** Called while weights are quantised for the first time, with layers done. */
-  onProgress?: ((done: number, total: number) => void) | undefined;
-}
-
-export interface LoadTrainableOptions extends LoadModelOptions {
-  /** Lay a new adapter over the model. An adapter folder needs none: its own is trained further. */
-  adapter?: NewAdapter | undefined;
-  /** How encoder and generator compute, where not as the trainer does (`precision`). */
-  sampling?: PrecisionChoice | undefined;
-}
 
 export interface TrainableOptions {
   /** Which rows of the token tables are trained: all, or that of the embed token alone. */
@@ -95,9 +73,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
   readonly #checkpoint: M | undefined;
   /** Path of its files, or of those of its base. */
   readonly #path: string | undefined;
-  readonly #adapter: Adapter | undefined;
-  /** Of the embed token in the base. */
-  readonly #rows: Weights;
+  readonly #adapters: Adapters;
   readonly #threads: { threads?: number };
   #limits: EmbeddingModel['limits'];
   #split: EmbeddingModel['split'];
@@ -129,8 +105,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     this.#stored = from.stored;
     this.#checkpoint = from.checkpoint;
     this.#path = from.path;
-    this.#adapter = from.adapter;
-    this.#rows = from.rows ?? new Map();
+    this.#adapters = new Adapters(model.config, from.adapter, from.rows);
     this.#threads = threads === undefined ? {} : { threads };
   }
 
@@ -153,7 +128,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
       precision: options.precision ?? 'auto',
       reasoning: true,
     });
-    return trainable(opened, path, (described) => new Model<Policy>(described, opened, options.threads));
+    return new Model<Policy>(describedForTraining(opened, path), opened, options.threads);
   }
 
   /**
@@ -218,7 +193,39 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** The adapter on top of its weights, whose arrays training changes in place. */
   get adapter(): Adapter | undefined {
-    return this.#adapter;
+    return this.#adapters.current;
+  }
+
+  /** The names that `use` takes. That of the adapter that the model was loaded with is `default`. */
+  get adapterNames(): string[] {
+    return this.#adapters.names;
+  }
+
+  /**
+   * Reads another adapter folder of this base, to be switched to with `use`. Encoder and generator are made anew, when
+   * they are next asked for, if it changes linear layers that no adapter before it does.
+   * @throws InputError for a model in memory, a name that is taken, an adapter that does not fit the base, and one that
+   * embeds with other prompts or another token.
+   */
+  async addAdapter(name: string, folder: string): Promise<void> {
+    const form = JSON.stringify(this.#adapters.form);
+    const { adapter, rows } = await openAdapter(name, folder, this, this.#path, this.#adapters);
+    this.#adapters.add(name, adapter, rows);
+    if (JSON.stringify(this.#adapters.form) !== form) await this.release();
+  }
+
+  /**
+   * Encoder and generator compute with this adapter from now on, and the trainer is that of this adapter; undefined
+   * stands for the base alone. Nothing is loaded. Not to be called while something is encoded or generated.
+   * @throws InputError for a name that was not added.
+   */
+  async use(name: string | undefined): Promise<void> {
+    this.#adapters.use(name);
+    this.updated();
+    const { feeds } = this.#adapters;
+    const { encoder, generator } = await this.#made();
+    encoder?.bind(feeds);
+    generator?.bind(feeds);
   }
 
   /** Whether encoder and generator compute to about the last bit what the trainer does: in float32 both do. */
@@ -233,13 +240,13 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** What training changes and a run saves. @throws InputError for weights in files without an adapter. */
   get trained(): Trained {
-    return this.#adapter?.weights ?? this.checkpoint;
+    return this.adapter?.weights ?? this.checkpoint;
   }
 
   /** The weights, for programs of one's own. */
   get inferenceWeights(): InferenceWeights {
-    const { weightsIn, feeds } = inferenceWeights(this.#sampling, this.#form);
-    return { weightsIn, feeds: { ...feeds, ...this.#adapterFeeds } };
+    const { weightsIn, feeds } = inferenceWeights(this.#sampling, this.#adapters.form);
+    return { weightsIn, feeds: { ...feeds, ...this.#adapters.feeds } };
   }
 
   /** Of a large model it is that of the generator, which this makes with its defaults if there is none. */
@@ -268,7 +275,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
    * @throws InputError for weights in files without an adapter.
    */
   trainable({ tokenEmbeddings }: TrainableOptions): TrainingWeights {
-    if (this.#adapter !== undefined) return adapterTraining(this.#frozen, this.#adapter);
+    if (this.adapter !== undefined) return adapterTraining(this.#frozen, this.adapter);
     return fullTraining(this.checkpoint, tokenEmbeddings === 'frozen' ? this.embedId : undefined);
   }
 
@@ -290,7 +297,7 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
    * of it.
    */
   frozen(): Model<M> {
-    const adapter = this.#adapter;
+    const { adapter } = this;
     if (adapter === undefined) return Model.of(frozenCopy(this.checkpoint), this.#threads);
     const { weights } = frozenCopy({ ...this, weights: adapter.weights });
     return this.#sharing({ ...adapter, weights });
@@ -302,12 +309,12 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
    */
   async save(folder: string, options: SaveCheckpointOptions = {}): Promise<void> {
     const { limits, split, matryoshka, prompts, preset, dimensions, tokenizer } = this;
-    if (this.#adapter !== undefined && this.#path !== undefined) {
+    if (this.adapter !== undefined && this.#path !== undefined) {
       const retriever = { prompts, preset, dimensions, limits, split, matryoshka };
       const { overwrite } = options;
       return writeAdapterFolder(
         folder,
-        this.#adapter,
+        this.adapter,
         { base: this.#path, tokenizer, retriever },
         { overwrite },
       );
@@ -317,28 +324,29 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
   fingerprint(): Promise<Fingerprint> {
+    const { identity } = this.#adapters;
     this.#fingerprint ??= fingerprintParts(this, this.#stored, {
       precision: this.precision,
-      ...(this.#adapter && { adapter: adapterHash(this.#adapter).slice(0, 16) }),
+      ...(identity !== undefined && { adapter: identity }),
     });
     return this.#fingerprint;
   }
 
   /** SHA-256, in hex, of weights and tokenizer: a run is not resumed with another model. */
   async identity(): Promise<string> {
-    if (this.#adapter === undefined) return checkpointFingerprint(this.checkpoint);
+    if (this.adapter === undefined) return checkpointFingerprint(this.checkpoint);
     const { weights, tokenizer, adapter, precision } = await this.fingerprint();
     return createHash('sha256').update([weights, tokenizer, adapter, precision].join()).digest('hex');
   }
 
   /** Frees encoder and generator. Asked for again, they are made anew. */
   async release(): Promise<void> {
-    const [encoder, generator] = [this.#encoder, this.#generator];
+    const made = this.#made();
     this.#encoder = undefined;
     this.#generator = undefined;
-    // What could not be made has nothing to release, and its error was already reported.
-    await (await encoder?.catch(() => undefined))?.dispose();
-    await (await generator?.catch(() => undefined))?.dispose();
+    const { encoder, generator } = await made;
+    await encoder?.dispose();
+    await generator?.dispose();
   }
 
   /** Frees encoder and generator for good. */
@@ -355,46 +363,24 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
     if (this.#disposed) throw new Error('the model was disposed of');
   }
 
-  get #form(): AdapterForm | undefined {
-    return this.#adapter;
-  }
-
-  get #adapterFeeds() {
-    const form = this.#form;
-    return form === undefined ? {} : adapterFeeds(this.config, form, this.#adapter, this.#rows);
+  /** Encoder and generator where there are any: what could not be made has reported its error. */
+  async #made(): Promise<{ encoder: Encoder | undefined; generator: Generator | undefined }> {
+    const [encoder, generator] = [this.#encoder, this.#generator];
+    return {
+      encoder: await encoder?.catch(() => undefined),
+      generator: await generator?.catch(() => undefined),
+    };
   }
 
   /** Another model on the same weights. */
   #sharing(adapter: Adapter): Model<M> {
     const { limits, split, matryoshka } = this;
     const from = {
-      ...{ frozen: this.#frozen, sampling: this.#sampling, stored: this.#stored, rows: this.#rows, adapter },
+      ...{ frozen: this.#frozen, sampling: this.#sampling, stored: this.#stored, adapter },
+      rows: this.#adapters.rows,
       ...(this.#path !== undefined && { path: this.#path }),
       ...(this.#checkpoint && { checkpoint: this.#checkpoint }),
     };
     return new Model<M>({ ...this, limits, split, matryoshka }, from, this.#threads.threads);
   }
-}
-
-/** SHA-256, in hex. */
-function adapterHash({ weights, rank, alpha, rsLora, targets, tokenId }: Adapter): string {
-  const hash = createHash('sha256').update(JSON.stringify([rank, alpha, rsLora, targets, tokenId]));
-  for (const [name, { data }] of [...weights].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  }
-  return hash.digest('hex');
-}
-
-/** The model of what was opened. @throws InputError where training does not take it. */
-function trainable<T>(
-  { described, adapter }: OpenedModel,
-  source: string,
-  make: (described: OpenedModel['described'] & Pick<Policy, 'prompts' | 'embedId'>) => T,
-): T {
-  const { prompts, embedId, preset } = described;
-  if (adapter === undefined) {
-    throw new InputError({ source, expected: 'an adapter to train (lora)', found: 'none' });
-  }
-  if (!isTrainable(prompts) || embedId === undefined) throw untrainable(source, prompts, preset);
-  return make({ ...described, prompts, embedId });
 }
