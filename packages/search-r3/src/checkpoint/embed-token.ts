@@ -1,10 +1,9 @@
 /** Adds to a base model the token at which it embeds. */
 
-import { InputError } from '../run/errors.js';
-import type { Tokenizer } from '../tokenizer/index.js';
 import type { Checkpoint } from './checkpoint.js';
 import { withVocabSize } from './config.js';
-import { EMBED_TOKEN, type Prompts } from './prompts.js';
+import { initialToken } from './prompt-ids.js';
+import { EMBED_TOKEN } from './prompts.js';
 import { addRows } from './token-tables.js';
 
 /**
@@ -26,26 +25,4 @@ export function addEmbedToken(checkpoint: Checkpoint): number {
   addRows(weights, { used, from: id, to: id + 1, like });
   if (id >= config.vocabSize) checkpoint.config = withVocabSize(config, id + 1);
   return id;
-}
-
-/**
- * The id of the token that a new embed token starts as; undefined for the mean of all.
- * @param source names the model in the error.
- * @throws InputError if the tokenizer does not have it.
- */
-export function initialToken(
-  tokenizer: Tokenizer,
-  prompts: Prompts | undefined,
-  source = 'prompts',
-): number | undefined {
-  const init = prompts?.embedTokenInit;
-  if (init === undefined) return undefined;
-  const id = tokenizer.idOf(init);
-  if (id !== undefined) return id;
-  throw new InputError({
-    source,
-    field: 'prompts.embedTokenInit',
-    expected: 'a token of the vocabulary, as the tokenizer writes it',
-    found: init,
-  });
 }

@@ -9,7 +9,6 @@ import { exists, readIfThere, readJson } from '../run/files.js';
 import { validate } from '../run/validate.js';
 import { type LoadTokenizerOptions, Tokenizer } from '../tokenizer/index.js';
 import { idsWithoutRow, type ModelConfig, type ReadConfig, readConfigFile, withVocabSize } from './config.js';
-import { initialToken } from './embed-token.js';
 import { chooseFormat } from './folder-format.js';
 import { ggufFile } from './gguf/find.js';
 import { openGguf } from './gguf/model.js';
@@ -18,7 +17,7 @@ import { instructionNotes } from './instructions.js';
 import { parameterReaders } from './parameter-readers.js';
 import type { Weights } from './parameters.js';
 import { requireReasoning } from './presets.js';
-import { assertPromptable, embedTokenId } from './prompt-ids.js';
+import { assertPromptable, embedTokenId, initialToken } from './prompt-ids.js';
 import { resolvePrompts } from './prompts.js';
 import {
   type EmbeddingFormatInput,

@@ -40,6 +40,28 @@ export function embedTokenId(tokenizer: Tokenizer, embedToken: string, source = 
   });
 }
 
+/**
+ * The id of the token that a new embed token starts as; undefined for the mean of all.
+ * @param source names the model in the error.
+ * @throws InputError if the tokenizer does not have it.
+ */
+export function initialToken(
+  tokenizer: Tokenizer,
+  prompts: Prompts | undefined,
+  source = 'prompts',
+): number | undefined {
+  const init = prompts?.embedTokenInit;
+  if (init === undefined) return undefined;
+  const id = tokenizer.idOf(init);
+  if (id !== undefined) return id;
+  throw new InputError({
+    source,
+    field: 'prompts.embedTokenInit',
+    expected: 'a token of the vocabulary, as the tokenizer writes it',
+    found: init,
+  });
+}
+
 /** The name of the text at this index in errors; undefined leaves it unnamed. */
 export type NameOfText = (index: number) => string | undefined;
 
