@@ -54,7 +54,7 @@ const trainer = new SftTrainer(
     steps: 10,
     batchSize: queries.length,
     maxLength: MAX_LENGTH,
-    optimization: { ...OPTIMIZATION, maxTokens: 2048 },
+    optimization: { ...OPTIMIZATION, maxTokens: 1024 },
   }),
 );
 const loadedPeakMb = peakMemoryMb();
