@@ -13,5 +13,8 @@ export const DOCUMENT_BYTES = 2000;
 export const EFFICIENCY = { training: 0.75, encoding: 0.7, generation: 0.4 };
 /** Seconds that the optimiser takes for each number, and adding up the gradients of a piece. */
 export const OPTIMIZER_SECONDS = 1.7e-9;
-/** Seconds from the start of the process until a stage begins to work. */
+/** Seconds from the start of the process until a stage begins to work, and for each parameter to read and to save it. */
 export const START_SECONDS = 1;
+export const PARAMETER_SECONDS = 4e-8;
+/** Seconds that a session takes for each of its kernels when it is made. */
+export const KERNEL_SECONDS = 2.5e-4;

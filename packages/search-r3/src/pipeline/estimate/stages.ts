@@ -1,4 +1,5 @@
 /** Estimates of the stages that train: memory at its peak, and time. */
+import { parameterCount } from '../../checkpoint/index.js';
 import { generateAtlas } from '../../dataset/index.js';
 import type { GenerationPlan } from '../../generate/index.js';
 import { atlasSequences, atlasTokenizer } from '../../pretrain/index.js';
@@ -9,7 +10,14 @@ import { type ResolvedSftOptions, sftOptionsSchema } from '../../sft/index.js';
 import type { EngineOptions, StepRequest } from '../../train/index.js';
 import { ATLAS, type Settings } from '../settings.js';
 import { pretrainBatch, rlBatch, sftBatch } from './batches.js';
-import { DOCUMENT_BYTES, EFFICIENCY, PROCESS_BYTES, START_SECONDS, TEXT_BYTES } from './constants.js';
+import {
+  DOCUMENT_BYTES,
+  EFFICIENCY,
+  PARAMETER_SECONDS,
+  PROCESS_BYTES,
+  START_SECONDS,
+  TEXT_BYTES,
+} from './constants.js';
 import { InferenceRehearsal } from './inference.js';
 import { type Learner, learnerOf, loraOf } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
@@ -108,7 +116,10 @@ function validation(
 const times = (parts: readonly TimedPart[], count: number): TimedPart[] =>
   parts.map(({ name, seconds }) => ({ name, seconds: count * seconds }));
 
-const start: TimedPart = { name: 'start', seconds: START_SECONDS };
+const start = ({ config }: ModelOutline): TimedPart => ({
+  name: 'start',
+  seconds: START_SECONDS + PARAMETER_SECONDS * parameterCount(config),
+});
 
 /** The longest prompt that a stage may use beside its reasoning. */
 const fitting = (maxLength: number, { config }: ModelOutline, reasoning: number): number =>
@@ -167,7 +178,8 @@ export async function estimateSft(outline: ModelOutline, around: Surroundings): 
     'sft',
     [{ name: 'training', parts: training }, ...scored.phases],
     [
-      start,
+      start(outline),
+      cost.sessions,
       ...times(cost.step, steps),
       { name: 'reasoning targets', seconds: (sampling * targets) / piece },
       ...scored.times,
@@ -245,7 +257,8 @@ export async function estimateRl(outline: ModelOutline, around: Surroundings): P
     'rl',
     [{ name: 'training', parts: training }, ...scored.phases],
     [
-      start,
+      start(outline),
+      cost.sessions,
       ...times(cost.step, steps),
       { name: 'rollouts', seconds: steps * rollouts },
       { name: 'environment', seconds: first + (steps - 1) * perStep },
@@ -272,7 +285,7 @@ export async function estimatePretrain(outline: ModelOutline, around: Surroundin
   return stageEstimate(
     'pretrain',
     [{ name: 'training', parts: training }],
-    [start, ...times(cost.step, steps)],
+    [start(outline), cost.sessions, ...times(cost.step, steps)],
   );
 }
 

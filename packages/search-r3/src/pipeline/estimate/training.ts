@@ -2,7 +2,7 @@
 import { addWork, NO_WORK, type Work } from 'onnx-grad';
 import type { ModelConfig } from '../../checkpoint/index.js';
 import { type EngineOptions, StepRehearsal, type StepRequest } from '../../train/index.js';
-import { EFFICIENCY, OPTIMIZER_SECONDS } from './constants.js';
+import { EFFICIENCY, KERNEL_SECONDS, OPTIMIZER_SECONDS } from './constants.js';
 import { sessionBytes } from './inference.js';
 import type { Learner } from './learner.js';
 import { secondsOf, type Throughput } from './machine.js';
@@ -14,6 +14,8 @@ export interface TrainingCost {
   parts: Part[];
   /** Of one step: gradients, and the update. */
   step: TimedPart[];
+  /** Until the first one can begin. */
+  sessions: TimedPart;
 }
 
 /**
@@ -47,6 +49,7 @@ export function trainingCost(
       { name: 'activations of training', bytes: rehearsal.resident },
       { name: 'sessions of training', bytes: sessionBytes(rehearsal.sessions) },
     ],
+    sessions: { name: 'programs', seconds: KERNEL_SECONDS * rehearsal.sessions.kernels },
     step: [
       { name: 'gradients', seconds: updates * gradients },
       { name: 'updates', seconds: updates * update },
