@@ -215,7 +215,9 @@ async function embedsHow(
   assertPromptable(tokenizer, format.prompts, folder);
   const { embedToken } = format.prompts;
   const isNew = embedToken !== undefined && tokenizer.idOf(embedToken) === undefined;
-  const untrained = `The tokenizer has no ${embedToken}: it is added, with an untrained row that is the mean of the others.`;
+  const like = format.prompts.embedTokenInit;
+  const row = like === undefined ? 'the mean of the others' : `that of ${JSON.stringify(like)}`;
+  const untrained = `The tokenizer has no ${embedToken}: it is added, with an untrained row that is ${row}.`;
   const note = chosen?.note;
   return { retriever, notes: [...(note === undefined ? [] : [note]), ...(isNew ? [untrained] : [])] };
 }

@@ -1,6 +1,15 @@
 export * from './analyzer.js';
 export * from './bm25.js';
 export { codeTerms } from './code-terms.js';
+export {
+  CONTROLS,
+  type Control,
+  type ControlScore,
+  controlTexts,
+  type Reasoned,
+  type Verdict,
+  verdictOf,
+} from './controls.js';
 export { englishTerms } from './english-terms.js';
 export * from './evaluator.js';
 export * from './fusion.js';
@@ -22,4 +31,5 @@ export * from './retriever.js';
 export * from './significance.js';
 export * from './table.js';
 export * from './trec.js';
+export { bestShare, fuseQueryVectors } from './vector-fusion.js';
 export { normaliseText, SEGMENTED_SCRIPTS, type SegmentedScript, wordsIn } from './words.js';

@@ -8,6 +8,9 @@ export type AnalyzerKind = (typeof ANALYZER_KINDS)[number];
 export const ANALYZERS = ['auto', ...ANALYZER_KINDS] as const;
 export type AnalyzerChoice = (typeof ANALYZERS)[number];
 
-/** What `RetrieverEvaluation` can rank with. */
-export const RETRIEVER_SYSTEMS = ['bm25', 'direct', 'reasoned', 'hybrid', 'hybrid_reasoned'] as const;
+/** What is ranked with unless some are asked for. */
+export const DEFAULT_SYSTEMS = ['bm25', 'direct', 'reasoned', 'hybrid', 'hybrid_reasoned'] as const;
+
+/** What `RetrieverEvaluation` can rank with. `fused`: the direct and the reasoned vector of a query as one. */
+export const RETRIEVER_SYSTEMS = [...DEFAULT_SYSTEMS, 'fused', 'hybrid_fused'] as const;
 export type RetrieverSystem = (typeof RETRIEVER_SYSTEMS)[number];

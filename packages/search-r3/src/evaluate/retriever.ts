@@ -1,6 +1,6 @@
 /**
- * Ranks the documents of a collection by BM25, by the direct embedding, by the embedding after reasoning, and by
- * hybrids of BM25 and each embedding. The weights of the hybrids are tuned on training queries.
+ * Ranks the documents of a collection by BM25, by the direct embedding, by the embedding after reasoning, by both fused,
+ * and by hybrids of BM25 and each of these. The weights of fusions and hybrids are tuned on training queries.
  */
 import {
   type Collection,
@@ -17,10 +17,12 @@ import { ExactIndex } from '../vectors/index.js';
 import { type TextAnalysis, textAnalysis } from './analyzer.js';
 import { Bm25Index } from './bm25.js';
 import { fusePair, tuneFusionWeight } from './fusion.js';
-import { type AnalyzerChoice, type AnalyzerKind, RETRIEVER_SYSTEMS, type RetrieverSystem } from './names.js';
+import { scoreRankings } from './metrics.js';
+import { type AnalyzerChoice, type AnalyzerKind, DEFAULT_SYSTEMS, type RetrieverSystem } from './names.js';
+import { bestShare, fuseQueryVectors } from './vector-fusion.js';
 
 export interface RetrieverOptions {
-  /** Which of the systems to run. Default all. */
+  /** Which of the systems to run. Default `DEFAULT_SYSTEMS`. */
   systems?: readonly RetrieverSystem[];
   /** Judgements of training queries, on which the hybrids are tuned; without them no hybrid is made. */
   tuning?: Qrels;
@@ -45,11 +47,26 @@ export interface RetrieverRun {
   /** The embeddings after reasoning, by query id. */
   reasoned: Map<string, Embedding>;
   /** Share of the dense score in each hybrid, as tuned. */
-  weights: Partial<Record<'hybrid' | 'hybrid_reasoned', number>>;
+  weights: Partial<Record<Hybrid, number>>;
+  /** Share of the reasoned vector in the fused one; undefined where no system fuses. */
+  reasonedShare?: number;
   /** Texts that were cut to fit, by how they were embedded. */
   truncated: Partial<Record<'documents' | 'direct' | 'reasoned', number>>;
   /** How BM25 cut the texts; undefined if no system uses BM25. */
   analysis?: TextAnalysis;
+}
+
+/** How a query becomes a vector, and the hybrid of BM25 and that. */
+const HYBRID = { direct: 'hybrid', reasoned: 'hybrid_reasoned', fused: 'hybrid_fused' } as const;
+type Dense = keyof typeof HYBRID;
+type Hybrid = (typeof HYBRID)[Dense];
+const DENSE = Object.keys(HYBRID) as Dense[];
+const HYBRIDS = Object.values(HYBRID);
+
+/** Queries, and the vectors that were made of them so far. */
+interface EmbeddedQueries {
+  readonly queries: readonly Query[];
+  readonly made: Partial<Record<'direct' | 'reasoned', Promise<Embedding[]>>>;
 }
 
 /** Documents and judged queries of a collection, encoded once and searched by any vectors. */
@@ -76,31 +93,42 @@ export class RetrieverEvaluation {
    * @throws InputError if a query is missing, or a system needs a model and there is none.
    */
   async run(qrels: Qrels): Promise<RetrieverRun> {
-    const { systems = RETRIEVER_SYSTEMS, tuning } = this.#options;
+    const { systems = DEFAULT_SYSTEMS, tuning } = this.#options;
     const wants = (...names: RetrieverSystem[]) => names.some((name) => systems.includes(name));
     const queries = this.#queries(qrels);
     // Encoding the documents takes long, so the room for reasoning is checked first.
-    if (wants('reasoned', 'hybrid_reasoned')) await this.#embedder.longestPrompt(this.#how('query', true));
+    if (wants('reasoned', 'hybrid_reasoned', 'fused', 'hybrid_fused')) {
+      await this.#embedder.longestPrompt(this.#how('query', true));
+    }
     const run: RetrieverRun = { rankings: {}, reasoned: new Map(), weights: {}, truncated: {} };
-    const lexical = wants('bm25', 'hybrid', 'hybrid_reasoned') ? this.#lexical(queries) : undefined;
+    const lexical = wants('bm25', ...HYBRIDS) ? this.#lexical(queries) : undefined;
     if (wants('bm25') && lexical !== undefined) run.rankings.bm25 = lexical;
     if (lexical !== undefined) run.analysis = this.#analysis(queries);
-    for (const [dense, hybrid] of [
-      ['direct', 'hybrid'],
-      ['reasoned', 'hybrid_reasoned'],
-    ] as const) {
+    const own = this.#embedded(queries);
+    const tuned = tuning && this.#tuningQueries(tuning);
+    for (const dense of DENSE) {
+      const hybrid = HYBRID[dense];
       if (!wants(dense, hybrid)) continue;
-      const { rankings, embedded } = await this.#dense(queries, dense === 'reasoned');
-      if (dense === 'reasoned') {
-        for (const [i, { id }] of queries.entries()) run.reasoned.set(id, embedded[i] as Embedding);
-      }
+      const share = dense === 'fused' ? await this.#share(tuned) : undefined;
+      const rankings = await this.#rank(own, dense, share);
+      if (share !== undefined) run.reasonedShare = share;
       run.rankings[dense] = rankings;
-      run.truncated.documents = this.#truncatedDocuments;
-      run.truncated[dense] = truncatedAmong(embedded);
-      if (!wants(hybrid) || tuning === undefined || lexical === undefined) continue;
-      const weight = await this.#tune(tuning, dense === 'reasoned');
+      if (!wants(hybrid) || tuned === undefined || lexical === undefined) continue;
+      const second = await this.#rank(tuned, dense, share);
+      const first = this.#lexical(tuned.queries);
+      const how = { method: 'min-max', metric: 'ndcg@10' } as const;
+      const { weight } = tuneFusionWeight(tuned.qrels, first, second, how);
       run.weights[hybrid] = weight;
       run.rankings[hybrid] = fusePair(lexical, rankings, 'min-max', weight);
+    }
+    if (own.made.direct !== undefined || own.made.reasoned !== undefined) {
+      run.truncated.documents = this.#truncatedDocuments;
+    }
+    for (const [kind, made] of Object.entries(own.made) as [keyof typeof own.made, Promise<Embedding[]>][]) {
+      const embedded = await made;
+      run.truncated[kind] = truncatedAmong(embedded);
+      if (kind !== 'reasoned') continue;
+      for (const [i, { id }] of queries.entries()) run.reasoned.set(id, embedded[i] as Embedding);
     }
     return run;
   }
@@ -179,29 +207,45 @@ export class RetrieverEvaluation {
     return this.#withoutOwn(this.#bm25.rank(queries, this.#searched));
   }
 
-  async #dense(
-    queries: readonly Query[],
-    reasoning: boolean,
-  ): Promise<{ rankings: Rankings; embedded: Embedding[] }> {
+  /** Queries that are embedded when that is first needed. */
+  #embedded(queries: readonly Query[]): EmbeddedQueries {
+    return { queries, made: {} };
+  }
+
+  /** Training queries that weights are tuned on. */
+  #tuningQueries(tuning: Qrels): EmbeddedQueries & { qrels: Qrels } {
+    const qrels: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
+    return { ...this.#embedded(this.#queries(qrels)), qrels };
+  }
+
+  async #vectors({ queries, made }: EmbeddedQueries, kind: 'direct' | 'reasoned'): Promise<Embedding[]> {
     await this.#documents();
-    const embedded = await this.#embed(
+    const reasoning = kind === 'reasoned';
+    made[kind] ??= this.#embed(
       reasoning ? 'reasoning' : 'queries',
       queries.map(({ text }) => text),
       { role: 'query', reasoning },
     );
-    const ids = queries.map(({ id }) => id);
-    const rankings = await this.search(ids, matrixOf(embedded, this.#embedder.dimension));
-    return { rankings, embedded };
+    return made[kind];
   }
 
-  async #tune(tuning: Qrels, reasoning: boolean): Promise<number> {
-    const limited: Qrels = new Map([...tuning].slice(0, this.#options.tuningQueries ?? 200));
-    const queries = this.#queries(limited);
-    const { rankings } = await this.#dense(queries, reasoning);
-    return tuneFusionWeight(limited, this.#lexical(queries), rankings, {
-      method: 'min-max',
-      metric: 'ndcg@10',
-    }).weight;
+  /** @param share of the reasoned vector, where both are fused. */
+  async #rank(own: EmbeddedQueries, kind: Dense, share = 0): Promise<Rankings> {
+    const ids = own.queries.map(({ id }) => id);
+    if (kind === 'fused') {
+      const direct = await this.#vectors(own, 'direct');
+      return this.search(ids, fuseQueryVectors(direct, await this.#vectors(own, 'reasoned'), share));
+    }
+    return this.search(ids, matrixOf(await this.#vectors(own, kind), this.#embedder.dimension));
+  }
+
+  /** The share of the reasoned vector that does best on training queries; a half without any. */
+  async #share(tuned: (EmbeddedQueries & { qrels: Qrels }) | undefined): Promise<number> {
+    if (tuned === undefined) return 0.5;
+    return bestShare(async (share) => {
+      const rankings = await this.#rank(tuned, 'fused', share);
+      return scoreRankings(tuned.qrels, rankings, ['ndcg@10'])['ndcg@10'].mean;
+    });
   }
 
   #documents(): Promise<ExactIndex> {

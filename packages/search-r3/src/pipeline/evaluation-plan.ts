@@ -1,6 +1,6 @@
 /** The command `evaluate` as a plan of one stage. */
 import type { Collection, Qrels } from '../dataset/index.js';
-import { RETRIEVER_SYSTEMS, type RetrieverSystem } from '../evaluate/index.js';
+import { DEFAULT_SYSTEMS, type RetrieverSystem } from '../evaluate/index.js';
 import { Model } from '../model/index.js';
 import { exists, InputError } from '../run/index.js';
 import type { EvaluateSettings } from './config.js';
@@ -49,6 +49,7 @@ export async function evaluationPlan(
     STAGES.evaluate,
     {
       systems,
+      controls: evaluate.controls,
       ...(tuning && { tuning: tuning.qrels }),
       tuningQueries,
       depth,
@@ -98,7 +99,7 @@ function fusionOf(
  * @throws InputError if no setting names it.
  */
 async function neededModel(settings: EvaluateSettings): Promise<string | undefined> {
-  const { systems = RETRIEVER_SYSTEMS } = settings.evaluate;
+  const { systems = DEFAULT_SYSTEMS } = settings.evaluate;
   const lexical = systems.every((system) => system === 'bm25');
   if (settings.model === undefined && lexical) {
     const folder = settings.out === undefined ? undefined : modelFolder(settings);
@@ -116,16 +117,16 @@ function tuningSplit({ qrels }: Collection, evaluated: Qrels): Tuning | undefine
   return undefined;
 }
 
-const isHybrid = (system: RetrieverSystem) => system === 'hybrid' || system === 'hybrid_reasoned';
+const isHybrid = (system: RetrieverSystem) => system.startsWith('hybrid');
 /** Whether a system writes reasoning. */
 export const isReasoned = (system: RetrieverSystem): boolean =>
-  system === 'reasoned' || system === 'hybrid_reasoned';
+  system.endsWith('reasoned') || system.endsWith('fused');
 
 function chosenSystems(
   asked: readonly RetrieverSystem[] | undefined,
   { tunable, canReason, data }: { tunable: boolean; canReason: boolean; data: string },
 ): readonly RetrieverSystem[] {
-  const possible = RETRIEVER_SYSTEMS.filter(
+  const possible = DEFAULT_SYSTEMS.filter(
     (system) => (tunable || !isHybrid(system)) && (canReason || !isReasoned(system)),
   );
   if (tunable) return asked ?? possible;

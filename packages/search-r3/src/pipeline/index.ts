@@ -1,5 +1,6 @@
 export * from './commands.js';
 export * from './config.js';
+export { type ControlReport, describeControls, runControls } from './controls.js';
 export { type Sized, sizedToCollection } from './data/collection-size.js';
 export * from './data/folders.js';
 export * from './data/load.js';

@@ -192,6 +192,11 @@ export const settingsSchema = z.strictObject({
         when: 'Raise to see whether longer reasoning helps.',
         ifUnset: '`embed.maxNewTokens`',
       }),
+      controls: z.boolean().default(false).meta({
+        description:
+          'Also measure what other texts do in place of the reasoning: its words shuffled, the reasoning about another query, filler, the query repeated, and the reasoning cut short.',
+        when: 'Switch on to see whether a gain is one of reasoning.',
+      }),
       tuningQueries: count.default(200).meta({
         description: 'Largest number of queries to tune the hybrids on. With fewer than 30, a note appears.',
         when: 'Rarely.',

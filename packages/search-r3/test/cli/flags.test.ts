@@ -101,6 +101,7 @@ const COMMANDS: Record<string, Known> = {
       [['--split', 'dev'], 'evaluate.split', 'dev'],
       [['--systems', 'bm25', 'direct'], 'evaluate.systems', ['bm25', 'direct']],
       [['--queries', '11'], 'evaluate.queries', 11],
+      [['--controls'], 'evaluate.controls', true],
       [['--max-length', '96'], 'evaluate.maxLength', 96],
       [['--max-new-tokens', '9'], 'evaluate.maxNewTokens', 9],
       [['--exclude-self', 'never'], 'excludeSelf', 'never'],

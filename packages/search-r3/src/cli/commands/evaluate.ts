@@ -24,6 +24,7 @@ export function evaluateCommand(): Command {
   configFlag(command, '--exclude-self <when>', 'excludeSelf');
   configFlag(command, '--analyzer <kind>', 'analyzer');
   configFlag(command, '--seed <n>', 'seed');
+  configFlag(command, '--controls', 'evaluate.controls');
   withMissing(command);
   command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
   withEstimate(command);

@@ -1,7 +1,7 @@
 /** Estimates of the commands that use a model: evaluation and indexing. */
 import { DEFAULT_LIMITS } from '../../checkpoint/index.js';
 import { inferenceWeights } from '../../decoder/index.js';
-import { RETRIEVER_SYSTEMS } from '../../evaluate/index.js';
+import { DEFAULT_SYSTEMS } from '../../evaluate/index.js';
 import { EFFICIENCY, START_SECONDS } from './constants.js';
 import { InferenceRehearsal } from './inference.js';
 import { secondsOf } from './machine.js';
@@ -80,13 +80,15 @@ export function estimateEvaluate(
   judged: number,
 ): Promise<StageEstimate> {
   const { evaluate } = around.settings;
-  const { systems = RETRIEVER_SYSTEMS, tuningQueries } = evaluate;
+  const { systems = DEFAULT_SYSTEMS, tuningQueries } = evaluate;
   const queries = Math.min(evaluate.queries ?? judged, judged);
   const canReason = outline.lengths.reasoning.length > 0;
   const passes = (dense: string, hybrid: string) => {
     const names = systems.map(String);
-    const tuned = names.includes(hybrid) ? tuningQueries : 0;
-    return names.includes(dense) || names.includes(hybrid) ? queries + tuned : 0;
+    // What is fused is tuned on training queries too.
+    const fused = names.some((name) => name.endsWith('fused'));
+    const tuned = names.includes(hybrid) || fused ? tuningQueries : 0;
+    return names.includes(dense) || names.includes(hybrid) || fused ? queries + tuned : 0;
   };
   const reasoned = canReason ? passes('reasoned', 'hybrid_reasoned') : 0;
   const direct = passes('direct', 'hybrid');

@@ -20,6 +20,7 @@ import {
   saveTrecRun,
   type TextAnalysis,
 } from '../../evaluate/index.js';
+import { describeControls } from '../controls.js';
 import type { PolicyEvaluation } from '../stages/evaluate.js';
 
 /** What an evaluation found, as it is written for machines. */
@@ -47,6 +48,10 @@ export interface EvaluationSummary {
   analysis: TextAnalysis | null;
   /** Share of the reasoned queries whose reasoning the model ended. */
   completed: number | null;
+  /** Share of the reasoned vector in the fused one; null where no system fuses. */
+  reasonedShare: number | null;
+  /** What other texts do in place of the reasoning; null unless it was asked for. */
+  controls: PolicyEvaluation['controls'] | null;
   /** Texts that were cut to fit. */
   truncated: PolicyEvaluation['truncated'];
   /** nDCG@10 by kind of query, in the built-in world. */
@@ -99,6 +104,8 @@ export function finishedEvaluation(
     },
     analysis: result.analysis ?? null,
     completed: result.completed,
+    reasonedShare: result.reasonedShare ?? null,
+    controls: result.controls ?? null,
     truncated: result.truncated,
     kinds: byKind(collection, result.evaluation),
   };
@@ -132,6 +139,11 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
           ([system, weight]) =>
             `${system}: ${Number((1 - weight).toFixed(6))} BM25 + ${weight} dense, weights tuned on the split ${fusion.tunedOn} (queries: ${fusion.queries})`,
         )),
+    ...(summary.reasonedShare === null
+      ? []
+      : [
+          `fused: ${Number((1 - summary.reasonedShare).toFixed(6))} direct + ${summary.reasonedShare} reasoned`,
+        ]),
     ...(analysis === null ? [] : [`terms of BM25: ${describeAnalysis(analysis)}`]),
     ...(own.queries === 0
       ? []
@@ -161,7 +173,7 @@ function describe(summary: EvaluationSummary, evaluation: Evaluation<DefaultMetr
             ...systems.map((system) => (scores[system] ?? 0).toFixed(3)),
           ]),
         ])}`;
-  return `${model ?? 'BM25'} on ${data}, split ${split}, ${documents} documents\n\n${renderEvaluation({ ...evaluation, comparisons })}\n${notes.join('\n')}\n${table}`;
+  return `${model ?? 'BM25'} on ${data}, split ${split}, ${documents} documents\n\n${renderEvaluation({ ...evaluation, comparisons })}\n${notes.join('\n')}\n${table}${summary.controls ? `\n${describeControls(summary.controls)}` : ''}`;
 }
 
 /** Writes `qrels.trec` and a run `<system>.trec` per system, as trec_eval reads them. The paths written. */

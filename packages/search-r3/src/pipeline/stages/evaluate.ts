@@ -10,10 +10,13 @@ import {
   type RetrieverRun,
 } from '../../evaluate/index.js';
 import type { Model } from '../../model/index.js';
+import { type ControlReport, runControls } from '../controls.js';
 import type { Stage } from './stage.js';
 
 export interface PolicyEvaluation extends RetrieverRun {
   evaluation: Evaluation<DefaultMetric>;
+  /** What other texts do in place of the reasoning; undefined unless it was asked for. */
+  controls?: ControlReport;
   /** Share of reasonings that the model ended with the embed token. */
   completed: number | null;
   /** The queries whose own document was left out of their ranking, among those evaluated. */
@@ -28,7 +31,7 @@ export interface EvaluateInput {
   qrels: Qrels;
 }
 
-export type EvaluationSettings = Omit<RetrieverOptions, 'signal'> & { seed?: number };
+export type EvaluationSettings = Omit<RetrieverOptions, 'signal'> & { seed?: number; controls?: boolean };
 
 export const evaluateStage: Stage<EvaluationSettings, EvaluateInput, PolicyEvaluation> = {
   name: 'evaluate',
@@ -49,9 +52,9 @@ export async function evaluatePolicy(
   model: Model | undefined,
   collection: Collection,
   qrels: Qrels,
-  options: RetrieverOptions & { seed?: number } = {},
+  options: RetrieverOptions & { seed?: number; controls?: boolean } = {},
 ): Promise<PolicyEvaluation> {
-  const { seed = 0, ...retriever } = options;
+  const { seed = 0, controls = false, ...retriever } = options;
   const embedder = model === undefined ? undefined : new Embedder(model);
   const retrieval = new RetrieverEvaluation(embedder, collection, retriever);
   try {
@@ -64,7 +67,13 @@ export async function evaluatePolicy(
         ? null
         : reasoned.filter((embedding) => embedding.completed).length / reasoned.length;
     const own = [...qrels.keys()].filter((id) => retrieval.ownDocuments.has(id));
-    return { ...run, evaluation, completed, ownDocuments: own };
+    const found = { ...run, evaluation, completed, ownDocuments: own };
+    if (!controls || embedder === undefined) return found;
+    const texts = new Map([...collection.queries].map(([id, { text }]) => [id, text]));
+    return {
+      ...found,
+      controls: await runControls(embedder, retrieval, { run, qrels: there, texts }, { seed, ...retriever }),
+    };
   } finally {
     await retrieval.dispose();
   }

@@ -1,0 +1,74 @@
+/** Fused vectors and controls of a tiny model: what must equal what, whatever the model says. */
+import { CONTROLS, pairedScores, randomisationTest, scoreRankings } from 'search-r3/evaluate';
+import { Model } from 'search-r3/model';
+import { describeControls, evaluatePolicy } from 'search-r3/pipeline';
+import { InputError } from 'search-r3/run';
+import { expect, test } from 'vitest';
+import { tinyCollection, tinyPolicy } from '../cli/tiny.js';
+
+function collection() {
+  const { corpus, queries, qrels } = tinyCollection();
+  const documents = corpus.map(({ _id, title = '', text }) => ({ id: _id, title, text }));
+  const split = (rows: [string, string, number][]) => {
+    const judged = new Map<string, Map<string, number>>();
+    for (const [query, document, grade] of rows) {
+      judged.set(query, (judged.get(query) ?? new Map<string, number>()).set(document, grade));
+    }
+    return judged;
+  };
+  return {
+    corpus: documents,
+    queries: new Map(queries.map(({ _id, text }) => [_id, { id: _id, text }])),
+    qrels: new Map(Object.entries(qrels).map(([name, rows]) => [name, split(rows)])),
+  };
+}
+
+const DATA = collection();
+const [TRAIN, TEST] = [DATA.qrels.get('train')!, DATA.qrels.get('test')!];
+const SIZES = { maxLength: 40, maxNewTokens: 7, seed: 3 };
+
+test('controls are compared with what was reasoned, and the curve ends there', async () => {
+  const model = Model.of(tinyPolicy(4));
+  await using _ = model;
+  const systems = ['direct', 'reasoned', 'fused', 'hybrid_fused'] as const;
+  const found = await evaluatePolicy(model, DATA, TEST, { ...SIZES, systems, tuning: TRAIN, controls: true });
+  const { rankings, controls, reasonedShare, weights } = found;
+  const score = (name: 'direct' | 'reasoned' | 'fused') =>
+    scoreRankings(TEST, rankings[name]!, ['ndcg@10'])['ndcg@10'];
+  expect(controls).toMatchObject({ direct: score('direct').mean, reasoned: score('reasoned').mean });
+  const paired = pairedScores(score('direct').perQuery, score('reasoned').perQuery);
+  expect(controls!.p).toBe(randomisationTest(...paired, { seed: SIZES.seed }).p);
+  expect(controls!.controls.map(({ control }) => control)).toEqual([...CONTROLS]);
+  const gain = controls!.reasoned - controls!.direct;
+  for (const { score: own, kept } of controls!.controls) {
+    if (gain > 0) expect(kept).toBeCloseTo((own - controls!.direct) / gain, 10);
+    else expect(kept).toBeNull();
+  }
+  // Seven tokens at most.
+  expect(controls!.curve.map(({ tokens }) => tokens)).toEqual([0, 2, 4]);
+  expect(reasonedShare).toBeGreaterThanOrEqual(0);
+  expect(weights.hybrid_fused).toBeGreaterThanOrEqual(0);
+  // The share was the best on training queries, so fused is what that share gives here.
+  if (reasonedShare === 0) expect(rankings.fused).toEqual(rankings.direct);
+  if (reasonedShare === 1) expect(rankings.fused).toEqual(rankings.reasoned);
+  const text = describeControls(controls!);
+  expect(text).toMatch(/^in place of the reasoning +ndcg@10 +of the gain +p\n/);
+  expect(text.split('\n').filter((line) => line.startsWith('its first '))).toHaveLength(3);
+});
+
+test('without judgements to tune on, both vectors count alike', async () => {
+  const model = Model.of(tinyPolicy(4));
+  await using _ = model;
+  const { reasonedShare } = await evaluatePolicy(model, DATA, TEST, { ...SIZES, systems: ['fused'] });
+  expect(reasonedShare).toBe(0.5);
+});
+
+test('controls need both systems', async () => {
+  const model = Model.of(tinyPolicy(4));
+  await using _ = model;
+  const run = evaluatePolicy(model, DATA, TEST, { ...SIZES, systems: ['direct'], controls: true });
+  await expect(run).rejects.toThrow(InputError);
+  await expect(run).rejects.toThrow(
+    'controls: expected the systems direct and reasoned on two or more queries',
+  );
+});
