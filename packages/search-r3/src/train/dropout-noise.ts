@@ -8,6 +8,7 @@ import type { CollatedBatch, TrainingSequence } from './batch.js';
 export const dropoutSeed = (stage: string, seed: number, update: number): number =>
   randomStream(seed, stage, 'dropout', update).integer(2 ** 31);
 
+/** The noise of one update. */
 export class DropoutNoise {
   readonly #seed: number;
   readonly #rows = new Map<number, Float32Array>();

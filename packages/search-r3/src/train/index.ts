@@ -1,5 +1,5 @@
 export * from './batch.js';
-export { dropoutSeed } from './dropout-noise.js';
+export { DropoutNoise, dropoutSeed } from './dropout-noise.js';
 export * from './engine.js';
 export * from './log-probabilities.js';
 export * from './loop.js';

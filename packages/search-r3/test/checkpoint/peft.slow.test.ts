@@ -55,7 +55,6 @@ describe.each([
     }
     const folder = join(root, `${name}-ours`);
     await model.save(folder);
-    expect((await readAdapterFolder(folder)).adapter.dropout).toBe(0.25);
     const states = JSON.parse(oracle(['hidden', base(), folder], sequences)) as number[][];
     const vectors = await (await model.encoder()).encode(sequences);
     for (const [i, state] of states.entries()) {
@@ -88,10 +87,22 @@ describe('an adapter folder', () => {
   let folder: string;
   beforeAll(async () => {
     await saveCheckpoint(join(root, 'base'), policy);
-    const shape = { rank: 2, alpha: 4, rsLora: false, targets: ['q_proj', 'up_proj'] as const };
+    const shape = {
+      rank: 2,
+      alpha: 4,
+      rsLora: false,
+      dropout: 0.25,
+      targets: ['q_proj', 'up_proj'] as const,
+    };
     await using model = await Model.loadTrainable(join(root, 'base'), { precision: 'f32', adapter: shape });
     folder = join(root, 'adapter');
     await model.save(folder);
+  });
+
+  test('keeps its dropout', async () => {
+    const config = JSON.parse(await readFile(join(folder, 'adapter_config.json'), 'utf8')) as object;
+    expect(config).toMatchObject({ lora_dropout: 0.25 });
+    expect((await readAdapterFolder(folder)).adapter.dropout).toBe(0.25);
   });
 
   /** A copy of the folder with other fields in its config. */

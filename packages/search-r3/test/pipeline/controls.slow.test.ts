@@ -1,5 +1,13 @@
 /** Fused vectors and controls of a tiny model: what must equal what, whatever the model says. */
-import { CONTROLS, pairedScores, randomisationTest, scoreRankings } from 'search-r3/evaluate';
+import { Embedder } from 'search-r3/embed';
+import {
+  CONTROLS,
+  controlTexts,
+  pairedScores,
+  RetrieverEvaluation,
+  randomisationTest,
+  scoreRankings,
+} from 'search-r3/evaluate';
 import { Model } from 'search-r3/model';
 import { describeControls, evaluatePolicy } from 'search-r3/pipeline';
 import { InputError } from 'search-r3/run';
@@ -44,6 +52,34 @@ test('controls are compared with what was reasoned, and the curve ends there', a
     if (gain > 0) expect(kept).toBeCloseTo((own - controls!.direct) / gain, 10);
     else expect(kept).toBeNull();
   }
+  // One of them anew, by the parts that the report is made of.
+  const embedder = new Embedder(model);
+  const retrieval = new RetrieverEvaluation(embedder, DATA, {
+    maxLength: SIZES.maxLength,
+    maxNewTokens: SIZES.maxNewTokens,
+  });
+  const ids = [...TEST.keys()];
+  const reasonings = ids.map((id) => ({
+    query: DATA.queries.get(id)!.text,
+    reasoning: found.reasoned.get(id)!.reasoning!,
+  }));
+  const fillers = await model.tokenizer.encodeBatch(controlTexts('filler', reasonings, SIZES.seed));
+  const vectors = await Promise.all(
+    reasonings.map(({ query: text }, i) =>
+      embedder.probe({ text, written: fillers[i]!.slice(0, 7), maxLength: 40, maxNewTokens: 7 }),
+    ),
+  );
+  const again = scoreRankings(
+    TEST,
+    await retrieval.search(ids, Float32Array.from(vectors.flatMap((v) => [...v]))),
+    ['ndcg@10'],
+  )['ndcg@10'];
+  const own = pairedScores(score('reasoned').perQuery, again.perQuery);
+  expect(controls!.controls.find(({ control }) => control === 'filler')).toMatchObject({
+    score: again.mean,
+    p: randomisationTest(...own, { seed: SIZES.seed }).p,
+  });
+  await retrieval.dispose();
   // Seven tokens at most.
   expect(controls!.curve.map(({ tokens }) => tokens)).toEqual([0, 2, 4]);
   expect(reasonedShare).toBeGreaterThanOrEqual(0);
