@@ -50,6 +50,8 @@ export async function evaluationPlan(
     {
       systems,
       controls: evaluate.controls,
+      samples: evaluate.samples,
+      temperature: evaluate.temperature,
       ...(tuning && { tuning: tuning.qrels }),
       tuningQueries,
       depth,

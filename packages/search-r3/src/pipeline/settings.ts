@@ -197,10 +197,22 @@ export const settingsSchema = z.strictObject({
           'Also measure what other texts do in place of the reasoning: its words shuffled, the reasoning about another query, filler, the query repeated, and the reasoning cut short.',
         when: 'Switch on to see whether a gain is one of reasoning.',
       }),
+      samples: count.default(1).meta({
+        description: 'Reasonings per query, of whose vectors the mean is taken.',
+        when: 'Set it to 4 or 8, with a `temperature`, if one reasoning is often wrong.',
+      }),
+      temperature: z.number().nonnegative().default(0).meta({
+        description: 'Sampling temperature of the reasoning. 0 always picks the most probable token.',
+        when: 'Set it to 1 for several `samples`.',
+      }),
       tuningQueries: count.default(200).meta({
         description: 'Largest number of queries to tune the hybrids on. With fewer than 30, a note appears.',
         when: 'Rarely.',
       }),
+    })
+    .refine(({ samples, temperature }) => samples === 1 || temperature > 0, {
+      path: ['temperature'],
+      message: 'expected a temperature above 0 with several samples, which are the same without one',
     })
     .prefault({}),
   /** How texts are embedded: on their own, of an index, in a search, and, where that has no other lengths, in `evaluate`. */

@@ -12,26 +12,10 @@ import { Model } from 'search-r3/model';
 import { describeControls, evaluatePolicy } from 'search-r3/pipeline';
 import { InputError } from 'search-r3/run';
 import { expect, test } from 'vitest';
-import { tinyCollection, tinyPolicy } from '../cli/tiny.js';
+import { tinyPolicy } from '../cli/tiny.js';
+import { tinyData } from './tiny-data.js';
 
-function collection() {
-  const { corpus, queries, qrels } = tinyCollection();
-  const documents = corpus.map(({ _id, title = '', text }) => ({ id: _id, title, text }));
-  const split = (rows: [string, string, number][]) => {
-    const judged = new Map<string, Map<string, number>>();
-    for (const [query, document, grade] of rows) {
-      judged.set(query, (judged.get(query) ?? new Map<string, number>()).set(document, grade));
-    }
-    return judged;
-  };
-  return {
-    corpus: documents,
-    queries: new Map(queries.map(({ _id, text }) => [_id, { id: _id, text }])),
-    qrels: new Map(Object.entries(qrels).map(([name, rows]) => [name, split(rows)])),
-  };
-}
-
-const DATA = collection();
+const DATA = tinyData();
 const [TRAIN, TEST] = [DATA.qrels.get('train')!, DATA.qrels.get('test')!];
 const SIZES = { maxLength: 40, maxNewTokens: 7, seed: 3 };
 
