@@ -13,7 +13,6 @@ export {
 export { isBlank } from './blank.js';
 export { ownDocuments, SELF_EXCLUSIONS, type SelfExclusion } from './own-documents.js';
 export { type KnownIds, loadBeirQrels } from './qrels.js';
-export { loadReasonings, type Reasonings } from './reasonings.js';
 export { comparableText, sameTexts } from './same-text.js';
 export * from './training-pairs.js';
 export * from './types.js';

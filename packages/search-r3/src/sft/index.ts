@@ -1,5 +1,4 @@
 export * from './data.js';
-export { givenTargets } from './given-targets.js';
 export * from './negatives.js';
 export * from './options.js';
 export * from './target-log.js';

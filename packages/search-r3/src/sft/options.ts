@@ -86,12 +86,6 @@ export const sftOptionsSchema = z
             'Weight of the contrastive terms on the embedding after reasoning, relative to those on the direct one.',
           when: 'Lower if `direct` matters more to you than `reasoned`.',
         }),
-        file: z.string().min(1).optional().meta({
-          description:
-            'JSONL file with reasoning for queries, such as `{"query": "12", "reasoning": "..."}` per line: what a larger model wrote, or you did. Queries that it lacks get the base model\'s own.',
-          when: 'Set it if the base model says nothing useful about your queries.',
-          ifUnset: "the base model's own reasoning for all",
-        }),
         maxNewTokens: z.int().min(2).default(44).meta({
           description: 'Length limit of a reasoning target in tokens, including the embed token.',
           when: "Set it to the length of your base model's reasoning, up to 256 for a real model. At most `rl.maxNewTokens`.",

@@ -8,7 +8,6 @@ import { frozenCopy, Model, makePolicy } from 'search-r3/model';
 import { runSft } from 'search-r3/pipeline';
 import { InputError, InterruptedError, type ProgressEvent, RunFolder } from 'search-r3/run';
 import {
-  givenTargets,
   type ReasoningTargets,
   type SftOptions,
   SftTrainer,
@@ -155,37 +154,6 @@ test('maxLength: the prompt is cut to it', async () => {
     expect(lengths).toEqual(long.map(() => maxLength));
   }
   generate.mockRestore();
-});
-
-test('given ones stand in for those of the base, which gives the others', async () => {
-  const texts = new Map([
-    [QUERIES[1]!.id, 'food in bern'],
-    [QUERIES[3]!.id, 'tower'],
-  ]);
-  const given = await givenTargets(base, texts, 4, 'own.jsonl');
-  for (const [id, text] of texts) expect(base.tokenizer.decode(given.get(id)!)).toBe(text);
-  await expect(givenTargets(base, texts, 3, 'own.jsonl')).rejects.toThrow(
-    `own.jsonl: query ${QUERIES[1]!.id}: expected a reasoning of at most 2 tokens, found 3.`,
-  );
-  const own = tinyBase('targets', { layers: 1 });
-  const data = { ...DATA, sft: [...QUERIES], rl: [], document: DATA.document };
-  const options = sftOptionsSchema.parse({
-    ...{ steps: 1, batchSize: QUERIES.length, seed: 2, reasoning: { maxNewTokens: 6 } },
-    optimization: { warmupSteps: 0 },
-  });
-  const sampled = await sampleTargets(Model.of(makePolicy(frozenCopy(own))), QUERIES, options);
-  /** Tokens of the step: those of prompts are the same. */
-  const tokensOf = async (targets?: ReasoningTargets) => {
-    let found = 0;
-    const onStep = (_: number, { metrics }: { metrics: Record<string, number | null> }) => {
-      found = metrics.tokens ?? 0;
-    };
-    await runSft(started(own), data, options, { onStep }, targets);
-    return found;
-  };
-  const longer = [...given].reduce((sum, [id, ids]) => sum + ids.length - sampled.get(id)!.length, 0);
-  expect(longer).not.toBe(0);
-  expect((await tokensOf(given)) - (await tokensOf())).toBe(longer);
 });
 
 test('maxQueries: so many are drawn once and used throughout', async () => {

@@ -133,7 +133,6 @@ const TABLE: [string, SftOptions][] = [
 /** Tested elsewhere. */
 const OTHERS = [
   // What is sampled before training: `targets.slow.test.ts`.
-  'reasoning.file',
   'reasoning.maxNewTokens',
   'reasoning.temperature',
   'maxQueries',

@@ -1,11 +1,8 @@
 /** Stage 1: a policy that embeds, directly and after its own reasoning, from a base model. */
 import type { LengthLimits } from '../../checkpoint/index.js';
-import { loadReasonings } from '../../dataset/index.js';
 import type { Model, Policy } from '../../model/index.js';
-import { digestOf } from '../../run/checked-files.js';
 import { randomStream } from '../../run/index.js';
 import {
-  givenTargets,
   type ReasoningTargets,
   type ResolvedSftOptions,
   SftTrainer,
@@ -50,13 +47,9 @@ export const sftStage: TrainingStage<SftInput> = {
         ...(lora && { lora }),
         sft,
         saveEvery,
-        fingerprints: {
-          data: training.fingerprint,
-          base: await base.identity(),
-          ...(sft.reasoning.file !== undefined && { reasoning: (await digestOf(sft.reasoning.file)).sha256 }),
-        },
+        fingerprints: { data: training.fingerprint, base: await base.identity() },
       },
-      mayChange: [...FREE_SETTINGS, 'sft.steps', 'sft.reasoning.file'],
+      mayChange: [...FREE_SETTINGS, 'sft.steps'],
     };
   },
 
@@ -64,27 +57,10 @@ export const sftStage: TrainingStage<SftInput> = {
     const options = await fittingSft(settings, base, work.source);
     noteHighRate(base, options.optimization.learningRate, 'sft', work);
     base.remember({ limits: sftLimits(options), matryoshka: options.matryoshka });
-    const given = await targetsOf(base, training, options, work.onNote);
-    await runSft(base, training.data, options, work, given);
+    await runSft(base, training.data, options, work);
     return base;
   },
 };
-
-/** The reasoning targets that the user brings; none without a file. */
-async function targetsOf(
-  base: Model<Policy>,
-  { collection, data }: TrainingContext,
-  options: ResolvedSftOptions,
-  onNote: (text: string) => void,
-): Promise<ReasoningTargets | undefined> {
-  const { enabled, file, maxNewTokens } = options.reasoning;
-  if (!enabled || file === undefined) return undefined;
-  const texts = await loadReasonings(file, collection.queries);
-  const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
-  const own = new Map(queries.flatMap(({ id }) => (texts.has(id) ? [[id, texts.get(id) ?? '']] : [])));
-  onNote(`${file}: reasoning for ${own.size} of the ${queries.length} queries of stage 1`);
-  return givenTargets(base, own, maxNewTokens, file);
-}
 
 /** The lengths that a model trained with these options remembers. */
 const sftLimits = ({ maxLength, reasoning }: ResolvedSftOptions): LengthLimits => ({
@@ -92,22 +68,16 @@ const sftLimits = ({ maxLength, reasoning }: ResolvedSftOptions): LengthLimits =
   ...(reasoning.enabled && { maxNewTokens: reasoning.maxNewTokens }),
 });
 
-/**
- * Stage 1 on a model, in place, in a run folder or without one. The model stays with the caller.
- * @param given reasoning targets; the other queries get the base model's own.
- */
+/** Stage 1 on a model, in place, in a run folder or without one. The model stays with the caller. */
 export async function runSft(
   model: Model<Policy>,
   data: TrainingData,
   options: ResolvedSftOptions,
   loop: LoopOptions = {},
-  given: ReadonlyMap<string, number[]> = new Map(),
 ): Promise<void> {
   const before = model.frozen();
   const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
-  const reasoning = options.reasoning.enabled
-    ? await openTargets(before, queries, options, loop, given)
-    : undefined;
+  const reasoning = options.reasoning.enabled ? await openTargets(before, queries, options, loop) : undefined;
   const targets = reasoning?.targets ?? new Map<string, number[]>();
   // A token at the end is taken for one that was added there, which the base does not know.
   const { embedId, tokenizer, config } = model;
@@ -162,7 +132,6 @@ async function openTargets(
   queries: readonly TrainingQuery[],
   options: ResolvedSftOptions,
   { run, signal, progress }: LoopOptions,
-  given: ReadonlyMap<string, number[]>,
 ): Promise<OpenTargets> {
   const log = run && (await TargetLog.open(run.path));
   const sampler = sftSampler(queries.length, options);
@@ -172,8 +141,7 @@ async function openTargets(
     order.flatMap((index) => queries[index] ?? []),
     options,
     {
-      known: new Map([...(log?.known ?? []), ...given]),
-      ...(log && { onSampled: (piece) => log.add(piece) }),
+      ...(log && { known: log.known, onSampled: (piece) => log.add(piece) }),
       ...(progress && { progress }),
       ...(signal && { signal }),
     },
