@@ -21,6 +21,7 @@ const MODULES = [
   'environment',
   'pretrain',
   'sft',
+  'targets',
   'rl',
   'pipeline',
   'api',

@@ -35,6 +35,15 @@ export const sftSettings = settings
     refuseNested(value, context);
     refuseQueries(value, context);
   });
+/** Of `targets`, which trains nothing. */
+export const targetSettings = settings
+  .extend({ data, base: required('base', 'the folder of a base model (--base)') })
+  .superRefine((value, context) => {
+    refuseQueries(value, context);
+    if (value.sft.reasoning.source !== 'file') return;
+    const message = 'expected a source other than file: its targets are a file already';
+    context.addIssue({ code: 'custom', path: ['sft', 'reasoning', 'source'], message });
+  });
 export const rlSettings = settings
   .extend({
     data,
@@ -68,6 +77,7 @@ export const planSettings = settings.extend({ data });
 
 export type PretrainSettings = z.output<typeof pretrainSettings>;
 export type SftSettings = z.output<typeof sftSettings>;
+export type TargetSettings = z.output<typeof targetSettings>;
 export type RlSettings = z.output<typeof rlSettings>;
 export type TrainSettings = z.output<typeof trainSettings>;
 export type EvaluateSettings = z.output<typeof evaluateSettings>;

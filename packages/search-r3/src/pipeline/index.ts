@@ -24,3 +24,4 @@ export { STAGES } from './stages/index.js';
 export { runRl } from './stages/rl.js';
 export { runSft, stageOneQueries } from './stages/sft.js';
 export type { Fingerprint, Stage, TrainingStage, TrainingStageSettings, Work } from './stages/stage.js';
+export * from './targets.js';

@@ -23,7 +23,7 @@ import {
   type RunOptions,
   type Validation,
 } from './run-plan.js';
-import { ATLAS } from './settings.js';
+import { ATLAS, type Settings } from './settings.js';
 import { STAGES } from './stages/index.js';
 import { stageOneQueries } from './stages/sft.js';
 import type { Fingerprint, TrainingStageSettings } from './stages/stage.js';
@@ -36,9 +36,15 @@ export async function pretrainPlan(asked: PretrainSettings, options: RunOptions)
   return alone(plannedTraining(STAGES.pretrain, { settings, sources, folder: settings.out }));
 }
 
+/** The base model of the settings, as stage 1 starts from it. */
+export const startOf = (
+  asked: Settings & { data: string; base: string },
+  options: RunOptions,
+): Promise<Model<Policy>> => loadStart(asked.base, promptsFor(asked), useOf(asked, options));
+
 /** Stage 1 on the base model of the settings. */
 export async function sftPlan(asked: SftSettings, options: RunOptions): Promise<Plan<StageResult>> {
-  const base = await loadStart(asked.base, promptsFor(asked), useOf(asked, options));
+  const base = await startOf(asked, options);
   const training = await loadTraining(asked, splitFor(base, asked, options.onNote));
   const settings = sizedToCollection(asked, { sft: training.data.sft.length }, options);
   const stage = plannedTraining(STAGES.sft, {

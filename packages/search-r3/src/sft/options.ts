@@ -11,6 +11,7 @@ import {
   tokenEmbeddings,
   withDefaults,
 } from '../train/options.js';
+import { reasoningSchema } from './reasoning-options.js';
 
 const weight = z.number().nonnegative();
 const positive = z.number().positive();
@@ -74,28 +75,7 @@ export const sftOptionsSchema = z
       when: 'Rarely.',
     }),
     matryoshka: matryoshkaOption,
-    /** Self-distilled reasoning: targets sampled from the base model. */
-    reasoning: z
-      .strictObject({
-        enabled: z.boolean().default(true).meta({
-          description: "Also train on the base model's own reasoning.",
-          when: '`false` only for a model that should embed directly: without reasoning targets it forgets how to reason.',
-        }),
-        contrastiveWeight: weight.default(1).meta({
-          description:
-            'Weight of the contrastive terms on the embedding after reasoning, relative to those on the direct one.',
-          when: 'Lower if `direct` matters more to you than `reasoned`.',
-        }),
-        maxNewTokens: z.int().min(2).default(44).meta({
-          description: 'Length limit of a reasoning target in tokens, including the embed token.',
-          when: "Set it to the length of your base model's reasoning, up to 256 for a real model. At most `rl.maxNewTokens`.",
-        }),
-        temperature: positive.default(1).meta({
-          description: 'Sampling temperature of the targets.',
-          when: 'Rarely.',
-        }),
-      })
-      .prefault({}),
+    reasoning: reasoningSchema,
     tokenEmbeddings,
     maxQueries: z.int().positive().optional().meta({
       description: 'Number of training queries used, drawn once.',

@@ -27,7 +27,7 @@ export interface SftData {
   /** Text of a document. */
   document: (id: string) => string;
   negatives: NegativeSource;
-  /** By query id; a step needs those of its queries, unless reasoning is switched off. */
+  /** By query id. A query without a target is learnt directly alone. */
   targets: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -177,9 +177,7 @@ async function collateBatch(
       return { ids: prompt.ids, labels, embed: last };
     });
   };
-  const reasoned = (query: TrainingQuery, prompt: Readonly<PromptIds>): TrainingSequence => {
-    const target = data.targets.get(query.id);
-    if (target === undefined) throw new Error(`internal: no reasoning target for query ${query.id}`);
+  const reasoned = (target: readonly number[], prompt: Readonly<PromptIds>): TrainingSequence => {
     const ids = [...prompt.ids, ...target, embedId];
     const labels: Label[] = [];
     for (let position = prompt.ids.length - 1; position < ids.length - 1; position++) {
@@ -196,9 +194,16 @@ async function collateBatch(
     ...(await direct(documents.map(data.document), 'document')),
   ];
   const directCount = sequences.length;
+  /** Places of the queries with a target, in the order of their sequences. */
+  const taught: number[] = [];
   if (reasoning.enabled) {
     const prompted = await cache.reasoning(texts, limit);
-    sequences.push(...queries.map((query, i) => reasoned(query, prompted[i] as PromptIds)));
+    for (const [i, { id }] of queries.entries()) {
+      const target = data.targets.get(id);
+      if (target === undefined) continue;
+      taught.push(i);
+      sequences.push(reasoned(target, prompted[i] as PromptIds));
+    }
   }
   const scaled = scaleLabels(sequences, directCount, weights);
 
@@ -221,9 +226,7 @@ async function collateBatch(
     };
   };
   const anchors = queries.map((_, i) => anchor(i, i, 1));
-  if (reasoning.enabled) {
-    anchors.push(...queries.map((_, i) => anchor(directCount + i, i, reasoning.contrastiveWeight)));
-  }
+  anchors.push(...taught.map((i, place) => anchor(directCount + place, i, reasoning.contrastiveWeight)));
   return {
     request: {
       sequences: scaled.sequences,

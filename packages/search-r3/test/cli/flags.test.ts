@@ -8,6 +8,7 @@ import {
   rlSettings,
   searchSettings,
   sftSettings,
+  targetSettings,
   trainSettings,
 } from 'search-r3/pipeline';
 import { describe, expect, test } from 'vitest';
@@ -48,6 +49,18 @@ const COMMANDS: Record<string, Known> = {
       [['--steps', '321'], 'pretrain.steps', 321],
       [['--batch-size', '5'], 'pretrain.batchSize', 5],
       [['--vocab-size', '555'], 'pretrain.vocabSize', 555],
+    ],
+  },
+  targets: {
+    schema: targetSettings,
+    needs: ['--data', 'd', '--base', 'b', '--file', 'f'],
+    flags: [
+      [['--data', 'corpus'], 'data', 'corpus'],
+      [['--seed', '17'], 'seed', 17],
+      MISSING,
+      [['--base', 'models/small'], 'base', 'models/small'],
+      [['--source', 'grounded'], 'sft.reasoning.source', 'grounded'],
+      [['--file', 'mine.jsonl'], 'sft.reasoning.file', 'mine.jsonl'],
     ],
   },
   sft: {

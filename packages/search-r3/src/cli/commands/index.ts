@@ -13,12 +13,14 @@ import { pretrainCommand } from './pretrain.js';
 import { rlCommand } from './rl.js';
 import { searchCommand } from './search.js';
 import { sftCommand } from './sft.js';
+import { targetsCommand } from './targets.js';
 import { trainCommand } from './train.js';
 import { tunePromptCommand } from './tune-prompt.js';
 
 export const commands: readonly (() => Command)[] = [
   demoCommand,
   pretrainCommand,
+  targetsCommand,
   sftCommand,
   rlCommand,
   trainCommand,

@@ -35,6 +35,8 @@ export interface TrainingData {
   negatives: NegativeSource;
   /** How texts become words. Default `auto`. */
   analyzer?: AnalyzerChoice;
+  /** The documents that reasoning targets are made from. Default: those that answer the queries. */
+  corpus?: readonly string[];
 }
 
 /** The document without its title, as positive of the title: an id that no corpus has. */
@@ -72,6 +74,7 @@ export function trainingData(collection: Collection, options: TrainingDataOption
       analyzer,
     }),
     analyzer,
+    corpus: collection.corpus.map(({ id }) => id),
   };
 }
 

@@ -1,4 +1,5 @@
 /** Stage 1: a policy that embeds, directly and after its own reasoning, from a base model. */
+import { join } from 'node:path';
 import type { LengthLimits } from '../../checkpoint/index.js';
 import type { Model, Policy } from '../../model/index.js';
 import { randomStream } from '../../run/index.js';
@@ -11,6 +12,7 @@ import {
   TargetSampler,
   type TrainingQuery,
 } from '../../sft/index.js';
+import { makeTargets, TARGETS_FILE, type TargetData, targetTokens } from '../../targets/index.js';
 import { drawingOrder, type LoopOptions, trainLoop } from '../../train/index.js';
 import type { TrainingData } from '../data/queries.js';
 import { readingSettings, type TrainingContext } from '../data/training.js';
@@ -76,8 +78,8 @@ export async function runSft(
   loop: LoopOptions = {},
 ): Promise<void> {
   const before = model.frozen();
-  const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
-  const reasoning = options.reasoning.enabled ? await openTargets(before, queries, options, loop) : undefined;
+  const { queries } = drawnQueries(data, options);
+  const reasoning = options.reasoning.enabled ? await openTargets(before, data, options, loop) : undefined;
   const targets = reasoning?.targets ?? new Map<string, number[]>();
   // A token at the end is taken for one that was added there, which the base does not know.
   const { embedId, tokenizer, config } = model;
@@ -121,31 +123,58 @@ function sampleQueries(
 /** Reasoning targets, filled as training reaches their queries. */
 interface OpenTargets {
   targets: ReasoningTargets;
-  /** Samples those of a step, and some ahead. */
+  /** Makes sure that those of a step are there. */
   prepare: (step: number) => Promise<void>;
   close: () => Promise<void>;
 }
 
-/** A run folder keeps the targets, so that none is sampled twice. */
+/** The queries of stage 1, in the order in which its steps first draw them, and how many each step needs. */
+export function drawnQueries(data: Pick<TrainingData, 'sft'>, options: ResolvedSftOptions) {
+  const queries = sampleQueries(data.sft, options.maxQueries, options.seed);
+  const { order, drawnBy } = drawingOrder(sftSampler(queries.length, options), queries.length, options.steps);
+  return { queries, order: order.flatMap((index) => queries[index] ?? []), drawnBy };
+}
+
+/** What targets are made from. */
+export const targetData = (
+  base: Model<Policy>,
+  { sft, rl, document, corpus, analyzer = 'auto' }: TrainingData,
+): TargetData => ({
+  ...{ base, document, analyzer },
+  corpus: corpus ?? [...new Set(sft.flatMap(({ relevant }) => [...relevant.keys()]))],
+  known: new Set([...sft, ...rl].map(({ id }) => id)),
+});
+
+/** A run folder keeps the targets, so that none is made twice. */
 async function openTargets(
   base: Model<Policy>,
-  queries: readonly TrainingQuery[],
+  data: TrainingData,
+  options: ResolvedSftOptions,
+  loop: LoopOptions,
+): Promise<OpenTargets> {
+  const { order, drawnBy } = drawnQueries(data, options);
+  const { source, maxNewTokens } = options.reasoning;
+  if (source === 'self') return sampledTargets(base, order, drawnBy, options, loop);
+  const { run, signal, progress } = loop;
+  const path = run && join(run.path, TARGETS_FILE);
+  const made = await makeTargets(order, targetData(base, data), { ...options, path, progress, signal });
+  const targets = await targetTokens(made.values(), base.tokenizer, maxNewTokens - 1);
+  return { targets, prepare: async () => {}, close: async () => {} };
+}
+
+async function sampledTargets(
+  base: Model<Policy>,
+  order: readonly TrainingQuery[],
+  drawnBy: (step: number) => number,
   options: ResolvedSftOptions,
   { run, signal, progress }: LoopOptions,
 ): Promise<OpenTargets> {
   const log = run && (await TargetLog.open(run.path));
-  const sampler = sftSampler(queries.length, options);
-  const { order, drawnBy } = drawingOrder(sampler, queries.length, options.steps);
-  const targets = new TargetSampler(
-    base,
-    order.flatMap((index) => queries[index] ?? []),
-    options,
-    {
-      ...(log && { known: log.known, onSampled: (piece) => log.add(piece) }),
-      ...(progress && { progress }),
-      ...(signal && { signal }),
-    },
-  );
+  const targets = new TargetSampler(base, order, options, {
+    ...(log && { known: log.known, onSampled: (piece) => log.add(piece) }),
+    ...(progress && { progress }),
+    ...(signal && { signal }),
+  });
   return {
     targets: targets.targets,
     prepare: (step) => targets.reach(drawnBy(step)),

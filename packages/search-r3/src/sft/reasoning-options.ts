@@ -1,0 +1,54 @@
+/** Options of the reasoning that stage 1 teaches: where its targets come from, and what the contrastive terms see. */
+import { z } from 'zod';
+
+/** Where reasoning targets come from; `targets/sources.ts` has one entry for each but `self`. */
+export const TARGET_SOURCES = ['self', 'grounded', 'file'] as const;
+export type TargetSourceName = (typeof TARGET_SOURCES)[number];
+
+/** What the source `grounded` writes; see `targets/grounded.ts`. */
+export const GROUNDED_STYLES = ['terms', 'sentence', 'definitions'] as const;
+export type GroundedStyle = (typeof GROUNDED_STYLES)[number];
+
+const positive = z.number().positive();
+
+export const reasoningSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).meta({
+      description: 'Also train on reasoning, by default what the base model itself writes.',
+      when: '`false` only for a model that should embed directly: without reasoning targets it forgets how to reason.',
+    }),
+    source: z.enum(TARGET_SOURCES).default('self').meta({
+      description:
+        'Where reasoning targets come from: `self` (the base model), `grounded` (made from the relevant document), or `file`. All but `self` are kept as text in `targets.jsonl` in the run folder.',
+      when: '`grounded` if what the base writes does not help to find documents.',
+    }),
+    file: z.string().min(1).optional().meta({
+      description:
+        'Reasoning targets as JSONL (`{"query": id, "reasoning": text}`): what `search-r3 targets` writes, and what the source `file` reads.',
+      when: 'Set it to look through the targets, or to bring your own.',
+      ifUnset: 'none',
+    }),
+    styles: z.array(z.enum(GROUNDED_STYLES)).nonempty().default(['terms', 'sentence', 'definitions']).meta({
+      description:
+        'What the source `grounded` writes, drawn at random for each query: salient terms of the relevant document, its sentence nearest to the query, or sentences of the corpus that define words of the query.',
+      when: '`[terms]` if documents are not sentences.',
+    }),
+    contrastiveWeight: z.number().nonnegative().default(1).meta({
+      description:
+        'Weight of the contrastive terms on the embedding after reasoning, relative to those on the direct one.',
+      when: 'Lower if `direct` matters more to you than `reasoned`.',
+    }),
+    maxNewTokens: z.int().min(2).default(44).meta({
+      description: 'Length limit of a reasoning target in tokens, including the embed token.',
+      when: "Set it to the length of your base model's reasoning, up to 256 for a real model. At most `rl.maxNewTokens`.",
+    }),
+    temperature: positive.default(1).meta({
+      description: 'Sampling temperature of the targets.',
+      when: 'Rarely.',
+    }),
+  })
+  .refine(({ source, file }) => source !== 'file' || file !== undefined, {
+    path: ['file'],
+    message: 'expected the file of the targets with the source file',
+  })
+  .prefault({});

@@ -1,0 +1,94 @@
+/**
+ * Where reasoning targets come from: a table of sources. With `self`, stage 1 does without it: there targets are sampled
+ * as training needs them, and stay tokens.
+ */
+import type { AnalyzerChoice } from '../evaluate/index.js';
+import type { Model, Policy } from '../model/index.js';
+import { InputError } from '../run/index.js';
+import {
+  type ResolvedSftOptions,
+  TargetSampler,
+  type TargetSourceName,
+  type TrainingQuery,
+} from '../sft/index.js';
+import { GroundedWriter } from './grounded.js';
+import { readTargets } from './target-file.js';
+
+/** A target before it is fitted and judged. */
+export interface Draft {
+  query: TrainingQuery;
+  /** Undefined where the source has nothing to say. */
+  reasoning: string | undefined;
+  style?: string;
+  /** Decided already: a file may say so. */
+  kept?: boolean;
+  why?: string;
+}
+
+/** What a source writes from. */
+export interface TargetData {
+  /** The model as it is before training. */
+  base: Model<Policy>;
+  /** Text of a document. */
+  document: (id: string) => string;
+  /** Ids of the documents of the collection. */
+  corpus: readonly string[];
+  /** How texts become words. */
+  analyzer: AnalyzerChoice;
+  /** Ids of all training queries: a file may have targets of others than those that are asked for. */
+  known: ReadonlySet<string>;
+}
+
+export type SourceOptions = Pick<ResolvedSftOptions, 'reasoning' | 'seed' | 'maxLength'>;
+
+/** Writes targets of the queries, in any order, and yields them as they come. */
+export type TargetSource = (
+  queries: readonly TrainingQuery[],
+  data: TargetData,
+  options: SourceOptions,
+  signal?: AbortSignal,
+) => AsyncGenerator<Draft>;
+
+export const SOURCES: Record<TargetSourceName, TargetSource> = {
+  async *self(queries, { base }, options, signal) {
+    const sampler = new TargetSampler(base, queries, options, signal === undefined ? {} : { signal });
+    try {
+      for (const [i, query] of queries.entries()) {
+        await sampler.reach(i + 1);
+        yield { query, reasoning: base.tokenizer.decode(sampler.targets.get(query.id) ?? []) };
+      }
+    } finally {
+      await sampler.dispose();
+    }
+  },
+
+  async *grounded(queries, { document, corpus, analyzer }, { reasoning: { styles }, seed }, signal) {
+    const writer = await GroundedWriter.create(corpus.map(document), { styles, seed }, { analyzer, signal });
+    for (const query of queries) yield { query, reasoning: undefined, ...writer.write(query, document) };
+  },
+  async *file(queries, { known }, { reasoning: { file } }) {
+    if (file === undefined) {
+      throw new InputError({
+        source: 'settings',
+        field: 'sft.reasoning.file',
+        expected: 'a file',
+        found: 'none',
+      });
+    }
+    const targets = await readTargets(file, known);
+    for (const query of queries) {
+      const target = targets.get(query.id);
+      if (target === undefined) {
+        yield { query, reasoning: undefined };
+      } else {
+        const { reasoning, style, kept, why } = target;
+        yield {
+          ...{ query, reasoning },
+          ...(style !== undefined && { style }),
+          ...(!kept && { kept }),
+          ...(why !== undefined && { why }),
+        };
+      }
+    }
+  },
+};
