@@ -46,6 +46,15 @@ export const reasoningSchema = z
       description: 'Sampling temperature of the targets.',
       when: 'Rarely.',
     }),
+    ownShare: z.number().min(0).max(1).default(0).meta({
+      description:
+        "Share of the contrastive terms after reasoning that see the model's own reasoning in place of the target. Cross-entropy stays on the targets.",
+      when: 'Raise it with targets that give the document away (`grounded`, `teacher`): what the model writes itself is a guess.',
+    }),
+    ownEvery: z.int().positive().default(20).meta({
+      description: 'Steps after which the own reasoning of `ownShare` is sampled anew.',
+      when: 'Lower if the model changes quickly; sampling takes time.',
+    }),
   })
   .refine(({ source, file }) => source !== 'file' || file !== undefined, {
     path: ['file'],

@@ -30,11 +30,15 @@ export class TargetLog {
     this.#next = next;
   }
 
-  /** Opens the log of a run folder. @throws InputError for a broken line before the last. */
-  static async open(folder: string): Promise<TargetLog> {
-    const [path, whole] = [join(folder, FILE), join(folder, WHOLE_FILE)];
+  /**
+   * Opens a log of a run folder.
+   * @param name of the file. Default: that of the targets.
+   * @throws InputError for a broken line before the last.
+   */
+  static async open(folder: string, name = FILE): Promise<TargetLog> {
+    const [path, whole] = [join(folder, name), join(folder, WHOLE_FILE)];
     const known: ReasoningTargets = new Map(
-      (await exists(whole)) ? validate(pairs, await readJson(whole), whole) : [],
+      name === FILE && (await exists(whole)) ? validate(pairs, await readJson(whole), whole) : [],
     );
     let last = -1;
     if (await exists(path)) {

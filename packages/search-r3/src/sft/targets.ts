@@ -18,7 +18,8 @@ export interface TargetOptions {
   known?: ReadonlyMap<string, number[]>;
   /** Called with the targets of each piece before any of them is used; may keep them. */
   onSampled?: (piece: ReasoningTargets) => Promise<void>;
-  /** Shown under `reasoning targets`. */
+  /** What progress is shown under. Default `reasoning targets`. */
+  stage?: string;
   progress?: ProgressReporter;
   signal?: AbortSignal;
 }
@@ -76,14 +77,14 @@ export class TargetSampler {
   async #sample(queries: readonly TrainingQuery[]): Promise<ReasoningTargets> {
     const { tokenizer, prompts, embedId, stopIds } = this.#base;
     const { reasoning, maxLength, seed } = this.#options;
-    const { signal, progress } = this.#how;
+    const { signal, progress, stage = 'reasoning targets' } = this.#how;
     const texts = queries.map(({ text }) => text);
     const prompted = await reasoningPrompts(tokenizer, prompts, texts, { maxTokens: maxLength });
     const generator = await this.#base.generator();
     let done = this.#total - this.#missing.length;
     // One for each piece: its rate is not to count the training in between.
     const tracker = new ProgressTracker({
-      stage: 'reasoning targets',
+      stage,
       unit: 'query',
       steps: this.#total,
       from: done,

@@ -21,6 +21,7 @@ import {
 } from '../train/index.js';
 import { mayBeNegative, type NegativeSource, positivesOf, type TrainingQuery } from './data.js';
 import type { ResolvedSftOptions } from './options.js';
+import { takesOwn } from './own-reasoning.js';
 
 export interface SftData {
   queries: readonly TrainingQuery[];
@@ -29,6 +30,8 @@ export interface SftData {
   negatives: NegativeSource;
   /** By query id. A query without a target is learnt directly alone. */
   targets: ReadonlyMap<string, readonly number[]>;
+  /** The model's own reasoning by query id; needed of queries that `takesOwn` names. */
+  own?: ReadonlyMap<string, readonly number[]>;
 }
 
 /** Which queries, of `count`, each step of stage 1 draws. */
@@ -140,7 +143,8 @@ export class SftTrainer implements Trainer {
     const chosen = this.#sampler.batch(index).map((i) => queries[i] as TrainingQuery);
     const positives = chosen.map((query) => random.choice(positivesOf(query)));
     const hard = chosen.map((query, i) => negatives(query, positives[i] as string, random));
-    return collateBatch(this.#model, this.#prompts, this.#data, this.#options, chosen, positives, hard);
+    const own = new Set(chosen.map(({ id }) => id).filter((id) => takesOwn(this.#options, index, id)));
+    return collateBatch(this.#model, this.#prompts, this.#data, this.#options, chosen, positives, hard, own);
   }
 }
 
@@ -161,6 +165,7 @@ async function collateBatch(
   queries: readonly TrainingQuery[],
   positives: readonly string[],
   hard: readonly (string | undefined)[],
+  own: ReadonlySet<string>,
 ): Promise<SftBatch> {
   const { weights, reasoning } = options;
   const { tokenizer, prompts, embedId } = policy;
@@ -194,15 +199,26 @@ async function collateBatch(
     ...(await direct(documents.map(data.document), 'document')),
   ];
   const directCount = sequences.length;
-  /** Places of the queries with a target, in the order of their sequences. */
-  const taught: number[] = [];
+  /** Queries with a target, and the sequence after whose reasoning each is embedded. */
+  const taught: { query: number; sequence: number }[] = [];
   if (reasoning.enabled) {
     const prompted = await cache.reasoning(texts, limit);
-    for (const [i, { id }] of queries.entries()) {
+    for (const [i, prompt] of prompted.entries()) {
+      const { id } = queries[i] as TrainingQuery;
       const target = data.targets.get(id);
       if (target === undefined) continue;
-      taught.push(i);
-      sequences.push(reasoned(target, prompted[i] as PromptIds));
+      taught.push({ query: i, sequence: sequences.length });
+      sequences.push(reasoned(target, prompt));
+    }
+    for (const one of taught) {
+      const { id } = queries[one.query] as TrainingQuery;
+      if (!own.has(id)) continue;
+      const sample = data.own?.get(id);
+      if (sample === undefined) throw new Error(`internal: no reasoning of its own for query ${id}`);
+      const ids = [...(prompted[one.query] as Readonly<PromptIds>).ids, ...sample, embedId];
+      one.sequence = sequences.length;
+      // Not to be imitated: it has no labels.
+      sequences.push({ ids, labels: [], embed: ids.length - 1 });
     }
   }
   const scaled = scaleLabels(sequences, directCount, weights);
@@ -226,7 +242,7 @@ async function collateBatch(
     };
   };
   const anchors = queries.map((_, i) => anchor(i, i, 1));
-  anchors.push(...taught.map((i, place) => anchor(directCount + place, i, reasoning.contrastiveWeight)));
+  anchors.push(...taught.map(({ query, sequence }) => anchor(sequence, query, reasoning.contrastiveWeight)));
   return {
     request: {
       sequences: scaled.sequences,

@@ -112,9 +112,13 @@ export async function referenceSft(
     const directCounts = ids.map(() => 4);
     const directLoss = crossEntropy(predicting(model, ids, directCounts), lastTokens(ids, directCounts));
 
-    const targets = queries.map(({ id }) => [...(data.targets.get(id) ?? []), embedId]);
-    const reasoned = queries.map(({ text }, i) => [
-      ...prompts.reasoning(text).ids,
+    const taught = queries.flatMap(({ id }, q) => (data.targets.has(id) ? [q] : []));
+    const targets = taught.map((q) => [
+      ...(data.targets.get((queries[q] as TrainingQuery).id) ?? []),
+      embedId,
+    ]);
+    const reasoned = taught.map((q, i) => [
+      ...prompts.reasoning((queries[q] as TrainingQuery).text).ids,
       ...(targets[i] as number[]),
     ]);
     const counts = targets.map(({ length }) => length);
@@ -130,9 +134,10 @@ export async function referenceSft(
     const excluded = queries.map(({ relevant, own: self, noNegatives }, q) =>
       documents.map((id, d) => d !== q && (relevant.has(id) || id === self || noNegatives?.has(id) === true)),
     );
-    const own = queries.map((_, q) => q);
-    const withHard = own.filter((q) => hard[q] !== undefined);
-    const hardColumns = withHard.map((_, i) => queries.length + i);
+    const everyone = queries.map((_, q) => q);
+    const hardColumn = new Map(
+      everyone.filter((q) => hard[q] !== undefined).map((q, i) => [q, queries.length + i]),
+    );
     const lengths = [config.hiddenSize, ...(options.matryoshka ?? [])];
     /** The mean over the first numbers of all vectors, so many at a time. */
     const mean = (term: (cut: (vectors: Tensor) => Tensor) => Tensor): Tensor => {
@@ -142,33 +147,56 @@ export async function referenceSft(
         1 / lengths.length,
       );
     };
-    const contrastive = (sequences: readonly (readonly number[])[]) => {
+    /** Terms of the queries at these places, and the share of them in the loss. */
+    const contrastive = (sequences: readonly (readonly number[])[], places: readonly number[]) => {
       const vectors = embeddings(model, sequences);
+      const rows = places.flatMap((q, row) => (hardColumn.has(q) ? [row] : []));
+      const withHard = rows.map((row) => places[row] as number);
+      const hardColumns = withHard.map((q) => hardColumn.get(q) as number);
       return {
-        infoNce: mean((cut) => infoNce(cut(vectors), cut(documentVectors), own, temperature, excluded)),
+        infoNce: mean((cut) =>
+          infoNce(
+            cut(vectors),
+            cut(documentVectors),
+            [...places],
+            temperature,
+            places.map((q) => excluded[q] as boolean[]),
+          ),
+        ),
         triplet: mean((cut) =>
           tripletMargin(
-            gatherRows(cut(vectors), withHard),
+            gatherRows(cut(vectors), rows),
             gatherRows(cut(documentVectors), withHard),
             gatherRows(cut(documentVectors), hardColumns),
             margin,
           ),
         ),
+        // Rows without a negative or a target count in the denominators too.
+        shares: { infoNce: places.length / queries.length, triplet: rows.length / queries.length },
       };
     };
-    const plain = contrastive(ids.slice(0, queries.length));
-    const after = contrastive(reasoned);
-    // Rows without a negative count in the denominator of the triplet term.
-    const tripletShare = weights.triplet * (withHard.length / queries.length);
+    const plain = contrastive(ids.slice(0, queries.length), everyone);
+    const own = taught.map((q, i) => {
+      const { id, text } = queries[q] as TrainingQuery;
+      const sample = options.reasoning.ownShare === 1 ? data.own?.get(id) : undefined;
+      return sample === undefined
+        ? (reasoned[i] as number[])
+        : [...prompts.reasoning(text).ids, ...sample, embedId];
+    });
+    const after = contrastive(own, taught);
     const alignment = (terms: typeof plain) =>
-      add(mul(terms.infoNce, weights.infoNce), mul(terms.triplet, tripletShare));
+      add(
+        mul(terms.infoNce, weights.infoNce * terms.shares.infoNce),
+        mul(terms.triplet, weights.triplet * terms.shares.triplet),
+      );
     let loss = add(mul(directLoss, weights.crossEntropy), alignment(plain));
     if (reasoning.enabled) {
       loss = add(loss, mul(reasonedLoss, weights.crossEntropy));
       loss = add(loss, mul(alignment(after), reasoning.contrastiveWeight));
       loss = add(loss, mul(kl, weights.kl));
     }
-    const used = reasoning.enabled ? [...ids, ...reasoned] : ids;
+    const extra = options.reasoning.ownShare === 1 ? own : [];
+    const used = reasoning.enabled ? [...ids, ...reasoned, ...extra] : ids;
     // A term without weight is not computed.
     const shown = (weight: number, ...values: number[]) =>
       weight > 0 ? values.reduce((total, value) => total + value) : 0;

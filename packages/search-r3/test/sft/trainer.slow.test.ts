@@ -26,7 +26,15 @@ const TARGETS: ReasoningTargets = new Map([
   ['q4', [9, 9, 2, 4, 6, 1]],
   ['q5', [8, 0, 11]],
 ]);
-const data = { ...DATA, targets: TARGETS };
+/** As if sampled by the model itself. */
+const OWN: ReasoningTargets = new Map([
+  ['q1', [2, 2]],
+  ['q2', [11, 4, 7]],
+  ['q3', [1]],
+  ['q4', []],
+  ['q5', [6, 3, 3, 8]],
+]);
+const data = { ...DATA, targets: TARGETS, own: OWN };
 
 const OPTIONS = {
   steps: 2,
@@ -54,10 +62,10 @@ interface Found {
   weights: Policy['weights'];
 }
 
-async function train(options: Resolved, steps = options.steps): Promise<Found> {
+async function train(options: Resolved, steps = options.steps, given = data): Promise<Found> {
   const own = frozenCopy(policy);
   const model = Model.of(own);
-  const trainer = new SftTrainer(model, base, VOCABULARY, data, options);
+  const trainer = new SftTrainer(model, base, VOCABULARY, given, options);
   const metrics: Record<string, number>[] = [];
   for (let step = 0; step < steps; step++) {
     metrics.push((await trainer.step(step)).metrics as Record<string, number>);
@@ -68,11 +76,11 @@ async function train(options: Resolved, steps = options.steps): Promise<Found> {
 }
 
 /** The same in float64; which queries a step has is the sampler's word, which has tests of its own. */
-function expected(options: Resolved): Promise<ExpectedSftStep[]> {
+function expected(options: Resolved, given = data): Promise<ExpectedSftStep[]> {
   const { batchSize, seed, steps } = options;
   const sampler = new EpochSampler({ count: QUERIES.length, batchSize, seed, label: 'sft' });
   const queries = Array.from({ length: steps }, (_, step) => sampler.batch(step).map((i) => QUERIES[i]!));
-  return referenceSft(policy, base, VOCABULARY, data, queries, options);
+  return referenceSft(policy, base, VOCABULARY, given, queries, options);
 }
 
 function expectSame(found: Found, steps: readonly ExpectedSftStep[]): void {
@@ -118,6 +126,7 @@ const TABLE: [string, SftOptions][] = [
   ['matryoshka, several lengths', { matryoshka: [5, 11, 2] }],
   ['reasoning.enabled', { reasoning: { enabled: false } }],
   ['reasoning.contrastiveWeight', { reasoning: { contrastiveWeight: 0.1 } }],
+  ['reasoning.ownShare', { reasoning: { ownShare: 1 } }],
   ['tokenEmbeddings', { tokenEmbeddings: 'trained' }],
   ['maxLength', { maxLength: 9 }],
   ['optimization.learningRate', { optimization: { learningRate: 1e-3 } }],
@@ -135,6 +144,11 @@ const OTHERS = [
   // What is sampled before training: `targets.slow.test.ts`.
   'reasoning.maxNewTokens',
   'reasoning.temperature',
+  'reasoning.ownEvery',
+  // Where targets come from: `targets/`.
+  'reasoning.source',
+  'reasoning.file',
+  'reasoning.styles',
   'maxQueries',
   // How, not what: below.
   'optimization.maxTokens',
@@ -153,6 +167,20 @@ describe('every option changes what is computed as it says', () => {
     expectSame(found, await expected(options));
     expect(difference(found, standard)).toBeGreaterThan(1e-3);
   });
+});
+
+test('a query without a target is learnt directly alone', async () => {
+  const targets = new Map([...TARGETS].filter(([id]) => id !== 'q2' && id !== 'q5'));
+  for (const ownShare of [0, 1]) {
+    const options = merge({ reasoning: { ownShare } });
+    const found = await train(options, options.steps, { ...data, targets });
+    expectSame(found, await expected(options, { ...data, targets }));
+    expect(difference(found, standard)).toBeGreaterThan(1e-3);
+  }
+  const none = { ...data, targets: new Map<string, number[]>() };
+  const direct = await train(merge({ reasoning: { enabled: false } }));
+  const found = await train(merge({}), 2, none);
+  expectMetrics(found.metrics, direct.metrics);
 });
 
 describe('options that change how, not what', () => {

@@ -4,6 +4,7 @@ import type { LengthLimits } from '../../checkpoint/index.js';
 import type { Model, Policy } from '../../model/index.js';
 import { randomStream } from '../../run/index.js';
 import {
+  OwnReasoning,
   type ReasoningTargets,
   type ResolvedSftOptions,
   SftTrainer,
@@ -79,6 +80,7 @@ export async function runSft(
 ): Promise<void> {
   const before = model.frozen();
   const { queries } = drawnQueries(data, options);
+  const own = await openOwn(model, queries, options, loop);
   const reasoning = options.reasoning.enabled ? await openTargets(before, data, options, loop) : undefined;
   const targets = reasoning?.targets ?? new Map<string, number[]>();
   // A token at the end is taken for one that was added there, which the base does not know.
@@ -88,18 +90,22 @@ export async function runSft(
     model,
     model.adapter === undefined ? before.checkpoint : undefined,
     vocabulary,
-    { ...data, queries, targets },
+    { ...data, queries, targets, ...(own && { own: own.samples }) },
     options,
   );
   try {
     await trainLoop(trainer, {
       watch: ['info_nce', 'info_nce_reasoned', 'loss'],
       ...loop,
-      ...(reasoning && { prepare: reasoning.prepare }),
+      prepare: async (step) => {
+        await reasoning?.prepare(step);
+        await own?.prepare(step);
+      },
     });
   } finally {
     await trainer.dispose();
     await reasoning?.close();
+    await own?.close();
     await before.dispose();
   }
 }
@@ -119,6 +125,9 @@ function sampleQueries(
     ? queries
     : randomStream(seed, 'sft', 'queries').sample(queries, most);
 }
+
+/** The model's own reasoning in a run folder, as tokens. */
+const OWN_FILE = 'own-reasoning.jsonl';
 
 /** Reasoning targets, filled as training reaches their queries. */
 interface OpenTargets {
@@ -144,6 +153,25 @@ export const targetData = (
   corpus: corpus ?? [...new Set(sft.flatMap(({ relevant }) => [...relevant.keys()]))],
   known: new Set([...sft, ...rl].map(({ id }) => id)),
 });
+
+/** Samples of the model that is being trained; undefined where none are asked for. */
+async function openOwn(
+  model: Model<Policy>,
+  queries: readonly TrainingQuery[],
+  options: ResolvedSftOptions,
+  { run, signal, progress }: LoopOptions,
+): Promise<(Omit<OpenTargets, 'targets'> & { samples: ReasoningTargets }) | undefined> {
+  if (!options.reasoning.enabled || options.reasoning.ownShare === 0) return undefined;
+  const log = run && (await TargetLog.open(run.path, OWN_FILE));
+  const sampler = sftSampler(queries.length, options);
+  const queriesOf = (step: number) => sampler.batch(step).flatMap((i) => queries[i] ?? []);
+  const own = new OwnReasoning(model, queriesOf, options, { log, progress, signal });
+  return {
+    samples: own.samples,
+    prepare: (step) => own.prepare(step),
+    close: async () => log?.close(),
+  };
+}
 
 /** A run folder keeps the targets, so that none is made twice. */
 async function openTargets(
