@@ -33,6 +33,11 @@ export const reasoningSchema = z
         'What the source `grounded` writes, drawn at random for each query: salient terms of the relevant document, its sentence nearest to the query, or sentences of the corpus that define words of the query.',
       when: '`[terms]` if documents are not sentences.',
     }),
+    filter: z.boolean().default(false).meta({
+      description:
+        'Drop targets that do not help the untrained base model (prompts `topics`) to rank the relevant document; what a target copies from it does not count. A query whose target is dropped is learnt directly alone.',
+      when: 'Switch on with `teacher` or `file`. Targets of the style `sentence` are copies, and all dropped. With `self`, only `search-r3 targets` filters.',
+    }),
     contrastiveWeight: z.number().nonnegative().default(1).meta({
       description:
         'Weight of the contrastive terms on the embedding after reasoning, relative to those on the direct one.',

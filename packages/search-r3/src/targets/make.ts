@@ -2,6 +2,8 @@
 import { InterruptedError, type ProgressReporter, ProgressTracker } from '../run/index.js';
 import type { ReasoningTargets, TargetSourceName, TrainingQuery } from '../sft/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
+import { denseModel } from './dense.js';
+import { TargetFilter } from './filter.js';
 import { type Draft, SOURCES, type SourceOptions, type TargetData } from './sources.js';
 import { type Target, TargetFile } from './target-file.js';
 
@@ -13,7 +15,7 @@ export interface MakeOptions extends SourceOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Targets that are judged and written together. */
+/** Targets that are judged together. */
 const PIECE = 32;
 
 /**
@@ -27,13 +29,8 @@ export async function makeTargets(
   data: TargetData,
   options: MakeOptions,
 ): Promise<ReadonlyMap<string, Target>> {
-  const {
-    reasoning: { source, maxNewTokens },
-    path,
-    progress,
-    signal,
-  } = options;
-  const { tokenizer } = data.base;
+  const { reasoning, path, progress, signal, maxLength } = options;
+  const { source } = reasoning;
   const file = await TargetFile.open(path, data.known);
   const missing = queries.filter(({ id }) => !file.targets.has(id));
   if (missing.length === 0) return file.targets;
@@ -42,35 +39,57 @@ export async function makeTargets(
     ...{ stage: 'reasoning targets', unit: 'query', steps: queries.length, from: done },
     ...(progress && { reporter: progress }),
   });
+  const filter = reasoning.filter
+    ? new TargetFilter(data.dense ?? denseModel(data.base, maxLength), queries, data.document, signal)
+    : undefined;
+  // What need not be judged is kept as it comes.
+  const size = filter === undefined ? 1 : PIECE;
   let piece: Draft[] = [];
   const keep = async () => {
     // The embed token follows a target: hence one less.
-    await file.add(
-      await Promise.all(piece.map((draft) => finished(draft, source, tokenizer, maxNewTokens - 1))),
-    );
+    await file.add(await finished(piece, source, data.base.tokenizer, reasoning.maxNewTokens - 1, filter));
     done += piece.length;
     tracker.update(done);
     piece = [];
   };
-  for await (const draft of SOURCES[source](missing, data, options, signal)) {
-    if (signal?.aborted) throw new InterruptedError('reasoning targets: stopped by the caller');
-    piece.push(draft);
-    if (piece.length === PIECE) await keep();
+  try {
+    for await (const draft of SOURCES[source](missing, data, options, signal)) {
+      if (signal?.aborted) throw new InterruptedError('reasoning targets: stopped by the caller');
+      piece.push(draft);
+      if (piece.length === size) await keep();
+    }
+    if (piece.length > 0) await keep();
+  } finally {
+    if (filter !== undefined) await data.base.release();
   }
-  if (piece.length > 0) await keep();
   return file.targets;
 }
 
+/** Drafts as they stand in the file: cut to `most` tokens, and judged where there is a filter. */
 async function finished(
-  { query, reasoning = '', style, kept = true, why }: Draft,
+  drafts: readonly Draft[],
   source: TargetSourceName,
   tokenizer: Tokenizer,
   most: number,
-): Promise<Target> {
-  const text = await cutToFit(tokenizer, reasoning.trim(), most);
-  const about = { query: query.id, text: query.text, reasoning: text, source, ...(style && { style }) };
-  if (text === '') return { ...about, kept: false, why: why ?? `nothing from ${source}` };
-  return { ...about, kept, ...(why !== undefined && { why }) };
+  filter: TargetFilter | undefined,
+): Promise<Target[]> {
+  const written = await Promise.all(
+    drafts.map(async ({ query, reasoning = '', style, kept = true, why }) => {
+      const text = await cutToFit(tokenizer, reasoning.trim(), most);
+      const about = { query: query.id, text: query.text, reasoning: text, source, ...(style && { style }) };
+      const told = why ?? (text === '' ? `nothing from ${source}` : undefined);
+      return {
+        query,
+        target: { ...about, kept: kept && text !== '', ...(told !== undefined && { why: told }) },
+      };
+    }),
+  );
+  const toJudge = filter === undefined ? [] : written.filter(({ target }) => target.kept);
+  const verdicts = await filter?.judge(
+    toJudge.map(({ query, target: { reasoning } }) => ({ query, reasoning })),
+  );
+  for (const [i, { target }] of toJudge.entries()) Object.assign(target, verdicts?.[i]);
+  return written.map(({ target }) => target);
 }
 
 /** The longest start of a text, in whole words, of at most so many tokens; of a longer first word, nothing. */

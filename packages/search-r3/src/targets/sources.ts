@@ -11,6 +11,7 @@ import {
   type TargetSourceName,
   type TrainingQuery,
 } from '../sft/index.js';
+import type { DenseModel } from './dense.js';
 import { GroundedWriter } from './grounded.js';
 import { readTargets } from './target-file.js';
 
@@ -29,6 +30,8 @@ export interface Draft {
 export interface TargetData {
   /** The model as it is before training. */
   base: Model<Policy>;
+  /** What judges targets. Default: the base, see `denseModel`. */
+  dense?: DenseModel;
   /** Text of a document. */
   document: (id: string) => string;
   /** Ids of the documents of the collection. */

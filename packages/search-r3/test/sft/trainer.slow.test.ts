@@ -149,6 +149,7 @@ const OTHERS = [
   'reasoning.source',
   'reasoning.file',
   'reasoning.styles',
+  'reasoning.filter',
   'maxQueries',
   // How, not what: below.
   'optimization.maxTokens',
