@@ -2,7 +2,7 @@
 import { z } from 'zod';
 
 /** Where reasoning targets come from; `targets/sources.ts` has one entry for each but `self`. */
-export const TARGET_SOURCES = ['self', 'grounded', 'file'] as const;
+export const TARGET_SOURCES = ['self', 'grounded', 'teacher', 'file'] as const;
 export type TargetSourceName = (typeof TARGET_SOURCES)[number];
 
 /** What the source `grounded` writes; see `targets/grounded.ts`. */
@@ -10,6 +10,38 @@ export const GROUNDED_STYLES = ['terms', 'sentence', 'definitions'] as const;
 export type GroundedStyle = (typeof GROUNDED_STYLES)[number];
 
 const positive = z.number().positive();
+
+const teacherSchema = z.strictObject({
+  url: z.url().meta({
+    description: "Address of a server with OpenAI's interface, up to `/v1`.",
+    when: 'Required for the source `teacher`.',
+  }),
+  model: z.string().min(1).meta({
+    description: 'Name of the model on the server.',
+    when: 'Required for the source `teacher`.',
+  }),
+  apiKeyVariable: z.string().min(1).optional().meta({
+    description: 'Environment variable that holds the key of the server.',
+    when: 'Set it if the server wants a key.',
+    ifUnset: 'no key is sent',
+  }),
+  prompt: z
+    .string()
+    .min(1)
+    .default(
+      'In two short sentences, say which documents would answer this query, and in which words: {query}',
+    )
+    .meta({
+      description: 'What the teacher is asked; `{query}` and `{document}` stand for the texts.',
+      when: 'Set it to what your queries are about. With `{document}` the teacher sees the answer.',
+    }),
+  concurrency: z.int().positive().default(4).meta({
+    description: 'Requests at the same time.',
+    when: 'Raise it if the server allows more.',
+  }),
+});
+
+export type TeacherOptions = z.output<typeof teacherSchema>;
 
 export const reasoningSchema = z
   .strictObject({
@@ -19,7 +51,7 @@ export const reasoningSchema = z
     }),
     source: z.enum(TARGET_SOURCES).default('self').meta({
       description:
-        'Where reasoning targets come from: `self` (the base model), `grounded` (made from the relevant document), or `file`. All but `self` are kept as text in `targets.jsonl` in the run folder.',
+        'Where reasoning targets come from: `self` (the base model), `grounded` (made from the relevant document), `teacher` (a larger model on a server), or `file`. All but `self` are kept as text in `targets.jsonl` in the run folder.',
       when: '`grounded` if what the base writes does not help to find documents.',
     }),
     file: z.string().min(1).optional().meta({
@@ -28,6 +60,8 @@ export const reasoningSchema = z
       when: 'Set it to look through the targets, or to bring your own.',
       ifUnset: 'none',
     }),
+    /** Default: none. */
+    teacher: teacherSchema.optional(),
     styles: z.array(z.enum(GROUNDED_STYLES)).nonempty().default(['terms', 'sentence', 'definitions']).meta({
       description:
         'What the source `grounded` writes, drawn at random for each query: salient terms of the relevant document, its sentence nearest to the query, or sentences of the corpus that define words of the query.',
@@ -64,5 +98,9 @@ export const reasoningSchema = z
   .refine(({ source, file }) => source !== 'file' || file !== undefined, {
     path: ['file'],
     message: 'expected the file of the targets with the source file',
+  })
+  .refine(({ source, teacher }) => source !== 'teacher' || teacher !== undefined, {
+    path: ['teacher'],
+    message: 'expected a server with the source teacher',
   })
   .prefault({});

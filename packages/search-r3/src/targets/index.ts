@@ -6,3 +6,4 @@ export * from './make.js';
 export * from './sources.js';
 export * from './spans.js';
 export * from './target-file.js';
+export * from './teacher.js';

@@ -4,8 +4,9 @@
  */
 import type { AnalyzerChoice } from '../evaluate/index.js';
 import type { Model, Policy } from '../model/index.js';
-import { InputError } from '../run/index.js';
+import { InputError, randomStream } from '../run/index.js';
 import {
+  positivesOf,
   type ResolvedSftOptions,
   TargetSampler,
   type TargetSourceName,
@@ -14,6 +15,7 @@ import {
 import type { DenseModel } from './dense.js';
 import { GroundedWriter } from './grounded.js';
 import { readTargets } from './target-file.js';
+import { askTeacher } from './teacher.js';
 
 /** A target before it is fitted and judged. */
 export interface Draft {
@@ -68,6 +70,32 @@ export const SOURCES: Record<TargetSourceName, TargetSource> = {
   async *grounded(queries, { document, corpus, analyzer }, { reasoning: { styles }, seed }, signal) {
     const writer = await GroundedWriter.create(corpus.map(document), { styles, seed }, { analyzer, signal });
     for (const query of queries) yield { query, reasoning: undefined, ...writer.write(query, document) };
+  },
+  async *teacher(queries, { document }, { reasoning: { teacher }, seed }, signal) {
+    if (teacher === undefined) {
+      const expected = 'a server';
+      throw new InputError({ source: 'settings', field: 'sft.reasoning.teacher', expected, found: 'none' });
+    }
+    const asking = new Map<string, Promise<Draft>>();
+    const ask = async (query: TrainingQuery): Promise<Draft> => {
+      const positive = randomStream(seed, 'targets', 'teacher', query.id).choice(positivesOf(query));
+      const texts = { query: query.text, document: document(positive) };
+      return { query, reasoning: await askTeacher(teacher, texts, signal) };
+    };
+    const first = async () => {
+      const draft = await Promise.race(asking.values());
+      asking.delete(draft.query.id);
+      return draft;
+    };
+    try {
+      for (const query of queries) {
+        asking.set(query.id, ask(query));
+        if (asking.size >= teacher.concurrency) yield await first();
+      }
+      while (asking.size > 0) yield await first();
+    } finally {
+      await Promise.allSettled(asking.values());
+    }
   },
   async *file(queries, { known }, { reasoning: { file } }) {
     if (file === undefined) {

@@ -150,6 +150,11 @@ const OTHERS = [
   'reasoning.file',
   'reasoning.styles',
   'reasoning.filter',
+  'reasoning.teacher.url',
+  'reasoning.teacher.model',
+  'reasoning.teacher.apiKeyVariable',
+  'reasoning.teacher.prompt',
+  'reasoning.teacher.concurrency',
   'maxQueries',
   // How, not what: below.
   'optimization.maxTokens',
