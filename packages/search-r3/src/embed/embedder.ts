@@ -9,16 +9,35 @@ import { embeddingOf } from '../decoder/index.js';
 import type { Completion } from '../generate/index.js';
 import type { Model } from '../model/index.js';
 import { InterruptedError, validate } from '../run/index.js';
-import { EmbedPrompts } from './prompts.js';
+import { EmbedPrompts, type PromptKind } from './prompts.js';
 import { Reasoner } from './reasoner.js';
-import type { EmbedRequest, EmbedResult, EmbedSettings, ProbeRequest } from './request.js';
+import {
+  dimensionsSchema,
+  type EmbedRequest,
+  type EmbedResult,
+  type EmbedSettings,
+  fusionFields,
+  type ProbeRequest,
+  shorterLengths,
+} from './request.js';
 import { RequestServer } from './request-server.js';
+import { fuseVectors } from './vectors.js';
 
 /** Settings of a request that hold for every text, and what only many texts need. */
 export interface EmbedOptions
   extends Pick<
     EmbedSettings,
-    'role' | 'maxLength' | 'strict' | 'maxNewTokens' | 'temperature' | 'seed' | 'signal'
+    | 'role'
+    | 'samples'
+    | 'fusion'
+    | 'directWeight'
+    | 'dimensions'
+    | 'temperature'
+    | 'seed'
+    | 'maxNewTokens'
+    | 'maxLength'
+    | 'strict'
+    | 'signal'
   > {
   /** Let the model reason before it embeds, which takes a prompt for it. Only for queries. Default false. */
   reasoning?: boolean;
@@ -26,7 +45,10 @@ export interface EmbedOptions
   nameOf?: (index: number) => string;
   /** Called with the number of finished texts. */
   onProgress?: (done: number, total: number) => void;
-  /** Called with each piece of reasoning as it is generated. Joined, the pieces of a text equal its `reasoning`. */
+  /**
+   * Called with each piece of reasoning, of the first sample, as it is generated. Joined, the pieces of a text equal its
+   * `reasoning`.
+   */
   onToken?: (event: { text: number; piece: string }) => void;
 }
 
@@ -40,38 +62,55 @@ export interface Embedding {
   vector: Float32Array;
   /** Whether the text was cut to fit. */
   truncated: boolean;
-  /** Number of tokens: the prompt and, with reasoning, the generated tokens. */
+  /** Number of tokens: the prompts and, with reasoning, the tokens generated in all samples. */
   tokens: number;
-  /** What the model wrote before the embed token. Only with `reasoning`. */
+  /** What the model wrote before the embed token, in the first sample. Only with `reasoning`. */
   reasoning?: string;
+  /** What the model wrote in each sample. Only with several. */
+  reasonings?: string[];
   /**
-   * Whether the model itself ended its reasoning with the embed token. If it did not, the token was appended to what
-   * the model wrote. Only with `reasoning`.
+   * Whether the model itself ended its reasoning, in all samples, with the embed token. If it did not, the token was
+   * appended to what the model wrote. Only with `reasoning`.
    */
   completed?: boolean;
 }
 
-const optionsSchema = z
-  .strictObject({
-    role: z.enum(['query', 'document']).default('query'),
-    reasoning: z.boolean().default(false),
-    maxLength: z.int().positive().optional(),
-    strict: z.boolean().default(false),
-    maxNewTokens: z.int().min(1).optional(),
-    temperature: z.number().nonnegative().default(0),
-    seed: z.int().default(0),
-  })
-  .refine(({ role, reasoning }) => role === 'query' || !reasoning, {
-    path: ['reasoning'],
-    message: 'expected false for documents: only queries are reasoned about',
-  });
+const optionsSchema = (model: Model, dimension: number) =>
+  z
+    .strictObject({
+      role: z.enum(['query', 'document']).default('query'),
+      reasoning: z.boolean().default(false),
+      maxLength: z.int().positive().optional(),
+      strict: z.boolean().default(false),
+      maxNewTokens: z.int().min(1).optional(),
+      temperature: z.number().nonnegative().default(0),
+      seed: z.int().default(0),
+      ...fusionFields,
+      dimensions: dimensionsSchema({ dimension, matryoshka: shorterLengths(model, dimension) }),
+    })
+    .refine(({ role, reasoning }) => role === 'query' || !reasoning, {
+      path: ['reasoning'],
+      message: 'expected false for documents: only queries are reasoned about',
+    })
+    .refine(({ samples, reasoning }) => samples === 1 || reasoning, {
+      path: ['samples'],
+      message: 'expected 1 without reasoning',
+    })
+    .refine(({ samples, temperature }) => samples === 1 || temperature > 0, {
+      path: ['temperature'],
+      message: 'expected more than 0, as samples would be equal otherwise',
+    })
+    .refine(({ fusion, reasoning }) => fusion === 'mean' || reasoning, {
+      path: ['fusion'],
+      message: 'expected "mean" without reasoning',
+    });
 
 /** Number of texts that are tokenized and embedded together. Other work gets a turn between these pieces. */
 const PIECE = 1024;
 
 /** What the texts of one call share. */
 interface Batch {
-  options: z.output<typeof optionsSchema> & { maxNewTokens: number };
+  options: z.output<ReturnType<typeof optionsSchema>> & { maxNewTokens: number };
   signal: AbortSignal | undefined;
   onToken: EmbedOptions['onToken'] | undefined;
   /** Called with the number of texts done in a piece. */
@@ -84,6 +123,7 @@ export class Embedder {
   readonly #prompts: EmbedPrompts;
   readonly #reasoner: Reasoner;
   readonly #server: RequestServer;
+  readonly #options: ReturnType<typeof optionsSchema>;
 
   /** The model stays with the caller, who disposes of it. */
   constructor(model: Model) {
@@ -91,6 +131,7 @@ export class Embedder {
     this.#prompts = new EmbedPrompts(model);
     this.#reasoner = new Reasoner(model);
     this.#server = new RequestServer(model, this.#prompts, this.#reasoner, this.dimension);
+    this.#options = optionsSchema(model, this.dimension);
   }
 
   get dimension(): number {
@@ -157,18 +198,23 @@ export class Embedder {
    */
   async *stream(texts: readonly string[], options: EmbedOptions = {}): AsyncGenerator<Embedding[]> {
     const { signal, onProgress, onToken, nameOf = textName, ...plain } = options;
-    const given = validate(optionsSchema, plain, 'embed options');
-    const { role, reasoning, strict, maxNewTokens = this.limits.maxNewTokens } = given;
+    const given = validate(this.#options, plain, 'embed options');
+    const { role, reasoning, fusion, strict, maxNewTokens = this.limits.maxNewTokens } = given;
+    const fused = fusion === 'direct+mean';
     const { maxTokens } = await this.longestPrompt(given);
-    const prompts = async (start: number) => {
+    const direct = fused ? (await this.longestPrompt({ ...given, reasoning: false })).maxTokens : maxTokens;
+    const kind: PromptKind = reasoning ? 'reasoning' : role;
+    const prompts = async (start: number, kind: PromptKind, maxTokens: number) => {
       await setImmediate();
       if (signal?.aborted) throw new InterruptedError('embed: stopped by the caller');
       const piece = texts.slice(start, start + PIECE);
-      const kind = reasoning ? 'reasoning' : role;
       return this.#prompts.build(piece, kind, { maxTokens, strict }, (index) => nameOf(start + index));
     };
     // All texts are checked before any is embedded.
-    if (strict || reasoning) for (const start of pieces(texts)) await prompts(start);
+    for (const start of strict || reasoning ? pieces(texts) : []) {
+      await prompts(start, kind, maxTokens);
+      if (fused) await prompts(start, role, direct);
+    }
     for (const start of pieces(texts)) {
       const batch: Batch = {
         options: { ...given, maxNewTokens },
@@ -176,14 +222,21 @@ export class Embedder {
         onToken: onToken && (({ text, piece }) => onToken({ text: start + text, piece })),
         onProgress: onProgress && ((done) => onProgress(start + done, texts.length)),
       };
-      const built = await prompts(start);
-      yield reasoning ? await this.#reasoned(built, batch) : await this.#direct(built, batch);
+      const built = await prompts(start, kind, maxTokens);
+      if (!reasoning) {
+        yield await this.#direct(built, batch);
+        continue;
+      }
+      // Progress counts the texts once, by the part that takes long.
+      const silent = { ...batch, onProgress: undefined };
+      const beside = fused ? await this.#direct(await prompts(start, role, direct), silent) : undefined;
+      yield await this.#reasoned(built, beside, batch);
     }
   }
 
   async #direct(
     prompts: readonly Readonly<PromptIds>[],
-    { signal, onProgress }: Batch,
+    { options: { dimensions }, signal, onProgress }: Batch,
   ): Promise<Embedding[]> {
     const encoder = await this.model.encoder();
     const matrix = await encoder.encode(
@@ -192,7 +245,7 @@ export class Embedder {
     );
     const width = encoder.dimension;
     return prompts.map(({ ids, truncated }, i) => ({
-      vector: embeddingOf(matrix.subarray(i * width, (i + 1) * width), this.dimension),
+      vector: embeddingOf(matrix.subarray(i * width, (i + 1) * width), dimensions),
       truncated,
       tokens: ids.length,
     }));
@@ -200,8 +253,10 @@ export class Embedder {
 
   async #reasoned(
     prompts: readonly Readonly<PromptIds>[],
-    { options: { maxNewTokens, temperature, seed }, signal, onToken, onProgress }: Batch,
+    direct: readonly Embedding[] | undefined,
+    { options, signal, onToken, onProgress }: Batch,
   ): Promise<Embedding[]> {
+    const { maxNewTokens, temperature, seed, samples, dimensions, fusion, directWeight } = options;
     const generator = await this.model.generator();
     const streams =
       onToken && prompts.map((_, text) => this.#reasoner.pieces((piece) => onToken({ text, piece })));
@@ -210,26 +265,32 @@ export class Embedder {
       prompts.map(({ ids }) => ids),
       {
         ...this.#reasoner.ending,
-        ...{ maxNewTokens, temperature },
+        ...{ maxNewTokens, temperature, samples },
         // A text draws the same wherever it stands, as a request by itself does.
         seeds: prompts.map(() => seed),
         ...(signal && { signal }),
-        ...(streams && { onToken: ({ prompt, token }) => streams[prompt]?.add(token) }),
-        onFinished: ({ prompt }) => {
-          streams?.[prompt]?.end();
-          onProgress?.(++done);
+        ...(streams && {
+          onToken: ({ prompt, sample, token }) => sample === 0 && streams[prompt]?.add(token),
+        }),
+        onFinished: ({ prompt, sample }) => {
+          if (sample === 0) streams?.[prompt]?.end();
+          if (++done % samples === 0) onProgress?.(done / samples);
         },
       },
     );
     return prompts.map(({ ids, truncated }, i) => {
-      const [completion] = completions[i] as [Completion];
-      const { text, completed } = this.#reasoner.read(completion);
+      const own = completions[i] as Completion[];
+      const written = own.map((completion) => this.#reasoner.read(completion));
+      const vectors = own.map((completion) => this.#reasoner.vector(completion, dimensions));
+      const other = direct?.[i];
+      const reasonings = written.map(({ text }) => text);
       return {
-        vector: this.#reasoner.vector(completion, this.dimension),
-        truncated,
-        tokens: ids.length + completion.tokens.length,
-        reasoning: text,
-        completed,
+        vector: fuseVectors(vectors, other?.vector, fusion, directWeight),
+        truncated: truncated || other?.truncated === true,
+        tokens: own.reduce((sum, { tokens }) => sum + tokens.length, ids.length + (other?.tokens ?? 0)),
+        reasoning: reasonings[0] as string,
+        ...(samples > 1 && { reasonings }),
+        completed: written.every(({ completed }) => completed),
       };
     });
   }

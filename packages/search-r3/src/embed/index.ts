@@ -1,4 +1,5 @@
 export * from './embedder.js';
+export { EMBED_FUSIONS } from './names.js';
 export type {
   EmbedFusion,
   EmbedInput,
@@ -8,3 +9,4 @@ export type {
   ProbeRequest,
   WrittenReasoning,
 } from './request.js';
+export { fuseDirect } from './vectors.js';

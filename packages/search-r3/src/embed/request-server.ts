@@ -17,6 +17,7 @@ import {
   probeSchema,
   type ResolvedRequest,
   requestSchema,
+  shorterLengths,
   type WrittenReasoning,
 } from './request.js';
 import { fuseVectors } from './vectors.js';
@@ -56,8 +57,7 @@ export class RequestServer {
 
   constructor(model: Model, prompts: EmbedPrompts, reasoner: Reasoner, dimension: number) {
     const { vocabSize } = model.config;
-    // Of vectors that are cut anyway, only the shorter ones are left.
-    const matryoshka = (model.matryoshka ?? []).filter((length) => length < dimension);
+    const matryoshka = shorterLengths(model, dimension);
     const limits = { vocabSize, dimension, matryoshka, limits: prompts.limits, embedId: model.embedId };
     this.#model = model;
     this.#prompts = prompts;
@@ -69,7 +69,7 @@ export class RequestServer {
 
   async submit({ signal, onToken, ...plain }: EmbedRequest): Promise<EmbedResult> {
     const request = validate(this.#requests, plain, REQUEST);
-    const { reasoning, role = 'query', fusion, dimensions } = request;
+    const { reasoning, role = 'query', fusion, directWeight, dimensions } = request;
     if (reasoning !== 'off') requireReasoning(this.#model);
     throwIfAborted(signal);
     const reserved = { source: REQUEST, field: 'maxNewTokens', tokens: request.maxNewTokens };
@@ -89,7 +89,7 @@ export class RequestServer {
       }));
       reasoned = this.#encoded(own, dimensions, signal);
     }
-    return resultOf(...(await Promise.all([direct, reasoned])), fusion);
+    return resultOf(...(await Promise.all([direct, reasoned])), fusion, directWeight);
   }
 
   async probe({ signal, ...plain }: ProbeRequest): Promise<Float32Array> {
@@ -198,13 +198,14 @@ function resultOf(
   direct: Part | undefined,
   reasoned: Part | undefined,
   fusion: ResolvedRequest['fusion'],
+  directWeight: number,
 ): EmbedResult {
   const parts = [direct, reasoned].filter((part) => part !== undefined);
   const sum = (count: 'promptTokens' | 'reasoningTokens') =>
     parts.reduce((total, part) => total + part[count], 0);
   const written = reasoned?.written;
   return {
-    vector: fuseVectors((reasoned ?? direct)?.vectors ?? [], direct?.vectors[0], fusion),
+    vector: fuseVectors((reasoned ?? direct)?.vectors ?? [], direct?.vectors[0], fusion, directWeight),
     truncated: parts.some(({ truncated }) => truncated),
     usage: { promptTokens: sum('promptTokens'), reasoningTokens: sum('reasoningTokens') },
     ...(written && { reasoning: written }),

@@ -1,5 +1,7 @@
 /** One text to be embedded: what a request may say, what comes back, and which requests are refused. */
 import { z } from 'zod';
+import type { Model } from '../model/index.js';
+import { EMBED_FUSIONS } from './names.js';
 import type { EmbedPrompts } from './prompts.js';
 
 /** What is embedded: a text, or the ids of a prompt of the caller's own. */
@@ -14,8 +16,8 @@ export type EmbedInput =
       tokens: readonly number[];
     };
 
-/** `mean` of the samples, or `direct+mean`: the mean of that and the direct embedding, half each. */
-export type EmbedFusion = 'mean' | 'direct+mean';
+/** `mean` of the samples, or `direct+mean`: the direct embedding and that mean, weighted by `directWeight`. */
+export type EmbedFusion = (typeof EMBED_FUSIONS)[number];
 
 export interface EmbedSettings {
   /** Whether the text is a query or a document, which is never reasoned about. Default `query`. */
@@ -29,6 +31,8 @@ export interface EmbedSettings {
   samples?: number;
   /** How the vectors, cut and of unit length, become one, of unit length again. Default `mean`. */
   fusion?: EmbedFusion;
+  /** Share of the direct embedding in `direct+mean`, from 0 to 1. `evaluate` tunes one. Default 0.5. */
+  directWeight?: number;
   /**
    * Length of the vector: its first numbers, scaled to length 1. Default and most: that of the model's vectors. If the
    * model was trained for some shorter lengths, one of them.
@@ -100,17 +104,32 @@ interface Limits extends Pick<EmbedPrompts, 'limits'> {
   embedId: number | undefined;
 }
 
-const shared = ({ vocabSize, dimension, matryoshka, limits }: Limits) => ({
-  text: z.string().optional(),
-  tokens: tokenIds(vocabSize).min(1).optional(),
-  dimensions: z
+/** The shorter lengths that a model was trained for. Of vectors that are cut anyway, only those below are left. */
+export const shorterLengths = ({ matryoshka = [] }: Pick<Model, 'matryoshka'>, dimension: number): number[] =>
+  matryoshka.filter((length) => length < dimension);
+
+/** Lengths that vectors may have. */
+export const dimensionsSchema = ({ dimension, matryoshka }: Pick<Limits, 'dimension' | 'matryoshka'>) =>
+  z
     .int()
     .min(1)
     .max(dimension)
     .refine((length) => matryoshka.length === 0 || length === dimension || matryoshka.includes(length), {
       message: `expected a length that the model was trained for: ${[dimension, ...matryoshka].join(', ')}`,
     })
-    .default(dimension),
+    .default(dimension);
+
+/** How the vectors of samples become one. */
+export const fusionFields = {
+  samples: z.int().min(1).default(1),
+  fusion: z.enum(EMBED_FUSIONS).default('mean'),
+  directWeight: z.number().min(0).max(1).default(0.5),
+};
+
+const shared = ({ vocabSize, dimension, matryoshka, limits }: Limits) => ({
+  text: z.string().optional(),
+  tokens: tokenIds(vocabSize).min(1).optional(),
+  dimensions: dimensionsSchema({ dimension, matryoshka }),
   maxNewTokens: z.int().min(1).default(limits.maxNewTokens),
   maxLength: z.int().min(1).optional(),
   strict: z.boolean().default(false),
@@ -144,8 +163,7 @@ export const requestSchema = (limits: Limits) =>
         .refine((reasoning) => reasoning !== 'auto', {
           message: 'expected "off", "on" or your own reasoning, as the model cannot choose yet',
         }),
-      samples: z.int().min(1).default(1),
-      fusion: z.enum(['mean', 'direct+mean']).default('mean'),
+      ...fusionFields,
       temperature: z.number().min(0).default(0),
       seed: z.int().default(0),
       minNewTokens: z.int().min(0).default(0),

@@ -13,11 +13,20 @@ export function meanOf(vectors: readonly Float32Array[]): Float32Array {
   return embeddingOf(sum);
 }
 
-/** @param direct needed by `direct+mean`. */
+/** `weight` of the direct vector and the rest of the reasoned one, both of unit length, scaled to length 1. */
+export function fuseDirect(direct: Float32Array, reasoned: Float32Array, weight: number): Float32Array {
+  return embeddingOf(direct.map((value, i) => weight * value + (1 - weight) * (reasoned[i] as number)));
+}
+
+/**
+ * @param direct needed by `direct+mean`.
+ * @param weight the share of `direct` there.
+ */
 export function fuseVectors(
   samples: readonly Float32Array[],
   direct: Float32Array | undefined,
   fusion: EmbedFusion,
+  weight: number,
 ): Float32Array {
   const mean = meanOf(samples);
   switch (fusion) {
@@ -25,7 +34,7 @@ export function fuseVectors(
       return mean;
     case 'direct+mean':
       if (direct === undefined) throw new Error('internal: no direct embedding to fuse with');
-      return meanOf([direct, mean]);
+      return fuseDirect(direct, mean, weight);
     default:
       return fusion satisfies never;
   }

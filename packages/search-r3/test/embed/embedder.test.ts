@@ -239,6 +239,71 @@ describe('more texts than are read at once', () => {
   });
 });
 
+describe('samples, fusion and dimensions', () => {
+  const options = { temperature: 1, seed: 6, maxNewTokens: 7, samples: 3, dimensions: 5 };
+
+  test.each(['mean', 'direct+mean'] as const)(
+    '%s: many texts are embedded as single requests',
+    async (fusion) => {
+      const how = { ...options, fusion, directWeight: 0.3 };
+      const found = await embedder.embed(TEXTS, { ...how, reasoning: true });
+      for (const [i, text] of TEXTS.entries()) {
+        const { vector, reasoning, usage, truncated } = await embedder.submit({
+          ...how,
+          text,
+          reasoning: 'on',
+        });
+        expect(found[i]!.vector.length).toBe(5);
+        expect(relativeError(found[i]!.vector, vector)).toBeLessThan(1e-5);
+        expect(found[i]).toMatchObject({
+          truncated,
+          tokens: usage.promptTokens + usage.reasoningTokens,
+          reasoning: reasoning![0]!.text,
+          reasonings: reasoning!.map((sample) => sample.text),
+          completed: reasoning!.every(({ completed }) => completed),
+        });
+      }
+    },
+  );
+
+  test('the weight is that of the direct vector', async () => {
+    const one = async (more: EmbedOptions) => (await embedder.embed(['trade'], more))[0]!.vector;
+    const direct = await one({});
+    const mean = await one({ ...options, dimensions: 16, reasoning: true });
+    const fused = await one({
+      ...options,
+      ...{ dimensions: 16, reasoning: true, fusion: 'direct+mean', directWeight: 0.3 },
+    });
+    const sum = Array.from(direct, (value, i) => 0.3 * value + 0.7 * mean[i]!);
+    const norm = Math.hypot(...sum);
+    expect(
+      relativeError(
+        fused,
+        Float32Array.from(sum, (value) => value / norm),
+      ),
+    ).toBeLessThan(1e-5);
+  });
+
+  test('pieces are those of the first sample', async () => {
+    const written: string[] = ['', ''];
+    const onToken: EmbedOptions['onToken'] = ({ text, piece }) => {
+      written[text] += piece;
+    };
+    const found = await embedder.embed(TEXTS.slice(0, 2), { ...options, reasoning: true, onToken });
+    expect(written).toEqual(found.map(({ reasoning }) => reasoning));
+  });
+
+  test.each([
+    [{ samples: 2 }, 'samples: expected 1 without reasoning'],
+    [{ samples: 2, reasoning: true }, 'temperature: expected more than 0'],
+    [{ fusion: 'direct+mean' }, 'fusion: expected "mean" without reasoning'],
+    [{ dimensions: 17 }, 'dimensions: '],
+    [{ directWeight: 1.5 }, 'directWeight: '],
+  ] as [EmbedOptions, string][])('%j is refused', async (bad, message) => {
+    await expect(embedder.embed(TEXTS, bad)).rejects.toThrow(message);
+  });
+});
+
 test('a model that cannot reason is disposed of like any other', async () => {
   const unable = new Embedder(Model.of(tinyPolicy('narrow heads', { headDim: 4 })));
   await expect(unable.embed(['bern'], { reasoning: true })).rejects.toThrow(/head_dim: .*multiple of 8/);
