@@ -61,12 +61,20 @@ export class EmbeddedDocuments {
   readonly #embedder: Embedder;
   readonly #documents: readonly IndexedDocument[];
   readonly #options: DocumentOptions;
+  readonly #dimension: number;
   #truncated = 0;
 
-  constructor(embedder: Embedder, documents: readonly IndexedDocument[], options: DocumentOptions) {
+  /** @param dimension length of the vectors. */
+  constructor(
+    embedder: Embedder,
+    documents: readonly IndexedDocument[],
+    dimension: number,
+    options: DocumentOptions,
+  ) {
     this.#embedder = embedder;
     this.#documents = documents;
     this.#options = options;
+    this.#dimension = dimension;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch> {
@@ -74,13 +82,14 @@ export class EmbeddedDocuments {
     const pieces = this.#embedder.stream(this.#documents.map(textOf), {
       ...this.#options,
       role: 'document',
+      dimensions: this.#dimension,
       nameOf: (i) => `document ${this.#documents[i]?.id}`,
     });
     for await (const piece of pieces) {
       const documents = this.#documents.slice(start, start + piece.length);
       start += piece.length;
       this.#truncated += piece.filter(({ truncated }) => truncated).length;
-      yield { documents, vectors: matrixOf(piece, this.#embedder.dimension) };
+      yield { documents, vectors: matrixOf(piece, this.#dimension) };
     }
   }
 

@@ -80,15 +80,15 @@ export class LocalRetriever implements Retriever {
 
   async index(source: string | readonly DocumentInput[], options: IndexOptions): Promise<IndexSummary> {
     validate(indexSchema, options ?? {}, 'index options');
-    const { out, overwrite = false, ann = false, ...how } = options;
+    const { out, overwrite = false, ann = false, dimensions = this.dimension, ...how } = options;
     // Before the work, not after it.
     await assertReplaceable(out, { replace: overwrite, kind: INDEX_FOLDER });
     const documents = await readDocuments(source);
-    const embedded = new EmbeddedDocuments(this.#embedder, documents, how);
-    const model = { dimension: this.dimension, fingerprint: await this.#model.fingerprint() };
+    const embedded = new EmbeddedDocuments(this.#embedder, documents, dimensions, how);
+    const model = { dimension: dimensions, fingerprint: await this.#model.fingerprint() };
     const saved = await SavedIndex.create(out, { ...model, overwrite, ann }, embedded);
     await saved.close();
-    return { index: out, documents: documents.length, dimension: this.dimension, ...embedded.summary };
+    return { index: out, documents: documents.length, dimension: dimensions, ...embedded.summary };
   }
 
   /** @param options `onNote`: as that of `load`, which is the default. */
@@ -192,12 +192,14 @@ export class LocalIndex implements SearchIndex {
       reasoning,
       nameOf,
       role: 'query',
+      dimensions: this.#saved.dimension,
     });
-    const found = await this.#saved.search(matrixOf(embedded, this.#embedder.dimension), wanted);
-    return embedded.map(({ truncated, reasoning, completed }, i) => ({
+    const found = await this.#saved.search(matrixOf(embedded, this.#saved.dimension), wanted);
+    return embedded.map(({ truncated, reasoning, reasonings, completed }, i) => ({
       query: queries[i] as string,
       truncated,
       reasoning: reasoning ?? null,
+      ...(reasonings && { reasonings }),
       completed: completed ?? null,
       results: (found[i] ?? []).map(({ document, score }, place) => ({
         ...document,
@@ -222,7 +224,7 @@ export class LocalIndex implements SearchIndex {
     documents: readonly IndexedDocument[],
     options: DocumentOptions,
   ): Promise<WriteSummary> {
-    const embedded = new EmbeddedDocuments(this.#embedder, documents, options);
+    const embedded = new EmbeddedDocuments(this.#embedder, documents, this.#saved.dimension, options);
     await this.#saved[call](embedded);
     return { documents: documents.length, ...embedded.summary };
   }
@@ -236,6 +238,7 @@ const indexSchema = z.looseObject({
   out: z.string().min(1),
   overwrite: z.boolean().optional(),
   ann: z.boolean().optional(),
+  dimensions: z.int().min(1).optional(),
 });
 
 /** Name of a query in errors. */

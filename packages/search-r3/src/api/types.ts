@@ -119,6 +119,11 @@ export interface DocumentOptions {
 export interface IndexOptions extends DocumentOptions {
   /** Folder of the index. */
   out: string;
+  /**
+   * Length of the vectors: their first numbers, scaled to length 1. Searches of the index cut their queries alike.
+   * Default and most: that of the model's vectors; of a model that was trained for some shorter lengths, one of them.
+   */
+  dimensions?: number;
   /** Replace an existing index. Default false. */
   overwrite?: boolean;
   /** Also keep a proximity graph, for faster, approximate searches of large corpora. Default false. */
@@ -164,8 +169,11 @@ export interface UpdateSummary extends EncodingSummary {
   kept: number;
 }
 
-/** How queries are embedded; unlike in `embed`, `reasoning` is by default true if the model has a prompt for it. */
-export interface SearchOptions extends Omit<EmbedOptions, 'role' | 'nameOf'> {
+/**
+ * How queries are embedded; unlike in `embed`, `reasoning` is by default true if the model has a prompt for it, and the
+ * vectors are as long as those of the index.
+ */
+export interface SearchOptions extends Omit<EmbedOptions, 'role' | 'nameOf' | 'dimensions'> {
   /** Documents per query. Default 10. */
   k?: number;
   /** Search only the documents that it accepts; such a search is exact. */
@@ -176,8 +184,10 @@ export interface FoundDocuments {
   query: string;
   /** Whether the query was cut to fit. */
   truncated: boolean;
-  /** What the model wrote before the embed token; null without reasoning. */
+  /** What the model wrote before the embed token, in the first sample; null without reasoning. */
   reasoning: string | null;
+  /** What it wrote in each sample. Only with several. */
+  reasonings?: string[];
   /** Whether the model itself ended its reasoning with the embed token; null without reasoning. */
   completed: boolean | null;
   /** Best first. */

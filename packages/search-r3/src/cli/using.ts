@@ -24,11 +24,22 @@ export function withEmbedding(command: Command): Command {
   return configFlag(command, '--max-length <tokens>', 'embed.maxLength');
 }
 
-/** Adds the options of `withEmbedding` and, for texts that the model may reason about, `--max-new-tokens`. */
+/**
+ * Adds the options of `withEmbedding` and, for texts that the model may reason about, `--max-new-tokens`, `--samples`,
+ * `--temperature`, `--fusion` and `--direct-weight`.
+ */
 export function withReasonedEmbedding(command: Command): Command {
   withEmbedding(command);
-  return configFlag(command, '--max-new-tokens <n>', 'embed.maxNewTokens');
+  configFlag(command, '--max-new-tokens <n>', 'embed.maxNewTokens');
+  configFlag(command, '--samples <n>', 'embed.samples');
+  configFlag(command, '--temperature <t>', 'embed.temperature');
+  configFlag(command, '--fusion <kind>', 'embed.fusion');
+  return configFlag(command, '--direct-weight <w>', 'embed.directWeight');
 }
+
+/** Adds `--dimensions`. */
+export const withDimensions = (command: Command): Command =>
+  configFlag(command, '--dimensions <n>', 'embed.dimensions');
 
 /**
  * Loads the settings of a command that uses a model. `--model` wins. Otherwise the config names a run, either through
@@ -93,6 +104,16 @@ export const embeddingOptions = ({ strict, maxLength, maxNewTokens }: Settings['
   ...(maxLength !== undefined && { maxLength }),
   ...(maxNewTokens !== undefined && { maxNewTokens }),
 });
+
+/** What only holds where the model reasons. */
+export const reasoningOptions = ({ embed, seed }: Pick<Settings, 'embed' | 'seed'>) => {
+  const { samples, fusion, directWeight, temperature } = embed;
+  return { samples, fusion, directWeight, temperature, seed };
+};
+
+/** Length of the vectors, as an option of the library. The model decides if it is not set. */
+export const dimensionsOption = ({ dimensions }: Settings['embed']) =>
+  dimensions === undefined ? {} : { dimensions };
 
 /** How the model embeds, as an option of the library. The model decides if it is not set. */
 export const promptOptions = ({ prompts, precision }: Settings['embed']) => ({

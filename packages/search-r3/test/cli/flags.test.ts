@@ -30,7 +30,14 @@ const EMBEDDING: Flag[] = [
   [['--strict'], 'embed.strict', true],
   [['--max-length', '96'], 'embed.maxLength', 96],
 ];
-const REASONING: Flag = [['--max-new-tokens', '9'], 'embed.maxNewTokens', 9];
+const REASONING: Flag[] = [
+  [['--max-new-tokens', '9'], 'embed.maxNewTokens', 9],
+  [['--samples', '4'], 'embed.samples', 4],
+  [['--temperature', '0.7'], 'embed.temperature', 0.7],
+  [['--fusion', 'direct+mean'], 'embed.fusion', 'direct+mean'],
+  [['--direct-weight', '0.3'], 'embed.directWeight', 0.3],
+];
+const DIMENSIONS: Flag = [['--dimensions', '8'], 'embed.dimensions', 8];
 const MISSING: Flag = [['--allow-missing'], 'allowMissing', true];
 
 /** A command's schema, what it cannot do without, and a value for each of its flags. */
@@ -116,18 +123,21 @@ const COMMANDS: Record<string, Known> = {
       [['--queries', '11'], 'evaluate.queries', 11],
       [['--controls'], 'evaluate.controls', true],
       [['--max-length', '96'], 'evaluate.maxLength', 96],
+      [['--samples', '4'], 'evaluate.samples', 4],
+      [['--temperature', '0.7'], 'evaluate.temperature', 0.7],
       [['--max-new-tokens', '9'], 'evaluate.maxNewTokens', 9],
       [['--exclude-self', 'never'], 'excludeSelf', 'never'],
       [['--analyzer', 'code'], 'analyzer', 'code'],
       [['--seed', '17'], 'seed', 17],
     ],
   },
-  embed: { schema: embedSettings, needs: [], flags: [...EMBEDDING, REASONING] },
+  embed: { schema: embedSettings, needs: [], flags: [...EMBEDDING, ...REASONING, DIMENSIONS] },
   index: {
     schema: indexSettings,
     needs: ['--data', 'd'],
     flags: [
       ...EMBEDDING,
+      DIMENSIONS,
       [['--data', 'corpus'], 'data', 'corpus'],
       [['--out', 'runs/x'], 'index.folder', 'runs/x'],
       [['--ann'], 'index.ann', true],
@@ -138,7 +148,7 @@ const COMMANDS: Record<string, Known> = {
     needs: [],
     flags: [
       ...EMBEDDING,
-      REASONING,
+      ...REASONING,
       [['--index', 'runs/x'], 'index.folder', 'runs/x'],
       [['--no-reasoning'], 'search.reasoning', false],
       [['--reasoning'], 'search.reasoning', true, ['--no-reasoning']],

@@ -5,9 +5,12 @@ import { InputError } from '../../run/errors.js';
 import { untilStopped } from '../interrupt.js';
 import { examples, outputOf, withConfig, withOutput } from '../options.js';
 import {
+  dimensionsOption,
   embeddingOptions,
   loadUse,
   promptOptions,
+  reasoningOptions,
+  withDimensions,
   withModel,
   withReasonedEmbedding,
   withSettingsNamed,
@@ -33,6 +36,7 @@ export function embedCommand(): Command {
   withConfig(command, loadSchema);
   withModel(command);
   withReasonedEmbedding(command);
+  withDimensions(command);
   withOutput(command);
   examples(command, [
     {
@@ -84,7 +88,12 @@ export function embedCommand(): Command {
     );
     const embedder = new Embedder(loaded);
     const rows = await output.rows();
-    const how = { role, reasoning, ...embeddingOptions(settings.embed) };
+    const how = {
+      ...{ role, reasoning },
+      ...embeddingOptions(settings.embed),
+      ...dimensionsOption(settings.embed),
+      ...(reasoning && reasoningOptions(settings)),
+    };
     let truncated = 0;
     try {
       const work = async (signal: AbortSignal) => {

@@ -7,7 +7,15 @@ import { announce, withEstimate } from '../estimate.js';
 import { untilStopped } from '../interrupt.js';
 import { configFlag, examples, outputOf, withConfig, withData, withOutput } from '../options.js';
 import type { Output } from '../output.js';
-import { embeddingOptions, loadUse, promptOptions, withEmbedding, withModel } from '../using.js';
+import {
+  dimensionsOption,
+  embeddingOptions,
+  loadUse,
+  promptOptions,
+  withDimensions,
+  withEmbedding,
+  withModel,
+} from '../using.js';
 
 const loadSchema = async () => (await import('../../pipeline/config.js')).indexSettings;
 
@@ -31,6 +39,7 @@ export function indexCommand(): Command {
   );
   configFlag(command, '--ann', 'index.ann');
   withEmbedding(command);
+  withDimensions(command);
   withEstimate(command);
   withOutput(command);
   examples(command, [
@@ -76,7 +85,10 @@ export function indexCommand(): Command {
       };
       const work = async (signal: AbortSignal): Promise<IndexSummary | UpdateSummary> => {
         const { ann } = settings.index;
-        if (!updates) return retriever.index(settings.data, { out, overwrite, ann, ...how, signal });
+        if (!updates) {
+          const dimensions = dimensionsOption(settings.embed);
+          return retriever.index(settings.data, { out, overwrite, ann, ...dimensions, ...how, signal });
+        }
         const index = await retriever.open(out);
         return index.update(settings.data, { prune, ...how, signal });
       };

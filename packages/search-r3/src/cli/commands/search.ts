@@ -8,6 +8,7 @@ import {
   embeddingOptions,
   loadUse,
   promptOptions,
+  reasoningOptions,
   withModel,
   withReasonedEmbedding,
   withSettingsNamed,
@@ -98,6 +99,7 @@ export function searchCommand(): Command {
             ...(reasoning !== undefined && { reasoning }),
             ...(filter && { filter }),
             ...embeddingOptions(settings.embed),
+            ...(reasoning !== false && reasoningOptions(settings)),
             signal,
             ...(report && {
               onProgress: (done: number, total: number) => report({ part: 'queries', done, total }),
