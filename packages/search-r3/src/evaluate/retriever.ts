@@ -12,7 +12,6 @@ import {
   type SelfExclusion,
 } from '../dataset/index.js';
 import type { Embedder, Embedding, EmbedOptions } from '../embed/index.js';
-import { meanOf } from '../embed/vectors.js';
 import { InputError, type PartProgress } from '../run/index.js';
 import { ExactIndex } from '../vectors/index.js';
 import { type TextAnalysis, textAnalysis } from './analyzer.js';
@@ -39,7 +38,7 @@ export interface RetrieverOptions {
   maxLength?: number;
   /** Length limit of the reasoning. Default: what the model was trained with; see `EmbedOptions`. */
   maxNewTokens?: number;
-  /** Reasonings of a query whose vectors become their mean; the embedding shown is that of the first. Default 1. */
+  /** Reasonings of a query whose vectors become their mean. Default 1. */
   samples?: number;
   /** Sampling temperature of the reasoning. More than one sample needs one above 0. Default 0: the most probable. */
   temperature?: number;
@@ -226,25 +225,12 @@ export class RetrieverEvaluation {
   async #vectors({ queries, made }: EmbeddedQueries, kind: 'direct' | 'reasoned'): Promise<Embedding[]> {
     await this.#documents();
     const reasoning = kind === 'reasoned';
-    const texts = queries.map(({ text }) => text);
-    made[kind] ??= reasoning
-      ? this.#reasoned(texts)
-      : this.#embed('queries', texts, { role: 'query', reasoning: false });
+    made[kind] ??= this.#embed(
+      reasoning ? 'reasoning' : 'queries',
+      queries.map(({ text }) => text),
+      { role: 'query', reasoning },
+    );
     return made[kind];
-  }
-
-  /** Each text after its reasoning, or the mean over several. */
-  async #reasoned(texts: readonly string[]): Promise<Embedding[]> {
-    const { samples = 1 } = this.#options;
-    const all: Embedding[][] = [];
-    for (let seed = 0; seed < samples; seed++) {
-      all.push(await this.#embed('reasoning', texts, { role: 'query', reasoning: true, seed }));
-    }
-    const [first = []] = all;
-    return first.map((own, i) => ({
-      ...own,
-      vector: meanOf(all.map((sample) => (sample[i] ?? own).vector)),
-    }));
   }
 
   /** @param share of the reasoned vector, where both are fused. */
@@ -281,23 +267,22 @@ export class RetrieverEvaluation {
   #embed(
     part: string,
     texts: readonly string[],
-    how: { role: 'query' | 'document'; reasoning: boolean; seed?: number },
+    how: { role: 'query' | 'document'; reasoning: boolean },
   ): Promise<Embedding[]> {
     const { signal, onProgress } = this.#options;
     return this.#embedder.embed(texts, {
       ...this.#how(how.role, how.reasoning),
-      ...(how.seed !== undefined && { seed: how.seed }),
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (done: number, total: number) => onProgress({ part, done, total }) }),
     });
   }
 
   #how(role: 'query' | 'document', reasoning: boolean): EmbedOptions {
-    const { maxLength, maxNewTokens, temperature } = this.#options;
+    const { maxLength, maxNewTokens, samples = 1, temperature = 0 } = this.#options;
     return {
       role,
       reasoning,
-      ...(reasoning && temperature !== undefined && { temperature }),
+      ...(reasoning && { samples, temperature }),
       ...(maxLength !== undefined && { maxLength }),
       ...(maxNewTokens !== undefined && { maxNewTokens }),
     };

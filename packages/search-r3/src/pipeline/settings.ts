@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { promptsSchema } from '../checkpoint/prompts.js';
 import { SELF_EXCLUSIONS } from '../dataset/own-documents.js';
 import { PRECISIONS } from '../decoder/precision-names.js';
+import { EMBED_FUSIONS } from '../embed/names.js';
 import { ANALYZERS, RETRIEVER_SYSTEMS } from '../evaluate/names.js';
 import { modelShapeSchema, pretrainOptionsSchema } from '../pretrain/options.js';
 import { rlOptionsSchema } from '../rl/options.js';
@@ -242,6 +243,29 @@ export const settingsSchema = z.strictObject({
         description: 'Length limit of the reasoning.',
         when: 'Lower if you need fast answers.',
         ifUnset: 'as in training, or 44 if the model does not say',
+      }),
+      samples: count.default(1).meta({
+        description: 'Reasonings per query, whose mean is embedded. More than one takes a temperature.',
+        when: 'Raise if `evaluate.samples` shows that it helps.',
+      }),
+      temperature: z.number().min(0).default(0).meta({
+        description: 'Sampling temperature of the reasoning; 0 takes the most probable token.',
+        when: 'Set it with `embed.samples`.',
+      }),
+      fusion: z.enum(EMBED_FUSIONS).default('mean').meta({
+        description:
+          'What is embedded after reasoning: the mean of the samples, or the direct vector and that mean, weighted by `embed.directWeight`.',
+        when: '`direct+mean` if the system `fused` of `evaluate` is the best.',
+      }),
+      directWeight: z.number().min(0).max(1).default(0.5).meta({
+        description: 'Share of the direct vector in `direct+mean`.',
+        when: 'Set it to the weight that `evaluate` tuned for `fused`.',
+      }),
+      dimensions: count.optional().meta({
+        description:
+          'Length of vectors that are embedded or indexed: their first numbers. A search takes the length of its index.',
+        when: 'Lower to save room, with a model trained for shorter vectors.',
+        ifUnset: "that of the model's vectors",
       }),
       strict: z.boolean().default(false).meta({
         description: 'Reject texts that do not fit instead of cutting them.',

@@ -123,7 +123,7 @@ const COMMANDS: Record<string, Known> = {
       [['--queries', '11'], 'evaluate.queries', 11],
       [['--controls'], 'evaluate.controls', true],
       [['--max-length', '96'], 'evaluate.maxLength', 96],
-      [['--samples', '4'], 'evaluate.samples', 4],
+      [['--samples', '4'], 'evaluate.samples', 4, ['--temperature', '1']],
       [['--temperature', '0.7'], 'evaluate.temperature', 0.7],
       [['--max-new-tokens', '9'], 'evaluate.maxNewTokens', 9],
       [['--exclude-self', 'never'], 'excludeSelf', 'never'],

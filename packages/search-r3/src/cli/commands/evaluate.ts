@@ -24,6 +24,8 @@ export function evaluateCommand(): Command {
   configFlag(command, '--exclude-self <when>', 'excludeSelf');
   configFlag(command, '--analyzer <kind>', 'analyzer');
   configFlag(command, '--seed <n>', 'seed');
+  configFlag(command, '--samples <n>', 'evaluate.samples');
+  configFlag(command, '--temperature <x>', 'evaluate.temperature');
   configFlag(command, '--controls', 'evaluate.controls');
   withMissing(command);
   command.addOption(new Option('--run-dir <folder>', 'write the rankings to this folder as TREC run files'));
