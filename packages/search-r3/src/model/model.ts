@@ -324,11 +324,13 @@ export class Model<M extends EmbeddingModel = EmbeddingModel> implements Omit<Em
 
   /** What decides its vectors, in parts. Reads the files of the weights once, those in memory after each update. */
   fingerprint(): Promise<Fingerprint> {
-    const { identity } = this.#adapters;
-    this.#fingerprint ??= fingerprintParts(this, this.#stored, {
-      precision: this.precision,
-      ...(identity !== undefined && { adapter: identity }),
-    });
+    if (this.#fingerprint === undefined) {
+      const { identity } = this.#adapters;
+      this.#fingerprint = fingerprintParts(this, this.#stored, {
+        precision: this.precision,
+        ...(identity !== undefined && { adapter: identity }),
+      });
+    }
     return this.#fingerprint;
   }
 
