@@ -20,4 +20,7 @@ export async function promptsFrom(value: unknown, source: string): Promise<unkno
 
 /** Writes prompts as such a file. */
 export const writePrompts = (path: string, prompts: unknown, comment: string): Promise<void> =>
-  writeFileAtomic(path, `${comment.replaceAll(/^/gm, '# ')}\n${stringify(prompts, { aliasDuplicateObjects: false })}`);
+  writeFileAtomic(
+    path,
+    `${comment.replaceAll(/^/gm, '# ')}\n${stringify(prompts, { aliasDuplicateObjects: false })}`,
+  );
