@@ -148,13 +148,16 @@ export interface TuneFusionOptions {
   grid?: number[];
 }
 
+/** Shares that are tried unless others are asked for: 0, 0.05, ..., 1. */
+export const FUSION_SHARES: readonly number[] = Array.from({ length: 21 }, (_, i) => i / 20);
+
 const tuneOptions = z.strictObject({
   method: z.enum(['reciprocal-rank', 'min-max', 'z-score']).default('min-max'),
   metric: z.string().transform(parseMetricName).default('ndcg@10'),
   grid: z
     .array(z.number().min(0).max(1))
     .nonempty()
-    .default(() => Array.from({ length: 21 }, (_, i) => i / 20)),
+    .default(() => [...FUSION_SHARES]),
 });
 
 export interface TunedFusion {

@@ -110,6 +110,7 @@ export class RetrieverEvaluation {
     if (lexical !== undefined) run.analysis = this.#analysis(queries);
     const own = this.#embedded(queries);
     const tuned = tuning && this.#tuningQueries(tuning);
+    let tunedLexical: Rankings | undefined;
     for (const dense of DENSE) {
       const hybrid = HYBRID[dense];
       if (!wants(dense, hybrid)) continue;
@@ -119,9 +120,9 @@ export class RetrieverEvaluation {
       run.rankings[dense] = rankings;
       if (!wants(hybrid) || tuned === undefined || lexical === undefined) continue;
       const second = await this.#rank(tuned, dense, share);
-      const first = this.#lexical(tuned.queries);
+      tunedLexical ??= this.#lexical(tuned.queries);
       const how = { method: 'min-max', metric: 'ndcg@10' } as const;
-      const { weight } = tuneFusionWeight(tuned.qrels, first, second, how);
+      const { weight } = tuneFusionWeight(tuned.qrels, tunedLexical, second, how);
       run.weights[hybrid] = weight;
       run.rankings[hybrid] = fusePair(lexical, rankings, 'min-max', weight);
     }

@@ -3,6 +3,9 @@
  * reasoned one. Reasoning that is wrong then costs less than it would alone.
  */
 
+import { fuseDirect } from '../embed/vectors.js';
+import { FUSION_SHARES } from './fusion.js';
+
 /** What a query was embedded as. */
 type Row = Readonly<{ vector: Float32Array }>;
 
@@ -15,16 +18,11 @@ export function fuseQueryVectors(
   const width = direct[0]?.vector.length ?? 0;
   const fused = new Float32Array(direct.length * width);
   for (const [query, { vector }] of direct.entries()) {
-    const other = reasoned[query]?.vector;
-    const row = vector.map((value, i) => (1 - share) * value + share * (other?.[i] ?? 0));
-    const length = Math.hypot(...row);
-    fused.set(length === 0 ? row : row.map((value) => value / length), query * width);
+    const other = reasoned[query]?.vector ?? new Float32Array(width);
+    fused.set(fuseDirect(vector, other, 1 - share), query * width);
   }
   return fused;
 }
-
-/** Shares that are tried: 0, 0.05, ..., 1. */
-export const FUSION_SHARES: readonly number[] = Array.from({ length: 21 }, (_, i) => i / 20);
 
 /** The share with the highest score; the smallest of equally good ones. */
 export async function bestShare(score: (share: number) => Promise<number>): Promise<number> {
