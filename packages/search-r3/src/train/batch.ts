@@ -50,6 +50,8 @@ export interface DistinctSequences {
    * Undefined: nothing of it is read.
    */
   places: ({ sequence: number; firstLabel: number } | undefined)[];
+  /** The contrastive batch, of these sequences. */
+  contrastive: ContrastiveBatch | undefined;
 }
 
 /**
@@ -86,7 +88,12 @@ export function distinctSequences(
     if (wanted !== undefined) own.embed = wanted;
     return { sequence, firstLabel };
   });
-  return { sequences: distinct, places };
+  const at = (sequence: number) => places[sequence]?.sequence as number;
+  const read = contrastive && {
+    anchors: contrastive.anchors.map((anchor) => ({ ...anchor, sequence: at(anchor.sequence) })),
+    documents: contrastive.documents.map(at),
+  };
+  return { sequences: distinct, places, contrastive: read };
 }
 
 /** Groups of sequences as padded tensors, and the flat position of each sequence's first token among all rows. */

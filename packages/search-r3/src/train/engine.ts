@@ -20,7 +20,7 @@ import {
 import { contrastiveFeeds } from './contrastive.js';
 import { DropoutNoise } from './dropout-noise.js';
 import { BASE_PREFIX, headParts } from './head.js';
-import { keepsSessions, MAX_TOKENS } from './kept-sessions.js';
+import { MAX_TOKENS, Turns } from './kept-sessions.js';
 import {
   contrastiveProgram,
   gradientName,
@@ -82,8 +82,7 @@ export class GradientEngine {
   /** Bound to every session: the weights, and those of a base. */
   readonly #bound: Readonly<Tensors>;
   readonly #sessions = new Map<string, Promise<Session>>();
-  /** The training session that ran last. */
-  #lastTraining: string | undefined;
+  readonly #turns: Turns;
   /** Where every run writes its gradients. */
   readonly #gradients: ReadonlyMap<string, HostTensor>;
   readonly #accumulator = new GradientAccumulator();
@@ -93,6 +92,7 @@ export class GradientEngine {
     this.#config = config;
     this.#weights = weights;
     this.#options = options;
+    this.#turns = new Turns(config, options);
     this.#labelTerms = labelTerms(objective);
     this.#embeddingTerms = embeddingTerms(objective);
     const trained = [...weights.trained];
@@ -110,15 +110,10 @@ export class GradientEngine {
 
   async compute(request: StepRequest): Promise<StepGradients> {
     const read = this.#embeddingTerms.length > 0 ? request.contrastive : undefined;
-    const { sequences, places } = distinctSequences(request.sequences, read, (label) =>
+    const { sequences, places, contrastive } = distinctSequences(request.sequences, read, (label) =>
       this.#labelTerms.some((term) => term.reads(label)),
     );
     if (sequences.length === 0) return this.#nothing();
-    const at = (sequence: number) => places[sequence]?.sequence as number;
-    const contrastive = read && {
-      anchors: read.anchors.map((anchor) => ({ ...anchor, sequence: at(anchor.sequence) })),
-      documents: read.documents.map(at),
-    };
     const { dropout } = this.#weights;
     const noise = dropout && new DropoutNoise(request.seed ?? 0, dropout);
     const result = await this.#distinct({ ...request, sequences, contrastive, noise });
@@ -331,13 +326,12 @@ export class GradientEngine {
   async #training(groups: number, programs: StepPrograms): Promise<Session> {
     const { objective, checkpoint = false } = this.#options;
     const key = `training ${groups} ${programs.parts} ${programs.embeddings}`;
-    const last = this.#lastTraining;
-    if (last !== undefined && last !== key && !keepsSessions(this.#config, this.#options)) {
-      const session = await this.#sessions.get(last);
-      this.#sessions.delete(last);
+    const ended = this.#turns.next(key);
+    if (ended !== undefined) {
+      const session = await this.#sessions.get(ended);
+      this.#sessions.delete(ended);
       await session?.dispose();
     }
-    this.#lastTraining = key;
     return this.#session(key, () =>
       trainingProgram(this.#config, this.#weights, { ...programs, objective, groups, checkpoint }),
     );

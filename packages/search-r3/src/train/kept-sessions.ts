@@ -11,11 +11,28 @@ export const MAX_TOKENS = 8192;
 const KEPT_BYTES = 2 ** 30;
 
 /** Whether the sessions of training programs are kept side by side. */
-export function keepsSessions(
+function keepsSessions(
   { layers, hiddenSize, intermediateSize }: ModelConfig,
   { maxTokens = MAX_TOKENS }: { maxTokens?: number },
 ): boolean {
   // About what the backward pass of a layer needs of each token.
   const numbers = 16 * hiddenSize + 3 * intermediateSize;
   return maxTokens * layers * numbers * Float32Array.BYTES_PER_ELEMENT <= KEPT_BYTES;
+}
+
+/** Whose turn it is among the training programs of an engine. */
+export class Turns {
+  readonly #keepsAll: boolean;
+  #last: string | undefined;
+
+  constructor(config: ModelConfig, options: { maxTokens?: number }) {
+    this.#keepsAll = keepsSessions(config, options);
+  }
+
+  /** The program whose session has to go before that of `key` runs; undefined for none. */
+  next(key: string): string | undefined {
+    const last = this.#last;
+    this.#last = key;
+    return last === key || this.#keepsAll ? undefined : last;
+  }
 }

@@ -15,7 +15,7 @@ import {
 import { contrastiveFeeds } from './contrastive.js';
 import type { EngineOptions, StepRequest } from './engine.js';
 import { headParts, headRows } from './head.js';
-import { keepsSessions, MAX_TOKENS } from './kept-sessions.js';
+import { MAX_TOKENS, Turns } from './kept-sessions.js';
 import {
   contrastiveProgram,
   idsName,
@@ -64,7 +64,7 @@ export class StepRehearsal {
   readonly #options: EngineOptions;
   readonly #terms: readonly LabelTerm[];
   readonly #sessions = new Map<string, Rehearsed>();
-  #lastTraining: string | undefined;
+  readonly #turns: Turns;
   #most = { resident: 0, weights: 0 };
   #pieces = false;
 
@@ -72,6 +72,7 @@ export class StepRehearsal {
     this.#config = config;
     this.#weights = weights;
     this.#options = options;
+    this.#turns = new Turns(config, options);
     this.#terms = labelTerms(options.objective);
   }
 
@@ -100,15 +101,10 @@ export class StepRehearsal {
   step(request: StepRequest): Work {
     const { objective, maxTokens = MAX_TOKENS } = this.#options;
     const read = embeddingTerms(objective).length > 0 ? request.contrastive : undefined;
-    const { sequences, places } = distinctSequences(request.sequences, read, (label) =>
+    const { sequences, contrastive } = distinctSequences(request.sequences, read, (label) =>
       this.#terms.some((term) => term.reads(label)),
     );
     if (sequences.length === 0) return NO_WORK;
-    const at = (sequence: number) => places[sequence]?.sequence as number;
-    const contrastive = read && {
-      anchors: read.anchors.map((anchor) => ({ ...anchor, sequence: at(anchor.sequence) })),
-      documents: read.documents.map(at),
-    };
     const groups = splitByLength(sequences);
     if (collate(sequences, groups, idsName).tokens <= maxTokens) {
       const programs = this.#programs(sequences, [groups.flat()], contrastive && 'inGraph');
@@ -188,11 +184,8 @@ export class StepRehearsal {
     const run = new TrainingRun(sequences, groups, how);
     const count = groups.length;
     const key = `training ${count} ${parts} ${embeddings}`;
-    const last = this.#lastTraining;
-    if (last !== undefined && last !== key && !keepsSessions(this.#config, this.#options)) {
-      this.#sessions.delete(last);
-    }
-    this.#lastTraining = key;
+    const ended = this.#turns.next(key);
+    if (ended !== undefined) this.#sessions.delete(ended);
     const session = this.#session(key, () =>
       trainingProgram(this.#config, this.#declared, { ...programs, objective, groups: count, checkpoint }),
     );
