@@ -1,5 +1,6 @@
 /** Vectors without what all of them have in common: centred, and whitened by the directions of documents. */
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import { embeddingOf } from '../decoder/index.js';
 
 /** Rows of unit length, one after the other. */
 export interface Vectors {
@@ -40,7 +41,8 @@ export function centring(documents: Vectors): VectorMap {
  */
 export function whitening(documents: Vectors): VectorMap {
   const { width } = documents;
-  const centred = centred64(documents);
+  const mean = meanOf(documents);
+  const centred = Float64Array.from(documents.data, (value, at) => value - (mean[at % width] as number));
   const rows = centred.length / width;
   const covariance = new Float64Array(width * width);
   for (let row = 0; row < rows; row++) {
@@ -62,7 +64,6 @@ export function whitening(documents: Vectors): VectorMap {
   const rank = sorted.filter((value) => value > NOISE * (sorted[0] as number)).length;
   const damping = DAMPING * (sorted[Math.min(DAMPING_AT, rank) - 1] ?? 1);
   const scales = spread.map((value) => 1 / (value + damping));
-  const mean = meanOf(documents);
   return ({ data }) => {
     const mapped = new Float32Array(data.length);
     for (let at = 0; at < data.length; at += width) {
@@ -77,16 +78,10 @@ export function whitening(documents: Vectors): VectorMap {
   };
 }
 
-function centred64(vectors: Vectors): Float64Array {
-  const mean = meanOf(vectors);
-  return Float64Array.from(vectors.data, (value, at) => value - (mean[at % vectors.width] as number));
-}
-
 function normalized(data: Float32Array, width: number): Vectors {
   for (let at = 0; at < data.length; at += width) {
     const row = data.subarray(at, at + width);
-    const length = Math.hypot(...row);
-    if (length > 0) row.set(row.map((value) => value / length));
+    row.set(embeddingOf(row));
   }
   return { data, width };
 }
